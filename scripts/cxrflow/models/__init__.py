@@ -1,0 +1,1 @@
+"""Networks and their training: backbones, inits, augmentation, the loop, checkpoints."""

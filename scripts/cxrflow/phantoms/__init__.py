@@ -1,0 +1,1 @@
+"""Drawn chest X-rays in the published layouts of the three datasets."""

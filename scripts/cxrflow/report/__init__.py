@@ -1,0 +1,1 @@
+"""All models together: tables, figures, the report's claims, and the page."""

@@ -1,0 +1,135 @@
+"""Turn a stage's function into a command: flags, types and --help come from its signature and docstring.
+
+Every stage in scripts/ ends with `run_stage(its_function)`. The function takes keyword-only parameters; each of them has
+a line `name: meaning` in the docstring. A settings dataclass is one flag that takes JSON, checked key by key.
+"""
+
+import argparse
+import dataclasses
+import errno
+import inspect
+import json
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cxrflow.errors import CxrflowError
+from cxrflow.settings import describe_settings, parse_settings
+
+# What an operating system says when the fault is the machine's state and not the code's: the remedy per error.
+REMEDIES = {
+    errno.ENOSPC: "the disk is full: free space there and run the same command again; finished work is kept",
+    errno.EDQUOT: "your disk quota is used up: free space there and run the same command again; finished work is kept",
+    errno.EACCES: "permission denied: check who owns it",
+    errno.EROFS: "the file system is read-only: choose another folder",
+}
+
+
+def run_stage(function: Callable[..., None]) -> None:
+    """Parse the command line for `function`, run it, and exit 1 with one clear line on a user's error."""
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log is read while it is written
+    arguments = build_parser(function).parse_args()
+    try:
+        function(**convert_arguments(function, vars(arguments)))
+    except CxrflowError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        sys.exit(f"error: {error.filename or 'writing a file'}: {REMEDIES[error.errno]}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def build_parser(function: Callable[..., None]) -> argparse.ArgumentParser:
+    """Build the argument parser of a stage.
+
+    Raises:
+        TypeError: a parameter has no line `name: meaning` in the docstring, or a type that no flag can carry.
+    """
+    module = inspect.getmodule(function)
+    parser = argparse.ArgumentParser(
+        description=inspect.getdoc(module), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    meanings = parameter_meanings(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        annotation = typing.get_type_hints(function)[name]
+        if name not in meanings:
+            raise TypeError(f"{function.__name__}: the docstring has no line '{name}: meaning'")
+        required = parameter.default is inspect.Parameter.empty
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            required=required,
+            default=None if required else parameter.default,
+            help=_help_text(meanings[name], annotation).replace("%", "%%"),
+            metavar=_metavar(annotation),
+            **_argument_shape(annotation),
+        )
+    return parser
+
+
+def convert_arguments(function: Callable[..., None], values: dict[str, Any]) -> dict[str, Any]:
+    """Turn the JSON of settings flags into their dataclasses; leave the rest as argparse typed it."""
+    hints = typing.get_type_hints(function)
+    return {
+        name: _settings_from_json(hints[name], value, f"--{name.replace('_', '-')}")
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, str)
+        else value
+        for name, value in values.items()
+    }
+
+
+def parameter_meanings(function: Callable[..., None]) -> dict[str, str]:
+    """Return the `name: meaning` lines of a docstring, continuation lines joined."""
+    meanings: dict[str, str] = {}
+    current = None
+    for line in (inspect.getdoc(function) or "").splitlines():
+        match = re.match(r"\s*([a-z_0-9]+): (.+)", line)
+        if match:
+            current = match[1]
+            meanings[current] = match[2].strip()
+        elif line.strip() and current and line.startswith("    "):
+            meanings[current] += " " + line.strip()
+        else:
+            current = None
+    return meanings
+
+
+def _settings_from_json(cls: type, text: str, where: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise CxrflowError(f"{where} is no valid JSON ({error}): {text}") from None
+    return parse_settings(cls, value, where)
+
+
+def _argument_shape(annotation: Any) -> dict[str, Any]:
+    """Return argparse's type and nargs for a parameter's annotation."""
+    if isinstance(annotation, types.UnionType):
+        (annotation,) = [member for member in annotation.__args__ if member is not type(None)]
+    if typing.get_origin(annotation) is list:
+        return {"type": annotation.__args__[0], "nargs": "*"}
+    if dataclasses.is_dataclass(annotation):
+        return {"type": str}
+    if annotation in (str, int, float, Path):
+        return {"type": annotation}
+    raise TypeError(f"no command-line flag can carry {annotation}")
+
+
+def _metavar(annotation: Any) -> str:
+    if dataclasses.is_dataclass(annotation):
+        return "JSON"
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is list:
+        annotation = annotation.__args__[0]
+    return str(annotation.__name__).upper()
+
+
+def _help_text(meaning: str, annotation: Any) -> str:
+    if dataclasses.is_dataclass(annotation):
+        return f"{meaning} Keys: {describe_settings(typing.cast(type, annotation))}"
+    return meaning

@@ -1,0 +1,214 @@
+"""A study: which models there are, where their files lie, and which settings each stage gets.
+
+Read by the Snakefile while it plans and by `summarize` while it collects. Imports no torch, so that a dry run stays fast.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrflow.data.readers import READERS
+from cxrflow.errors import CxrflowError
+from cxrflow.models.backbones import BACKBONES
+from cxrflow.settings import (
+    PreprocessSettings,
+    StudySettings,
+    TrainSettings,
+    VariantSettings,
+    parse_settings,
+    settings_dict,
+)
+
+BASE = "base"  # the variant that overrides nothing
+SCRATCH = "scratch"
+IMAGENET = "imagenet"
+FROM_DATASET = "from_"  # init from_<dataset>: the weights of that dataset's model
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"  # what a study, dataset or variant may be called: it becomes a folder
+
+
+@dataclass(frozen=True, order=True)
+class ModelId:
+    """One trained model; its path below models/ is its whole identity."""
+
+    dataset: str
+    backbone: str
+    init: str = SCRATCH
+    variant: str = BASE
+    seed: int = 0
+
+    @property
+    def path(self) -> str:
+        """`{dataset}/{backbone}/{init}/{variant}/seed{seed}`, relative to results/<study>/models/."""
+        return f"{self.dataset}/{self.backbone}/{self.init}/{self.variant}/seed{self.seed}"
+
+    @classmethod
+    def parse(cls, path: str) -> "ModelId":
+        """Read a model's path back.
+
+        Raises:
+            CxrflowError: it does not have the five parts.
+        """
+        match = re.fullmatch(r"([^/]+)/([^/]+)/([^/]+)/([^/]+)/seed(\d+)", path)
+        if not match:
+            raise CxrflowError(f"{path!r} names no model: expected dataset/backbone/init/variant/seed0")
+        return cls(*match.groups()[:4], seed=int(match[5]))
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked config and what follows from it. Build one with `load_study`."""
+
+    settings: StudySettings
+
+    @property
+    def results(self) -> str:
+        """Folder of everything this study writes."""
+        return f"results/{self.settings.study}"
+
+    @property
+    def data_root(self) -> str:
+        """Folder that holds the datasets' folders: the user's, or where the phantoms are drawn."""
+        return f"{self.results}/phantoms" if self.settings.phantoms else self.settings.data_root
+
+    def dataset_folder(self, dataset: str) -> Path:
+        """Return the raw folder of a dataset."""
+        return Path(self.data_root) / self.settings.datasets[dataset].folder
+
+    def models(self) -> list[ModelId]:
+        """Return every model of the study: from scratch, by transfer, ablations; datasets in config order."""
+        return [
+            model
+            for dataset in self.settings.datasets
+            for seed in self.settings.seeds
+            for model in [
+                *(ModelId(dataset, backbone, seed=seed) for backbone in self.settings.backbones),
+                *self._transferred(dataset, seed),
+                *self._ablated(dataset, seed),
+            ]
+        ]
+
+    def _transferred(self, dataset: str, seed: int) -> list[ModelId]:
+        transfer = self.settings.transfer.get(dataset)
+        if transfer is None:
+            return []
+        backbones = self.settings.backbones if self.settings.transfer_all_backbones else (transfer.backbone,)
+        return [ModelId(dataset, backbone, transfer.init, seed=seed) for backbone in backbones]
+
+    def _ablated(self, dataset: str, seed: int) -> list[ModelId]:
+        ablation = self.settings.ablation
+        if ablation.datasets and dataset not in ablation.datasets:
+            return []
+        backbones = ablation.backbones or self.settings.backbones
+        return [ModelId(dataset, backbone, variant=v, seed=seed) for v in ablation.variants for backbone in backbones]
+
+    def preprocess_settings(self, variant: str) -> PreprocessSettings:
+        """Return the preprocessing of a variant, its overrides applied."""
+        return _override(self.settings.preprocess, self._variant(variant).preprocess, f"variants.{variant}.preprocess")
+
+    def train_settings(self, variant: str) -> TrainSettings:
+        """Return the training of a variant, its overrides applied."""
+        return _override(self.settings.train, self._variant(variant).train, f"variants.{variant}.train")
+
+    def _variant(self, name: str) -> VariantSettings:
+        if name == BASE:
+            return VariantSettings()
+        if name not in self.settings.variants:
+            known = ", ".join([BASE, *self.settings.variants])
+            raise CxrflowError(f"{name!r} is no variant of this study; known: {known}. Add it under variants: in the config")
+        return self.settings.variants[name]
+
+    def recipe(self, variant: str = BASE) -> str:
+        """Return the folder name of a variant's packed images; variants with equal preprocessing share it."""
+        return recipe_name(self.preprocess_settings(variant))
+
+    def recipes(self) -> dict[str, PreprocessSettings]:
+        """Return every recipe of the study by name."""
+        settings = [self.preprocess_settings(variant) for variant in (BASE, *self.settings.variants)]
+        return {recipe_name(each): each for each in settings}
+
+    def missing_data(self) -> list[str]:
+        """Return one line per dataset whose folder is not there yet, with where it is expected."""
+        if self.settings.phantoms:
+            return []
+        return [
+            f"{name}: {self.dataset_folder(name)} is not there yet; put {READERS[data.reader].layout} into it,"
+            " or say where the data is with --config data_root=DIR"
+            for name, data in self.settings.datasets.items()
+            if not self.dataset_folder(name).is_dir()
+        ]
+
+
+def recipe_name(settings: PreprocessSettings) -> str:
+    """Name a preprocessing by what it does, for example `256px-equalized-blur5`."""
+    steps = [f"{settings.size_px}px"]
+    if settings.equalize:
+        steps.append("equalized")
+    if settings.blur_px:
+        steps.append(f"blur{settings.blur_px}")
+    return "-".join(steps)
+
+
+def load_study(config: Mapping[str, Any]) -> Study:
+    """Check a config in full and return its study.
+
+    Raises:
+        CxrflowError: unknown or mistyped keys, wrong types, names that do not exist; every problem in one message.
+    """
+    if not config:
+        raise CxrflowError("no study is chosen: add --configfile config/demo.yaml, config/quick.yaml or config/lungs.yaml")
+    study = Study(parse_settings(StudySettings, config, "config"))
+    problems = list(_problems(study))
+    if problems:
+        raise CxrflowError("\n  ".join(["the settings are not right:", *problems]))
+    return study
+
+
+def _problems(study: Study) -> list[str]:
+    """Return what is wrong between settings that are each right by themselves."""
+    settings = study.settings
+    names = [settings.study, *settings.datasets, *settings.variants]
+    problems = [f"config: {n!r} cannot name a folder: use letters, digits, _ . + -" for n in names if not re.fullmatch(NAME, n)]
+    for name, data in settings.datasets.items():
+        problems += _unknown(f"config.datasets.{name}.reader", data.reader, READERS)
+    for backbone in settings.backbones:
+        problems += _unknown("config.backbones", backbone, BACKBONES)
+    for variant in settings.ablation.variants:
+        problems += _unknown("config.ablation.variants", variant, settings.variants)
+    for dataset in settings.ablation.datasets:
+        problems += _unknown("config.ablation.datasets", dataset, settings.datasets)
+    for backbone in settings.ablation.backbones:
+        problems += _unknown("config.ablation.backbones", backbone, BACKBONES)
+    for dataset, transfer in settings.transfer.items():
+        problems += _unknown("config.transfer", dataset, settings.datasets)
+        problems += _unknown(f"config.transfer.{dataset}.backbone", transfer.backbone, BACKBONES)
+        inits = [IMAGENET, *(FROM_DATASET + other for other in settings.datasets if other != dataset)]
+        problems += _unknown(f"config.transfer.{dataset}.init", transfer.init, inits)
+    if BASE in settings.variants:
+        problems.append(f"config.variants.{BASE}: this name is taken by the settings without overrides")
+    if abs(settings.split.train + settings.split.val + settings.split.test - 1) > 1e-9:
+        problems.append("config.split: train, val and test must add up to 1")
+    for variant in (BASE, *settings.variants):
+        problems += _blur_problem(study, variant)
+    return problems
+
+
+def _unknown(where: str, name: str, known: Any) -> list[str]:
+    return [] if name in known else [f"{where}: {name!r} is not known; known: {', '.join(known) or 'none'}"]
+
+
+def _blur_problem(study: Study, variant: str) -> list[str]:
+    try:
+        kernel = study.preprocess_settings(variant).blur_px
+        study.train_settings(variant)
+    except CxrflowError as error:
+        return [str(error)]
+    return [] if kernel == 0 or kernel % 2 else [f"config.preprocess.blur_px ({variant}): {kernel} is even; a kernel has a middle pixel"]
+
+
+def _override[T](settings: T, overrides: dict[str, Any], where: str) -> T:
+    merged = parse_settings(type(settings), {**settings_dict(settings), **overrides}, where)
+    return merged
+
+
