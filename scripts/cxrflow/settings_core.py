@@ -14,6 +14,8 @@ from typing import Any
 
 from cxrflow.errors import CxrflowError
 
+S = typing.TypeVar("S")  # a settings dataclass; Python 3.11 has no def f[S]
+
 YAML_TRAP = "YAML reads yes, no, on and off without quotes as true and false"
 
 
@@ -36,7 +38,7 @@ def setting(
     return dataclasses.field(metadata=metadata, kw_only=True)
 
 
-def parse_settings[S](cls: type[S], value: Any, where: str = "config") -> S:
+def parse_settings(cls: type[S], value: Any, where: str = "config") -> S:
     """Build a settings dataclass from what YAML or JSON gave, with every problem reported at once.
 
     Raises:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cxrflow.data.readers import READERS
 from cxrflow.errors import CxrflowError
@@ -20,6 +20,8 @@ from cxrflow.settings import (
     parse_settings,
     settings_dict,
 )
+
+S = TypeVar("S")  # a settings dataclass; Python 3.11 has no def f[S]
 
 BASE = "base"  # the variant that overrides nothing
 SCRATCH = "scratch"
@@ -207,8 +209,7 @@ def _blur_problem(study: Study, variant: str) -> list[str]:
     return [] if kernel == 0 or kernel % 2 else [f"config.preprocess.blur_px ({variant}): {kernel} is even; a kernel has a middle pixel"]
 
 
-def _override[T](settings: T, overrides: dict[str, Any], where: str) -> T:
-    merged = parse_settings(type(settings), {**settings_dict(settings), **overrides}, where)
-    return merged
+def _override(settings: S, overrides: dict[str, Any], where: str) -> S:
+    return parse_settings(type(settings), {**settings_dict(settings), **overrides}, where)
 
 
