@@ -6,12 +6,12 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from cxrflow.errors import CxrflowError
+
+if TYPE_CHECKING:  # the Snakefile reads the readers' table through here, and planning needs no numpy
+    from numpy.typing import NDArray
 
 
 @contextlib.contextmanager
@@ -78,8 +78,10 @@ def read_json(path: Path) -> Any:
         raise CxrflowError(f"{path} is no valid JSON ({error}): delete it and run its stage again") from None
 
 
-def write_array(path: Path, array: NDArray[Any]) -> None:
+def write_array(path: Path, array: "NDArray[Any]") -> None:
     """Write a .npy file atomically."""
+    import numpy as np
+
     with write_atomically(path) as temporary, temporary.open("wb") as handle:
         np.save(handle, array)
 

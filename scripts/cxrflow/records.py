@@ -5,12 +5,14 @@ Row i of index.csv is row i of split.csv and image i of images.npy.
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from cxrflow.errors import CxrflowError
 from cxrflow.tables import read_table, write_table
+
+if TYPE_CHECKING:  # the Snakefile reads the readers' table through here, and planning needs no numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 SUBSETS = ("train", "val", "test")
 
@@ -136,12 +138,12 @@ class Predictions:
 
     image_ids: list[str]
     patient_ids: list[str]
-    labels: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
+    labels: "NDArray[np.int64]"
+    probabilities: "NDArray[np.float64]"
     class_names: list[str]
 
     @property
-    def predicted(self) -> NDArray[np.int64]:
+    def predicted(self) -> "NDArray[np.int64]":
         """int64 (n,), index of the most probable class; the first of equals."""
         return self.probabilities.argmax(axis=1)
 
@@ -176,6 +178,8 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         CxrflowError: columns are missing or the file has no rows.
     """
+    import numpy as np
+
     rows = read_table(path, ["image_id", "patient_id", "label", "predicted"])
     if not rows:
         raise CxrflowError(f"{path} has no rows: the test subset is empty; run evaluate again")
