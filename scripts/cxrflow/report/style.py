@@ -1,11 +1,12 @@
 """How every figure looks: backend, fonts, sizes, colours, and the one way to save one.
 
-Importing this module sets matplotlib up. Figures are made with `new_figure`, never with pyplot, which would cost 0.6 s of
-import and keep every figure alive. Writes the PNG files that its callers name.
+Importing this module sets matplotlib up. Figures are made with `new_figure`, never with pyplot, which would cost 0.6 s
+of import and keep every figure alive. Writes the PNG files that its callers name.
 """
 
 import colorsys
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ CLASS_COLORS = (
 BACKBONE_COLORS = ("#ee7733", "#0077bb", "#009988", "#ee3377", "#33bbee", "#cc3311", "#bbbbbb")
 BACKBONE_MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # the same told apart without colour
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same letters on every machine
     "font.size": 8.0,
@@ -71,8 +72,8 @@ STYLE = {
     "image.interpolation": "nearest",
 }
 
-matplotlib.use("Agg")
 matplotlib.rcdefaults()  # a user's matplotlibrc must not change a published figure
+matplotlib.use("Agg")  # draws without a screen
 matplotlib.rcParams.update(STYLE)
 
 
