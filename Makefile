@@ -9,7 +9,7 @@ LOCK   := envs/requirements.txt
 STAMP  := .venv/.installed-$(shell cksum < $(LOCK) | cut -d' ' -f1)
 VENV   := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup demo test lint format lock clean
+.PHONY: help setup demo test lint format docs lock clean
 
 help:   ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ format: $(STAMP)   ## rewrite Python and Snakemake files in the project's style
 	$(VENV) ruff check --fix .
 	$(VENV) ruff format .
 	$(VENV) snakefmt Snakefile workflow
+
+docs: $(STAMP)   ## config/README.md and the config's schema, from the settings' one definition
+	$(VENV) python scripts/document_settings.py --readme config/README.md --schema workflow/schemas/config.schema.json
 
 lock: $(STAMP)   ## resolve pyproject.toml anew into the exact lock
 	.venv/bin/python -m pip install --quiet uv

@@ -8,7 +8,7 @@ because rules get their slice with the defaults filled in.
 from dataclasses import dataclass, field
 from typing import Any
 
-from cxrflow.settings_core import describe_settings, parse_settings, setting, settings_dict, settings_json
+from cxrflow.settings_core import parse_settings, setting, settings_dict, settings_json
 
 __all__ = [
     "AblationSettings",
@@ -27,7 +27,6 @@ __all__ = [
     "TrainSettings",
     "TransferSettings",
     "VariantSettings",
-    "describe_settings",
     "parse_settings",
     "settings_dict",
     "settings_json",

@@ -1,4 +1,4 @@
-"""How a settings dataclass is written, checked against YAML or JSON, and turned into JSON, a schema and prose.
+"""How a settings dataclass is written, checked against YAML or JSON, and turned into JSON.
 
 Standard library only: a stage must run on a GPU node that has neither pydantic nor Snakemake.
 """
@@ -9,7 +9,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from cxrflow.errors import CxrflowError
@@ -46,9 +46,21 @@ def parse_settings(cls: type[S], value: Any, where: str = "config") -> S:
     """
     problems: list[str] = []
     settings = _parse(cls, value, where, problems)
+    raise_problems(problems)
+    return typing.cast(S, settings)
+
+
+def find_problems(cls: type, value: Any, where: str) -> list[str]:
+    """Return what `parse_settings` would refuse, one line each."""
+    problems: list[str] = []
+    _parse(cls, value, where, problems)
+    return problems
+
+
+def raise_problems(problems: list[str]) -> None:
+    """Raise a CxrflowError that lists the problems, if there are any."""
     if problems:
         raise CxrflowError("\n  ".join(["the settings are not right:", *problems]))
-    return typing.cast(S, settings)
 
 
 def _parse(annotation: Any, value: Any, where: str, problems: list[str], meta: Mapping[str, Any] | None = None) -> Any:
@@ -90,10 +102,8 @@ def _parse_dataclass(cls: type, value: Any, where: str, problems: list[str]) -> 
 def unknown_key(where: str, key: str, known: list[str]) -> str:
     """Return the message for a key that does not exist, with the nearest one that does."""
     near = difflib.get_close_matches(key, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{where}.{key} is no setting{hint} Known here: {', '.join(known)}" if near else (
-        f"{where}.{key} is no setting; known here: {', '.join(known)}"
-    )
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"{where}.{key} is no setting.{hint} Known here: {', '.join(known)}"
 
 
 def _parse_tuple(annotation: Any, value: Any, where: str, problems: list[str]) -> Any:
@@ -130,7 +140,7 @@ def _parse_scalar(kind: type, value: Any, where: str, problems: list[str], meta:
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, high = meta.get("minimum"), meta.get("maximum")
         if value != value or (low is not None and value < low) or (high is not None and value > high):
-            problems.append(f"{where}: {value!r} is out of range ({_range_text(meta)})")
+            problems.append(f"{where}: {value!r} is out of range ({range_text(meta)})")
     if meta.get("choices") and value not in meta["choices"]:
         problems.append(f"{where}: {value!r} is none of {', '.join(meta['choices'])}")
     return value
@@ -140,7 +150,8 @@ def _type_name(kind: type) -> str:
     return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
 
 
-def _range_text(meta: Mapping[str, Any]) -> str:
+def range_text(meta: Mapping[str, Any]) -> str:
+    """Return the allowed range of a number in words."""
     low, high = meta.get("minimum"), meta.get("maximum")
     if high is None:
         return f"at least {low:g}"
@@ -155,97 +166,3 @@ def settings_dict(settings: Any) -> dict[str, Any]:
 def settings_json(settings: Any) -> str:
     """Return one line of JSON with defaults filled in and keys in definition order, so that equal settings are equal text."""
     return json.dumps(dataclasses.asdict(settings), ensure_ascii=False)
-
-
-def describe_settings(cls: type) -> str:
-    """Return one line per setting for --help: name (type, unit, default): meaning."""
-    return "; ".join(f"{row.name} ({row.type}{row.unit and ', ' + row.unit}, default {row.default})" for row in rows(cls))
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One setting as documentation shows it."""
-
-    name: str
-    type: str
-    unit: str
-    default: str
-    range: str
-    meaning: str
-
-
-def rows(cls: type) -> list[Row]:
-    """Return the flat settings of a dataclass, in order, as documentation rows."""
-    hints = typing.get_type_hints(cls)
-    return [
-        Row(
-            name=field.name,
-            type=_type_text(hints[field.name]),
-            unit=field.metadata.get("unit", ""),
-            default=_default_text(field),
-            range=", ".join(field.metadata.get("choices", ()))
-            or (_range_text(field.metadata) if field.metadata.get("minimum") is not None else ""),
-            meaning=field.metadata.get("meaning", ""),
-        )
-        for field in dataclasses.fields(cls)
-    ]
-
-
-def _type_text(annotation: Any) -> str:
-    if annotation in (bool, int, float, str):
-        return str(annotation.__name__)
-    if typing.get_origin(annotation) is tuple:
-        return f"list of {_type_text(annotation.__args__[0])}"
-    if typing.get_origin(annotation) is dict:
-        return "section" if dataclasses.is_dataclass(annotation.__args__[1]) else "names with values"
-    return "section"
-
-
-def _default_text(field: "dataclasses.Field[Any]") -> str:
-    if field.default is not dataclasses.MISSING:
-        return json.dumps(field.default)
-    if field.default_factory is not dataclasses.MISSING:
-        value = field.default_factory()
-        return json.dumps(value) if isinstance(value, dict | list) else "see below"
-    return "required"
-
-
-def json_schema(cls: type) -> dict[str, Any]:
-    """Return the JSON schema (draft 2020-12) of a settings dataclass."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_schema(cls, {})}
-
-
-def _schema(annotation: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(annotation, types.UnionType):
-        return {"anyOf": [_schema(member, meta) for member in annotation.__args__]}
-    if dataclasses.is_dataclass(annotation):
-        return _schema_of_dataclass(typing.cast(type, annotation))
-    origin = typing.get_origin(annotation)
-    if origin is tuple:
-        return {"type": "array", "items": _schema(annotation.__args__[0], {})}
-    if origin is dict:
-        return {"type": "object", "additionalProperties": _schema(annotation.__args__[1], {})}
-    if annotation is Any:
-        return {}
-    if annotation is type(None):
-        return {"type": "null"}
-    name = {bool: "boolean", int: "integer", float: "number", str: "string"}[annotation]
-    keys: dict[str, Callable[[Any], Any]] = {"minimum": float, "maximum": float, "choices": list}
-    limits = {("enum" if key == "choices" else key): meta[key] for key in keys if meta.get(key) not in (None, ())}
-    return {"type": name, **{key: list(value) if key == "enum" else value for key, value in limits.items()}}
-
-
-def _schema_of_dataclass(cls: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(cls)
-    properties = {}
-    required = []
-    for field in dataclasses.fields(cls):
-        text = field.metadata.get("meaning", "")
-        unit = field.metadata.get("unit", "")
-        properties[field.name] = {
-            **_schema(hints[field.name], field.metadata),
-            **({"description": f"{text} [{unit}]" if unit else text} if text else {}),
-        }
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            required.append(field.name)
-    return {"type": "object", "additionalProperties": False, "properties": properties, "required": required}

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from cxrflow.errors import CxrflowError
-from cxrflow.settings import describe_settings, parse_settings
+from cxrflow.settings_core import parse_settings
+from cxrflow.settings_docs import describe_settings
 
 # What an operating system says when the fault is the machine's state and not the code's: the remedy per error.
 REMEDIES = {
@@ -51,13 +52,16 @@ def build_parser(function: Callable[..., None]) -> argparse.ArgumentParser:
     Raises:
         TypeError: a parameter has no line `name: meaning` in the docstring, or a type that no flag can carry.
     """
-    module = inspect.getmodule(function)
+    hints = typing.get_type_hints(function)
     parser = argparse.ArgumentParser(
-        description=inspect.getdoc(module), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=inspect.getdoc(inspect.getmodule(function)),
+        epilog="\n\n".join(_settings_help(name, hint) for name, hint in hints.items() if dataclasses.is_dataclass(hint)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     meanings = parameter_meanings(function)
     for name, parameter in inspect.signature(function).parameters.items():
-        annotation = typing.get_type_hints(function)[name]
+        annotation = hints[name]
         if name not in meanings:
             raise TypeError(f"{function.__name__}: the docstring has no line '{name}: meaning'")
         required = parameter.default is inspect.Parameter.empty
@@ -66,7 +70,7 @@ def build_parser(function: Callable[..., None]) -> argparse.ArgumentParser:
             dest=name,
             required=required,
             default=None if required else parameter.default,
-            help=_help_text(meanings[name], annotation).replace("%", "%%"),
+            help=meanings[name].replace("%", "%%"),
             metavar=_metavar(annotation),
             **_argument_shape(annotation),
         )
@@ -129,7 +133,5 @@ def _metavar(annotation: Any) -> str:
     return str(annotation.__name__).upper()
 
 
-def _help_text(meaning: str, annotation: Any) -> str:
-    if dataclasses.is_dataclass(annotation):
-        return f"{meaning} Keys: {describe_settings(typing.cast(type, annotation))}"
-    return meaning
+def _settings_help(name: str, cls: Any) -> str:
+    return f"keys of --{name.replace('_', '-')}, each optional unless required:\n{describe_settings(cls)}".replace("%", "%%")

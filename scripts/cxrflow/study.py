@@ -20,6 +20,7 @@ from cxrflow.settings import (
     parse_settings,
     settings_dict,
 )
+from cxrflow.settings_core import find_problems, raise_problems
 
 S = TypeVar("S")  # a settings dataclass; Python 3.11 has no def f[S]
 
@@ -77,6 +78,29 @@ class Study:
     def dataset_folder(self, dataset: str) -> Path:
         """Return the raw folder of a dataset."""
         return Path(self.data_root) / self.settings.datasets[dataset].folder
+
+    def dataset_title(self, dataset: str) -> str:
+        """Return a dataset's name for tables and figures."""
+        return self.settings.datasets[dataset].title or dataset
+
+    def model_title(self, model: ModelId) -> str:
+        """Return a model's name for figures, for example `ResNet-34 on COVID-19 Radiography, from scratch`."""
+        extras = [model.variant] * (model.variant != BASE) + [f"seed {model.seed}"] * (len(self.settings.seeds) > 1)
+        how = [self.init_title(model.init), *extras]
+        return f"{BACKBONES[model.backbone].title} on {self.dataset_title(model.dataset)}, {', '.join(how)}"
+
+    def init_title(self, init: str) -> str:
+        """Return how a model starts, in words."""
+        if init == SCRATCH:
+            return "from scratch"
+        if init == IMAGENET:
+            return "from ImageNet"
+        return f"from {self.dataset_title(init.removeprefix(FROM_DATASET))}"
+
+    def backbones(self) -> list[str]:
+        """Return the backbones of the study's models, in table order."""
+        used = {model.backbone for model in self.models()}
+        return [name for name in BACKBONES if name in used]
 
     def models(self) -> list[ModelId]:
         """Return every model of the study: from scratch, by transfer, ablations; datasets in config order."""
@@ -161,9 +185,7 @@ def load_study(config: Mapping[str, Any]) -> Study:
     if not config:
         raise CxrflowError("no study is chosen: add --configfile config/demo.yaml, config/quick.yaml or config/lungs.yaml")
     study = Study(parse_settings(StudySettings, config, "config"))
-    problems = list(_problems(study))
-    if problems:
-        raise CxrflowError("\n  ".join(["the settings are not right:", *problems]))
+    raise_problems(_problems(study))
     return study
 
 
@@ -192,7 +214,7 @@ def _problems(study: Study) -> list[str]:
     if abs(settings.split.train + settings.split.val + settings.split.test - 1) > 1e-9:
         problems.append("config.split: train, val and test must add up to 1")
     for variant in (BASE, *settings.variants):
-        problems += _blur_problem(study, variant)
+        problems += _variant_problems(study, variant)
     return problems
 
 
@@ -200,13 +222,21 @@ def _unknown(where: str, name: str, known: Any) -> list[str]:
     return [] if name in known else [f"{where}: {name!r} is not known; known: {', '.join(known) or 'none'}"]
 
 
-def _blur_problem(study: Study, variant: str) -> list[str]:
-    try:
-        kernel = study.preprocess_settings(variant).blur_px
-        study.train_settings(variant)
-    except CxrflowError as error:
-        return [str(error)]
-    return [] if kernel == 0 or kernel % 2 else [f"config.preprocess.blur_px ({variant}): {kernel} is even; a kernel has a middle pixel"]
+def _variant_problems(study: Study, name: str) -> list[str]:
+    """Return what is wrong with a variant's settings once its overrides are merged in."""
+    problems = []
+    variant = study._variant(name)
+    for section, base, overrides in (
+        ("preprocess", study.settings.preprocess, variant.preprocess),
+        ("train", study.settings.train, variant.train),
+    ):
+        merged = {**settings_dict(base), **overrides}
+        problems += find_problems(type(base), merged, f"config.variants.{name}.{section}")
+    if not problems:
+        kernel = study.preprocess_settings(name).blur_px
+        if kernel and kernel % 2 == 0:
+            problems.append(f"config.preprocess.blur_px ({name}): {kernel} is even; a kernel has a middle pixel")
+    return problems
 
 
 def _override(settings: S, overrides: dict[str, Any], where: str) -> S:

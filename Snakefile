@@ -1,0 +1,43 @@
+# cxrflow: from raw chest X-rays to the report, in the order of the data.
+#
+#   snakemake --profile profiles/demo                                              drawn X-rays, no data needed
+#   snakemake --profile profiles/local --configfile config/quick.yaml              a quick look at your own data
+#   snakemake --profile profiles/slurm --configfile config/lungs.yaml -n           plan the full study on a cluster
+#
+# Ask for one file by its name and get just that, or for one of the targets below (data, models, summary).
+
+
+include: "workflow/rules/common.smk"
+
+
+rule all:
+    input:
+        f"{RESULTS}/report.html",
+    default_target: True
+
+
+include: "workflow/rules/data.smk"  #     phantom, index, split, preprocess, samples
+include: "workflow/rules/train.smk"  #    fetch_weights, train
+include: "workflow/rules/evaluate.smk"  # evaluate, score, embed
+include: "workflow/rules/explain.smk"  #  explain
+include: "workflow/rules/summary.smk"  #  profile_backbone, summarize, report
+
+
+rule data:
+    input:
+        collect(rules.preprocess.output.images, dataset=DATASETS, recipe=STUDY.recipe()),
+        collect(rules.samples.output, dataset=DATASETS, recipe=STUDY.recipe()),
+
+
+rule models:
+    input:
+        collect(f"{RESULTS}/models/{{model.path}}/metrics.json", model=MODELS),
+
+
+rule summary:
+    input:
+        rules.summarize.output,
+
+
+onsuccess:
+    print(f"\nDone. The report: {Path(RESULTS, 'report.html').resolve()}")

@@ -1,0 +1,71 @@
+"""A hash of the code that a stage depends on: what it computes, without comments, docstrings and layout.
+
+Rules carry it among their params, so that editing an unrelated module, a comment or a docstring reruns nothing and a
+changed computation reruns what it feeds. Modules that only carry settings or look-up tables are left out: rules carry
+the slice of them that they use, so that adding a backbone never retrains the others.
+"""
+
+import ast
+import functools
+import hashlib
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parent.parent
+PACKAGE = "cxrflow"
+# Their content reaches the rules as params, or cannot change a result (how errors are shown).
+LEFT_OUT = frozenset(
+    f"{PACKAGE}.{name}" for name in ("data.readers", "errors", "models.backbones", "settings", "settings_core", "stages", "study")
+)
+
+
+def code_hash(stage: str, *also: str) -> str:
+    """Return 12 hex digits for the code of scripts/<stage>.py and all of the library it imports, directly or not.
+
+    Args:
+        stage: name of a file in scripts/, without `.py`.
+        also: dotted names of modules that the stage finds through a left-out table, such as one dataset's reader.
+    """
+    modules: dict[str, str] = {}
+    _collect(stage, SCRIPTS / f"{stage}.py", modules)
+    for name in also:
+        _collect(name, SCRIPTS / Path(*name.split(".")).with_suffix(".py"), modules)
+    text = "\n".join(f"{name}\n{body}" for name, body in sorted(modules.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _collect(name: str, path: Path, modules: dict[str, str]) -> None:
+    """Add a module and what it imports from the package to `modules`, as {dotted name: code}."""
+    code, imported = read_module(path)
+    modules[name] = code
+    for other in imported:
+        file = _file_of(other)
+        if file is not None and other not in LEFT_OUT and other not in modules:
+            _collect(other, file, modules)
+
+
+@functools.cache
+def read_module(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Return a module's code as a syntax tree without docstrings, and the dotted names it imports from the package."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    imported = tuple(name for node in ast.walk(tree) for name in _imported_names(node) if name.startswith(PACKAGE))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree), imported
+
+
+def _imported_names(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
+
+
+def _file_of(name: str) -> Path | None:
+    """Return the file of a dotted module name, or None where the name is no module (a function, a class)."""
+    base = SCRIPTS / Path(*name.split("."))
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None

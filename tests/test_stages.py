@@ -1,0 +1,79 @@
+"""Every stage is a plain command: flags from the signature, one clear line on a user's error."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cxrflow.errors import CxrflowError
+from cxrflow.settings_core import setting
+from cxrflow.stages import build_parser, convert_arguments, parameter_meanings
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+STAGES = sorted(path.stem for path in SCRIPTS.glob("*.py"))
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """Knobs."""
+
+    size_px: int = setting("side", default=8, unit="px", minimum=1)
+
+
+def example(*, path: Path, names: list[str], knobs: Knobs, extra: Path | None = None, rate: float = 0.5) -> None:
+    """Do it.
+
+    path: a file,
+        over two lines.
+    names: some names.
+    knobs: the knobs.
+    extra: one more, 5 % of it.
+    rate: a share.
+    """
+
+
+def test_flags_follow_the_signature() -> None:
+    values = vars(build_parser(example).parse_args(["--path", "a b", "--names", "x", "y", "--knobs", '{"size_px": 9}']))
+    converted = convert_arguments(example, values)
+    assert converted == {"path": Path("a b"), "names": ["x", "y"], "knobs": Knobs(9), "extra": None, "rate": 0.5}
+    assert parameter_meanings(example)["path"] == "a file, over two lines."
+
+
+def test_help_shows_meaning_unit_range_and_default() -> None:
+    text = build_parser(example).format_help()
+    assert "size_px (int, px, at least 1, default 8): side" in text
+    assert "5 % of it" in text
+
+
+def test_settings_are_checked_key_by_key() -> None:
+    for json_text, words in [('{"size": 1}', "Did you mean size_px?"), ("{", "no valid JSON"), ('{"size_px": 0}', "out of range")]:
+        with pytest.raises(CxrflowError, match="--knobs") as raised:
+            convert_arguments(example, {"knobs": json_text})
+        assert words in str(raised.value)
+
+
+def test_a_parameter_without_a_meaning_is_refused() -> None:
+    def silent(*, path: Path) -> None:
+        """Do it."""
+
+    with pytest.raises(TypeError, match="path: meaning"):
+        build_parser(silent)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_explains_itself(stage: str) -> None:
+    run = subprocess.run([sys.executable, SCRIPTS / f"{stage}.py", "--help"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert f"python scripts/{stage}.py" in run.stdout, "the docstring shows no command to copy"
+    assert "Reads" in run.stdout
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_never_needs_snakemake(stage: str) -> None:
+    code = (
+        "import runpy, sys; sys.modules['snakemake'] = None; sys.modules['pydantic'] = None;"
+        f"runpy.run_path({str(SCRIPTS / f'{stage}.py')!r}, run_name='stage')"
+    )
+    run = subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); {code}"], check=False)
+    assert run.returncode == 0

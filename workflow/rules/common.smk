@@ -1,0 +1,75 @@
+# What every rule needs: the checked study, the paths, each stage's slice of the settings.
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+SCRIPTS = str(Path(workflow.basedir, "scripts"))
+sys.path.insert(0, SCRIPTS)
+# `python` in a rule is the Python that runs Snakemake, also in a job that starts with a bare PATH.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+from snakemake.exceptions import WorkflowError
+
+from cxrflow.code_hash import code_hash
+from cxrflow.data.readers import READERS
+from cxrflow.errors import CxrflowError
+from cxrflow.models.backbones import BACKBONES
+from cxrflow.settings import settings_json
+from cxrflow.report.summary import SUMMARY_FILES
+from cxrflow.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId, load_study
+
+try:
+    STUDY = load_study(config)
+except CxrflowError as error:
+    raise WorkflowError(str(error)) from None
+
+DATASETS = list(STUDY.settings.datasets)
+MODELS = STUDY.models()
+RESULTS = STUDY.results
+DATA = f"{RESULTS}/data/{{dataset}}"
+MODEL = f"{RESULTS}/models/{{dataset}}/{{backbone}}/{{init}}/{{variant}}/seed{{seed}}"
+
+if workflow.is_main_process:
+    for line in STUDY.missing_data():
+        print(f"data: {line}", file=sys.stderr)
+
+
+wildcard_constraints:
+    dataset="|".join(DATASETS),
+    backbone="|".join(BACKBONES),
+    init="|".join([SCRATCH, IMAGENET, *(FROM_DATASET + name for name in DATASETS)]),
+    variant="|".join([BASE, *STUDY.settings.variants]),
+    recipe="|".join(STUDY.recipes()),
+    seed=r"\d+",
+
+
+def model_of(wildcards):
+    """The model that a rule's wildcards name."""
+    return ModelId(**{**dict(wildcards), "seed": int(wildcards.seed)})
+
+
+def images_of(wildcards):
+    """The packed images that a model's variant is trained on."""
+    return f"{RESULTS}/data/{wildcards.dataset}/{STUDY.recipe(wildcards.variant)}/images.npy"
+
+
+def init_weights_of(wildcards):
+    """The file that a model starts from: none, ImageNet weights, or another dataset's model of the same backbone."""
+    if wildcards.init == SCRATCH:
+        return []
+    if wildcards.init == IMAGENET:
+        return f"{STUDY.settings.weights_root}/{BACKBONES[wildcards.backbone].weights_file}"
+    source = ModelId(wildcards.init.removeprefix(FROM_DATASET), wildcards.backbone, seed=int(wildcards.seed))
+    return f"{RESULTS}/models/{source.path}/model.pt"
+
+
+def network_of(backbone):
+    """What decides a backbone's network; its title and published numbers do not."""
+    entry = BACKBONES[backbone]
+    return [entry.torchvision_name, entry.head, entry.gradcam_layer]
+
+
+def reader_of(dataset):
+    """A dataset's reader: the module that lists it, and the published counts that its index quotes."""
+    return READERS[STUDY.settings.datasets[dataset].reader]

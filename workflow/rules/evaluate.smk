@@ -1,0 +1,64 @@
+# A trained model to its numbers: evaluate is the only door to the test subset, the rest reads its files.
+
+
+rule evaluate:
+    input:
+        images=rules.train.input.images,
+        split=rules.split.output.split,
+        model=rules.train.output.model,
+        checksum=rules.train.output.checksum,
+    output:
+        predictions=f"{MODEL}/predictions.csv",
+        features=f"{MODEL}/features.npy",
+    params:
+        settings=settings_json(STUDY.settings.evaluate),
+        code=code_hash("evaluate"),
+    log:
+        f"{MODEL}/evaluate.log",
+    threads: 2
+    conda:
+        "../../envs/cxrflow.yaml"
+    shell:
+        "python {SCRIPTS:q}/evaluate.py --images {input.images:q} --split {input.split:q} --model {input.model:q}"
+        " --settings {params.settings:q} --threads {threads}"
+        " --features {output.features:q} --predictions {output.predictions:q} > {log:q} 2>&1"
+
+
+rule score:
+    input:
+        predictions=rules.evaluate.output.predictions,
+    output:
+        metrics=f"{MODEL}/metrics.json",
+        confusion=f"{MODEL}/confusion.png",
+    params:
+        title=lambda wildcards: STUDY.model_title(model_of(wildcards)),
+        settings=settings_json(STUDY.settings.score),
+        code=code_hash("score"),
+    log:
+        f"{MODEL}/score.log",
+    conda:
+        "../../envs/cxrflow.yaml"
+    shell:
+        "python {SCRIPTS:q}/score.py --predictions {input.predictions:q} --settings {params.settings:q}"
+        " --title {params.title:q} --confusion {output.confusion:q} --metrics {output.metrics:q} > {log:q} 2>&1"
+
+
+rule embed:
+    input:
+        features=rules.evaluate.output.features,
+        predictions=rules.evaluate.output.predictions,
+    output:
+        table=f"{MODEL}/tsne.csv",
+        figure=f"{MODEL}/tsne.png",
+    params:
+        title=rules.score.params.title,
+        settings=settings_json(STUDY.settings.embed),
+        code=code_hash("embed"),
+    log:
+        f"{MODEL}/embed.log",
+    conda:
+        "../../envs/cxrflow.yaml"
+    shell:
+        "python {SCRIPTS:q}/embed.py --features {input.features:q} --predictions {input.predictions:q}"
+        " --settings {params.settings:q} --title {params.title:q}"
+        " --figure {output.figure:q} --table {output.table:q} > {log:q} 2>&1"

@@ -1,0 +1,31 @@
+# Where a model looks: Grad-CAM overlays of test images, scored where lesions or lungs are annotated.
+
+
+rule explain:
+    input:
+        images=rules.train.input.images,
+        index=rules.index.output.index,
+        regions=rules.index.output.regions,
+        model=rules.train.output.model,
+        checksum=rules.train.output.checksum,
+        predictions=rules.evaluate.output.predictions,
+    output:
+        gallery=f"{MODEL}/gradcam.png",
+        table=f"{MODEL}/gradcam.csv",
+        summary=f"{MODEL}/gradcam.json",
+    params:
+        folder=rules.index.params.folder,
+        title=rules.score.params.title,
+        settings=settings_json(STUDY.settings.explain),
+        layer=lambda wildcards: BACKBONES[wildcards.backbone].gradcam_layer,
+        code=code_hash("explain"),
+    log:
+        f"{MODEL}/explain.log",
+    threads: 2
+    conda:
+        "../../envs/cxrflow.yaml"
+    shell:
+        "python {SCRIPTS:q}/explain.py --images {input.images:q} --index {input.index:q} --regions {input.regions:q}"
+        " --folder {params.folder:q} --model {input.model:q} --predictions {input.predictions:q}"
+        " --settings {params.settings:q} --threads {threads} --title {params.title:q}"
+        " --gallery {output.gallery:q} --table {output.table:q} --summary {output.summary:q} > {log:q} 2>&1"

@@ -1,0 +1,74 @@
+# All models together: the cost of the backbones, tables and figures, the page.
+
+
+rule profile_backbone:
+    output:
+        profile=f"{RESULTS}/backbones/{{backbone}}.json",
+    params:
+        size_px=STUDY.settings.preprocess.size_px,
+        settings=settings_json(STUDY.settings.profile),
+        backbone=lambda wildcards: network_of(wildcards.backbone),
+        code=code_hash("profile_backbone"),
+    log:
+        f"{RESULTS}/backbones/{{backbone}}.log",
+    threads: 2
+    conda:
+        "../../envs/cxrflow.yaml"
+    shell:
+        "python {SCRIPTS:q}/profile_backbone.py --backbone {wildcards.backbone:q} --size-px {params.size_px}"
+        " --settings {params.settings:q} --threads {threads} --profile {output.profile:q} > {log:q} 2>&1"
+
+
+rule summarize:
+    input:
+        collect(rules.index.output.summary, dataset=DATASETS),
+        collect(rules.split.output.split, dataset=DATASETS),
+        collect(rules.profile_backbone.output.profile, backbone=STUDY.backbones()),
+        collect(
+            f"{RESULTS}/models/{{model.path}}/{{file}}",
+            model=MODELS,
+            file=["history.csv", "training.json", "predictions.csv", "metrics.json"],
+        ),
+        collect(f"{RESULTS}/models/{{model.path}}/gradcam.json", model=MODELS),
+    output:
+        collect(f"{RESULTS}/summary/{{file}}", file=SUMMARY_FILES),
+    params:
+        results=RESULTS,
+        folder=f"{RESULTS}/summary",
+        models=[model.path for model in MODELS],
+        config=settings_json(STUDY.settings),
+        backbones={name: asdict(BACKBONES[name]) for name in STUDY.backbones()},
+        code=code_hash("summarize"),
+    log:
+        f"{RESULTS}/summary/summarize.log",
+    conda:
+        "../../envs/cxrflow.yaml"
+    shell:
+        "python {SCRIPTS:q}/summarize.py --results {params.results:q} --config {params.config:q}"
+        " --models {params.models:q} --folder {params.folder:q} > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        rules.summarize.output,
+        collect(rules.samples.output, dataset=DATASETS, recipe=STUDY.recipe()),
+        collect(
+            f"{RESULTS}/models/{{model.path}}/{{file}}",
+            model=MODELS,
+            file=["confusion.png", "tsne.png", "gradcam.png"],
+        ),
+    output:
+        report=f"{RESULTS}/report.html",
+    params:
+        results=RESULTS,
+        summary=rules.summarize.params.folder,
+        models=rules.summarize.params.models,
+        config=rules.summarize.params.config,
+        code=code_hash("report"),
+    log:
+        f"{RESULTS}/report.log",
+    conda:
+        "../../envs/cxrflow.yaml"
+    shell:
+        "python {SCRIPTS:q}/report.py --results {params.results:q} --config {params.config:q}"
+        " --models {params.models:q} --summary {params.summary:q} --report {output.report:q} > {log:q} 2>&1"
