@@ -11,9 +11,9 @@ include: "workflow/rules/common.smk"
 
 
 rule all:
+    default_target: True
     input:
         f"{RESULTS}/report.html",
-    default_target: True
 
 
 include: "workflow/rules/data.smk"  #     phantom, index, split, preprocess, samples

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from cxrflow import code_hash as module
 from cxrflow.code_hash import code_hash
 

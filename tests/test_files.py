@@ -8,16 +8,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from cxrflow.errors import CxrflowError
-from cxrflow.files import read_json, sha256_bytes, sha256_file, write_array, write_atomically, write_bytes, write_json, write_text
+from cxrflow.files import (
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    write_array,
+    write_atomically,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     write_text(target, "old")
-    with pytest.raises(RuntimeError), write_atomically(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(FileNotFoundError), write_atomically(target) as temporary:
+        temporary.write_bytes(b"half" + (tmp_path / "no such file").read_bytes())
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

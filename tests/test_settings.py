@@ -6,6 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+
 from cxrflow.errors import CxrflowError
 from cxrflow.settings import StudySettings, TrainSettings, parse_settings, settings_dict, settings_json
 from cxrflow.settings_docs import json_schema, sections, settings_readme
@@ -76,7 +77,9 @@ def test_schema_refuses_an_unknown_key() -> None:
 
 def test_generated_documents_are_in_step_with_the_settings() -> None:
     assert (ROOT / "config/README.md").read_text() == settings_readme(StudySettings), "run `make docs`"
-    assert json.loads((ROOT / "workflow/schemas/config.schema.json").read_text()) == json_schema(StudySettings), "run `make docs`"
+    assert json.loads((ROOT / "workflow/schemas/config.schema.json").read_text()) == json_schema(StudySettings), (
+        "run `make docs`"
+    )
 
 
 def test_every_setting_has_a_meaning() -> None:

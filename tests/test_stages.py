@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from cxrflow.errors import CxrflowError
 from cxrflow.settings_core import setting
 from cxrflow.stages import build_parser, convert_arguments, parameter_meanings
@@ -47,7 +48,11 @@ def test_help_shows_meaning_unit_range_and_default() -> None:
 
 
 def test_settings_are_checked_key_by_key() -> None:
-    for json_text, words in [('{"size": 1}', "Did you mean size_px?"), ("{", "no valid JSON"), ('{"size_px": 0}', "out of range")]:
+    for json_text, words in [
+        ('{"size": 1}', "Did you mean size_px?"),
+        ("{", "no valid JSON"),
+        ('{"size_px": 0}', "out of range"),
+    ]:
         with pytest.raises(CxrflowError, match="--knobs") as raised:
             convert_arguments(example, {"knobs": json_text})
         assert words in str(raised.value)
@@ -63,7 +68,9 @@ def test_a_parameter_without_a_meaning_is_refused() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_explains_itself(stage: str) -> None:
-    run = subprocess.run([sys.executable, SCRIPTS / f"{stage}.py", "--help"], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, SCRIPTS / f"{stage}.py", "--help"], capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     assert f"python scripts/{stage}.py" in run.stdout, "the docstring shows no command to copy"
     assert "Reads" in run.stdout
@@ -75,5 +82,7 @@ def test_a_stage_never_needs_snakemake(stage: str) -> None:
         "import runpy, sys; sys.modules['snakemake'] = None; sys.modules['pydantic'] = None;"
         f"runpy.run_path({str(SCRIPTS / f'{stage}.py')!r}, run_name='stage')"
     )
-    run = subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); {code}"], check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); {code}"], check=False
+    )
     assert run.returncode == 0

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from cxrflow.errors import CxrflowError
 from cxrflow.study import ModelId, load_study
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from cxrflow.errors import CxrflowError
 from cxrflow.records import EpochRow, Predictions, read_predictions, write_predictions
 from cxrflow.tables import read_records, read_table, write_records, write_table

@@ -14,7 +14,8 @@ SCRIPTS = Path(__file__).resolve().parent.parent
 PACKAGE = "cxrflow"
 # Their content reaches the rules as params, or cannot change a result (how errors are shown).
 LEFT_OUT = frozenset(
-    f"{PACKAGE}.{name}" for name in ("data.readers", "errors", "models.backbones", "settings", "settings_core", "stages", "study")
+    f"{PACKAGE}.{name}"
+    for name in ("data.readers", "errors", "models.backbones", "settings", "settings_core", "stages", "study")
 )
 
 
@@ -49,7 +50,9 @@ def read_module(path: Path) -> tuple[str, tuple[str, ...]]:
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     imported = tuple(name for node in ast.walk(tree) for name in _imported_names(node) if name.startswith(PACKAGE))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree), imported
 

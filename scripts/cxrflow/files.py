@@ -73,7 +73,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CxrflowError(f"{path} is not there: make it first (snakemake builds it when asked for it by name)") from None
+        raise CxrflowError(
+            f"{path} is not there: make it first (snakemake builds it when asked for it by name)"
+        ) from None
     except ValueError as error:
         raise CxrflowError(f"{path} is no valid JSON ({error}): delete it and run its stage again") from None
 

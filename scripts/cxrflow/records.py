@@ -145,7 +145,8 @@ class Predictions:
     @property
     def predicted(self) -> "NDArray[np.int64]":
         """int64 (n,), index of the most probable class; the first of equals."""
-        return self.probabilities.argmax(axis=1)
+        predicted: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return predicted
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

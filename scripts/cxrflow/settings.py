@@ -70,7 +70,10 @@ class PhantomSettings:
 
     images_per_class: int = setting("images drawn for each class of each dataset", default=120, minimum=12)
     size_scale: float = setting(
-        "image sizes relative to the published ones (1.0 draws xray8 at 1024x1024 px)", default=0.25, minimum=0.05, maximum=1.0
+        "image sizes relative to the published ones (1.0 draws xray8 at 1024x1024 px)",
+        default=0.25,
+        minimum=0.05,
+        maximum=1.0,
     )
     seed: int = setting("seed of everything drawn", default=0, minimum=0)
 
@@ -80,14 +83,20 @@ class IndexSettings:
     """Which images are kept."""
 
     max_images_per_class: int = setting(
-        "seeded cap per class that keeps patients whole, for a quick look; 0: no cap", default=0, minimum=0, unit="images"
+        "seeded cap per class that keeps patients whole, for a quick look; 0: no cap",
+        default=0,
+        minimum=0,
+        unit="images",
     )
     cap_seed: int = setting("seed of the cap", default=0, minimum=0)
     max_rejected_share: float = setting(
         "stop when more than this share of the images is unreadable", default=0.05, minimum=0.0, maximum=1.0
     )
     max_image_mpx: float = setting(
-        "refuse larger images before decoding them: a 0.9 MB PNG can unpack to 5 GB", default=100.0, minimum=0.1, unit="megapixels"
+        "refuse larger images before decoding them: a 0.9 MB PNG can unpack to 5 GB",
+        default=100.0,
+        minimum=0.1,
+        unit="megapixels",
     )
 
 
@@ -107,16 +116,22 @@ class PreprocessSettings:
 
     size_px: int = setting("side of the square image", default=256, minimum=16, maximum=2048, unit="px")
     equalize: bool = setting("histogram equalization", default=True)
-    blur_px: int = setting("side of the Gaussian blur's kernel, odd; 0: no blur", default=5, minimum=0, maximum=31, unit="px")
+    blur_px: int = setting(
+        "side of the Gaussian blur's kernel, odd; 0: no blur", default=5, minimum=0, maximum=31, unit="px"
+    )
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """The training, the same for every model."""
 
-    device: str = setting("cuda stops where no GPU is; auto takes a GPU if there is one", default="auto", choices=("auto", "cpu", "cuda"))
+    device: str = setting(
+        "cuda stops where no GPU is; auto takes a GPU if there is one", default="auto", choices=("auto", "cpu", "cuda")
+    )
     precision: str = setting(
-        "bfloat16 computes the forward pass in bfloat16 (autocast); weights stay float32", default="float32", choices=("float32", "bfloat16")
+        "bfloat16 computes the forward pass in bfloat16 (autocast); weights stay float32",
+        default="float32",
+        choices=("float32", "bfloat16"),
     )
     epochs: int = setting("passes over the train subset", default=50, minimum=1)
     batch_size: int = setting("images per step", default=32, minimum=2, unit="images")
@@ -124,10 +139,14 @@ class TrainSettings:
     weight_decay: float = setting("Adam's L2 penalty", default=0.0, minimum=0.0)
     restart_epochs: int = setting("length of a cosine cycle (warm restarts)", default=10, minimum=1, unit="epochs")
     class_weights: bool = setting("weight the loss by inverse class frequency of the train subset", default=True)
-    flip_probability: float = setting("share of images flipped left-right per epoch", default=0.5, minimum=0.0, maximum=1.0)
+    flip_probability: float = setting(
+        "share of images flipped left-right per epoch", default=0.5, minimum=0.0, maximum=1.0
+    )
     sharpness_probability: float = setting("share of images sharpened per epoch", default=0.5, minimum=0.0, maximum=1.0)
     sharpness_factor: float = setting("1 leaves an image as it is, 2 doubles its sharpness", default=2.0, minimum=0.0)
-    autocontrast_probability: float = setting("share of images stretched to full contrast per epoch", default=0.5, minimum=0.0, maximum=1.0)
+    autocontrast_probability: float = setting(
+        "share of images stretched to full contrast per epoch", default=0.5, minimum=0.0, maximum=1.0
+    )
     batch_norm_momentum: float = setting(
         "BatchNorm momentum of every backbone. torchvision builds MobileNetV3 with 0.01, whose running statistics lag"
         " for hundreds of steps and make early validations noise",
@@ -158,7 +177,9 @@ class EmbedSettings:
     """t-SNE of the test features."""
 
     perplexity: float = setting("t-SNE perplexity, lowered where the test subset is small", default=30.0, minimum=1.0)
-    max_images: int = setting("t-SNE of at most this many test images, drawn by seed", default=5000, minimum=10, unit="images")
+    max_images: int = setting(
+        "t-SNE of at most this many test images, drawn by seed", default=5000, minimum=10, unit="images"
+    )
     seed: int = setting("seed of t-SNE", default=0, minimum=0)
 
 
@@ -167,8 +188,12 @@ class ExplainSettings:
     """Grad-CAM of test images."""
 
     device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"))
-    images_per_class: int = setting("gallery: right and wrong test images shown of each class, each", default=3, minimum=1, unit="images")
-    scored_images: int = setting("at most this many annotated test images are scored per model", default=200, minimum=0, unit="images")
+    images_per_class: int = setting(
+        "gallery: right and wrong test images shown of each class, each", default=3, minimum=1, unit="images"
+    )
+    scored_images: int = setting(
+        "at most this many annotated test images are scored per model", default=200, minimum=0, unit="images"
+    )
     seed: int = setting("seed of which images are shown", default=0, minimum=0)
 
 
@@ -219,12 +244,12 @@ class StudySettings:
 
     study: str = setting("name of the study; results go to results/<study>/")
     data_root: str = setting("folder that holds the datasets' folders", default="data")
-    weights_root: str = setting("folder for ImageNet weights, filled once by the rule fetch_weights", default="data/weights")
+    weights_root: str = setting(
+        "folder for ImageNet weights, filled once by the rule fetch_weights", default="data/weights"
+    )
     weights_url: str = setting("where ImageNet weights are fetched from", default="https://download.pytorch.org/models")
     datasets: dict[str, DatasetSettings] = setting("the datasets, by name")
-    backbones: tuple[str, ...] = setting(
-        "the backbones", default=("mobilenet_v3_large", "efficientnet_b1", "resnet34")
-    )
+    backbones: tuple[str, ...] = setting("the backbones", default=("mobilenet_v3_large", "efficientnet_b1", "resnet34"))
     seeds: tuple[int, ...] = setting("every model is trained once per seed", default=(0,))
     transfer: dict[str, TransferSettings] = setting("the transferred model of each dataset", default_factory=dict)
     transfer_all_backbones: bool = setting(

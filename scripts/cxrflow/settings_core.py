@@ -164,5 +164,5 @@ def settings_dict(settings: Any) -> dict[str, Any]:
 
 
 def settings_json(settings: Any) -> str:
-    """Return one line of JSON with defaults filled in and keys in definition order, so that equal settings are equal text."""
+    """Return one line of JSON, defaults filled in, keys in definition order: equal settings are equal text."""
     return json.dumps(dataclasses.asdict(settings), ensure_ascii=False)

@@ -29,7 +29,9 @@ def describe_settings(cls: type) -> str:
     lines = []
     for row in rows(cls):
         facts = ", ".join(fact for fact in (row.type, row.unit, row.range, f"default {row.default}") if fact)
-        lines.append(textwrap.fill(f"{row.name} ({facts}): {row.meaning}", 116, initial_indent="  ", subsequent_indent="      "))
+        lines.append(
+            textwrap.fill(f"{row.name} ({facts}): {row.meaning}", 116, initial_indent="  ", subsequent_indent="      ")
+        )
     return "\n".join(lines)
 
 
@@ -60,7 +62,9 @@ def sections(cls: type) -> dict[str, type]:
 def _markdown_table(cls: type) -> str:
     head = "| key | type | default | unit | range | meaning |\n|---|---|---|---|---|---|\n"
     return head + "".join(
-        "| " + " | ".join([f"`{r.name}`", r.type, f"`{r.default}`", r.unit, r.range, r.meaning.replace("|", "\\|")]) + " |\n"
+        "| "
+        + " | ".join([f"`{r.name}`", r.type, f"`{r.default}`", r.unit, r.range, r.meaning.replace("|", "\\|")])
+        + " |\n"
         for r in rows(cls)
     )
 
@@ -133,9 +137,8 @@ def _schema(annotation: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
     if annotation is type(None):
         return {"type": "null"}
     name = {bool: "boolean", int: "integer", float: "number", str: "string"}[annotation]
-    keys: dict[str, Callable[[Any], Any]] = {"minimum": float, "maximum": float, "choices": list}
-    limits = {("enum" if key == "choices" else key): meta[key] for key in keys if meta.get(key) not in (None, ())}
-    return {"type": name, **{key: list(value) if key == "enum" else value for key, value in limits.items()}}
+    limits = {key: meta[key] for key in ("minimum", "maximum") if meta.get(key) is not None}
+    return {"type": name, **limits, **({"enum": list(meta["choices"])} if meta.get("choices") else {})}
 
 
 def _schema_of_dataclass(cls: type) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Turn a stage's function into a command: flags, types and --help come from its signature and docstring.
 
-Every stage in scripts/ ends with `run_stage(its_function)`. The function takes keyword-only parameters; each of them has
-a line `name: meaning` in the docstring. A settings dataclass is one flag that takes JSON, checked key by key.
+Every stage in scripts/ ends with `run_stage(its_function)`. The function takes keyword-only parameters; each of them
+has a line `name: meaning` in the docstring. A settings dataclass is one flag that takes JSON, checked key by key.
 """
 
 import argparse
@@ -55,7 +55,9 @@ def build_parser(function: Callable[..., None]) -> argparse.ArgumentParser:
     hints = typing.get_type_hints(function)
     parser = argparse.ArgumentParser(
         description=inspect.getdoc(inspect.getmodule(function)),
-        epilog="\n\n".join(_settings_help(name, hint) for name, hint in hints.items() if dataclasses.is_dataclass(hint)),
+        epilog="\n\n".join(
+            _settings_help(name, hint) for name, hint in hints.items() if dataclasses.is_dataclass(hint)
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -134,4 +136,6 @@ def _metavar(annotation: Any) -> str:
 
 
 def _settings_help(name: str, cls: Any) -> str:
-    return f"keys of --{name.replace('_', '-')}, each optional unless required:\n{describe_settings(cls)}".replace("%", "%%")
+    return f"keys of --{name.replace('_', '-')}, each optional unless required:\n{describe_settings(cls)}".replace(
+        "%", "%%"
+    )

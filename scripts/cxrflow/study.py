@@ -1,6 +1,6 @@
 """A study: which models there are, where their files lie, and which settings each stage gets.
 
-Read by the Snakefile while it plans and by `summarize` while it collects. Imports no torch, so that a dry run stays fast.
+Read by the Snakefile while it plans and by `summarize` while it collects. Imports no torch: a dry run stays fast.
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from cxrflow.data.readers import READERS
 from cxrflow.errors import CxrflowError
 from cxrflow.models.backbones import BACKBONES
+from cxrflow.models.identity import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
 from cxrflow.settings import (
     PreprocessSettings,
     StudySettings,
@@ -24,39 +25,9 @@ from cxrflow.settings_core import find_problems, raise_problems
 
 S = TypeVar("S")  # a settings dataclass; Python 3.11 has no def f[S]
 
-BASE = "base"  # the variant that overrides nothing
-SCRATCH = "scratch"
-IMAGENET = "imagenet"
-FROM_DATASET = "from_"  # init from_<dataset>: the weights of that dataset's model
+__all__ = ["BASE", "FROM_DATASET", "IMAGENET", "NAME", "SCRATCH", "ModelId", "Study", "load_study", "recipe_name"]
+
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"  # what a study, dataset or variant may be called: it becomes a folder
-
-
-@dataclass(frozen=True, order=True)
-class ModelId:
-    """One trained model; its path below models/ is its whole identity."""
-
-    dataset: str
-    backbone: str
-    init: str = SCRATCH
-    variant: str = BASE
-    seed: int = 0
-
-    @property
-    def path(self) -> str:
-        """`{dataset}/{backbone}/{init}/{variant}/seed{seed}`, relative to results/<study>/models/."""
-        return f"{self.dataset}/{self.backbone}/{self.init}/{self.variant}/seed{self.seed}"
-
-    @classmethod
-    def parse(cls, path: str) -> "ModelId":
-        """Read a model's path back.
-
-        Raises:
-            CxrflowError: it does not have the five parts.
-        """
-        match = re.fullmatch(r"([^/]+)/([^/]+)/([^/]+)/([^/]+)/seed(\d+)", path)
-        if not match:
-            raise CxrflowError(f"{path!r} names no model: expected dataset/backbone/init/variant/seed0")
-        return cls(*match.groups()[:4], seed=int(match[5]))
 
 
 @dataclass(frozen=True)
@@ -142,7 +113,9 @@ class Study:
             return VariantSettings()
         if name not in self.settings.variants:
             known = ", ".join([BASE, *self.settings.variants])
-            raise CxrflowError(f"{name!r} is no variant of this study; known: {known}. Add it under variants: in the config")
+            raise CxrflowError(
+                f"{name!r} is no variant of this study; known: {known}. Add it under variants: in the config"
+            )
         return self.settings.variants[name]
 
     def recipe(self, variant: str = BASE) -> str:
@@ -183,7 +156,9 @@ def load_study(config: Mapping[str, Any]) -> Study:
         CxrflowError: unknown or mistyped keys, wrong types, names that do not exist; every problem in one message.
     """
     if not config:
-        raise CxrflowError("no study is chosen: add --configfile config/demo.yaml, config/quick.yaml or config/lungs.yaml")
+        raise CxrflowError(
+            "no study is chosen: add --configfile config/demo.yaml, config/quick.yaml or config/lungs.yaml"
+        )
     study = Study(parse_settings(StudySettings, config, "config"))
     raise_problems(_problems(study))
     return study
@@ -193,7 +168,9 @@ def _problems(study: Study) -> list[str]:
     """Return what is wrong between settings that are each right by themselves."""
     settings = study.settings
     names = [settings.study, *settings.datasets, *settings.variants]
-    problems = [f"config: {n!r} cannot name a folder: use letters, digits, _ . + -" for n in names if not re.fullmatch(NAME, n)]
+    problems = [
+        f"config: {n!r} cannot name a folder: use letters, digits, _ . + -" for n in names if not re.fullmatch(NAME, n)
+    ]
     for name, data in settings.datasets.items():
         problems += _unknown(f"config.datasets.{name}.reader", data.reader, READERS)
     for backbone in settings.backbones:
@@ -241,5 +218,3 @@ def _variant_problems(study: Study, name: str) -> list[str]:
 
 def _override(settings: S, overrides: dict[str, Any], where: str) -> S:
     return parse_settings(type(settings), {**settings_dict(settings), **overrides}, where)
-
-

@@ -43,7 +43,9 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
             rows = list(reader)
             header = list(reader.fieldnames or ())
     except FileNotFoundError:
-        raise CxrflowError(f"{path} is not there: make it first (snakemake builds it when asked for it by name)") from None
+        raise CxrflowError(
+            f"{path} is not there: make it first (snakemake builds it when asked for it by name)"
+        ) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise CxrflowError(f"{path} is no CSV in UTF-8 ({error}): save it as 'CSV UTF-8'") from None
     missing = [name for name in columns if name not in header]
@@ -60,4 +62,4 @@ def read_records(path: Path, record: type) -> list[Any]:
     fields = dataclasses.fields(record)
     converters = {field.name: field.type if field.type in (int, float) else str for field in fields}
     rows = read_table(path, list(converters))
-    return [record(**{name: convert(row[name]) for name, convert in converters.items()}) for row in rows]  # type: ignore[operator,misc]
+    return [record(**{name: convert(row[name]) for name, convert in converters.items()}) for row in rows]

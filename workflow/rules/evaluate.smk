@@ -10,14 +10,14 @@ rule evaluate:
     output:
         predictions=f"{MODEL}/predictions.csv",
         features=f"{MODEL}/features.npy",
+    log:
+        f"{MODEL}/evaluate.log",
+    conda:
+        "../../envs/cxrflow.yaml"
+    threads: 2
     params:
         settings=settings_json(STUDY.settings.evaluate),
         code=code_hash("evaluate"),
-    log:
-        f"{MODEL}/evaluate.log",
-    threads: 2
-    conda:
-        "../../envs/cxrflow.yaml"
     shell:
         "python {SCRIPTS:q}/evaluate.py --images {input.images:q} --split {input.split:q} --model {input.model:q}"
         " --settings {params.settings:q} --threads {threads}"
@@ -30,14 +30,14 @@ rule score:
     output:
         metrics=f"{MODEL}/metrics.json",
         confusion=f"{MODEL}/confusion.png",
-    params:
-        title=lambda wildcards: STUDY.model_title(model_of(wildcards)),
-        settings=settings_json(STUDY.settings.score),
-        code=code_hash("score"),
     log:
         f"{MODEL}/score.log",
     conda:
         "../../envs/cxrflow.yaml"
+    params:
+        title=lambda wildcards: STUDY.model_title(model_of(wildcards)),
+        settings=settings_json(STUDY.settings.score),
+        code=code_hash("score"),
     shell:
         "python {SCRIPTS:q}/score.py --predictions {input.predictions:q} --settings {params.settings:q}"
         " --title {params.title:q} --confusion {output.confusion:q} --metrics {output.metrics:q} > {log:q} 2>&1"
@@ -50,14 +50,14 @@ rule embed:
     output:
         table=f"{MODEL}/tsne.csv",
         figure=f"{MODEL}/tsne.png",
-    params:
-        title=rules.score.params.title,
-        settings=settings_json(STUDY.settings.embed),
-        code=code_hash("embed"),
     log:
         f"{MODEL}/embed.log",
     conda:
         "../../envs/cxrflow.yaml"
+    params:
+        title=rules.score.params.title,
+        settings=settings_json(STUDY.settings.embed),
+        code=code_hash("embed"),
     shell:
         "python {SCRIPTS:q}/embed.py --features {input.features:q} --predictions {input.predictions:q}"
         " --settings {params.settings:q} --title {params.title:q}"

@@ -13,17 +13,17 @@ rule explain:
         gallery=f"{MODEL}/gradcam.png",
         table=f"{MODEL}/gradcam.csv",
         summary=f"{MODEL}/gradcam.json",
+    log:
+        f"{MODEL}/explain.log",
+    conda:
+        "../../envs/cxrflow.yaml"
+    threads: 2
     params:
         folder=rules.index.params.folder,
         title=rules.score.params.title,
         settings=settings_json(STUDY.settings.explain),
         layer=lambda wildcards: BACKBONES[wildcards.backbone].gradcam_layer,
         code=code_hash("explain"),
-    log:
-        f"{MODEL}/explain.log",
-    threads: 2
-    conda:
-        "../../envs/cxrflow.yaml"
     shell:
         "python {SCRIPTS:q}/explain.py --images {input.images:q} --index {input.index:q} --regions {input.regions:q}"
         " --folder {params.folder:q} --model {input.model:q} --predictions {input.predictions:q}"

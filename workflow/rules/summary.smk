@@ -4,16 +4,16 @@
 rule profile_backbone:
     output:
         profile=f"{RESULTS}/backbones/{{backbone}}.json",
+    log:
+        f"{RESULTS}/backbones/{{backbone}}.log",
+    conda:
+        "../../envs/cxrflow.yaml"
+    threads: 2
     params:
         size_px=STUDY.settings.preprocess.size_px,
         settings=settings_json(STUDY.settings.profile),
         backbone=lambda wildcards: network_of(wildcards.backbone),
         code=code_hash("profile_backbone"),
-    log:
-        f"{RESULTS}/backbones/{{backbone}}.log",
-    threads: 2
-    conda:
-        "../../envs/cxrflow.yaml"
     shell:
         "python {SCRIPTS:q}/profile_backbone.py --backbone {wildcards.backbone:q} --size-px {params.size_px}"
         " --settings {params.settings:q} --threads {threads} --profile {output.profile:q} > {log:q} 2>&1"
@@ -32,6 +32,10 @@ rule summarize:
         collect(f"{RESULTS}/models/{{model.path}}/gradcam.json", model=MODELS),
     output:
         collect(f"{RESULTS}/summary/{{file}}", file=SUMMARY_FILES),
+    log:
+        f"{RESULTS}/summary/summarize.log",
+    conda:
+        "../../envs/cxrflow.yaml"
     params:
         results=RESULTS,
         folder=f"{RESULTS}/summary",
@@ -39,10 +43,6 @@ rule summarize:
         config=settings_json(STUDY.settings),
         backbones={name: asdict(BACKBONES[name]) for name in STUDY.backbones()},
         code=code_hash("summarize"),
-    log:
-        f"{RESULTS}/summary/summarize.log",
-    conda:
-        "../../envs/cxrflow.yaml"
     shell:
         "python {SCRIPTS:q}/summarize.py --results {params.results:q} --config {params.config:q}"
         " --models {params.models:q} --folder {params.folder:q} > {log:q} 2>&1"
@@ -59,16 +59,16 @@ rule report:
         ),
     output:
         report=f"{RESULTS}/report.html",
+    log:
+        f"{RESULTS}/report.log",
+    conda:
+        "../../envs/cxrflow.yaml"
     params:
         results=RESULTS,
         summary=rules.summarize.params.folder,
         models=rules.summarize.params.models,
         config=rules.summarize.params.config,
         code=code_hash("report"),
-    log:
-        f"{RESULTS}/report.log",
-    conda:
-        "../../envs/cxrflow.yaml"
     shell:
         "python {SCRIPTS:q}/report.py --results {params.results:q} --config {params.config:q}"
         " --models {params.models:q} --summary {params.summary:q} --report {output.report:q} > {log:q} 2>&1"

@@ -4,14 +4,14 @@
 rule fetch_weights:
     output:
         weights=f"{STUDY.settings.weights_root}/{{file}}.pth",
-    params:
-        url=f"{STUDY.settings.weights_url}/{{file}}.pth",
-        code=code_hash("fetch_weights"),
     log:
         f"{RESULTS}/weights/{{file}}.log",
     localrule: True  # compute nodes often have no internet
     conda:
         "../../envs/cxrflow.yaml"
+    params:
+        url=f"{STUDY.settings.weights_url}/{{file}}.pth",
+        code=code_hash("fetch_weights"),
     shell:
         "python {SCRIPTS:q}/fetch_weights.py --url {params.url:q} --weights {output.weights:q} > {log:q} 2>&1"
 
@@ -26,21 +26,23 @@ rule train:
         checksum=f"{MODEL}/model.pt.sha256",
         history=f"{MODEL}/history.csv",
         summary=f"{MODEL}/training.json",
-    params:
-        model_id=f"{MODEL}".removeprefix(f"{RESULTS}/models/"),
-        preprocess=lambda wildcards: settings_json(STUDY.preprocess_settings(wildcards.variant)),
-        settings=lambda wildcards: settings_json(STUDY.train_settings(wildcards.variant)),
-        init_weights=lambda wildcards, input: ["--init-weights", input.init_weights] if input.get("init_weights") else [],
-        resume=f"{MODEL}/resume",
-        backbone=lambda wildcards: network_of(wildcards.backbone),
-        code=code_hash("train"),
     log:
         f"{MODEL}/train.log",
     benchmark:
         f"{MODEL}/train.tsv"
-    threads: 2
     conda:
         "../../envs/cxrflow.yaml"
+    threads: 2
+    params:
+        model_id=f"{MODEL}".removeprefix(f"{RESULTS}/models/"),
+        preprocess=lambda wildcards: settings_json(STUDY.preprocess_settings(wildcards.variant)),
+        settings=lambda wildcards: settings_json(STUDY.train_settings(wildcards.variant)),
+        init_weights=lambda wildcards, input: (
+            ["--init-weights", input.init_weights] if input.get("init_weights") else []
+        ),
+        resume=f"{MODEL}/resume",
+        backbone=lambda wildcards: network_of(wildcards.backbone),
+        code=code_hash("train"),
     shell:
         "python {SCRIPTS:q}/train.py --images {input.images:q} --split {input.split:q} --model-id {params.model_id:q}"
         " {params.init_weights:q} --preprocess {params.preprocess:q} --settings {params.settings:q}"
