@@ -1,0 +1,42 @@
+"""Which model is meant: its dataset, backbone, init, variant and seed, and the path they make.
+
+Standard library only, and apart from the study, so that a stage that names a model does not depend on how studies are planned.
+"""
+
+import re
+from dataclasses import dataclass
+
+from cxrflow.errors import CxrflowError
+
+BASE = "base"  # the variant that overrides nothing
+SCRATCH = "scratch"
+IMAGENET = "imagenet"
+FROM_DATASET = "from_"  # init from_<dataset>: the weights of that dataset's model
+
+
+@dataclass(frozen=True, order=True)
+class ModelId:
+    """One trained model; its path below models/ is its whole identity."""
+
+    dataset: str
+    backbone: str
+    init: str = SCRATCH
+    variant: str = BASE
+    seed: int = 0
+
+    @property
+    def path(self) -> str:
+        """`{dataset}/{backbone}/{init}/{variant}/seed{seed}`, relative to results/<study>/models/."""
+        return f"{self.dataset}/{self.backbone}/{self.init}/{self.variant}/seed{self.seed}"
+
+    @classmethod
+    def parse(cls, path: str) -> "ModelId":
+        """Read a model's path back.
+
+        Raises:
+            CxrflowError: it does not have the five parts.
+        """
+        match = re.fullmatch(r"([^/]+)/([^/]+)/([^/]+)/([^/]+)/seed(\d+)", path)
+        if not match:
+            raise CxrflowError(f"{path!r} names no model: expected dataset/backbone/init/variant/seed0")
+        return cls(*match.groups()[:4], seed=int(match[5]))
