@@ -1,0 +1,187 @@
+"""One table in four forms: raw numbers as CSV, and the same numbers written for people as Markdown, LaTeX and HTML cells.
+
+Reads nothing; `write_table_forms` writes <name>.csv, <name>.md and <name>.tex into a folder. Standard library and
+tabulate only, because the Snakefile reads the list of tables while it plans.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrflow.files import write_text
+from cxrflow.tables import read_table, write_table
+
+Row = Mapping[str, Any]  # column key -> str, int, float or None
+NOTHING = "–"  # shown where a number is not defined
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How values of one kind are read from CSV, written for people, and aligned.
+
+    Attributes:
+        read: from the CSV's text.
+        show: to text for people.
+        align: `left` or `right`.
+        between: what stands between the two ends of an interval.
+    """
+
+    read: Callable[[str], Any]
+    show: Callable[[Any], str]
+    align: str = "right"
+    between: str = "–"
+
+
+def format_signed(value: float) -> str:
+    """Return two decimals with a sign; what rounds to zero has none."""
+    text = f"{abs(value):.2f}"
+    return text if float(text) == 0 else ("+" if value > 0 else "−") + text
+
+
+def format_significant(value: float) -> str:
+    """Return three significant digits without an exponent, thousands grouped: 0.217, 12.4, 1,350."""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    decimals = 2
+    while abs(value) * 10**decimals < 100 and decimals < 6:
+        decimals += 1
+    return f"{value:.{1 if abs(value) >= 10 else decimals}f}"
+
+
+KINDS = {
+    "text": Kind(str, str, align="left"),
+    "count": Kind(int, lambda value: f"{value:,}"),
+    "score": Kind(float, lambda value: f"{value:.2f}"),
+    "difference": Kind(float, format_signed, between=" to "),
+    "loss": Kind(float, lambda value: f"{value:.3f}"),
+    "percent": Kind(float, lambda value: f"{value:.1f}"),
+    "share": Kind(float, lambda value: f"{100 * value:.0f} %"),
+    "amount": Kind(float, format_significant),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        key: name in the CSV.
+        title: heading for people, with the unit.
+        kind: a key of KINDS.
+        interval: two more CSV columns, {key}_low and {key}_high, shown behind the value in brackets.
+        only_if_varied: left out for people where all rows have the same value; the CSV always has it.
+    """
+
+    key: str
+    title: str
+    kind: str = "text"
+    interval: bool = False
+    only_if_varied: bool = False
+
+    @property
+    def keys(self) -> list[str]:
+        """The CSV columns."""
+        return [self.key, f"{self.key}_low", f"{self.key}_high"] if self.interval else [self.key]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a table is called, what its columns are, and who makes its rows.
+
+    Attributes:
+        title: above the table.
+        note: below it: what the numbers are.
+        columns: in order.
+        rows: all rows from the collected results (`cxrflow.report.collect.Results`).
+        empty: the sentence that stands in for a table without rows.
+    """
+
+    title: str
+    note: str
+    columns: tuple[Column, ...]
+    rows: Callable[[Any], list[dict[str, Any]]]
+    empty: str = "This study has nothing to show here."
+
+    @property
+    def keys(self) -> list[str]:
+        """The CSV columns, in order."""
+        return [key for column in self.columns for key in column.keys]
+
+
+def format_cell(column: Column, row: Row) -> str:
+    """Return a row's cell as people read it: `0.81 (0.76–0.85)`; a dash where there is no value."""
+    kind = KINDS[column.kind]
+    value, *ends = (row[key] for key in column.keys)
+    if value is None:
+        return NOTHING
+    if not ends or None in ends:
+        return kind.show(value)
+    return f"{kind.show(value)} ({kind.show(ends[0])}{kind.between}{kind.show(ends[1])})"
+
+
+def visible_columns(table: Table, rows: Sequence[Row]) -> list[Column]:
+    """Return the columns to show to people: those that tell rows apart, and all that are not `only_if_varied`."""
+    return [c for c in table.columns if not c.only_if_varied or len({row[c.key] for row in rows}) > 1]
+
+
+def format_markdown(table: Table, rows: Sequence[Row]) -> str:
+    """Return the table as GitHub Markdown: title, table, note."""
+    parts = [f"**{_escape_markdown(table.title)}**", _escape_markdown(table.empty)]
+    if rows:
+        parts[1:] = [_tabulate(table, rows, "pipe", _escape_markdown), _escape_markdown(table.note)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def format_latex(table: Table, rows: Sequence[Row]) -> str:
+    r"""Return a booktabs tabular to `\input`, with title and note as comments; needs \usepackage{booktabs}."""
+    head = "".join(f"% {line}\n" for text in (table.title, table.note) for line in text.splitlines())
+    if not rows:
+        return head + f"% {table.empty}\n"
+    return head + _typeset(_tabulate(table, rows, "latex_booktabs", str)) + "\n"
+
+
+def _tabulate(table: Table, rows: Sequence[Row], form: str, escape: Callable[[str], str]) -> str:
+    from tabulate import tabulate  # not needed to plan
+
+    columns = visible_columns(table, rows)
+    return tabulate(
+        [[escape(format_cell(column, row)) for column in columns] for row in rows],
+        headers=[escape(column.title) for column in columns],
+        tablefmt=form,
+        colalign=[KINDS[column.kind].align for column in columns],
+        disable_numparse=True,  # the numbers are written already; tabulate would write them again
+    )
+
+
+def _escape_markdown(text: str) -> str:
+    for character in "\\`*_|[]":
+        text = text.replace(character, "\\" + character)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
+
+
+def _typeset(latex: str) -> str:
+    """Replace the signs that pdflatex has no letters for; what LaTeX itself would take for a command, tabulate escapes."""
+    for sign, command in {"–": "--", "−": "$-$", "×": r"$\times$", "→": r"$\to$"}.items():
+        latex = latex.replace(sign, command)
+    return latex
+
+
+def write_table_forms(folder: Path, name: str, table: Table, rows: Sequence[Row]) -> None:
+    """Write <name>.csv (raw numbers), <name>.md and <name>.tex (the same numbers, rounded) atomically."""
+    write_text(folder / f"{name}.md", format_markdown(table, rows))
+    write_text(folder / f"{name}.tex", format_latex(table, rows))
+    write_table(folder / f"{name}.csv", table.keys, rows)
+
+
+def read_table_rows(folder: Path, name: str, table: Table) -> list[dict[str, Any]]:
+    """Read the rows that `write_table_forms` wrote, numbers as numbers and empty cells as None.
+
+    Raises:
+        CxrflowError: the CSV is missing or has other columns.
+    """
+    kinds = {key: KINDS[column.kind] for column in table.columns for key in column.keys}
+    return [
+        {key: kind.read(row[key]) if row[key] != "" or kind.read is str else None for key, kind in kinds.items()}
+        for row in read_table(folder / f"{name}.csv", table.keys)
+    ]
