@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 LOCK   := envs/requirements.txt
+CONDA  := envs/cxrflow.yaml
 # The stamp names the lock's hash: a second call installs nothing, a changed lock installs again.
 STAMP  := .venv/.installed-$(shell cksum < $(LOCK) | cut -d' ' -f1)
 VENV   := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -45,7 +46,13 @@ docs: $(STAMP)   ## config/README.md and the config's schema, from the settings'
 
 lock: $(STAMP)   ## resolve pyproject.toml anew into the exact lock
 	.venv/bin/python -m pip install --quiet uv
-	.venv/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate --group dev pyproject.toml -o $(LOCK)
+	.venv/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --group dev pyproject.toml -o $(LOCK)
+	$(MAKE) --no-print-directory $(CONDA)
+
+$(CONDA): $(LOCK)
+	{ echo '# The same pins as requirements.txt, for --sdm conda. Made by `make lock`; do not edit.'; \
+	  printf 'channels: [conda-forge]\ndependencies:\n  - python=3.12\n  - pip\n  - pip:\n'; \
+	  grep -v '^#' $(LOCK) | sed 's/.*/      - "&"/'; } > $@
 
 clean:   ## the environment and the demo's results
 	rm -rf .venv results/demo

@@ -1,0 +1,35 @@
+"""Copies of the workflow that a test may run and change."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+Snakemake = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def copy_workflow(folder: Path) -> Path:
+    """Copy what a clone of the repository needs to run, without results."""
+    folder.mkdir(parents=True)
+    for name in ("workflow", "scripts", "config", "profiles", "envs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", folder / "Snakefile")
+    return folder
+
+
+def run_snakemake(folder: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Run Snakemake in a folder, with this Python and a PATH that does not lead to it."""
+    environment = {**os.environ, "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """Give a fresh copy of the workflow in a folder whose name has a space and a quote."""
+    return copy_workflow(tmp_path / "it's a clone")
