@@ -19,7 +19,7 @@ def planned(run: "subprocess.CompletedProcess[str]") -> dict[str, int]:
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_every_config_plans_its_study(clone: Path, config: str) -> None:
-    run = run_snakemake(clone, "-n", "--quiet", "--configfile", f"config/{config}.yaml", "--cores", "1")
+    run = run_snakemake(clone, "-n", "--quiet", "rules", "--configfile", f"config/{config}.yaml", "--cores", "1")
     assert run.returncode == 0, run.stderr
     jobs = planned(run)
     assert jobs["train"] == jobs["evaluate"] == jobs["score"] == jobs["embed"] == jobs["explain"] == TRAININGS
@@ -30,14 +30,14 @@ def test_every_config_plans_its_study(clone: Path, config: str) -> None:
 
 @pytest.mark.parametrize("profile", ["local", "slurm"])
 def test_profiles_plan_the_full_study(clone: Path, profile: str) -> None:
-    run = run_snakemake(clone, "-n", "--quiet", "--profile", f"profiles/{profile}", "--configfile", "config/lungs.yaml")
+    run = run_snakemake(clone, "-n", "--quiet", "rules", "--profile", f"profiles/{profile}", "--configfile", "config/lungs.yaml")
     assert run.returncode == 0, run.stderr
     assert planned(run)["train"] == TRAININGS
 
 
 def test_a_plan_says_which_data_is_missing(clone: Path) -> None:
     (clone / "data" / "covid").mkdir(parents=True)
-    run = run_snakemake(clone, "-n", "--quiet", "--configfile", "config/lungs.yaml")
+    run = run_snakemake(clone, "-n", "--quiet", "rules", "--configfile", "config/lungs.yaml")
     assert run.returncode == 0, run.stderr
     assert "data: xray8: data/xray8 is not there yet" in run.stderr
     assert "data: covid" not in run.stderr
@@ -45,7 +45,7 @@ def test_a_plan_says_which_data_is_missing(clone: Path) -> None:
 
 def test_one_target_needs_only_its_own_steps(clone: Path) -> None:
     target = "results/lungs/models/covid/resnet34/scratch/base/seed0/metrics.json"
-    run = run_snakemake(clone, "-n", "--quiet", "--configfile", "config/lungs.yaml", target)
+    run = run_snakemake(clone, "-n", "--quiet", "rules", "--configfile", "config/lungs.yaml", target)
     jobs = planned(run)
     del jobs["total"]
     assert jobs == dict.fromkeys(["index", "split", "preprocess", "train", "evaluate", "score"], 1)
@@ -63,7 +63,7 @@ def test_planning_imports_no_torch(clone: Path) -> None:
     (clone / "Snakefile").write_text(
         (clone / "Snakefile").read_text() + "\nassert not {'torch', 'cv2', 'matplotlib'} & set(sys.modules)\n"
     )
-    run = run_snakemake(clone, "-n", "--quiet", "--configfile", "config/lungs.yaml")
+    run = run_snakemake(clone, "-n", "--quiet", "rules", "--configfile", "config/lungs.yaml")
     assert run.returncode == 0, run.stderr + run.stdout
 
 

@@ -1,0 +1,134 @@
+"""A whole tiny study on phantoms, in a folder whose name has a space and a quote: from nothing to the report."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.workflow.conftest import copy_workflow, run_snakemake
+
+pytestmark = pytest.mark.slow
+
+TINY = """
+study: tiny
+phantoms: {images_per_class: 14, size_scale: 0.13}
+datasets:
+  covid: {reader: covid_radiography, folder: covid, title: "<b>COVID</b> phantoms", lesion_masks: lesion_masks}
+  pneumonia: {reader: kermany, folder: pneumonia, lesion_masks: lesion_masks}
+  xray8: {reader: nih, folder: xray8, lesion_masks: lesion_masks}
+backbones: [mobilenet_v3_large]
+transfer:
+  covid: {init: from_pneumonia, backbone: mobilenet_v3_large}
+preprocess: {size_px: 32}
+train: {device: cpu, epochs: 2, restart_epochs: 1, batch_size: 16}
+evaluate: {device: cpu}
+explain: {device: cpu, images_per_class: 1, scored_images: 4}
+profile: {device: cpu, repeats: 3}
+score: {bootstrap_draws: 50}
+variants:
+  no_blur: {preprocess: {blur_px: 0}}
+ablation: {variants: [no_blur], datasets: [covid]}
+"""
+MODELS = 5  # three from scratch, one transferred, one ablation
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the tiny study once; the tests below look at what it left."""
+    folder = copy_workflow(tmp_path_factory.mktemp("runs") / "it's a; clone")
+    (folder / "config" / "tiny.yaml").write_text(TINY)
+    run = snakemake(folder)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    assert str(folder / "results/tiny/report.html") in run.stdout, "the run does not end by naming the report"
+    return folder
+
+
+def snakemake(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return run_snakemake(
+        folder, "--profile", "profiles/local", "--cores", "2", "--configfile", "config/tiny.yaml", *arguments
+    )
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    run = snakemake(folder, "-n", *arguments)
+    assert run.returncode == 0, run.stderr
+    return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", run.stdout, flags=re.MULTILINE)}
+
+
+def test_the_report_shows_every_model_and_escapes_names(study: Path) -> None:
+    html = (study / "results/tiny/report.html").read_text()
+    assert "&lt;b&gt;COVID&lt;/b&gt; phantoms" in html
+    assert "<b>COVID</b>" not in html
+    assert not re.search(r"""<(img|link|script)[^>]+(src|href)=["']?http""", html), "the page loads something"
+
+
+def test_the_comparison_has_every_model_once(study: Path) -> None:
+    with (study / "results/tiny/summary/models.csv").open(newline="") as handle:
+        assert len(list(csv.DictReader(handle))) == MODELS
+
+
+def test_subsets_never_share_a_patient(study: Path) -> None:
+    for split in (study / "results/tiny/data").glob("*/split.csv"):
+        subsets: dict[str, set[str]] = {}
+        with split.open(newline="") as handle:
+            for row in csv.DictReader(handle):
+                subsets.setdefault(row["patient_id"], set()).add(row["subset"])
+        assert subsets
+        assert all(len(found) == 1 for found in subsets.values()), split
+
+
+def test_every_metric_file_counts_the_test_subset(study: Path) -> None:
+    files = list((study / "results/tiny/models").rglob("metrics.json"))
+    assert len(files) == MODELS
+    for file in files:
+        metrics = json.loads(file.read_text())
+        assert sum(map(sum, metrics["confusion"])) == metrics["n_images"] > 0
+
+
+def test_nothing_resumable_or_temporary_is_left(study: Path) -> None:
+    left = [path for path in (study / "results").rglob("*") if path.name.endswith(".tmp") or path.name == "resume"]
+    assert left == []
+
+
+def test_a_second_run_does_nothing(study: Path) -> None:
+    assert planned(study) == {}
+
+
+def test_a_changed_training_setting_reruns_no_data_step(study: Path) -> None:
+    jobs = planned(study, "--config", "train={device: cpu, epochs: 3, restart_epochs: 1, batch_size: 16}")
+    assert jobs["train"] == MODELS
+    assert not {"phantom", "index", "split", "preprocess", "samples", "profile_backbone"} & set(jobs)
+
+
+def test_a_changed_metric_setting_trains_nothing(study: Path) -> None:
+    jobs = planned(study, "--config", "score={bootstrap_draws: 60}")
+    assert jobs["score"] == MODELS
+    assert not {"train", "evaluate", "explain", "embed"} & set(jobs)
+
+
+def test_a_comment_in_the_library_reruns_nothing_and_code_does(study: Path) -> None:
+    module = study / "scripts/cxrflow/models/schedule.py"
+    text = module.read_text()
+    try:
+        module.write_text(text + "\n# a remark\n")
+        assert planned(study) == {}
+        module.write_text(text + "\nCHANGED = 1\n")
+        jobs = planned(study)
+        assert jobs["train"] == MODELS
+        assert "preprocess" not in jobs
+    finally:
+        module.write_text(text)
+
+
+def test_a_printed_command_runs_outside_snakemake(study: Path, tmp_path: Path) -> None:
+    target = "results/tiny/data/covid/split.csv"
+    run = run_snakemake(study, "-n", "-p", "--force", "--configfile", "config/tiny.yaml", target)
+    (command,) = re.findall(r"python \S.*split\.py.*", run.stdout.replace("\\\n", " "))
+    before = (study / target).read_bytes()
+    (study / target).unlink()
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    subprocess.run(command, shell=True, cwd=study, env=environment, check=True)
+    assert (study / target).read_bytes() == before
