@@ -5,11 +5,13 @@ of import and keep every figure alive. Writes the PNG files that its callers nam
 """
 
 import colorsys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from cxrflow.files import write_atomically
 from cxrflow.models.backbones import BACKBONES
@@ -22,6 +24,9 @@ PAPER = "#f5f6f7"  # an empty cell
 
 COLUMN_IN = 3.5  # one column of a two-column page, inches
 PAGE_IN = 7.2  # the whole width of that page, inches
+TITLE_PT = 10.0
+SUBTITLE_PT = 8.0
+LINE_HEIGHT = 1.35  # of the letter size
 DPI = 200  # pixels per inch of every figure that does not ask for more
 
 SEQUENTIAL = "Blues"  # shares and counts: prints in grey, light is little
@@ -65,6 +70,8 @@ STYLE: dict[Any, Any] = {
     "ytick.labelsize": 7.5,
     "legend.fontsize": 7.5,
     "legend.frameon": False,
+    "legend.handletextpad": 0.3,
+    "legend.borderaxespad": 0.0,
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
     "figure.facecolor": "white",
@@ -102,6 +109,32 @@ def backbone_marker(backbone: str) -> str:
 def new_figure(width_in: float = PAGE_IN, height_in: float = 4.0) -> Figure:
     """Return an empty figure that lays itself out (constrained layout): `figure.subplots(...)` gives its axes."""
     return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def add_title(figure: Figure, title: str, subtitle: str = "") -> None:
+    """Make the figure taller by a title and a lighter subtitle at its top left; long ones are broken into lines.
+
+    Call it before drawing, at most once. Line breaks in `subtitle` are kept.
+    """
+    width_in, height_in = figure.get_size_inches()
+    titles = textwrap.wrap(title, _letters_per_line(width_in, TITLE_PT))
+    subtitles = [
+        line for part in subtitle.splitlines() for line in textwrap.wrap(part, _letters_per_line(width_in, SUBTITLE_PT))
+    ]
+    title_in = len(titles) * TITLE_PT * LINE_HEIGHT / 72
+    block_in = title_in + (len(subtitles) * SUBTITLE_PT * LINE_HEIGHT + SUBTITLE_PT) / 72
+    total_in = height_in + block_in
+    figure.set_figheight(total_in)
+    style: dict[str, Any] = {"ha": "left", "va": "top", "linespacing": LINE_HEIGHT}
+    figure.text(0.0, 1.0, "\n".join(titles), size=TITLE_PT, weight="bold", **style)
+    figure.text(0.0, 1.0 - title_in / total_in, "\n".join(subtitles), size=SUBTITLE_PT, color=MUTED, **style)
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(rect=(0.0, 0.0, 1.0, height_in / total_in))
+
+
+def _letters_per_line(width_in: float, size_pt: float) -> int:
+    return max(12, int(width_in * 72 / (0.62 * size_pt)))  # a letter of DejaVu Sans is about 0.62 of its size wide
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = DPI) -> None:
