@@ -36,12 +36,15 @@ class Listing:
         rejects: files that are there and that the dataset's rule leaves out, kind `selection`.
         listed_missing: images that the dataset's own table selects and whose files are not there.
         regions: annotated regions of candidates.
+        box_frame_px: side of the square in whose pixels the boxes are given, whatever the file's size is now; 0:
+        the file's.
     """
 
     candidates: list[Candidate]
     rejects: list[RejectRow] = field(default_factory=list)
     listed_missing: int = 0
     regions: list[RegionRow] = field(default_factory=list)
+    box_frame_px: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,83 @@
+"""What a dataset's folder offers: its reader's list, lesion masks added, checked for what no reader can mend.
+
+Reads names and tables in the dataset's folder; no pixel.
+"""
+
+import dataclasses
+import posixpath
+from collections import Counter
+from pathlib import Path
+
+from cxrflow.data.readers import READERS
+from cxrflow.data.readers.base import Listing
+from cxrflow.data.readers.scan import describe_folder, walk_images
+from cxrflow.errors import CxrflowError
+from cxrflow.records import RegionRow
+from cxrflow.settings import DatasetSettings
+
+
+def list_dataset(folder: Path, settings: DatasetSettings) -> Listing:
+    """List a dataset's images with its reader and its lesion masks.
+
+    Raises:
+        CxrflowError: no folder, another layout, fewer than two classes, an image_id twice, or masks that fit no image.
+    """
+    reader = READERS.get(settings.reader)
+    if reader is None:
+        raise CxrflowError(f"reader {settings.reader!r} is not known; known: {', '.join(READERS)}")
+    if not folder.is_dir():
+        raise CxrflowError(
+            f"{folder} is no folder: put {reader.layout} into it, or correct data_root or the dataset's folder"
+        )
+    listing = reader.list_images(folder, settings)
+    check_listing(folder, listing)
+    return add_lesion_masks(folder, settings.lesion_masks, listing) if settings.lesion_masks else listing
+
+
+def check_listing(folder: Path, listing: Listing) -> None:
+    """Check that a listing can become a dataset.
+
+    Raises:
+        CxrflowError: fewer than two classes, or one image_id for two images.
+    """
+    classes = Counter(each.label for each in listing.candidates)
+    if len(classes) < 2:
+        found = ", ".join(f"{name} ({n} images)" for name, n in classes.items()) or "no class"
+        missing = (
+            f"; its table lists {listing.listed_missing} more images that are not there"
+            if listing.listed_missing
+            else ""
+        )
+        raise CxrflowError(f"{folder} has {found}, and a classifier needs two{missing}; {describe_folder(folder)}")
+    paths: dict[str, str] = {}
+    for each in listing.candidates:
+        if each.image_id in paths:
+            raise CxrflowError(
+                f"{folder}: {paths[each.image_id]} and {each.path} would both be image {each.image_id!r}:"
+                " remove one of them, or rename it"
+            )
+        paths[each.image_id] = each.path
+
+
+def add_lesion_masks(folder: Path, masks: str, listing: Listing) -> Listing:
+    """Add a lesion mask to every image that has one; its boxes are dropped, because the mask is the finer outline.
+
+    masks: folder relative to the dataset's, of PNG files named like the images.
+
+    Raises:
+        CxrflowError: no such folder, or no mask in it is named like an image.
+    """
+    masks = posixpath.normpath(masks)
+    by_stem = {
+        Path(path).stem: f"{masks}/{path}" for path in walk_images(folder / masks) if path.lower().endswith(".png")
+    }
+    stems = {each.image_id: Path(each.path).stem for each in listing.candidates}
+    masked = {image_id: by_stem[stem] for image_id, stem in stems.items() if stem in by_stem}
+    if not masked:
+        raise CxrflowError(
+            f"{folder / masks} (lesion_masks) has no mask named like an image: expected PNG files such as"
+            f" {next(iter(stems.values()))}.png; {describe_folder(folder / masks)}"
+        )
+    boxes_left = [row for row in listing.regions if row.kind != "lesion" or row.image_id not in masked]
+    added = [RegionRow(image_id, "lesion", 0.0, 0.0, 0.0, 0.0, path) for image_id, path in masked.items()]
+    return dataclasses.replace(listing, regions=boxes_left + added)

@@ -1,0 +1,230 @@
+"""Pack preprocessed images into one array on disk, and open such an array.
+
+Reads the dataset's image files and index.csv; writes images.npy, uint8 (N, size, size), row i = row i of the index.
+Unfinished work lies in a resume folder that no rule declares, because Snakemake deletes declared outputs before a
+rerun.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from io import BytesIO, FileIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrflow.code_hash import code_hash
+from cxrflow.data.decode import DecodeError, decode_image
+from cxrflow.data.preprocessing import Gray, preprocess_image
+from cxrflow.data.reading import map_in_threads, report_progress
+from cxrflow.errors import CxrflowError
+from cxrflow.files import read_json, sha256_bytes, write_atomically, write_json
+from cxrflow.records import IndexRow
+from cxrflow.settings import PreprocessSettings, settings_json
+from cxrflow.tables import read_records
+
+SAVE_EVERY = 512  # images between two notes of progress: at most some seconds of work are lost by a kill
+DISK_SLACK = 64 * 2**20  # bytes that packing leaves free
+
+
+def pack_images(
+    folder: Path, index: Path, settings: PreprocessSettings, threads: int, resume: Path, images: Path
+) -> None:
+    """Preprocess every image of an index into `images`; a killed run goes on where it was.
+
+    The partial array counts as ours only while index, settings and code are what it was begun with.
+
+    Raises:
+        CxrflowError: an image is gone or changed since it was indexed, the disk is too small, or another run packs
+        here.
+    """
+    rows: list[IndexRow] = read_records(index, IndexRow)
+    if not rows:
+        raise CxrflowError(f"{index} has no rows: nothing to preprocess; run index again")
+    key = sha256_bytes(
+        b"\0".join([index.read_bytes(), settings_json(settings).encode(), code_hash("preprocess").encode()])
+    )
+    resume.mkdir(parents=True, exist_ok=True)
+    cv2.setNumThreads(1)  # the threads here are enough; each of them would start its own
+    with lock_folder(resume):
+        part = PartialPack(resume, key, (len(rows), settings.size_px, settings.size_px))
+        part.check_disk()
+        _fill(part, folder, rows, settings, threads)
+        part.finish(images)
+        shutil.rmtree(resume)
+
+
+def _fill(part: "PartialPack", folder: Path, rows: list[IndexRow], settings: PreprocessSettings, threads: int) -> None:
+    if part.n_done:
+        print(f"going on after {part.n_done:,} images of an earlier run")
+    pack = partial(read_preprocessed, folder, settings=settings)
+    with part.open() as handle:
+        results = map_in_threads(pack, rows[part.n_done :], threads)
+        for image in report_progress(results, len(rows), "packed", part.n_done):
+            part.append(handle, image)
+
+
+def read_preprocessed(folder: Path, row: IndexRow, settings: PreprocessSettings) -> Gray:
+    """Read one indexed image and preprocess it; return uint8 (size_px, size_px).
+
+    Raises:
+        CxrflowError: the file is gone, or its bytes are not the indexed ones. Only the hash shows damage inside a JPEG.
+    """
+    path = folder / row.path
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        reason = (
+            "is gone" if isinstance(error, FileNotFoundError) else f"cannot be opened ({os.strerror(error.errno or 0)})"
+        )
+        raise CxrflowError(
+            f"{path} {reason} since it was indexed, image {row.image_id}: put it back, or run index again"
+        ) from None
+    if sha256_bytes(data) != row.sha256:
+        raise CxrflowError(
+            f"{path} has changed since it was indexed, image {row.image_id}: restore it, or run index again"
+        )
+    try:
+        return preprocess_image(decode_image(data, max_mpx=float("inf")).gray, settings)
+    except DecodeError as error:
+        raise CxrflowError(
+            f"{path}, image {row.image_id}: {error}; run index again with this version of OpenCV"
+        ) from None
+
+
+class PartialPack:
+    """A .npy file that is filled from the front, with a note of how many rows are surely in it.
+
+    It is written with plain writes: on a full disk they raise an error that can be reported, where a memory map would end
+    the process with SIGBUS.
+    """
+
+    def __init__(self, resume: Path, key: str, shape: tuple[int, int, int]) -> None:
+        """Take up the partial file of `resume` if it was begun with the same key, else begin anew."""
+        self.path, self.note = resume / "images.partial", resume / "progress.json"
+        self.key, self.shape = key, shape
+        self.header = npy_header(shape)
+        self.row_bytes = shape[1] * shape[2]
+        self.n_done = self._read_progress()
+
+    def _read_progress(self) -> int:
+        if not (self.note.is_file() and self.path.is_file()):
+            return 0
+        note = read_json(self.note)
+        whole = self.path.stat().st_size >= self._offset(note["n_done"])
+        return int(note["n_done"]) if note["key"] == self.key and whole else 0
+
+    def _offset(self, row: int) -> int:
+        return len(self.header) + row * self.row_bytes
+
+    def check_disk(self) -> None:
+        """Stop before any work where the rest cannot fit.
+
+        Raises:
+            CxrflowError: says how much is needed and how much is free.
+        """
+        n_images, height, width = self.shape
+        needed = (n_images - self.n_done) * self.row_bytes + DISK_SLACK
+        free = shutil.disk_usage(self.path.parent).free
+        if free < needed:
+            raise CxrflowError(
+                f"{self.path.parent} is on a disk with {free / 2**20:,.0f} MiB free, and packing {n_images:,} images of"
+                f" {height}x{width} px needs {needed / 2**20:,.0f} MiB more: free space there, or lower preprocess.size_px"
+            )
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[FileIO]:
+        """Open the file for appending after the rows that are surely in it."""
+        begin_anew = self.n_done == 0
+        with FileIO(self.path, "wb" if begin_anew else "r+b") as handle:
+            if begin_anew:
+                self._write(handle, self.header)
+            handle.seek(self._offset(self.n_done))
+            handle.truncate()
+            yield handle
+
+    def append(self, handle: FileIO, image: Gray) -> None:
+        """Write the next row, and note the progress every SAVE_EVERY rows and after the last."""
+        self._write(handle, image.tobytes())
+        self.n_done += 1
+        if self.n_done % SAVE_EVERY == 0 or self.n_done == self.shape[0]:
+            os.fsync(handle.fileno())  # the note must never run ahead of the rows
+            write_json(self.note, {"key": self.key, "n_done": self.n_done})
+
+    def _write(self, handle: FileIO, data: bytes) -> None:
+        """Write all of the data: a nearly full disk takes a part first and raises at the next try."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[handle.write(rest) or 0 :]
+        except OSError as error:  # the operating system names no file for a failed write
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(self.path)) from None
+
+    def finish(self, images: Path) -> None:
+        """Move the full file to its place, in one step; the resume folder may be on another disk."""
+        with write_atomically(images) as temporary:
+            try:
+                os.rename(self.path, temporary)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                shutil.copyfile(self.path, temporary)
+
+
+def npy_header(shape: tuple[int, ...]) -> bytes:
+    """Return the first bytes of a .npy file of uint8 in C order, format version 1.0."""
+    buffer = BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder for one process: a workflow that was killed and started again can leave its jobs running.
+
+    Raises:
+        CxrflowError: another process holds it.
+    """
+    with (folder / "lock").open("w") as handle:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise CxrflowError(f"another process works in {folder}: wait until it ends, or end it") from None
+            print(
+                f"note: no locks on this file system ({os.strerror(error.errno or 0)}): start no second run of this job"
+            )
+        yield
+
+
+def load_images(path: Path, n_images: int | None = None) -> NDArray[np.uint8]:
+    """Open images.npy as a read-only memory map, uint8 (N, H, W), 0-255.
+
+    n_images: rows it must have, as the index or the split beside it has.
+
+    Raises:
+        CxrflowError: missing, no .npy file, cut off, another type or shape, or another number of images.
+    """
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise CxrflowError(
+            f"{path} is not there: make it first (snakemake builds it when asked for it by name)"
+        ) from None
+    except (ValueError, EOFError, OSError) as error:
+        raise CxrflowError(f"{path} is no whole .npy file ({error}): delete it and run preprocess again") from None
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 3:
+        found = f"{getattr(images, 'dtype', type(images).__name__)} {getattr(images, 'shape', '')}"
+        raise CxrflowError(f"{path}: expected uint8 (N, H, W), got {found}; run preprocess again")
+    if n_images is not None and len(images) != n_images:
+        raise CxrflowError(
+            f"{path} has {len(images):,} images, and the index has {n_images:,}: one of the two is older;"
+            " run preprocess again"
+        )
+    return images

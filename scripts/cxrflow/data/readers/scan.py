@@ -1,0 +1,83 @@
+"""Looking into folders: image files by name, without what operating systems leave behind."""
+
+import os
+from pathlib import Path
+
+from cxrflow.errors import CxrflowError
+
+# Also formats that are refused later: a folder of DICOM files should be told apart from an empty one.
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm", ".dicom")
+
+
+def is_litter(name: str) -> bool:
+    """Say whether a name is left by an operating system: hidden files, `._x` twins, `__MACOSX`."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def image_names(folder: Path) -> list[str]:
+    """Return the sorted names of the image files directly in a folder; none where it does not exist."""
+    return [name for name in _entries(folder, folders=False) if name.lower().endswith(IMAGE_SUFFIXES)]
+
+
+def folder_names(folder: Path) -> list[str]:
+    """Return the sorted names of the folders directly in a folder; none where it does not exist."""
+    return _entries(folder, folders=True)
+
+
+def _entries(folder: Path, folders: bool) -> list[str]:
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if not is_litter(e.name) and e.is_dir() == folders)
+
+
+def walk_images(folder: Path, skip: str = "") -> list[str]:
+    """Return the paths of every image below a folder, relative to it, with forward slashes, sorted.
+
+    Linked folders are followed, because data on a cluster is often a link; a loop of links is entered once.
+
+    skip: one relative folder to leave out (the lesion masks), or empty.
+    """
+    seen: set[tuple[int, int]] = set()
+    found: list[str] = []
+    left_out = os.path.normpath(folder / skip) if skip else None
+    for place, folders, names in os.walk(folder, followlinks=True):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in seen or os.path.normpath(place) == left_out:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not is_litter(name))
+        base = os.path.relpath(place, folder)
+        images = (name for name in names if not is_litter(name) and name.lower().endswith(IMAGE_SUFFIXES))
+        found += [name if base == "." else f"{base}/{name}" for name in images]
+    return sorted(found)
+
+
+def relative_path(root: Path, folder: Path, name: str) -> str:
+    """Return `root/name` relative to `folder`, with forward slashes."""
+    return (root / name).relative_to(folder).as_posix()
+
+
+def describe_folder(folder: Path, limit: int = 8) -> str:
+    """Say in a few words what a folder holds, for an error message."""
+    if not folder.is_dir():
+        return "it is not there"
+    names = [f"{name}/" for name in folder_names(folder)] + _entries(folder, folders=False)
+    if not names:
+        return "it is empty"
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return f"it holds {', '.join(escape_name(name) for name in names[:limit])}{more}"
+
+
+def escape_name(name: str) -> str:
+    r"""Return a file name as text that any terminal and CSV can hold; bytes that are not UTF-8 become `\xe9`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def layout_error(folder: Path, expected: str) -> CxrflowError:
+    """Build the error for a folder of another layout: what was expected and what is there."""
+    return CxrflowError(
+        f"{folder} is not laid out as expected: expected {expected}; {describe_folder(folder)}."
+        " Choose another reader in the config, or put the data there as its owners publish it"
+    )

@@ -1,0 +1,67 @@
+"""List a dataset, read every image once, and keep those that can be trusted.
+
+Reads the dataset's folder; writes index.csv (kept images, with patient and hashes), rejects.csv (refused images and
+why), regions.csv (annotated lesions and lungs) and index.json (counts).
+
+    python scripts/index.py --folder data/covid --dataset covid \
+        --reader-settings '{"reader": "covid_radiography", "folder": "covid"}' --settings '{}' --threads 2 \
+        --index index.csv --rejects rejects.csv --regions regions.csv --summary index.json
+"""
+
+from pathlib import Path
+
+from cxrflow.data.indexing import Index, build_index, summarize_index
+from cxrflow.data.readers import READERS
+from cxrflow.files import write_json
+from cxrflow.records import IndexRow, RegionRow, RejectRow
+from cxrflow.settings import DatasetSettings, IndexSettings
+from cxrflow.stages import run_stage
+from cxrflow.tables import write_records
+
+
+def index_dataset(
+    *,
+    folder: Path,
+    dataset: str,
+    reader_settings: DatasetSettings,
+    settings: IndexSettings,
+    threads: int,
+    index: Path,
+    rejects: Path,
+    regions: Path,
+    summary: Path,
+) -> None:
+    """Index one dataset.
+
+    folder: the dataset's folder, laid out as its owners publish it
+    dataset: the dataset's name in the study
+    reader_settings: who reads it, as JSON.
+    settings: which images are kept, as JSON.
+    threads: files read at once
+    index: index.csv to write
+    rejects: rejects.csv to write
+    regions: regions.csv to write
+    summary: index.json to write
+    """
+    found = build_index(folder, reader_settings, settings, threads)
+    summary_values = summarize_index(found, dataset, reader_settings)
+    print_counts(found, summary_values["counts"], reader_settings.reader)
+    write_records(rejects, RejectRow, found.rejects)
+    write_records(regions, RegionRow, found.regions)
+    write_json(summary, summary_values)
+    write_records(index, IndexRow, found.rows)  # last: its presence means the index is whole
+
+
+def print_counts(found: Index, counts: dict[str, int], reader: str) -> None:
+    """Print what was kept, beside what is published, and what was not."""
+    published = READERS[reader].published_counts
+    for name, count in counts.items():
+        print(f"{name}: {count:,} images" + (f" of {published[name]:,} published" if name in published else ""))
+    for kind in sorted({row.kind for row in found.rejects}):
+        print(f"refused ({kind}): {sum(row.kind == kind for row in found.rejects):,} images, see rejects.csv")
+    if found.listed_missing:
+        print(f"listed by the dataset's own table but not there: {found.listed_missing:,} images")
+
+
+if __name__ == "__main__":
+    run_stage(index_dataset)

@@ -1,0 +1,34 @@
+"""Preprocess every image of a dataset once, into one array that trainings map into memory.
+
+Reads index.csv and the images it names; writes images.npy, uint8 (N, size, size), 0-255, row i = row i of the index. A
+killed run goes on where it was, from the resume folder.
+
+    python scripts/preprocess.py --folder data/covid --index index.csv --settings '{"size_px": 256}' --threads 2 \
+        --resume resume/ --images images.npy
+"""
+
+from pathlib import Path
+
+from cxrflow.data.packing import pack_images
+from cxrflow.settings import PreprocessSettings
+from cxrflow.stages import run_stage
+
+
+def preprocess_dataset(
+    *, folder: Path, index: Path, settings: PreprocessSettings, threads: int, resume: Path, images: Path
+) -> None:
+    """Preprocess one dataset.
+
+    folder: the dataset's folder
+    index: index.csv of the dataset
+    settings: size, equalization and blur, as JSON.
+    threads: images at once
+    resume: folder for unfinished work, removed at the end
+    images: images.npy to write
+    """
+    pack_images(folder, index, settings, threads, resume, images)
+    print(f"wrote {images} ({images.stat().st_size / 2**20:,.1f} MiB)")
+
+
+if __name__ == "__main__":
+    run_stage(preprocess_dataset)

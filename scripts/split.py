@@ -1,0 +1,33 @@
+"""Split a dataset into train, val and test, by class, with whole patients and whole groups of duplicates.
+
+Reads index.csv; writes split.csv (the subset of every image, in index order).
+
+    python scripts/split.py --index index.csv --settings '{"seed": 0}' --split split.csv
+"""
+
+from collections import Counter
+from pathlib import Path
+
+from cxrflow.data.splitting import split_index
+from cxrflow.records import SUBSETS, IndexRow, SplitRow
+from cxrflow.settings import SplitSettings
+from cxrflow.stages import run_stage
+from cxrflow.tables import read_records, write_records
+
+
+def split_dataset(*, index: Path, settings: SplitSettings, split: Path) -> None:
+    """Split one dataset.
+
+    index: index.csv of the dataset
+    settings: shares and seed, as JSON.
+    split: split.csv to write
+    """
+    rows = split_index(read_records(index, IndexRow), settings)
+    counts = Counter((row.label, row.subset) for row in rows)
+    for label in sorted({row.label for row in rows}):
+        print(f"{label}: " + ", ".join(f"{counts[label, subset]:,} {subset}" for subset in SUBSETS))
+    write_records(split, SplitRow, rows)
+
+
+if __name__ == "__main__":
+    run_stage(split_dataset)
