@@ -13,7 +13,7 @@ class Backbone:
     Attributes:
         title: its name in tables and figures.
         torchvision_name: what `torchvision.models.get_model` takes.
-        weights_file: file of the ImageNet weights; torchvision puts the first 8 hex digits of its SHA-256 before `.pth`.
+        weights_file: file of the ImageNet weights; its name ends with the first 8 hex digits of its SHA-256.
         weights_name: torchvision's name of those weights.
         head: dotted path of the last linear layer, replaced by one with as many outputs as classes.
         gradcam_layer: dotted path of the last layer with spatial extent.

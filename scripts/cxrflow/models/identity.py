@@ -1,6 +1,6 @@
 """Which model is meant: its dataset, backbone, init, variant and seed, and the path they make.
 
-Standard library only, and apart from the study, so that a stage that names a model does not depend on how studies are planned.
+Standard library only, and apart from the study: a stage that names a model does not depend on how studies are planned.
 """
 
 import re
@@ -39,4 +39,4 @@ class ModelId:
         match = re.fullmatch(r"([^/]+)/([^/]+)/([^/]+)/([^/]+)/seed(\d+)", path)
         if not match:
             raise CxrflowError(f"{path!r} names no model: expected dataset/backbone/init/variant/seed0")
-        return cls(*match.groups()[:4], seed=int(match[5]))
+        return cls(match[1], match[2], match[3], match[4], int(match[5]))

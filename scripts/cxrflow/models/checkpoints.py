@@ -1,0 +1,144 @@
+"""Files of tensors that are checked when read: a checksum beside every one, and model.pt.
+
+torch.load checks no checksum: one flipped bit loads silently as wrong weights. So each file x.pt has a sidecar
+x.pt.sha256, written before it: a file without one is not from here. Loaded with weights_only, which runs no code.
+"""
+
+import dataclasses
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cxrflow.errors import CxrflowError
+from cxrflow.files import sha256_file, write_atomically, write_text
+from cxrflow.models.networks import build_network
+from cxrflow.settings import PreprocessSettings, parse_settings, settings_dict
+
+MODEL_FORMAT = 1
+
+
+class DamagedFileError(CxrflowError):
+    """A file is not what its checksum says."""
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """model.pt: a trained network and what its user must know.
+
+    Attributes:
+        state_dict: of the network, on the CPU.
+        dataset, backbone, init, variant, seed: which model it is.
+        class_names: alphabetical, one per output of the head.
+        preprocess: how its images were made.
+        epoch: the kept one, from 1.
+        val_loss: of that epoch.
+        batch_norm_momentum: that it was trained with.
+    """
+
+    state_dict: dict[str, Tensor]
+    dataset: str
+    backbone: str
+    init: str
+    variant: str
+    seed: int
+    class_names: list[str]
+    preprocess: PreprocessSettings
+    epoch: int
+    val_loss: float
+    batch_norm_momentum: float
+
+
+def checksum_path(path: Path) -> Path:
+    """Return the sidecar of a file: model.pt -> model.pt.sha256."""
+    return path.with_name(path.name + ".sha256")
+
+
+def save_checked(path: Path, value: dict[str, Any]) -> None:
+    """Write plain values and tensors with torch.save; the checksum first, so that a file that is there has one.
+
+    The sidecar has the form that `sha256sum --check` reads.
+    """
+    with write_atomically(path) as temporary:
+        torch.save(value, temporary)
+        write_text(checksum_path(path), f"{sha256_file(temporary)}  {path.name}\n")
+
+
+def load_checked(path: Path) -> dict[str, Any]:
+    """Read what `save_checked` wrote, tensors on the CPU.
+
+    Raises:
+        DamagedFileError: the content is not what the checksum says.
+        CxrflowError: the file or its checksum is missing.
+    """
+    if not path.is_file():
+        raise CxrflowError(f"{path} is not there: make it first (snakemake builds it when asked for it by name)")
+    sidecar = checksum_path(path)
+    if not sidecar.is_file():
+        raise CxrflowError(f"{sidecar} is not there, so {path.name} cannot be checked: copy both files, or train again")
+    expected = sidecar.read_text(encoding="utf-8").split()[:1]
+    actual = sha256_file(path)
+    if expected != [actual]:
+        raise DamagedFileError(
+            f"{path} is damaged: its SHA-256 is {actual[:12]}..., and {sidecar.name} says {''.join(expected)[:12]}...: "
+            "copy it again, or delete both and train again"
+        )
+    return load_tensors(path)
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read a file of torch.save, without its checksum, tensors on the CPU.
+
+    Raises:
+        CxrflowError: it is no such file, or holds something other than plain values and tensors.
+    """
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CxrflowError(f"{path} is not there") from None
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise CxrflowError(f"{path} is no file of weights that PyTorch can read ({_first_line(error)})") from None
+    if not isinstance(value, dict):
+        raise CxrflowError(f"{path} holds a {type(value).__name__}; expected a dictionary of weights")
+    return value
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def save_model(path: Path, model: SavedModel) -> None:
+    """Write model.pt.sha256, then model.pt."""
+    plain = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    save_checked(path, {"format": MODEL_FORMAT, **plain, "preprocess": settings_dict(model.preprocess)})
+
+
+def load_model(path: Path) -> SavedModel:
+    """Read model.pt and check it against model.pt.sha256.
+
+    Raises:
+        CxrflowError: it is missing, damaged, of another format, or lacks its checksum.
+    """
+    content = load_checked(path)
+    if content.get("format") != MODEL_FORMAT:
+        raise CxrflowError(
+            f"{path} has format {content.get('format')!r}, and this cxrflow reads {MODEL_FORMAT}: "
+            "use the version of cxrflow that wrote it"
+        )
+    names = [field.name for field in dataclasses.fields(SavedModel)]
+    missing = [name for name in names if name not in content]
+    if missing:
+        raise CxrflowError(f"{path} is no model of cxrflow: it lacks {', '.join(missing)}")
+    preprocess = parse_settings(PreprocessSettings, content["preprocess"], f"{path}: preprocess")
+    return SavedModel(**{**{name: content[name] for name in names}, "preprocess": preprocess})
+
+
+def restore_network(model: SavedModel) -> nn.Module:
+    """Build the network of a saved model, on the CPU, in eval mode."""
+    network = build_network(model.backbone, len(model.class_names), model.batch_norm_momentum)
+    network.load_state_dict(model.state_dict)
+    return network.eval()

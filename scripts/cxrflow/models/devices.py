@@ -1,0 +1,56 @@
+"""The device that computes, and what makes its results repeat."""
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from cxrflow.errors import CxrflowError
+
+
+def choose_device(setting: str) -> torch.device:
+    """Return the device of a `device` setting: `cpu`, `cuda`, or `auto` for a GPU where there is one.
+
+    Raises:
+        CxrflowError: `cuda` is asked for and PyTorch sees no GPU.
+    """
+    if setting == "cuda" and not torch.cuda.is_available():
+        raise CxrflowError(
+            f"device is cuda, and PyTorch {torch.__version__} sees no GPU on {platform.node()} ({_why_no_gpu()}): "
+            "ask for a GPU (the profile slurm does, with resources gpu=1), or set device to cpu or auto"
+        )
+    return torch.device("cpu" if setting == "cpu" or not torch.cuda.is_available() else "cuda")
+
+
+def _why_no_gpu() -> str:
+    """Return what there is to know about a missing GPU."""
+    if torch.version.cuda is None:
+        return "it is built without CUDA"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    shown = "not set" if visible is None else repr(visible)
+    return f"built for CUDA {torch.version.cuda}, CUDA_VISIBLE_DEVICES is {shown}"
+
+
+def describe_device(device: torch.device) -> str:
+    """Return a device's name as its maker sells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def make_deterministic(threads: int) -> None:
+    """Let equal inputs give equal bits, on the same kind of machine with the same number of threads.
+
+    Call it before anything runs on a GPU: cuBLAS reads its workspace setting once. One and two threads differ in the
+    last bits, hence the fixed number. PyTorch raises where an operation has no deterministic form; the backbones have
+    none such. float32 convolutions on a GPU keep PyTorch's default, TF32 where the GPU has it. Source:
+    https://docs.pytorch.org/docs/stable/notes/randomness.html
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False

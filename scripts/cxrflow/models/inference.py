@@ -1,0 +1,59 @@
+"""Images through a trained network: probabilities, and the features before its head.
+
+The test subset, the validation of each epoch and new X-rays all go this way: float32, eval mode, no augmentation.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cxrflow.models.batches import ImageSource, batches_in_order, open_source
+from cxrflow.models.networks import forward_with_features, to_network_input
+from cxrflow.models.progress import ProgressBar
+
+
+def predict(
+    network: nn.Module,
+    backbone: str,
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    *,
+    device: torch.device,
+    batch_size: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Return the probabilities and the features of some images.
+
+    Args:
+        network: of this backbone; it is moved to `device` and put into eval mode.
+        backbone: a name in BACKBONES.
+        images: uint8 (N, H, W), 0-255, preprocessed as the network's training images were.
+        rows: int64 (n,), which of them.
+        device: that computes.
+        batch_size: images at once; only speed and memory depend on it.
+
+    Returns:
+        float64 (n, n_classes), softmax, rows sum to 1; float32 (n, n_features), what enters the head.
+    """
+    network = network.to(device).eval()
+    source = open_source(images, rows, device)
+    logits, features = [], []
+    with torch.inference_mode(), ProgressBar("images", len(rows)) as bar:
+        for _, batch in batches_in_order(source, len(rows), batch_size):
+            some_logits, some_features = forward_with_features(network, backbone, to_network_input(batch))
+            logits.append(some_logits.cpu())
+            features.append(some_features.float().cpu())
+            bar.advance(len(batch))
+    probabilities = torch.cat(logits).double().softmax(dim=1)
+    return probabilities.numpy(), torch.cat(features).numpy()
+
+
+def predict_logits(network: nn.Module, source: ImageSource, n_images: int, batch_size: int) -> Tensor:
+    """Return the logits of all images of a source: float64 (n_images, n_classes), on the CPU.
+
+    The network, on the source's device, is put into eval mode.
+    """
+    network.eval()
+    with torch.inference_mode():
+        parts = [network(to_network_input(batch)) for _, batch in batches_in_order(source, n_images, batch_size)]
+        return torch.cat(parts).double().cpu()

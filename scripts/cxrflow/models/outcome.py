@@ -1,0 +1,95 @@
+"""What a finished training or evaluation hands on: model.pt, training.json, predictions.csv."""
+
+import dataclasses
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from numpy.typing import NDArray
+
+from cxrflow.errors import CxrflowError
+from cxrflow.models.checkpoints import SavedModel
+from cxrflow.models.devices import describe_device
+from cxrflow.models.identity import ModelId
+from cxrflow.models.subsets import SplitImages
+from cxrflow.models.training import Training, weigh_classes
+from cxrflow.records import Predictions
+from cxrflow.settings import PreprocessSettings, settings_dict
+
+
+def saved_model(
+    training: Training, identity: ModelId, class_names: list[str], preprocess: PreprocessSettings
+) -> SavedModel:
+    """Return the kept epoch of a training with what its user must know."""
+    return SavedModel(
+        state_dict=training.best.state_dict,
+        **dataclasses.asdict(identity),
+        class_names=class_names,
+        preprocess=preprocess,
+        epoch=training.best.epoch,
+        val_loss=training.best.val_loss,
+        batch_norm_momentum=training.settings.batch_norm_momentum,
+    )
+
+
+def summarize_training(training: Training, identity: ModelId, data: SplitImages, threads: int) -> dict[str, Any]:
+    """Return training.json: which model, on what, how long, with which versions.
+
+    `total_seconds` adds up the epochs: of all runs, where a training was interrupted.
+    """
+    return {
+        **dataclasses.asdict(identity),
+        "class_names": data.class_names,
+        "n_train": len(data.rows["train"]),
+        "n_val": len(data.rows["val"]),
+        "class_weights": weigh_classes(data, training.settings),
+        "epoch_kept": training.best.epoch,
+        "val_loss": training.best.val_loss,
+        "epochs": len(training.history),
+        "settings": settings_dict(training.settings),
+        "device": training.device.type,
+        "device_name": describe_device(training.device),
+        "host": platform.node(),
+        "threads": threads,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+        },
+        "total_seconds": sum(row.seconds for row in training.history),
+    }
+
+
+def check_classes(saved: SavedModel, data: SplitImages, path: Path) -> None:
+    """Check that a model and a split speak of the same classes, and that there is something to test.
+
+    Raises:
+        CxrflowError: they do not, or the test subset is empty.
+    """
+    if saved.class_names != data.class_names:
+        raise CxrflowError(
+            f"{path} knows the classes {', '.join(saved.class_names)}, and the split has "
+            f"{', '.join(data.class_names)}: they belong to different datasets; train again on this split"
+        )
+    if len(data.rows["test"]) == 0:
+        raise CxrflowError("the test subset is empty: give it a larger share in the split settings")
+
+
+def join_predictions(data: SplitImages, probabilities: NDArray[np.float64]) -> Predictions:
+    """Return the rows of predictions.csv.
+
+    Args:
+        data: the dataset.
+        probabilities: float64 (n_test, n_classes), in index order.
+    """
+    rows = data.rows["test"]
+    return Predictions(
+        image_ids=[data.image_ids[i] for i in rows],
+        patient_ids=[data.patient_ids[i] for i in rows],
+        labels=data.labels_of("test"),
+        probabilities=probabilities,
+        class_names=data.class_names,
+    )

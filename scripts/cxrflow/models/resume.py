@@ -1,0 +1,177 @@
+"""Checkpoints of an unfinished training, so that a killed one goes on where it was.
+
+Writes <resume>/<key>/epoch_0007.pt with epoch_0007.pt.sha256, keeps the last two, and removes them when the training is
+done. The folder is no declared output of a rule: Snakemake deletes declared outputs before it runs a rule again.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cxrflow.code_hash import code_hash
+from cxrflow.errors import CxrflowError
+from cxrflow.files import sha256_file
+from cxrflow.models.checkpoints import checksum_path, load_checked, save_checked
+from cxrflow.models.identity import ModelId
+from cxrflow.models.networks import find_backbone
+from cxrflow.settings import PreprocessSettings, TrainSettings, settings_json
+
+KEPT = 2  # checkpoints; the older one serves where the newer is damaged
+SAMPLED_IMAGES = 64
+TIME_SHARE = 0.1  # of the time may go into writing checkpoints: with short epochs, not every epoch gets one
+KEY_FOLDER = re.compile(r"[0-9a-f]{16}")
+CHECKPOINT = re.compile(r"epoch_(\d{4,})\.pt")
+OURS = re.compile(r"\.?epoch_\d{4,}\.pt(\.sha256)?(\.\d+\.tmp)?")
+
+
+def training_key(
+    model: ModelId,
+    settings: TrainSettings,
+    preprocess: PreprocessSettings,
+    *,
+    split: Path,
+    images: NDArray[np.uint8],
+    init_weights: Path | None,
+) -> dict[str, str]:
+    """Return what a checkpoint depends on, by name. Two trainings with equal keys may continue each other.
+
+    The images count with their shape and 64 of them spread over the file: another recipe changes every image, and
+    hashing the whole of up to 7 GB at every start could take longer than an epoch. The device is left out: a training
+    may move. The code is in: what a changed loop would have computed, an old checkpoint does not hold.
+    """
+    entry = find_backbone(model.backbone)
+    return {
+        "model": model.path,
+        "network": f"{entry.torchvision_name} with head {entry.head}",
+        "settings": settings_json(dataclasses.replace(settings, device="auto")),
+        "preprocess": settings_json(preprocess),
+        "split": sha256_file(split),
+        "images": hash_sample(images),
+        "init_weights": sha256_file(init_weights) if init_weights else "none",
+        "code": code_hash("train"),
+    }
+
+
+def hash_sample(images: NDArray[np.uint8]) -> str:
+    """Return the SHA-256 of an array's shape, type and up to 64 evenly spread images."""
+    rows = np.unique(np.linspace(0, len(images) - 1, SAMPLED_IMAGES).astype(np.int64))
+    digest = hashlib.sha256(f"{images.shape} {images.dtype}".encode())
+    digest.update(np.ascontiguousarray(images[rows]).tobytes())
+    return digest.hexdigest()
+
+
+def training_circumstances(device_name: str, threads: int) -> dict[str, str]:
+    """Return what changes the last bits of a result, and does not forbid to go on."""
+    return {"device": device_name, "threads": str(threads), "torch": torch.__version__}
+
+
+class CheckpointStore:
+    """The checkpoints of one training.
+
+    Attributes:
+        folder: <resume>/<key>.
+    """
+
+    def __init__(
+        self, resume: Path, key: dict[str, str], circumstances: dict[str, str], time_share: float = TIME_SHARE
+    ) -> None:
+        """Take the resume folder and what the training depends on.
+
+        Args:
+            resume: folder of all checkpoints of a model.
+            key: from `training_key`.
+            circumstances: from `training_circumstances`; a difference is only told.
+            time_share: at most this share of the time goes into writing; 1 or more writes after every epoch.
+        """
+        self._resume = resume
+        self._key = key
+        self._circumstances = circumstances
+        self._time_share = time_share
+        self._last_save_s = time.monotonic()
+        self._cost_s = 0.0
+        self.folder = resume / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+    def save(self, epoch: int, state: Callable[[], dict[str, Any]]) -> None:
+        """Write a checkpoint after an epoch and drop all but the last two; skipped where it would cost too much."""
+        start_s = time.monotonic()
+        if self._cost_s > self._time_share * (start_s - self._last_save_s + self._cost_s):
+            return
+        content = {"key": self._key, "circumstances": self._circumstances, "epoch": epoch, "state": state()}
+        save_checked(self.folder / f"epoch_{epoch:04d}.pt", content)
+        for path in self._checkpoints()[KEPT:]:
+            _remove(path)
+        self._last_save_s = time.monotonic()
+        self._cost_s = self._last_save_s - start_s
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the state of the newest checkpoint that is whole, or None; damaged ones are told and removed.
+
+        Raises:
+            CxrflowError: a checkpoint here belongs to another training.
+        """
+        for path in self._checkpoints():
+            try:
+                content = load_checked(path)
+            except CxrflowError as error:
+                print(f"note: {error}. Going back to the checkpoint before it")
+                _remove(path)
+                continue
+            self._check_key(path, content.get("key", {}))
+            self._tell_circumstances(content["circumstances"])
+            print(f"going on after epoch {content['epoch']} ({path})")
+            state: dict[str, Any] = content["state"]
+            return state
+        return None
+
+    def clear(self) -> None:
+        """Remove the checkpoints of this model, of other settings too, and the folders if nothing else is in them."""
+        for folder in self._resume.iterdir() if self._resume.is_dir() else ():
+            if KEY_FOLDER.fullmatch(folder.name) and folder.is_dir():
+                for path in folder.iterdir():
+                    if OURS.fullmatch(path.name):
+                        path.unlink(missing_ok=True)
+                _remove_if_empty(folder)
+        _remove_if_empty(self._resume)
+
+    def _checkpoints(self) -> list[Path]:
+        """Return the checkpoints, newest first."""
+        found = [path for path in self.folder.glob("epoch_*.pt") if CHECKPOINT.fullmatch(path.name)]
+        return sorted(found, key=lambda path: int(path.stem.removeprefix("epoch_")), reverse=True)
+
+    def _check_key(self, path: Path, key: dict[str, str]) -> None:
+        differing = sorted(name for name in {*key, *self._key} if key.get(name) != self._key.get(name))
+        if differing:
+            raise CxrflowError(
+                f"{path} belongs to another training: {', '.join(differing)} differ from what is asked now. "
+                f"Delete {self.folder} to start anew, or ask for what it was started with"
+            )
+
+    def _tell_circumstances(self, before: dict[str, str]) -> None:
+        changed = [
+            f"{name} {before.get(name)} -> {now}"
+            for name, now in self._circumstances.items()
+            if before.get(name) != now
+        ]
+        if changed:
+            print(
+                f"note: the training moved ({', '.join(changed)}): its last bits may differ from an uninterrupted one"
+            )
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    checksum_path(path).unlink(missing_ok=True)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

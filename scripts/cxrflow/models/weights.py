@@ -1,0 +1,114 @@
+"""ImageNet weights: fetched once, and checked against the SHA-256 that torchvision puts into the file's name.
+
+Reads a URL; writes one .pth file. `resnet34-b627a593.pth` has a SHA-256 that begins with b627a593.
+"""
+
+import http.client
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from cxrflow.errors import CxrflowError
+from cxrflow.files import sha256_file, write_atomically
+from cxrflow.models.progress import ProgressBar
+
+TIMEOUT_S = 30.0  # without a byte from the server
+CHUNK_BYTES = 1 << 20
+MIB = 1 << 20
+
+
+def fetch_weights(url: str, path: Path, timeout_s: float = TIMEOUT_S) -> None:
+    """Download a file of weights to `path`, unless the right one is there already.
+
+    The content is checked before it gets its name: a file that is there is whole.
+
+    Raises:
+        CxrflowError: no network, an error of the server, or content whose SHA-256 is not what the name says.
+    """
+    expected_sha256(path)
+    if path.is_file() and _is_right(path, path):
+        print(f"{path} is there already and right ({path.stat().st_size / MIB:.1f} MiB): nothing to fetch")
+        return
+    with write_atomically(path) as temporary:
+        print(f"fetching {url}")
+        size_bytes = _download(url, path, temporary, timeout_s)
+        if not _is_right(temporary, path):
+            raise CxrflowError(
+                f"{url} gave {size_bytes} bytes with SHA-256 {sha256_file(temporary)[:12]}..., and {path.name} "
+                f"says {expected_sha256(path)}: nothing was kept. A login page may stand in between; {_by_hand(path)}"
+            )
+    print(f"{path}: {size_bytes / MIB:.1f} MiB, SHA-256 as its name says")
+
+
+def check_weights(path: Path) -> None:
+    """Check a file of weights against the SHA-256 in its name.
+
+    Raises:
+        CxrflowError: it is missing, is another content, or its name carries no SHA-256.
+    """
+    if not path.is_file():
+        raise CxrflowError(f"{path} is not there: {_by_hand(path)}")
+    if not _is_right(path, path):
+        raise CxrflowError(
+            f"{path} is damaged: its SHA-256 begins with {sha256_file(path)[:12]}, and its name says "
+            f"{expected_sha256(path)}: delete it and fetch it again"
+        )
+
+
+def expected_sha256(path: Path) -> str:
+    """Return the hex digits of the SHA-256 that a file's name carries.
+
+    Raises:
+        CxrflowError: it carries none.
+    """
+    match = re.fullmatch(r".+-([0-9a-f]{8,64})\.pth", path.name)
+    if not match:
+        raise CxrflowError(
+            f"{path.name} carries no SHA-256: weights are named as torchvision does, like resnet34-b627a593.pth"
+        )
+    return match[1]
+
+
+def _is_right(content: Path, path: Path) -> bool:
+    return sha256_file(content).startswith(expected_sha256(path))
+
+
+def _download(url: str, path: Path, temporary: Path, timeout_s: float) -> int:
+    """Write what a URL gives to `temporary` and return its size in bytes."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as response, temporary.open("wb") as handle:
+            expected_bytes = int(response.headers.get("Content-Length") or 0)
+            with ProgressBar(path.name, expected_bytes) as bar:
+                size_bytes = _copy(response, handle, bar)
+    except urllib.error.HTTPError as error:
+        raise CxrflowError(
+            f"{url}: the server says {error.code} {error.reason}; check weights_url, or {_by_hand(path)}"
+        ) from None
+    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise CxrflowError(f"{url} cannot be reached ({reason}): {_by_hand(path)}") from None
+    except ValueError as error:
+        raise CxrflowError(f"{url!r} is no address ({error}): check weights_url") from None
+    if size_bytes < expected_bytes:
+        raise CxrflowError(
+            f"{url}: the connection broke after {size_bytes} of {expected_bytes} bytes; run the same command again"
+        )
+    return size_bytes
+
+
+def _copy(response: Any, handle: Any, bar: ProgressBar) -> int:
+    size_bytes = 0
+    while chunk := response.read(CHUNK_BYTES):
+        handle.write(chunk)
+        size_bytes += len(chunk)
+        bar.advance(len(chunk))
+    return size_bytes
+
+
+def _by_hand(path: Path) -> str:
+    return (
+        f"without internet here, fetch https://download.pytorch.org/models/{path.name} on a machine that has it "
+        f"and copy it to {path}"
+    )

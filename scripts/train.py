@@ -1,0 +1,82 @@
+"""Train one model and keep the epoch with the lowest validation loss.
+
+Reads images.npy, split.csv and, for a transfer, the weights to start from; writes training.json, history.csv (one row
+per epoch), model.pt.sha256 and model.pt. Checkpoints go to the resume folder and leave it when all is written: run the
+same command again after an interruption. The test images are never opened.
+
+    python scripts/train.py --images images.npy --split split.csv --model-id covid/resnet34/scratch/base/seed0 \
+        --preprocess '{"size_px": 256}' --settings '{"epochs": 50}' --threads 2 --resume resume \
+        --history history.csv --summary training.json --model model.pt
+"""
+
+from pathlib import Path
+
+from cxrflow.files import write_json
+from cxrflow.models.checkpoints import save_model
+from cxrflow.models.devices import choose_device, describe_device, make_deterministic
+from cxrflow.models.identity import ModelId
+from cxrflow.models.inits import load_init
+from cxrflow.models.interrupts import leave_on_sigterm
+from cxrflow.models.locks import hold_lock
+from cxrflow.models.networks import build_network
+from cxrflow.models.outcome import saved_model, summarize_training
+from cxrflow.models.resume import CheckpointStore, training_circumstances, training_key
+from cxrflow.models.subsets import open_split_images
+from cxrflow.models.training import fit, start_training, weigh_classes
+from cxrflow.models.training_log import epoch_line, final_line, header
+from cxrflow.records import EpochRow
+from cxrflow.settings import PreprocessSettings, TrainSettings
+from cxrflow.stages import run_stage
+from cxrflow.tables import write_records
+
+
+def train_model(
+    *,
+    images: Path,
+    split: Path,
+    model_id: str,
+    preprocess: PreprocessSettings,
+    settings: TrainSettings,
+    init_weights: Path | None = None,
+    threads: int,
+    resume: Path,
+    history: Path,
+    summary: Path,
+    model: Path,
+) -> None:
+    """Fit on the train rows and choose the epoch on the val rows.
+
+    images: images.npy of the model's preprocessing
+    split: split.csv of the dataset
+    model_id: dataset/backbone/init/variant/seed0
+    preprocess: how the images were made, as JSON.
+    settings: the training, as JSON.
+    init_weights: what a transferred model starts from: torchvision's .pth file, or another dataset's model.pt
+    threads: CPU threads; another number changes the last bits of the result
+    resume: folder for checkpoints, emptied at the end
+    history: history.csv to write
+    summary: training.json to write
+    model: model.pt to write, last
+    """
+    leave_on_sigterm()
+    make_deterministic(threads)
+    identity = ModelId.parse(model_id)
+    device = choose_device(settings.device)
+    data = open_split_images(images, split, preprocess.size_px)
+    with hold_lock(resume / "lock", f"the training of {model_id}"):
+        key = training_key(identity, settings, preprocess, split=split, images=data.images, init_weights=init_weights)
+        store = CheckpointStore(resume, key, training_circumstances(describe_device(device), threads))
+        network = build_network(identity.backbone, len(data.class_names), settings.batch_norm_momentum, identity.seed)
+        load_init(network, identity.backbone, identity.init, init_weights)
+        training = start_training(network, data, settings, seed=identity.seed, device=device)
+        print(header(identity, describe_device(device), threads, data.counts("train"), weigh_classes(data, settings)))
+        fit(training, store, lambda row, is_best: print(epoch_line(row, is_best)))
+        print(final_line(training.best.epoch, training.history))
+        write_json(summary, summarize_training(training, identity, data, threads))
+        write_records(history, EpochRow, training.history)
+        save_model(model, saved_model(training, identity, data.class_names, preprocess))
+        store.clear()
+
+
+if __name__ == "__main__":
+    run_stage(train_model)
