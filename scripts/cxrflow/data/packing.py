@@ -1,4 +1,4 @@
-"""Pack preprocessed images into one array on disk, and open such an array.
+"""Pack preprocessed images into one array on disk.
 
 Reads the dataset's image files and index.csv; writes images.npy, uint8 (N, size, size), row i = row i of the index.
 Unfinished work lies in a resume folder that no rule declares, because Snakemake deletes declared outputs before a
@@ -17,7 +17,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from cxrflow.code_hash import code_hash
 from cxrflow.data.decode import DecodeError, decode_image
@@ -71,38 +70,36 @@ def _fill(part: "PartialPack", folder: Path, rows: list[IndexRow], settings: Pre
 
 
 def read_preprocessed(folder: Path, row: IndexRow, settings: PreprocessSettings) -> Gray:
-    """Read one indexed image and preprocess it; return uint8 (size_px, size_px).
+    """Read one indexed image and preprocess it; return uint8 (size_px, size_px)."""
+    return preprocess_image(read_indexed(folder, row), settings)
+
+
+def read_indexed(folder: Path, row: IndexRow) -> Gray:
+    """Read and decode one indexed image; return uint8 (height, width), 0-255.
 
     Raises:
         CxrflowError: the file is gone, or its bytes are not the indexed ones. Only the hash shows damage inside a JPEG.
     """
-    path = folder / row.path
+    where = f"{folder / row.path}, image {row.image_id},"
     try:
-        data = path.read_bytes()
+        data = (folder / row.path).read_bytes()
+    except FileNotFoundError:
+        raise CxrflowError(f"{where} is gone since it was indexed: put it back, or run index again") from None
     except OSError as error:
-        reason = (
-            "is gone" if isinstance(error, FileNotFoundError) else f"cannot be opened ({os.strerror(error.errno or 0)})"
-        )
-        raise CxrflowError(
-            f"{path} {reason} since it was indexed, image {row.image_id}: put it back, or run index again"
-        ) from None
+        raise CxrflowError(f"{where} cannot be opened: {os.strerror(error.errno or 0)}") from None
     if sha256_bytes(data) != row.sha256:
-        raise CxrflowError(
-            f"{path} has changed since it was indexed, image {row.image_id}: restore it, or run index again"
-        )
+        raise CxrflowError(f"{where} has changed since it was indexed: restore it, or run index again")
     try:
-        return preprocess_image(decode_image(data, max_mpx=float("inf")).gray, settings)
+        return decode_image(data, max_mpx=float("inf")).gray
     except DecodeError as error:
-        raise CxrflowError(
-            f"{path}, image {row.image_id}: {error}; run index again with this version of OpenCV"
-        ) from None
+        raise CxrflowError(f"{where} could be decoded once and now not: {error}; run index again") from None
 
 
 class PartialPack:
     """A .npy file that is filled from the front, with a note of how many rows are surely in it.
 
-    It is written with plain writes: on a full disk they raise an error that can be reported, where a memory map would end
-    the process with SIGBUS.
+    It is written with plain writes: on a full disk they raise an error that can be reported, where a memory map would
+    end the process with SIGBUS.
     """
 
     def __init__(self, resume: Path, key: str, shape: tuple[int, int, int]) -> None:
@@ -134,8 +131,9 @@ class PartialPack:
         free = shutil.disk_usage(self.path.parent).free
         if free < needed:
             raise CxrflowError(
-                f"{self.path.parent} is on a disk with {free / 2**20:,.0f} MiB free, and packing {n_images:,} images of"
-                f" {height}x{width} px needs {needed / 2**20:,.0f} MiB more: free space there, or lower preprocess.size_px"
+                f"{self.path.parent} is on a disk with {free / 2**20:,.0f} MiB free, and packing"
+                f" {n_images:,} images of {height}x{width} px needs {needed / 2**20:,.0f} MiB more: free space there,"
+                " or lower preprocess.size_px"
             )
 
     @contextlib.contextmanager
@@ -201,30 +199,3 @@ def lock_folder(folder: Path) -> Iterator[None]:
                 f"note: no locks on this file system ({os.strerror(error.errno or 0)}): start no second run of this job"
             )
         yield
-
-
-def load_images(path: Path, n_images: int | None = None) -> NDArray[np.uint8]:
-    """Open images.npy as a read-only memory map, uint8 (N, H, W), 0-255.
-
-    n_images: rows it must have, as the index or the split beside it has.
-
-    Raises:
-        CxrflowError: missing, no .npy file, cut off, another type or shape, or another number of images.
-    """
-    try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise CxrflowError(
-            f"{path} is not there: make it first (snakemake builds it when asked for it by name)"
-        ) from None
-    except (ValueError, EOFError, OSError) as error:
-        raise CxrflowError(f"{path} is no whole .npy file ({error}): delete it and run preprocess again") from None
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 3:
-        found = f"{getattr(images, 'dtype', type(images).__name__)} {getattr(images, 'shape', '')}"
-        raise CxrflowError(f"{path}: expected uint8 (N, H, W), got {found}; run preprocess again")
-    if n_images is not None and len(images) != n_images:
-        raise CxrflowError(
-            f"{path} has {len(images):,} images, and the index has {n_images:,}: one of the two is older;"
-            " run preprocess again"
-        )
-    return images

@@ -7,13 +7,11 @@ every machine, under every version, and does not depend on the order of files.
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 from cxrflow.data.capping import seeded_rank
 from cxrflow.errors import CxrflowError
 from cxrflow.records import SUBSETS, IndexRow, SplitRow
 from cxrflow.settings import SplitSettings
-from cxrflow.tables import read_records
 
 
 def split_index(rows: Sequence[IndexRow], settings: SplitSettings) -> list[SplitRow]:
@@ -147,16 +145,3 @@ def check_split(rows: Sequence[IndexRow], split: Sequence[SplitRow]) -> None:
                 f" none is left for {' and '.join(lacking)}; at least 3 are needed, better 20. Add images, raise"
                 " index.max_images_per_class, or leave the class out"
             )
-
-
-def read_split(path: Path) -> list[SplitRow]:
-    """Read split.csv.
-
-    Raises:
-        CxrflowError: missing, other columns, or a subset that does not exist.
-    """
-    rows: list[SplitRow] = read_records(path, SplitRow)
-    for row in rows:
-        if row.subset not in SUBSETS:
-            raise CxrflowError(f"{path}: image {row.image_id} is in {row.subset!r}; expected {', '.join(SUBSETS)}")
-    return rows

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrflow.data.packing import load_images
+from cxrflow.data.images import load_images
 from cxrflow.errors import CxrflowError
 from cxrflow.records import SUBSETS, SplitRow
 from cxrflow.tables import read_records

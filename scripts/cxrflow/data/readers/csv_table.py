@@ -78,7 +78,8 @@ def _check_classes(
         values = ", ".join(f"{label!r} ({n})" for label, n in labels.most_common(12)) or "nothing"
         raise CxrflowError(
             f"{table}: no image is there of {', '.join(lacking) or 'any class'}; the column"
-            f" {settings.label_column} holds {values}, and {missing} of the listed images have no file in the dataset's folder"
+            f" {settings.label_column} holds {values}, and {missing} of the listed images have no file in the dataset's"
+            " folder"
         )
 
 

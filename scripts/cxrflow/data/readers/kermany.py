@@ -4,8 +4,7 @@ Reads names below `chest_xray/{train,val,test}/{NORMAL,PNEUMONIA}/`; class and p
 
     person123_bacteria_4.jpeg, person123_virus_2.jpeg    Kaggle chest-xray-pneumonia: person, kind, running number
     IM-0115-0001.jpeg, NORMAL2-IM-0382-0001-0002.jpeg    the same set: series, patient, image numbers
-    BACTERIA-7422-0001.jpeg, VIRUS-..., NORMAL-...       Mendeley, Kaggle labeled-chest-xray-images: kind, patient,
-    number
+    BACTERIA-7422-0001.jpeg, VIRUS-..., NORMAL-...       Mendeley Data and its copies: kind, patient, image number
 
 What counts as one patient. Splitting one patient in two leaks; joining two only makes a group larger. Seen in 5,840
 images of the Kaggle packaging:
