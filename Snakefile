@@ -40,4 +40,5 @@ rule summary:
 
 
 onsuccess:
-    print(f"\nDone. The report: {Path(RESULTS, 'report.html').resolve()}")
+    if Path(RESULTS, "report.html").exists():
+        print(f"\nThe report: {Path(RESULTS, 'report.html').resolve()}")

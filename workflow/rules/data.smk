@@ -15,6 +15,8 @@ rule phantom:
         folder=f"{RESULTS}/phantoms",
         settings=settings_json(STUDY.settings.phantoms) if STUDY.settings.phantoms else "",
         code=code_hash("phantom"),
+    message:
+        "draw X-rays into {params.folder}"
     shell:
         "python {SCRIPTS:q}/phantom.py --folder {params.folder:q} --settings {params.settings:q} --threads {threads}"
         " --manifest {output.manifest:q} > {log:q} 2>&1"
@@ -43,6 +45,8 @@ rule index:
         settings=settings_json(STUDY.settings.index),
         published=lambda wildcards: reader_of(wildcards.dataset).published_counts,
         code=lambda wildcards: code_hash("index", reader_of(wildcards.dataset).list_images.__module__),
+    message:
+        "index {wildcards.dataset}: look at every image in {params.folder}"
     shell:
         "python {SCRIPTS:q}/index.py --folder {params.folder:q} --dataset {wildcards.dataset:q}"
         " --reader-settings {params.reader:q} --settings {params.settings:q} --threads {threads}"
@@ -63,6 +67,8 @@ rule split:
     params:
         settings=settings_json(STUDY.settings.split),
         code=code_hash("split"),
+    message:
+        "split {wildcards.dataset} by patient"
     shell:
         "python {SCRIPTS:q}/split.py --index {input.index:q} --settings {params.settings:q}"
         " --split {output.split:q} > {log:q} 2>&1"
@@ -86,6 +92,8 @@ rule preprocess:
         settings=lambda wildcards: settings_json(STUDY.recipes()[wildcards.recipe]),
         resume=f"{DATA}/{{recipe}}/resume",
         code=code_hash("preprocess"),
+    message:
+        "preprocess {wildcards.dataset} to {wildcards.recipe}"
     shell:
         "python {SCRIPTS:q}/preprocess.py --folder {params.folder:q} --index {input.index:q}"
         " --settings {params.settings:q} --threads {threads} --resume {params.resume:q}"
@@ -109,6 +117,8 @@ rule samples:
         settings=settings_json(STUDY.settings.samples),
         preprocess=rules.preprocess.params.settings,
         code=code_hash("samples"),
+    message:
+        "show samples of {wildcards.dataset}, {wildcards.recipe}"
     shell:
         "python {SCRIPTS:q}/samples.py --folder {params.folder:q} --index {input.index:q} --images {input.images:q}"
         " --title {params.title:q} --preprocess {params.preprocess:q} --settings {params.settings:q}"

@@ -18,6 +18,8 @@ rule evaluate:
     params:
         settings=settings_json(STUDY.settings.evaluate),
         code=code_hash("evaluate"),
+    message:
+        "evaluate {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
         "python {SCRIPTS:q}/evaluate.py --images {input.images:q} --split {input.split:q} --model {input.model:q}"
         " --settings {params.settings:q} --threads {threads}"
@@ -38,6 +40,8 @@ rule score:
         title=lambda wildcards: STUDY.model_title(model_of(wildcards)),
         settings=settings_json(STUDY.settings.score),
         code=code_hash("score"),
+    message:
+        "score {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
         "python {SCRIPTS:q}/score.py --predictions {input.predictions:q} --settings {params.settings:q}"
         " --title {params.title:q} --confusion {output.confusion:q} --metrics {output.metrics:q} > {log:q} 2>&1"
@@ -58,6 +62,8 @@ rule embed:
         title=rules.score.params.title,
         settings=settings_json(STUDY.settings.embed),
         code=code_hash("embed"),
+    message:
+        "embed {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
         "python {SCRIPTS:q}/embed.py --features {input.features:q} --predictions {input.predictions:q}"
         " --settings {params.settings:q} --title {params.title:q}"

@@ -24,6 +24,8 @@ rule explain:
         settings=settings_json(STUDY.settings.explain),
         layer=lambda wildcards: BACKBONES[wildcards.backbone].gradcam_layer,
         code=code_hash("explain"),
+    message:
+        "explain {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
         "python {SCRIPTS:q}/explain.py --images {input.images:q} --index {input.index:q} --regions {input.regions:q}"
         " --folder {params.folder:q} --model {input.model:q} --predictions {input.predictions:q}"

@@ -14,6 +14,8 @@ rule profile_backbone:
         settings=settings_json(STUDY.settings.profile),
         backbone=lambda wildcards: network_of(wildcards.backbone),
         code=code_hash("profile_backbone"),
+    message:
+        "measure the cost of {wildcards.backbone}"
     shell:
         "python {SCRIPTS:q}/profile_backbone.py --backbone {wildcards.backbone:q} --size-px {params.size_px}"
         " --settings {params.settings:q} --threads {threads} --profile {output.profile:q} > {log:q} 2>&1"
@@ -43,6 +45,8 @@ rule summarize:
         config=settings_json(STUDY.settings),
         backbones={name: asdict(BACKBONES[name]) for name in STUDY.backbones()},
         code=code_hash("summarize"),
+    message:
+        "compare all models in {params.folder}"
     shell:
         "python {SCRIPTS:q}/summarize.py --results {params.results:q} --config {params.config:q}"
         " --models {params.models:q} --folder {params.folder:q} > {log:q} 2>&1"
@@ -69,6 +73,8 @@ rule report:
         models=rules.summarize.params.models,
         config=rules.summarize.params.config,
         code=code_hash("report"),
+    message:
+        "write {output.report}"
     shell:
         "python {SCRIPTS:q}/report.py --results {params.results:q} --config {params.config:q}"
         " --models {params.models:q} --summary {params.summary:q} --report {output.report:q} > {log:q} 2>&1"

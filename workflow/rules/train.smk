@@ -12,6 +12,8 @@ rule fetch_weights:
     params:
         url=f"{STUDY.settings.weights_url}/{{file}}.pth",
         code=code_hash("fetch_weights"),
+    message:
+        "fetch ImageNet weights {wildcards.file}"
     shell:
         "python {SCRIPTS:q}/fetch_weights.py --url {params.url:q} --weights {output.weights:q} > {log:q} 2>&1"
 
@@ -43,6 +45,8 @@ rule train:
         resume=f"{MODEL}/resume",
         backbone=lambda wildcards: network_of(wildcards.backbone),
         code=code_hash("train"),
+    message:
+        "train {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
         "python {SCRIPTS:q}/train.py --images {input.images:q} --split {input.split:q} --model-id {params.model_id:q}"
         " {params.init_weights:q} --preprocess {params.preprocess:q} --settings {params.settings:q}"
