@@ -1,7 +1,7 @@
 """Everything a study's stages have written, read once and checked for belonging together.
 
-Reads index.json, split.csv, backbones/*.json and each model's training.json, history.csv, metrics.json, gradcam.json and
-(only when asked for) predictions.csv. Writes nothing.
+Reads index.json, split.csv, backbones/*.json and each model's training.json, history.csv, metrics.json, gradcam.json
+and (only when asked for) predictions.csv. Writes nothing.
 """
 
 from collections import Counter
@@ -151,7 +151,9 @@ def collect_results(root: Path, study: Study, paths: Sequence[str]) -> Results:
         CxrflowError: a file is missing or contradicts its place, a model is named twice, or none is named.
     """
     if not paths:
-        raise CxrflowError("no model is named: give at least one after --models, for example covid/resnet34/scratch/base/seed0")
+        raise CxrflowError(
+            "no model is named: give at least one after --models, for example covid/resnet34/scratch/base/seed0"
+        )
     ids = [ModelId.parse(path) for path in paths]
     for model in ids:
         _check_known(model, study, ids.count(model))
@@ -195,7 +197,9 @@ def read_model(folder: Path, model: ModelId) -> ModelResult:
     training = read_json(folder / "training.json")
     found = {part: training.get(part) for part in ("dataset", "backbone", "init", "variant", "seed")}
     if found != {part: getattr(model, part) for part in found}:
-        raise CxrflowError(f"{folder / 'training.json'} is of another model ({found}): delete the folder and train again")
+        raise CxrflowError(
+            f"{folder / 'training.json'} is of another model ({found}): delete the folder and train again"
+        )
     history: list[EpochRow] = read_records(folder / "history.csv", EpochRow)
     if not history:
         raise CxrflowError(f"{folder / 'history.csv'} has no epochs: delete it and train again")

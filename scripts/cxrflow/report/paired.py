@@ -1,8 +1,8 @@
 """Differences between models on the same test patients, with bootstrap intervals.
 
-Pure functions; reads and writes nothing. Patients are drawn with replacement, as in the intervals of metrics.json, and
-every model of a dataset sees the same draws: what two models share (hard patients, easy patients) cancels out of their
-difference, which is why it is told more finely than two overlapping intervals would allow.
+Pure functions; reads and writes nothing. Patients are drawn as for the intervals of metrics.json, and every model of a
+dataset sees the same draws: what two models share (hard patients, easy patients) cancels out of their difference, which
+is why it is told more finely than two overlapping intervals would allow.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxrflow.errors import CxrflowError
 from cxrflow.records import Predictions
 from cxrflow.report.collect import ModelResult
-
-DRAWS_AT_ONCE = 250  # keeps the draws of 10,000 patients below 25 MB
+from cxrflow.results.bootstrap import CHUNK, draw_weights, patient_numbers, percentile_interval
+from cxrflow.results.metrics import Floats, Outcomes, Sample, macro_f1, whole_sample
 
 
 @dataclass(frozen=True)
@@ -30,64 +29,47 @@ class Estimate:
     value: float
     low: float | None
     high: float | None
-    draws: NDArray[np.float64]
+    draws: Floats
 
 
-def make_estimate(value: float, draws: NDArray[np.float64]) -> Estimate:
-    """Return the value with the 2.5th and 97.5th percentile of its draws."""
-    if not len(draws):
-        return Estimate(value, None, None, draws)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Estimate(value, float(low), float(high), draws)
+def make_estimate(value: float, draws: Floats) -> Estimate:
+    """Return the value with the bounds that leave 2.5 % of its draws on either side."""
+    low, high = percentile_interval(draws)
+    return Estimate(value, low, high, draws)
 
 
-def count_confusions(predictions: Predictions) -> NDArray[np.float64]:
-    """Return each patient's confusion matrix, float64 (n_patients, n_classes, n_classes), rows true; patients sorted."""
-    patients, position = np.unique(np.array(predictions.patient_ids), return_inverse=True)
-    n_classes = len(predictions.class_names)
-    counts = np.zeros((len(patients), n_classes, n_classes))
-    np.add.at(counts, (position, predictions.labels, predictions.predicted), 1)
-    return counts
+def draw_macro_f1(predictions: Sequence[Predictions], draws: int, seed: int) -> Floats:
+    """Return macro F1 of each model in resamples of the patients, float64 (n_models, draws).
 
-
-def macro_f1(confusions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return macro F1 of confusion matrices, float64 (...,) from (..., n_classes, n_classes).
-
-    F1 of a class is 2 TP / (2 TP + FP + FN); a class that is neither present nor predicted is left out of the mean.
+    predictions: of the same images by different models. With the seed of metrics.json the draws are the same as there.
     """
-    hits = np.diagonal(confusions, axis1=-2, axis2=-1)
-    present_or_predicted = confusions.sum(axis=-1) + confusions.sum(axis=-2)
-    with np.errstate(invalid="ignore"):
-        mean: NDArray[np.float64] = np.nanmean(2 * hits / present_or_predicted, axis=-1)
-    return mean
+    outcomes = [Outcomes(each.labels, each.probabilities) for each in predictions]
+    patients = patient_numbers(predictions[0].patient_ids)
+    if patients.max() == 0:
+        return np.zeros((len(outcomes), 0))  # one patient: every resample is the same
+    generator = np.random.default_rng(seed)
+    parts = [np.zeros((len(outcomes), 0))]
+    for start in range(0, draws, CHUNK):
+        weights = draw_weights(patients, min(CHUNK, draws - start), generator)
+        parts.append(np.stack([macro_f1(Sample(each, weights)) for each in outcomes]))
+    return np.concatenate(parts, axis=1)
 
 
-def draw_macro_f1(confusions: NDArray[np.float64], draws: int, seed: Sequence[int]) -> NDArray[np.float64]:
-    """Return macro F1 in `draws` resamples of patients, float64 (draws,); equal seeds draw the same patients."""
-    n_patients, n_classes, _ = confusions.shape
-    generator = np.random.default_rng(list(seed))
-    flat = confusions.reshape(n_patients, -1)
-    parts = []
-    for start in range(0, draws, DRAWS_AT_ONCE):
-        size = min(DRAWS_AT_ONCE, draws - start)
-        times_drawn = generator.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=size)
-        parts.append(macro_f1((times_drawn @ flat).reshape(size, n_classes, n_classes)))
-    return np.concatenate([np.zeros(0), *parts])
-
-
-def mean_macro_f1(models: Sequence[ModelResult], draws: int, seed: Sequence[int]) -> Estimate:
-    """Return the mean macro F1 of models of one dataset, on the same draws of test patients.
+def mean_macro_f1(models: Sequence[ModelResult], draws: int, seed: int) -> Estimate:
+    """Return the mean macro F1 of models of one dataset.
 
     Raises:
         CxrflowError: the models were tested on different images.
     """
     check_same_images(models)
-    confusions = [count_confusions(model.predictions) for model in models]
-    value = float(np.mean([macro_f1(each.sum(axis=0)) for each in confusions]))
-    return make_estimate(value, np.mean([draw_macro_f1(each, draws, seed) for each in confusions], axis=0))
+    values = [
+        float(macro_f1(whole_sample(Outcomes(p.labels, p.probabilities)))[0]) for p in (m.predictions for m in models)
+    ]
+    drawn = draw_macro_f1([model.predictions for model in models], draws, seed)
+    return make_estimate(float(np.mean(values)), drawn.mean(axis=0))
 
 
-def mean_difference(pairs: Sequence[tuple[ModelResult, ModelResult]], draws: int, seed: Sequence[int]) -> Estimate:
+def mean_difference(pairs: Sequence[tuple[ModelResult, ModelResult]], draws: int, seed: int) -> Estimate:
     """Return the mean over pairs of (first minus second) macro F1; all of one dataset, on the same draws.
 
     Raises:
@@ -99,10 +81,15 @@ def mean_difference(pairs: Sequence[tuple[ModelResult, ModelResult]], draws: int
 
 
 def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
-    """Return the mean of estimates from different datasets, whose patients were drawn independently."""
-    return make_estimate(
-        float(np.mean([each.value for each in estimates])), np.mean([each.draws for each in estimates], axis=0)
-    )
+    """Return the mean of estimates from different datasets.
+
+    Their patients have nothing to do with each other, so the draws are shuffled before they are averaged: made with one
+    seed, they would otherwise go together.
+    """
+    generator = np.random.default_rng(0)
+    n_draws = min(len(each.draws) for each in estimates)
+    drawn = np.array([generator.permutation(each.draws)[:n_draws] for each in estimates]).mean(axis=0)
+    return make_estimate(float(np.mean([each.value for each in estimates])), drawn)
 
 
 def check_same_images(models: Sequence[ModelResult]) -> None:

@@ -101,7 +101,13 @@ def per_class_rows(results: "Results") -> list[dict[str, Any]]:
 
 def explanation_rows(results: "Results") -> list[dict[str, Any]]:
     """One row per model and kind of annotated region: where Grad-CAM falls, beside baselines that know nothing."""
-    keys = ("inside_share", "inside_share_centred", "inside_share_uniform", "pointing_hit_rate", "pointing_hit_rate_centred")
+    keys = (
+        "inside_share",
+        "inside_share_centred",
+        "inside_share_uniform",
+        "pointing_hit_rate",
+        "pointing_hit_rate_centred",
+    )
     return [
         {
             **identify(results, model),

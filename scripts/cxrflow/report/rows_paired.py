@@ -12,21 +12,16 @@ from cxrflow.study import SCRATCH
 Pair = tuple[ModelResult, ModelResult]
 
 
-def bootstrap_seed(results: Results, dataset: str) -> tuple[int, int]:
-    """Return the seed of a dataset's draws: the study's, made different between datasets so that they stay independent."""
-    return results.study.settings.score.bootstrap_seed, list(results.datasets).index(dataset)
-
-
 def compare_pairs(results: Results, pairs: list[Pair]) -> Estimate:
     """Return the mean difference (first minus second) of pairs of one dataset."""
-    draws = results.study.settings.score.bootstrap_draws
-    return mean_difference(pairs, draws, bootstrap_seed(results, pairs[0][0].id.dataset))
+    score = results.study.settings.score
+    return mean_difference(pairs, score.bootstrap_draws, score.bootstrap_seed)
 
 
 def score_models(results: Results, models: list[ModelResult]) -> Estimate:
     """Return the mean macro F1 of models of one dataset."""
-    draws = results.study.settings.score.bootstrap_draws
-    return mean_macro_f1(models, draws, bootstrap_seed(results, models[0].id.dataset))
+    score = results.study.settings.score
+    return mean_macro_f1(models, score.bootstrap_draws, score.bootstrap_seed)
 
 
 def find_pairs(

@@ -1,4 +1,4 @@
-"""One table in four forms: raw numbers as CSV, and the same numbers written for people as Markdown, LaTeX and HTML cells.
+"""One table in four forms: raw numbers as CSV, the same numbers for people as Markdown, LaTeX and HTML cells.
 
 Reads nothing; `write_table_forms` writes <name>.csv, <name>.md and <name>.tex into a folder. Standard library and
 tabulate only, because the Snakefile reads the list of tables while it plans.
@@ -55,7 +55,7 @@ KINDS = {
     "score": Kind(float, lambda value: f"{value:.2f}"),
     "difference": Kind(float, format_signed, between=" to "),
     "loss": Kind(float, lambda value: f"{value:.3f}"),
-    "percent": Kind(float, lambda value: f"{value:.1f}"),
+    "tenths": Kind(float, lambda value: f"{value:,.1f}"),
     "share": Kind(float, lambda value: f"{100 * value:.0f} %"),
     "amount": Kind(float, format_significant),
 }
@@ -70,14 +70,14 @@ class Column:
         title: heading for people, with the unit.
         kind: a key of KINDS.
         interval: two more CSV columns, {key}_low and {key}_high, shown behind the value in brackets.
-        only_if_varied: left out for people where all rows have the same value; the CSV always has it.
+        shown: to people `always`, `if_varied` (only where rows differ in it) or `never`; the CSV always has it.
     """
 
     key: str
     title: str
     kind: str = "text"
     interval: bool = False
-    only_if_varied: bool = False
+    shown: str = "always"
 
     @property
     def keys(self) -> list[str]:
@@ -121,8 +121,9 @@ def format_cell(column: Column, row: Row) -> str:
 
 
 def visible_columns(table: Table, rows: Sequence[Row]) -> list[Column]:
-    """Return the columns to show to people: those that tell rows apart, and all that are not `only_if_varied`."""
-    return [c for c in table.columns if not c.only_if_varied or len({row[c.key] for row in rows}) > 1]
+    """Return the columns to show to people."""
+    varied = {column.key for column in table.columns if len({row[column.key] for row in rows}) > 1}
+    return [c for c in table.columns if c.shown == "always" or (c.shown == "if_varied" and c.key in varied)]
 
 
 def format_markdown(table: Table, rows: Sequence[Row]) -> str:
@@ -161,7 +162,7 @@ def _escape_markdown(text: str) -> str:
 
 
 def _typeset(latex: str) -> str:
-    """Replace the signs that pdflatex has no letters for; what LaTeX itself would take for a command, tabulate escapes."""
+    """Replace the signs that pdflatex has no letters for; LaTeX's own special characters are escaped by tabulate."""
     for sign, command in {"–": "--", "−": "$-$", "×": r"$\times$", "→": r"$\to$"}.items():
         latex = latex.replace(sign, command)
     return latex

@@ -1,0 +1,86 @@
+"""Macro F1 against what it costs: latency and multiply-adds, with the Pareto front. Writes one PNG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from cxrflow.models.backbones import BACKBONES
+from cxrflow.report.collect import ModelResult, Results
+from cxrflow.report.rows_models import cost_columns
+from cxrflow.report.style import MUTED, RULE, backbone_color, backbone_marker, new_figure, save_figure
+from cxrflow.report.tabular import KINDS
+from cxrflow.study import SCRATCH
+
+COSTS = {"latency_ms": "Latency of one image, ms", "gmac": "Multiply-adds of one image, GMAC"}
+PANEL_IN = 2.6  # width of a dataset's column, inches
+
+
+def draw_efficiency(results: Results, path: Path) -> None:
+    """Draw one column per dataset, one row per cost."""
+    names = list(results.datasets)
+    figure = new_figure(max(5.0, PANEL_IN * len(names)), 5.0)
+    panels = figure.subplots(len(COSTS), len(names), squeeze=False, sharey="col", sharex="row")
+    for column, name in enumerate(names):
+        models = [m for m in results.select(results.base_models, dataset=name) if m.macro_f1 is not None]
+        for panel, (key, label) in zip(panels[:, column], COSTS.items(), strict=True):
+            draw_panel(panel, results, models, key)
+            panel.set_xlabel(label)
+        panels[0, column].set_title(results.dataset_title(name))
+    for panel in panels[:, 0]:
+        panel.set_ylabel("Macro F1")
+    figure.legend(handles=legend_handles(results), loc="outside lower center", ncols=4)
+    save_figure(figure, path)
+
+
+def draw_panel(panel: Any, results: Results, models: Sequence[ModelResult], key: str) -> None:
+    """Draw each model's macro F1 over its cost (log scale), and the front behind them."""
+    points = [(cost_columns(results, model)[key], model) for model in models]
+    front = pareto_front([(cost, model.macro_f1 or 0.0) for cost, model in points])
+    panel.plot(*zip(*front, strict=True), color=RULE, lw=1.4, zorder=1) if front else None
+    for cost, model in points:
+        draw_point(panel, model, cost)
+    panel.set_xscale("log")
+    costs = [cost for cost, _ in points]
+    if costs:
+        panel.set_xlim(min(costs) / 1.6, max(costs) * 1.6)
+    panel.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.tick_params(axis="x", which="minor", length=0)
+    panel.grid(axis="both")
+
+
+def draw_point(panel: Any, model: ModelResult, cost: float) -> None:
+    """Draw one model with its interval; filled from scratch, open transferred."""
+    score = model.metrics["macro_f1"]
+    color = backbone_color(model.id.backbone)
+    if score["low"] is not None and score["high"] is not None:
+        panel.plot([cost, cost], [score["low"], score["high"]], color=color, lw=1.6, alpha=0.45, zorder=2)
+    face = color if model.id.init == SCRATCH else "white"
+    panel.plot(cost, score["value"], backbone_marker(model.id.backbone), ms=7, mec=color, mew=1.6, mfc=face, zorder=3)
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the (cost, score) points that no other point beats on both, cheapest first."""
+    front: list[tuple[float, float]] = []
+    for cost, score in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or score > front[-1][1]:
+            front.append((cost, score))
+    return front
+
+
+def legend_handles(results: Results) -> list[Line2D]:
+    """Return one entry per backbone with its parameters, and the ways of drawing that occur."""
+    handles = [
+        Line2D(
+            [], [], color=backbone_color(name), marker=backbone_marker(name), ls="",
+            label=f"{BACKBONES[name].title}, {KINDS['amount'].show(profile['params'] / 1e6)} M parameters",
+        )
+        for name, profile in results.profiles.items()
+    ]  # fmt: skip
+    if any(model.id.init != SCRATCH for model in results.base_models):
+        handles.append(Line2D([], [], color=MUTED, marker="o", mfc="white", ls="", label="transferred"))
+    return [*handles, Line2D([], [], color=RULE, lw=1.4, label="Pareto front")]

@@ -1,0 +1,214 @@
+"""The page: one self-contained HTML file of everything in a study, to read, print and send.
+
+Reads results/<study>/summary and the pictures of data and models; writes nothing. All text passes through Jinja's
+autoescape; style.css is put inside; pictures are data URIs; nothing is loaded from anywhere.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from cxrflow.files import read_json
+from cxrflow.models.backbones import BACKBONES
+from cxrflow.report.cautions import list_cautions
+from cxrflow.report.collect import ModelResult, Results, group_seeds
+from cxrflow.report.dataset_notes import DATASET_NOTES
+from cxrflow.report.paired import Estimate
+from cxrflow.report.pictures import embed_chart, embed_gallery
+from cxrflow.report.rows_models import identify
+from cxrflow.report.rows_paired import score_models
+from cxrflow.report.summary import FIGURES, PROVENANCE, TABLES
+from cxrflow.report.tabular import KINDS, Row, Table, format_cell, read_table_rows, visible_columns
+from cxrflow.report.verdicts import FAILS, HOLDS, OPEN, join_words, write_estimate
+from cxrflow.study import SCRATCH
+
+TEMPLATES = Path(__file__).parent / "templates"
+VERDICT_LOOKS = {
+    HOLDS: ("holds", "✓"),
+    FAILS: ("fails", "✗"),
+    OPEN: ("open", "?"),
+}  # CSS class and a sign beside colour
+
+
+def render_page(results: Results, summary: Path) -> str:
+    """Return the page as HTML.
+
+    Raises:
+        CxrflowError: a table of the summary or a picture is missing.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    rows = {name: read_table_rows(summary, name, table) for name, table in TABLES.items()}
+    provenance = read_json(summary / PROVENANCE)
+    return environment.get_template("report.html.j2").render(
+        css=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # our own file, nothing of a user's in it
+        study=results.study.settings.study,
+        drawn=results.study.settings.phantoms is not None,
+        overview=describe_study(results),
+        above_chance=count_above_chance(results),
+        best=[best_model(results, name) for name in results.datasets],
+        cautions=list_cautions(results),
+        datasets=[describe_dataset(results, name, rows["per_class"]) for name in results.datasets],
+        tables={name: lay_out(table, rows[name]) for name, table in TABLES.items()},
+        figures={
+            name: {"title": f.title, "caption": f.caption, "picture": embed_chart(summary / f"{name}.png", f.alt)}
+            for name, f in FIGURES.items()
+        },
+        claims=[{**row, "look": VERDICT_LOOKS[row["verdict"]]} for row in rows["claims"]],
+        provenance=provenance,
+        config=yaml.safe_dump(provenance["config"], sort_keys=False, allow_unicode=True),
+    )
+
+
+def describe_study(results: Results) -> str:
+    """Return one sentence: how many models of what."""
+    base = results.base_models
+    scratch = [model for model in base if model.id.init == SCRATCH]
+    counts = {
+        "from scratch": len(scratch),
+        "by transfer": len(base) - len(scratch),
+        "as variants of the settings": len(results.models) - len(base),
+    }
+    parts = join_words([f"{count} {how}" for how, count in counts.items() if count])
+    return (
+        f"{_count(results.models, 'model')}: {_count(results.profiles, 'backbone')} on"
+        f" {_count(results.datasets, 'dataset')}; {parts}."
+    )
+
+
+def _count(things: Any, noun: str) -> str:
+    return f"{len(things)} {noun}{'s' * (len(things) != 1)}"
+
+
+def count_above_chance(results: Results) -> str:
+    """Return one sentence: how many models score above chance, judged by their intervals."""
+    told = [m for m in results.models if m.metrics["macro_f1"]["low"] is not None]
+    above = [m for m in told if m.metrics["macro_f1"]["low"] > m.metrics["chance_macro_f1"]]
+    if not told:
+        return "Without intervals, whether a model scores above chance cannot be told."
+    everyone = len(above) == len(results.models)
+    who = (
+        f"All {len(above)} models score"
+        if everyone and len(above) > 1
+        else f"{len(above)} of {len(results.models)} score"
+    )
+    return f"{who} above chance by their 95 % interval."
+
+
+def best_model(results: Results, dataset: str) -> dict[str, Any]:
+    """Return the base model with the highest macro F1 (mean over seeds) of a dataset, with its interval and chance."""
+    groups = group_seeds(m for m in results.select(results.base_models, dataset=dataset) if m.macro_f1 is not None)
+    title, estimates = (
+        results.dataset_title(dataset),
+        {id_: _estimate(results, members) for id_, members in groups.items()},
+    )
+    if not estimates:
+        return {"dataset": title, "estimate": None}
+    model, estimate = max(estimates.items(), key=lambda item: item[1].value)
+    seeds = f", mean of {len(groups[model])} seeds" if len(groups[model]) > 1 else ""
+    return {
+        "dataset": title,
+        "model": f"{BACKBONES[model.backbone].title}, {results.study.init_title(model.init)}{seeds}",
+        "estimate": estimate,
+        "score": write_estimate(estimate),
+        "chance": groups[model][0].metrics["chance_macro_f1"],
+        "chance_text": KINDS["score"].show(groups[model][0].metrics["chance_macro_f1"]),
+        "n_classes": len(groups[model][0].metrics["class_names"]),
+        "n_rivals": len(estimates),
+    }
+
+
+def _estimate(results: Results, members: Sequence[ModelResult]) -> Estimate:
+    return score_models(results, list(members))
+
+
+def describe_dataset(results: Results, name: str, per_class: Sequence[Row]) -> dict[str, Any]:
+    """Return what the page shows of one dataset: pictures of the data, and each base model in detail."""
+    dataset = results.datasets[name]
+    data = results.root / "data" / name / results.study.recipe()
+    note = DATASET_NOTES.get(results.reader_of(name)) if not results.study.settings.phantoms else None
+    return {
+        "id": f"dataset-{list(results.datasets).index(name) + 1}",
+        "title": dataset.title,
+        "citation": dataset.index.get("citation") or results.study.settings.datasets[name].citation,
+        "terms": note.terms if note else "",
+        "samples": embed_gallery(data / "samples.png", f"Sample X-rays of {dataset.title}, a row per class"),
+        "before_after": embed_gallery(
+            data / "before_after.png", f"X-rays of {dataset.title} before and after preprocessing"
+        ),
+        "models": [describe_model(results, m, per_class) for m in results.select(results.base_models, dataset=name)],
+    }
+
+
+def describe_model(results: Results, model: ModelResult, per_class: Sequence[Row]) -> dict[str, Any]:
+    """Return what the page shows of one model: scores by class, confusion matrix, t-SNE, Grad-CAM."""
+    title = results.study.model_title(model.id)
+    words = identify(results, model)
+    seed = f", seed {model.id.seed}" if len({m.id.seed for m in results.base_models}) > 1 else ""
+    score = {"macro_f1": None, "macro_f1_low": None, "macro_f1_high": None}
+    score.update({f"macro_f1{end}": model.metrics["macro_f1"][key] for end, key in ENDS.items()})
+    rows = [row for row in per_class if row["model"] == model.id.path]
+    return {
+        "title": title,
+        "short": f"{words['backbone']}, {words['init']}{seed}",
+        "score": format_cell(TABLES["models"].columns[SCORE_COLUMN], score),
+        "kept": f"epoch {model.epoch_kept} of {len(model.history)}",
+        "per_class": lay_out(TABLES["per_class"], rows, only=CLASS_COLUMNS),
+        "confusion": embed_chart(model.folder / "confusion.png", f"Confusion matrix, {title}"),
+        "tsne": embed_chart(model.folder / "tsne.png", f"t-SNE of the test features, {title}"),
+        "gradcam": embed_gallery(model.folder / "gradcam.png", f"Grad-CAM overlays of test images, {title}"),
+    }
+
+
+ENDS = {"": "value", "_low": "low", "_high": "high"}
+SCORE_COLUMN = [column.key for column in TABLES["models"].columns].index("macro_f1")
+DENSE_COLUMNS = 8  # a table with more is set in smaller letters
+SHORT_LETTERS = 26
+LONG_ROWS = 40  # a longer table is folded away
+CLASS_COLUMNS = ("class", "support", "f1", "precision", "recall", "auroc")
+
+
+def lay_out(table: Table, rows: Sequence[Row], only: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a table as the template shows it: headings, then groups of rows with their cells as text.
+
+    Where the first column repeats from row to row, it becomes the heading of a group instead, which leaves more room.
+    """
+    columns = [c for c in visible_columns(table, rows) if not only or c.key in only]
+    lines = [[format_cell(column, row) for column in columns] for row in rows]
+    grouped = len(columns) > 2 and any(one[0] == other[0] for one, other in pairwise(lines))
+    shown = columns[1:] if grouped else columns
+    aligns = [KINDS[column.kind].align for column in shown]
+    return {
+        "title": table.title,
+        "note": table.note,
+        "empty": table.empty,
+        "dense": len(shown) > DENSE_COLUMNS,
+        "n_rows": len(lines),
+        "folded": len(lines) > LONG_ROWS,
+        "heads": [{"text": column.title, "align": align} for column, align in zip(shown, aligns, strict=True)],
+        "groups": [
+            {
+                "title": title if grouped else "",
+                "rows": [_cells(line[1:] if grouped else line, aligns) for line in members],
+            }
+            for title, members in groupby(lines, key=lambda line: line[0] if grouped else "")
+        ],
+    }
+
+
+def _cells(line: Sequence[str], aligns: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a row's cells; short text is kept on one line."""
+    return [
+        {"text": text, "align": align, "css": align + " short" * (len(text) <= SHORT_LETTERS)}
+        for text, align in zip(line, aligns, strict=True)
+    ]

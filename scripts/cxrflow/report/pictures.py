@@ -1,0 +1,80 @@
+"""Pictures that travel inside the page: PNG files as data URIs."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from cxrflow.errors import CxrflowError
+from cxrflow.report.style import DPI
+
+MAX_WIDTH_PX = 1600  # twice the page's text width: sharp on dense screens
+QUALITY = 82  # WebP: a third of the PNG's bytes, and no difference to the eye
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image for an <img> tag.
+
+    Attributes:
+        uri: `data:image/...;base64,...`.
+        width, height: pixels, so that the browser lays the page out before it decodes anything.
+        width_in: of a chart, inches: its letters have one size on the page, whatever its width.
+        alt: what it shows, for those who cannot see it.
+    """
+
+    uri: str
+    width: int
+    height: int
+    alt: str
+    width_in: float | None = None
+
+
+def embed_chart(path: Path, alt: str) -> Picture:
+    """Return a drawn figure as it is: PNG keeps thin lines and letters sharp.
+
+    Raises:
+        CxrflowError: the file is missing or no image.
+    """
+    data = _read(path)
+    width, height = _open(data, path).size
+    return Picture(_as_uri("image/png", data), width, height, alt, width / DPI)
+
+
+def embed_gallery(path: Path, alt: str) -> Picture:
+    """Return a sheet of X-rays, at most MAX_WIDTH_PX wide, as WebP.
+
+    Raises:
+        CxrflowError: the file is missing or no image.
+    """
+    image = _open(_read(path), path).convert("RGB")
+    if image.width > MAX_WIDTH_PX:
+        height = round(image.height * MAX_WIDTH_PX / image.width)
+        image = image.resize((MAX_WIDTH_PX, height), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=QUALITY, method=4)
+    return Picture(_as_uri("image/webp", buffer.getvalue()), image.width, image.height, alt)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise CxrflowError(
+            f"{path} is not there: the page needs it; make it first (snakemake builds it when asked for it by name)"
+        ) from None
+
+
+def _open(data: bytes, path: Path) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except OSError as error:
+        raise CxrflowError(f"{path} is no picture ({error}): delete it and run its stage again") from None
+    return image
+
+
+def _as_uri(mime: str, data: bytes) -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"

@@ -1,0 +1,246 @@
+"""The list of tables: add one here and it is written, tested, and can be shown on the page.
+
+The Snakefile reads this list while it plans, so numpy is imported only by the functions that need it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from cxrflow.report.rows_data import backbone_rows, class_rows, dataset_rows, reject_rows
+from cxrflow.report.rows_models import explanation_rows, model_rows, per_class_rows, seed_rows
+from cxrflow.report.tabular import Column, Table
+
+if TYPE_CHECKING:
+    from cxrflow.report.collect import Results
+
+Rows = list[dict[str, Any]]
+
+
+def _transfer_rows(results: "Results") -> Rows:
+    from cxrflow.report.rows_paired import transfer_rows
+
+    return transfer_rows(results)
+
+
+def _ablation_rows(results: "Results") -> Rows:
+    from cxrflow.report.rows_paired import ablation_rows
+
+    return ablation_rows(results)
+
+
+def _claim_rows(results: "Results") -> Rows:
+    from cxrflow.report.claims import claim_rows
+
+    return claim_rows(results)
+
+
+DATASET = Column("dataset", "Dataset")
+BACKBONE = Column("backbone", "Backbone")
+INIT = Column("init", "Training")
+VARIANT = Column("variant", "Variant", shown="if_varied")
+SEED = Column("seed", "Seed", "count", shown="if_varied")
+MACRO_F1 = Column("macro_f1", "Macro F1 (95 % interval)", "score", interval=True)
+DIFFERENCE = Column("difference", "Difference (95 % interval)", "difference", interval=True)
+
+TABLES = {
+    "datasets": Table(
+        "Table 1a. Datasets: images kept and left out",
+        "Published: the whole published set after the same selection rule. Not selected: found and left out by it. Label"
+        " conflicts: equal pixels with different labels. Capped: beyond the settings' most images per class. File"
+        " missing: in the dataset's own list and not there. A group of duplicates (equal pixels) stays in one subset.",
+        (
+            DATASET,
+            Column("n_published", "Published", "count"),
+            Column("n_images", "Kept here", "count"),
+            Column("n_patients", "Patients", "count"),
+            Column("n_train", "Train", "count"),
+            Column("n_val", "Val", "count"),
+            Column("n_test", "Test", "count"),
+            Column("n_test_patients", "Test patients", "count"),
+            Column("n_selection", "Not selected", "count"),
+            Column("n_unreadable", "Unreadable", "count"),
+            Column("n_conflict", "Label conflicts", "count"),
+            Column("n_cap", "Capped", "count"),
+            Column("n_listed_missing", "File missing", "count"),
+            Column("n_duplicate_groups", "Duplicate groups", "count"),
+        ),
+        dataset_rows,
+    ),
+    "classes": Table(
+        "Table 1b. Images by class and subset",
+        "The split is by patient and stratified by class, so the shares are close to the settings and not exact.",
+        (
+            DATASET,
+            Column("class", "Class"),
+            Column("n_published", "Published", "count"),
+            Column("n_images", "Kept here", "count"),
+            Column("share", "Share", "share"),
+            Column("n_train", "Train", "count"),
+            Column("n_val", "Val", "count"),
+            Column("n_test", "Test", "count"),
+        ),
+        class_rows,
+    ),
+    "rejects": Table(
+        "Table 1c. Images that are there and are not used, and why",
+        "Every single one is named in rejects.csv of its dataset.",
+        (DATASET, Column("kind", "Kind"), Column("reason", "Reason"), Column("n_images", "Images", "count")),
+        reject_rows,
+        empty="Every image that was found is used.",
+    ),
+    "backbones": Table(
+        "Table 2. Backbones: measured here, and the published report's figures",
+        "Parameters are of the 1000-class network. GMAC: multiply-adds of one forward pass, in 1e9. The report's FLOPS"
+        " column fits no single setting exactly; a batch of 32 images at 256x256 px is closest, so ours is given for"
+        " that batch where the study's images have that size. ImageNet accuracy is torchvision's, top-5, of the weights"
+        " that transfer starts from. Layers: convolutions and linear layers, those in shortcuts and"
+        " squeeze-and-excitation included; the report counts otherwise. Latency: one image, median of repeated passes,"
+        " in brackets their 5th and 95th percentile.",
+        (
+            BACKBONE,
+            Column("params_m", "Params, M", "score"),
+            Column("reported_params_m", "Report: params, M", "tenths"),
+            Column("layers", "Layers", "count"),
+            Column("reported_layers", "Report: layers", "count"),
+            Column("size_px", "Image side, px", "count"),
+            Column("gmac", "GMAC, 1 image", "amount"),
+            Column("gmac_batch", "GMAC, 32 images", "tenths"),
+            Column("reported_gflops", "Report: GFLOPS", "tenths"),
+            Column("imagenet_top5", "ImageNet top-5, %", "tenths"),
+            Column("latency_ms", "Latency, ms", "amount", interval=True),
+            Column("device", "Measured on", shown="if_varied"),
+        ),
+        backbone_rows,
+    ),
+    "models": Table(
+        "Table 3. All models on the test images",
+        "Macro F1, accuracy and AUROC are on test images that neither training nor the choice of the epoch has seen;"
+        " intervals are from a bootstrap over test patients, and do not tell how another training run would differ."
+        " Chance: the best macro F1 that guessing without looking at the image can expect. Loss: the lowest validation"
+        " loss, whose epoch is kept. Seconds per epoch: median, training and validation. GMAC and latency are of the"
+        " backbone, for one image.",
+        (
+            DATASET,
+            BACKBONE,
+            INIT,
+            VARIANT,
+            SEED,
+            MACRO_F1,
+            Column("chance_macro_f1", "Chance", "score"),
+            Column("accuracy", "Accuracy (95 % interval)", "score", interval=True),
+            Column("macro_auroc", "Macro AUROC (95 % interval)", "score", interval=True),
+            Column("val_loss", "Val. loss", "loss"),
+            Column("epoch_kept", "Epoch kept", "count"),
+            Column("epochs", "Epochs", "count", shown="if_varied"),
+            Column("epoch_seconds", "s per epoch", "amount"),
+            Column("images_per_s", "Images/s", "amount", shown="never"),
+            Column("params_m", "Params, M", "amount"),
+            Column("gmac", "GMAC", "amount"),
+            Column("latency_ms", "Latency, ms", "amount"),
+            Column("model", "Model", shown="never"),
+        ),
+        model_rows,
+    ),
+    "seeds": Table(
+        "Table 4. Spread over seeds",
+        "The same model trained once per seed: mean, standard deviation and range of macro F1 on the same test images."
+        " This is what one training run differs from another.",
+        (
+            DATASET,
+            BACKBONE,
+            INIT,
+            VARIANT,
+            Column("n_seeds", "Seeds", "count"),
+            Column("macro_f1_mean", "Macro F1, mean", "score"),
+            Column("macro_f1_sd", "SD", "loss"),
+            Column("macro_f1_min", "Lowest", "score"),
+            Column("macro_f1_max", "Highest", "score"),
+            Column("epoch_kept_mean", "Epoch kept, mean", "amount"),
+        ),
+        seed_rows,
+        empty="Every model was trained with one seed, so how much one training differs from another is not known here.",
+    ),
+    "explanations": Table(
+        "Table 5. Where Grad-CAM falls on annotated test images",
+        "Inside: share of the heat that lies inside the annotated region. Centred: the same for a blob in the middle of"
+        " the image; uniform: for heat spread evenly, which is the region's share of the area. Pointing: how often the"
+        " hottest point lies inside. A model that looks where the finding is should beat the centred blob.",
+        (
+            DATASET,
+            BACKBONE,
+            INIT,
+            VARIANT,
+            SEED,
+            Column("region", "Region"),
+            Column("n_images", "Images", "count"),
+            Column("inside_share", "Inside", "share"),
+            Column("inside_share_centred", "Inside, centred", "share"),
+            Column("inside_share_uniform", "Inside, uniform", "share"),
+            Column("pointing_hit_rate", "Pointing", "share"),
+            Column("pointing_hit_rate_centred", "Pointing, centred", "share"),
+            Column("model", "Model", shown="never"),
+        ),
+        explanation_rows,
+        empty="No lesions or lungs are annotated on these test images, so the explanations are not scored.",
+    ),
+    "per_class": Table(
+        "Table 6. Scores by class",
+        "On the test images; Images is how many of them are of the class.",
+        (
+            DATASET,
+            BACKBONE,
+            INIT,
+            VARIANT,
+            SEED,
+            Column("class", "Class"),
+            Column("support", "Images", "count"),
+            Column("f1", "F1 (95 % interval)", "score", interval=True),
+            Column("precision", "Precision (95 % interval)", "score", interval=True),
+            Column("recall", "Recall (95 % interval)", "score", interval=True),
+            Column("auroc", "AUROC (95 % interval)", "score", interval=True),
+            Column("model", "Model", shown="never"),
+        ),
+        per_class_rows,
+    ),
+    "transfer": Table(
+        "Table 7. Transfer against training from scratch",
+        "Transfer minus scratch, same dataset, backbone, settings and test images. The interval is of the difference,"
+        " from a bootstrap that draws the same test patients for both models; where it excludes zero, the two differ on"
+        " these patients.",
+        (
+            DATASET,
+            BACKBONE,
+            INIT,
+            Column("n_seeds", "Seeds", "count", shown="if_varied"),
+            Column("n_patients", "Test patients", "count"),
+            Column("macro_f1_scratch", "Scratch: macro F1", "score"),
+            Column("macro_f1", "Transfer: macro F1", "score"),
+            DIFFERENCE,
+        ),
+        _transfer_rows,
+        empty="No transferred model has a twin from scratch in this study, so there is nothing to compare.",
+    ),
+    "ablation": Table(
+        "Table 8. Ablation: each variant against the study's settings",
+        "Variant minus base, same dataset, backbone and test images; the interval is paired as for transfer.",
+        (
+            DATASET,
+            BACKBONE,
+            INIT,
+            Column("variant", "Variant"),
+            Column("change", "What differs"),
+            Column("n_seeds", "Seeds", "count", shown="if_varied"),
+            Column("n_patients", "Test patients", "count"),
+            Column("macro_f1_base", "Base: macro F1", "score"),
+            Column("macro_f1", "Variant: macro F1", "score"),
+            DIFFERENCE,
+        ),
+        _ablation_rows,
+        empty="This study trains no variants: name some under ablation in the config to see what a setting is worth.",
+    ),
+    "claims": Table(
+        "Table 9. The published report's claims, answered by this study",
+        "Holds and does not hold are said only where the numbers tell; everything else cannot be told here.",
+        (Column("claim", "Claim"), Column("verdict", "Verdict"), Column("answer", "Answer")),
+        _claim_rows,
+    ),
+}

@@ -1,0 +1,35 @@
+"""Compare all models of a study: tables, figures, the published report's claims, and where the numbers come from.
+
+Reads results/<study>/data, models and backbones; writes the tables (csv, md, tex), figures (png) and provenance.json of
+results/<study>/summary. Opens no image and no model.
+
+    python scripts/summarize.py --results results/demo --folder results/demo/summary \
+        --config '{"study": "demo", "datasets": {"covid": {"reader": "covid_radiography", "folder": "covid"}}}' \
+        --models covid/resnet34/scratch/base/seed0
+"""
+
+from pathlib import Path
+
+from cxrflow.report.collect import collect_results
+from cxrflow.report.summarizing import write_summary
+from cxrflow.report.summary import SUMMARY_FILES
+from cxrflow.settings import StudySettings
+from cxrflow.stages import run_stage
+from cxrflow.study import Study
+
+
+def summarize_study(*, results: Path, config: StudySettings, models: list[str], folder: Path) -> None:
+    """Write every table and figure that compares the named models.
+
+    results: the study's folder, results/<study>
+    config: the whole study's settings, as JSON.
+    models: the models to compare, as dataset/backbone/init/variant/seed0
+    folder: where to write
+    """
+    collected = collect_results(results, Study(config), models)
+    write_summary(folder, collected)
+    print(f"{len(models)} models of {len(collected.datasets)} datasets: {len(SUMMARY_FILES)} files in {folder}")
+
+
+if __name__ == "__main__":
+    run_stage(summarize_study)
