@@ -100,13 +100,15 @@ class _Stratifier:
         return subset
 
     def _choose(self, weights: dict[str, float]) -> str:
-        """Return the emptiest subset that the group does not overfill, or else the emptiest; the first of equals."""
+        """Return the least filled subset that the group does not overfill, else the one that lacks most images."""
         allowed = self._needy(weights)
-        now = {name: sum(w * self.filled[name][label] for label, w in weights.items()) for name in allowed}
-        then = {name: now[name] + sum(w * w / self.shares[name] for w in weights.values()) for name in allowed}
-        full = sum(weights.values()) + 1e-9
-        fitting = [name for name in allowed if then[name] <= full]
-        return min(fitting or allowed, key=now.__getitem__)
+        filled = {name: sum(w * self.filled[name][label] for label, w in weights.items()) for name in allowed}
+        added = sum(w * w for w in weights.values())
+        full = sum(weights.values())
+        fitting = [name for name in allowed if filled[name] + added / self.shares[name] <= full + 1e-9]
+        if fitting:
+            return min(fitting, key=filled.__getitem__)
+        return max(allowed, key=lambda name: self.shares[name] * (full - filled[name]))
 
     def _needy(self, weights: dict[str, float]) -> list[str]:
         """Return where the group may go: where a class is running out, only to the subsets that still lack it."""

@@ -1,0 +1,72 @@
+"""Every reader in the table, by the same tests."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cxrflow.data.readers import READERS
+from cxrflow.errors import CxrflowError
+from tests.data.toy import MAKERS
+
+
+def test_every_reader_has_a_toy_dataset():
+    assert set(MAKERS) == set(READERS)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_lists_existing_files_with_unique_ids(name, tmp_path):
+    settings = MAKERS[name](tmp_path / "data")
+    listing = READERS[name].list_images(tmp_path / "data", settings)
+    ids = [each.image_id for each in listing.candidates]
+    assert len(ids) > 2
+    assert len(set(ids)) == len(ids)
+    for each in listing.candidates:
+        assert (tmp_path / "data" / each.path).is_file()
+        assert each.label
+        assert each.patient_id
+    for row in listing.rejects:
+        assert row.kind == "selection"
+        assert row.reason
+        assert (tmp_path / "data" / row.path).is_file()
+    for region in listing.regions:
+        assert region.image_id in ids
+        assert not region.mask_path or (tmp_path / "data" / region.mask_path).is_file()
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_classes_are_the_published_ones(name, tmp_path):
+    published = READERS[name].published_counts
+    if not published:
+        pytest.skip("this reader reads no published set")
+    listing = READERS[name].list_images(tmp_path / "data", MAKERS[name](tmp_path / "data"))
+    assert {each.label for each in listing.candidates} <= set(published)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_another_layout_is_an_error_that_says_what_is_there(name, tmp_path):
+    settings = MAKERS[name](tmp_path / "data")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "holiday.txt").write_text("no X-ray")
+    with pytest.raises(CxrflowError, match=r"expected .*holiday\.txt"):
+        READERS[name].list_images(other, settings)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_layout_completes_a_sentence(name):
+    layout = READERS[name].layout
+    assert layout
+    assert not layout.endswith(".")
+    assert layout == layout.strip()
+
+
+def test_the_table_is_read_without_heavy_libraries():
+    code = (
+        "import sys, cxrflow.data.readers\n"
+        "print([m for m in ('numpy', 'cv2', 'PIL', 'torch', 'pandas') if m in sys.modules])"
+    )
+    scripts = Path(__file__).parents[3] / "scripts"
+    done = subprocess.run([sys.executable, "-c", code], cwd=scripts, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,195 @@
+"""The four commands of the data, as a user or a rule calls them: what they print, and what they leave behind."""
+
+import csv
+import inspect
+import json
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cxrflow.data.images import load_images
+from cxrflow.settings import settings_json
+from cxrflow.stages import build_parser
+from tests.data.toy import make_covid, make_folders, write_image
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+COMMANDS = ("index", "split", "preprocess", "samples")
+
+
+def call(stage, **flags):
+    """Run a stage as a command; return (exit status, its output)."""
+    words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    command = [sys.executable, SCRIPTS / f"{stage}.py", *words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return done.returncode, done.stdout
+
+
+def index_flags(out, folder, settings, **index_settings):
+    return {
+        "folder": folder,
+        "dataset": "toy",
+        "reader_settings": settings_json(settings),
+        "settings": json.dumps(index_settings),
+        "threads": 2,
+        "index": out / "index.csv",
+        "rejects": out / "rejects.csv",
+        "regions": out / "regions.csv",
+        "summary": out / "index.json",
+    }
+
+
+def preprocess_flags(out, folder):
+    return {
+        "folder": folder,
+        "index": out / "index.csv",
+        "settings": '{"size_px": 16}',
+        "threads": 2,
+        "resume": out / "resume",
+        "images": out / "images.npy",
+    }
+
+
+def files(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file()) if folder.exists() else []
+
+
+def assert_one_clear_line(result, *words):
+    status, output = result
+    assert status == 1
+    assert output.count("\n") == 1, output
+    assert output.startswith("error: ")
+    for word in words:
+        assert word in output
+
+
+def test_from_a_folder_to_figures(tmp_path):
+    folder, out = tmp_path / "a folder; with 'quotes'", tmp_path / "out"
+    settings = make_covid(folder)
+    status, output = call("index", **index_flags(out, folder, settings))
+    assert (status, "images" in output) == (0, True), output
+    status, output = call("split", index=out / "index.csv", settings="{}", split=out / "split.csv")
+    assert (status, "train" in output) == (0, True), output
+    assert call("preprocess", **preprocess_flags(out, folder))[0] == 0
+    flags = {
+        "folder": folder,
+        "index": out / "index.csv",
+        "images": out / "images.npy",
+        "settings": '{"images_per_class": 2}',
+        "preprocess": '{"size_px": 16}',
+        "title": "Toy",
+        "samples": out / "samples.png",
+        "before_after": out / "before_after.png",
+    }
+    status, output = call("samples", **flags)
+    assert (status, "drew" in output) == (0, True), output
+    with (out / "index.csv").open() as handle:
+        ids = [row["image_id"] for row in csv.DictReader(handle)]
+    with (out / "split.csv").open() as handle:
+        assert [row["image_id"] for row in csv.DictReader(handle)] == ids
+    assert len(load_images(out / "images.npy", len(ids))) == len(ids)
+    names = ["before_after.png", "images.npy", "index.csv", "index.json", "regions.csv", "rejects.csv"]
+    assert files(out) == [*names, "samples.png", "split.csv"]
+
+
+@pytest.mark.parametrize("stage", COMMANDS)
+def test_the_example_in_the_help_has_every_flag(stage, monkeypatch):
+    captured = []
+    monkeypatch.setattr("cxrflow.stages.run_stage", captured.append)
+    example = runpy.run_path(str(SCRIPTS / f"{stage}.py"), run_name="__main__")["__doc__"]
+    (function,) = captured
+    assert f"python scripts/{stage}.py" in example
+    for name in inspect.signature(function).parameters:
+        assert f"--{name.replace('_', '-')} " in example
+    assert "default" in build_parser(function).format_help()
+
+
+def test_a_missing_folder(tmp_path):
+    flags = index_flags(tmp_path / "out", tmp_path / "data", make_covid(tmp_path / "elsewhere"))
+    assert_one_clear_line(call("index", **flags), "put COVID-19_Radiography_Dataset/ as Kaggle publishes it into it")
+    assert files(tmp_path / "out") == []
+
+
+def test_too_many_bad_files(tmp_path):
+    settings = make_folders(tmp_path / "data")
+    for number in range(9):
+        (tmp_path / f"data/ill/bad{number}.png").write_bytes(b"<html>")
+    result = call("index", **index_flags(tmp_path / "out", tmp_path / "data", settings))
+    assert_one_clear_line(result, "bad0.png: it is a web page", "max_rejected_share")
+    assert files(tmp_path / "out") == []
+
+
+def test_bad_files_of_every_kind_below_the_limit(tmp_path):
+    settings = make_folders(tmp_path / "data")
+    ill = tmp_path / "data/ill"
+    (ill / "empty.png").touch()
+    (ill / "dicom.png").write_bytes(bytes(128) + b"DICM")
+    (ill / "dangling.png").symlink_to(ill / "nowhere")
+    whole = (ill / "p0_0.png").read_bytes()
+    (ill / "half.png").write_bytes(whole[: len(whole) // 2])
+    for name in ("a b.png", "semi;colon.png", 'quo"te.png', "new\nline.png", "$(touch gone).png"):
+        write_image(ill / name, hash(name) % 1000 + 500)
+    not_utf8 = os.fsencode(ill) + b"/caf\xe9.png"
+    Path(os.fsdecode(not_utf8)).write_bytes(whole)
+    out = tmp_path / "out"
+    status, output = call("index", **index_flags(out, tmp_path / "data", settings, max_rejected_share=0.9))
+    assert status == 0, output
+    with (out / "rejects.csv").open(newline="") as handle:
+        rejects = {row["path"]: row["reason"] for row in csv.DictReader(handle)}
+    assert set(rejects) == {f"ill/{n}.png" for n in ("empty", "dicom", "dangling", "half", "caf\\xe9")}
+    with (out / "index.csv").open(newline="") as handle:
+        assert "ill/new\nline.png" in {row["path"] for row in csv.DictReader(handle)}
+    assert json.loads((out / "index.json").read_text())["rejects"]["unreadable"]
+    assert call("preprocess", **preprocess_flags(out, tmp_path / "data"))[0] == 0
+
+
+def test_a_class_too_small_to_split(tmp_path):
+    settings = replace(make_folders(tmp_path / "data"), patient_pattern="/(?P<patient>p[0-9]+)")
+    call("index", **index_flags(tmp_path, tmp_path / "data", settings))
+    result = call("split", index=tmp_path / "index.csv", settings="{}", split=tmp_path / "split.csv")
+    assert_one_clear_line(result, "class 'healthy' is too small to split", "2 group(s)")
+    assert not (tmp_path / "split.csv").exists()
+
+
+@pytest.mark.parametrize(("harm", "words"), [("delete", "is gone"), ("change", "has changed")])
+def test_preprocess_of_other_files_than_the_indexed_ones(tmp_path, harm, words):
+    settings = make_folders(tmp_path / "data")
+    call("index", **index_flags(tmp_path, tmp_path / "data", settings))
+    path = tmp_path / "data/ill/p0_1.png"
+    path.unlink() if harm == "delete" else write_image(path, 999)
+    result = call("preprocess", **preprocess_flags(tmp_path, tmp_path / "data"))
+    assert_one_clear_line(result, str(path), words, "run index again")
+    assert not (tmp_path / "images.npy").exists()
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up(tmp_path):
+    """On a real full disk of 1 MiB, where mounting one is allowed."""
+    settings = make_folders(tmp_path / "data", per_class=12)
+    out = tmp_path / "out"
+    out.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", out], capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("no right to mount a small disk")
+    try:
+        call("index", **index_flags(out, tmp_path / "data", settings))
+        flags = {**preprocess_flags(out, tmp_path / "data"), "settings": '{"size_px": 512}'}
+        assert_one_clear_line(call("preprocess", **flags), "free, and packing 24 images")
+        code = (  # as if another job filled the disk after the check
+            "import runpy, sys; from cxrflow.data import packing; packing.DISK_SLACK = -10**9;"
+            " runpy.run_path('preprocess.py', run_name='__main__')"
+        )
+        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        command = [sys.executable, "-c", code, *words]
+        done = subprocess.run(command, cwd=SCRIPTS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert_one_clear_line((done.returncode, done.stdout), "images.partial", "the disk is full")
+        assert not (out / "images.npy").exists()
+    finally:
+        subprocess.run(["umount", out], check=True)

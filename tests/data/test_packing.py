@@ -1,0 +1,222 @@
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrflow.data import packing
+from cxrflow.data.decode import decode_image
+from cxrflow.data.images import load_images
+from cxrflow.data.indexing import build_index
+from cxrflow.data.packing import lock_folder, pack_images
+from cxrflow.data.preprocessing import preprocess_image
+from cxrflow.errors import CxrflowError
+from cxrflow.records import IndexRow
+from cxrflow.settings import IndexSettings, PreprocessSettings
+from cxrflow.tables import write_records
+from tests.data.toy import make_folders
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+SMALL = PreprocessSettings(size_px=16)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Make a dataset of 40 images and its index; return the folder that holds both."""
+    settings = make_folders(tmp_path / "data", per_class=20)
+    rows = build_index(tmp_path / "data", settings, IndexSettings(), threads=2).rows
+    write_records(tmp_path / "index.csv", IndexRow, rows)
+    return tmp_path
+
+
+def pack(dataset, settings=SMALL, threads=2, images="images.npy"):
+    pack_images(dataset / "data", dataset / "index.csv", settings, threads, dataset / "resume", dataset / images)
+    return load_images(dataset / images)
+
+
+def stop_after(monkeypatch, n):
+    """Let packing fail at image n + 1, as a kill between two images would."""
+    done = iter(range(n))
+    preprocess = packing.read_preprocessed
+
+    def stop(folder, row, settings):
+        if next(done, None) is None:
+            raise KeyboardInterrupt
+        return preprocess(folder, row, settings)
+
+    monkeypatch.setattr(packing, "read_preprocessed", stop)
+
+
+def test_row_i_is_image_i_of_the_index(dataset):
+    images = pack(dataset)
+    assert (images.shape, images.dtype) == ((40, 16, 16), np.uint8)
+    for row, image in zip(packing.read_records(dataset / "index.csv", IndexRow), images, strict=True):
+        gray = decode_image((dataset / "data" / row.path).read_bytes()).gray
+        np.testing.assert_array_equal(image, preprocess_image(gray, SMALL))
+    assert not (dataset / "resume").exists()
+
+
+def test_threads_change_nothing(dataset):
+    np.testing.assert_array_equal(pack(dataset, threads=1), pack(dataset, threads=5, images="other.npy"))
+
+
+def test_goes_on_after_a_stop_without_doing_work_twice(dataset, monkeypatch, capsys):
+    expected = np.array(pack(dataset, images="expected.npy"))
+    monkeypatch.setattr(packing, "SAVE_EVERY", 8)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 30)
+        with pytest.raises(KeyboardInterrupt):
+            pack(dataset, threads=1)
+    assert not (dataset / "images.npy").exists()
+    note = json.loads((dataset / "resume/progress.json").read_text())
+    assert 8 <= note["n_done"] <= 30
+    with monkeypatch.context() as patch:
+        stop_after(patch, 40 - note["n_done"])  # one image more would fail
+        np.testing.assert_array_equal(pack(dataset), expected)
+    assert f"going on after {note['n_done']} images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", ["settings", "index", "code", "cut off"])
+def test_a_stale_part_is_begun_anew(dataset, monkeypatch, capsys, change):
+    monkeypatch.setattr(packing, "SAVE_EVERY", 8)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 30)
+        with pytest.raises(KeyboardInterrupt):
+            pack(dataset, threads=1)
+    settings = SMALL
+    if change == "settings":
+        settings = PreprocessSettings(size_px=16, blur_px=0)
+    elif change == "index":
+        lines = (dataset / "index.csv").read_text().splitlines(keepends=True)
+        (dataset / "index.csv").write_text("".join(lines[:1] + lines[:0:-1]))
+    elif change == "code":
+        monkeypatch.setattr(packing, "code_hash", lambda stage: "other")
+    else:
+        os.truncate(dataset / "resume/images.partial", 500)
+    images = np.array(pack(dataset, settings))
+    assert "going on" not in capsys.readouterr().out
+    np.testing.assert_array_equal(images, pack(dataset, settings, images="again.npy"))
+
+
+def test_a_changed_file_is_named(dataset):
+    path = next((dataset / "data/ill").glob("*.png"))
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CxrflowError, match=rf"{path.name}, image ill/{path.name}, has changed since it was indexed"):
+        pack(dataset)
+
+
+def test_a_missing_file_is_named(dataset):
+    path = next((dataset / "data/ill").glob("*.png"))
+    path.unlink()
+    with pytest.raises(
+        CxrflowError, match=rf"{path.name}, image ill/{path.name}, is gone since it was indexed: put it back"
+    ):
+        pack(dataset)
+    assert not (dataset / "images.npy").exists()
+
+
+def test_an_index_without_rows(dataset):
+    write_records(dataset / "index.csv", IndexRow, [])
+    with pytest.raises(CxrflowError, match="has no rows"):
+        pack(dataset)
+
+
+def test_too_small_a_disk_stops_before_any_work(dataset, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 2**20))
+    with pytest.raises(CxrflowError, match=r"1 MiB free, and packing 40 images of 16x16 px needs 64 MiB"):
+        pack(dataset)
+
+
+def test_a_disk_that_fills_up_names_the_file_and_keeps_the_work(dataset, monkeypatch):
+    monkeypatch.setattr(packing, "SAVE_EVERY", 8)
+    written = iter(range(20))
+    write = packing.FileIO.write
+
+    class FullDisk(packing.FileIO):
+        def write(self, data):
+            if next(written, None) is None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(self, data[: max(1, len(data) // 2)])  # a short write is no error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "FileIO", FullDisk)
+        with pytest.raises(OSError, match=r"images\.partial") as caught:
+            pack(dataset)
+    assert caught.value.errno == errno.ENOSPC
+    np.testing.assert_array_equal(pack(dataset), pack(dataset, images="again.npy"))
+
+
+def test_a_resume_folder_on_another_disk(dataset, monkeypatch):
+    def other_disk(source, target):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    expected = np.array(pack(dataset, images="expected.npy"))
+    monkeypatch.setattr(os, "rename", other_disk)
+    np.testing.assert_array_equal(pack(dataset), expected)
+    assert not (dataset / "resume").exists()
+
+
+def test_two_runs_do_not_pack_into_one_folder(dataset):
+    (dataset / "resume").mkdir()
+    code = (
+        "import sys, pathlib; from cxrflow.data.packing import lock_folder\n"
+        "with lock_folder(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, dataset / "resume"], cwd=SCRIPTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(CxrflowError, match="another process works in"):
+            pack(dataset)
+        other.stdin.close()
+    with lock_folder(dataset / "resume"):
+        pass
+
+
+def test_killed_three_times_gives_the_same_array(dataset):
+    expected = np.array(pack(dataset, images="expected.npy"))
+    command = (
+        "import sys, time\nfrom pathlib import Path\nfrom cxrflow.data import packing\n"
+        "from cxrflow.settings import PreprocessSettings\n"
+        "packing.SAVE_EVERY = 2\n"
+        "slow = packing.read_preprocessed\n"
+        "packing.read_preprocessed = lambda *a, **k: (time.sleep(0.02), slow(*a, **k))[1]\n"
+        "d = Path(sys.argv[1])\n"
+        "settings = PreprocessSettings(size_px=16)\n"
+        "packing.pack_images(d / 'data', d / 'index.csv', settings, 2, d / 'resume', d / 'images.npy')\n"
+    )
+    reached = []
+    for _ in range(3):
+        with subprocess.Popen([sys.executable, "-c", command, dataset], cwd=SCRIPTS, stdout=subprocess.DEVNULL) as run:
+            before = reached[-1] if reached else 0
+            while n_done(dataset) <= before and run.poll() is None:
+                time.sleep(0.005)
+            run.send_signal(signal.SIGKILL)
+        reached.append(n_done(dataset))
+        assert not (dataset / "images.npy").exists()
+    assert 0 < reached[0] < reached[1] < reached[2] < 40
+    np.testing.assert_array_equal(pack(dataset), expected)
+
+
+def n_done(dataset):
+    note = dataset / "resume/progress.json"
+    return json.loads(note.read_text())["n_done"] if note.exists() else 0
+
+
+def test_starts_without_heavy_libraries():
+    code = (
+        "import sys, cxrflow.data.packing\n"
+        "print([m for m in ('torch', 'torchvision', 'sklearn', 'matplotlib', 'pandas', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

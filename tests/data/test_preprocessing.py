@@ -1,0 +1,67 @@
+import cv2
+import numpy as np
+import pytest
+
+from cxrflow.data.preprocessing import blur, equalize, preprocess_image, resize_gray
+from cxrflow.settings import PreprocessSettings
+from tests.data.toy import draw
+
+
+@pytest.mark.parametrize("shape", [(300, 300), (127, 384), (16, 16), (1, 500), (64, 64), (1000, 20)])
+@pytest.mark.parametrize("size_px", [16, 64, 256])
+def test_any_shape_becomes_the_square(shape, size_px):
+    gray = np.resize(draw(3), shape)
+    image = preprocess_image(gray, PreprocessSettings(size_px=size_px))
+    assert image.shape == (size_px, size_px)
+    assert image.dtype == np.uint8
+
+
+def test_shrinking_averages_areas():
+    checkers = np.indices((64, 64)).sum(0) % 2 * 200
+    np.testing.assert_array_equal(resize_gray(checkers.astype(np.uint8), 16), np.full((16, 16), 100))
+
+
+def test_the_right_size_is_left_alone():
+    gray = draw(4, size=32)
+    np.testing.assert_array_equal(resize_gray(gray, 32), gray)
+
+
+def test_equalizing_spreads_a_flat_image():
+    flat = (draw(5, size=64) // 8 + 100).astype(np.uint8)  # 100-131
+    levels = equalize(flat)
+    assert (levels.min(), levels.max()) == (0, 255)
+    assert (np.argsort(np.unique(flat)) == np.argsort(np.unique(levels))).all()  # the order of grey levels is kept
+
+
+def test_blur_of_5_px_is_the_binomial_kernel():
+    point = np.zeros((9, 9), np.uint8)
+    point[4, 4] = 255
+    kernel = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
+    np.testing.assert_array_equal(blur(point, 5)[2:7, 2:7], np.round(kernel * 255))
+
+
+def test_every_step_can_be_switched_off():
+    gray = draw(6, size=32)
+    off = PreprocessSettings(size_px=32, equalize=False, blur_px=0)
+    np.testing.assert_array_equal(preprocess_image(gray, off), gray)
+    only_blur = PreprocessSettings(size_px=32, equalize=False)
+    np.testing.assert_array_equal(preprocess_image(gray, only_blur), blur(gray, 5))
+    only_equalized = PreprocessSettings(size_px=32, blur_px=0)
+    np.testing.assert_array_equal(preprocess_image(gray, only_equalized), equalize(gray))
+
+
+def test_the_order_is_resize_equalize_blur():
+    gray = draw(7, size=50)
+    expected = blur(equalize(resize_gray(gray, 20)), 5)
+    np.testing.assert_array_equal(preprocess_image(gray, PreprocessSettings(size_px=20)), expected)
+
+
+def test_the_number_of_opencv_threads_changes_nothing():
+    gray = draw(8, size=700)
+    threads = cv2.getNumThreads()
+    results = []
+    for n in (1, 2):
+        cv2.setNumThreads(n)
+        results.append(preprocess_image(gray, PreprocessSettings(size_px=224)))
+    cv2.setNumThreads(threads)
+    np.testing.assert_array_equal(*results)

@@ -1,0 +1,87 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cxrflow.data.preprocessing import preprocess_image
+from cxrflow.data.samples import (
+    break_name,
+    choose_examples,
+    choose_samples,
+    draw_samples,
+    draw_steps,
+    preprocessing_steps,
+)
+from cxrflow.files import sha256_bytes, sha256_file
+from cxrflow.report.style import save_figure
+from cxrflow.settings import PreprocessSettings
+from tests.data.toy import draw, encode, index_row
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.texts]
+
+
+def test_samples_are_of_distinct_patients_first():
+    rows = [index_row(f"a{i}", "a", f"p{i // 5}") for i in range(15)] + [index_row("b0", "b")]
+    chosen = choose_samples(rows, per_class=3, seed=0)
+    assert list(chosen) == ["a", "b"]
+    assert len({rows[number].patient_id for number in chosen["a"]}) == 3
+    assert chosen["b"] == [15]
+    assert len(choose_samples(rows, per_class=5, seed=0)["a"]) == 5
+    assert choose_samples(rows, per_class=3, seed=1) != chosen
+
+
+def test_the_sheet_names_classes_with_their_counts_and_shows_the_chosen_images():
+    rows = [index_row(f"a{i}", "a") for i in range(5)] + [index_row("b0", "b $x$")]
+    images = np.stack([draw(i, 16) for i in range(6)])
+    figure = draw_samples(images, rows, {"a": [3, 1], "b $x$": [5]}, "A <title> & $more$")
+    assert {"A <title> & $more$", "a", "5 images", "b $x$", "1 image"} <= set(texts(figure))
+    shown = [axes.get_images()[0].get_array() for axes in figure.axes]
+    for number, picture in zip((3, 1, 5), shown, strict=True):
+        np.testing.assert_array_equal(picture, images[number])
+    assert {axes.get_images()[0].get_clim() for axes in figure.axes} == {(0, 255)}
+
+
+@pytest.mark.parametrize(
+    ("equalize", "blur_px", "last"),
+    [
+        (True, 5, "Blurred, 5x5 px"),
+        (True, 0, "Histogram equalized"),
+        (False, 3, "Blurred, 3x3 px"),
+        (False, 0, "Resized to 16 px"),
+    ],
+)
+def test_the_last_step_is_what_training_sees(equalize, blur_px, last):
+    settings = PreprocessSettings(size_px=16, equalize=equalize, blur_px=blur_px)
+    steps = preprocessing_steps(draw(1, 40), settings)
+    assert next(iter(steps)) == "Original"
+    assert list(steps)[-1] == last
+    np.testing.assert_array_equal(steps[last], preprocess_image(draw(1, 40), settings))
+
+
+def test_steps_figure_has_the_same_bytes_twice(tmp_path):
+    data = encode(draw(1, 40))
+    (tmp_path / "a.png").write_bytes(data)
+    row = replace(index_row("a"), sha256=sha256_bytes(data), width=40, height=40)
+    for name in ("one", "two"):
+        save_figure(draw_steps(tmp_path, [row], PreprocessSettings(size_px=16), "T"), tmp_path / f"{name}.png")
+    assert sha256_file(tmp_path / "one.png") == sha256_file(tmp_path / "two.png")
+
+
+def test_examples_are_spread_over_the_classes():
+    assert choose_examples({"a": [4, 5], "b": [7]}) == [4, 7]
+    assert choose_examples({name: [number] for number, name in enumerate("abcdefg")}) == [0, 3, 6]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("Viral Pneumonia", ["Viral ", "Pneumonia"]),
+        ("train/person1933_bacteria", ["train/", "person1933_", "bacteria"]),
+        ("x" * 25, ["x" * 12, "x" * 12, "x"]),
+        ("short", ["short"]),
+    ],
+)
+def test_long_names_are_broken_where_they_may(name, lines):
+    assert break_name(name, 12) == lines
