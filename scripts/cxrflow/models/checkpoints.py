@@ -101,14 +101,15 @@ def load_tensors(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CxrflowError(f"{path} is not there") from None
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise CxrflowError(f"{path} is no file of weights that PyTorch can read ({_first_line(error)})") from None
+        raise CxrflowError(f"{path} is no file of weights that PyTorch can read ({_first_sentence(error)})") from None
     if not isinstance(value, dict):
         raise CxrflowError(f"{path} holds a {type(value).__name__}; expected a dictionary of weights")
     return value
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _first_sentence(error: Exception) -> str:
+    """Return the start of what PyTorch says: the rest is advice to load without checks."""
+    return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
 
 
 def save_model(path: Path, model: SavedModel) -> None:

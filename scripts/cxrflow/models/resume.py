@@ -70,8 +70,11 @@ def hash_sample(images: NDArray[np.uint8]) -> str:
 
 
 def training_circumstances(device_name: str, threads: int) -> dict[str, str]:
-    """Return what changes the last bits of a result, and does not forbid to go on."""
-    return {"device": device_name, "threads": str(threads), "torch": torch.__version__}
+    """Return what changes the last bits of a result, and does not forbid to go on.
+
+    Plain text: torch.__version__ itself is of a class that torch.load refuses.
+    """
+    return {"device": device_name, "threads": str(threads), "torch": str(torch.__version__)}
 
 
 class CheckpointStore:

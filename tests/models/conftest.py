@@ -1,0 +1,26 @@
+"""What the tests of the models share."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from cxrflow.models.backbones import BACKBONES
+from tests.models.toy import TINY
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread, which is faster for networks this small, and leave torch as it was found."""
+    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture(autouse=True)
+def _tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKBONES, "tiny", TINY)

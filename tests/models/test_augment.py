@@ -1,0 +1,79 @@
+"""The batched augmentation against torchvision's transforms, one image at a time."""
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as reference
+
+from cxrflow.models.augment import Draws, adjust_sharpness, augment, autocontrast, draw_augmentation
+from cxrflow.settings import TrainSettings
+
+TOLERANCE = {"rtol": 0, "atol": 1e-6}
+
+
+def edge_cases(height: int, width: int) -> Tensor:
+    """Noise, low-contrast noise, black, white, one gray, one bright pixel inside and one in the corner."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand((1, height, width), generator=generator)
+    inside, corner = torch.zeros(1, height, width), torch.zeros(1, height, width)
+    inside[0, height // 2, width // 2] = 1
+    corner[0, 0, 0] = 1
+    flat = [torch.full((1, height, width), value) for value in (0.0, 1.0, 0.3)]
+    return torch.stack([noise, 0.4 + 0.1 * noise, inside, corner, *flat])
+
+
+SHAPES = [(16, 16), (7, 11), (3, 3), (2, 9), (9, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.0, 2.0, 5.0])
+def test_sharpness_equals_torchvision(shape: tuple[int, int], factor: float) -> None:
+    images = edge_cases(*shape)
+    wanted = torch.stack([reference.adjust_sharpness(image, factor) for image in images])
+    torch.testing.assert_close(adjust_sharpness(images, factor), wanted, **TOLERANCE)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_autocontrast_equals_torchvision(shape: tuple[int, int]) -> None:
+    images = edge_cases(*shape)
+    wanted = torch.stack([reference.autocontrast(image) for image in images])
+    torch.testing.assert_close(autocontrast(images), wanted, **TOLERANCE)
+
+
+def test_each_image_of_a_batch_is_changed_by_its_own_draws() -> None:
+    masks = torch.cartesian_prod(*[torch.tensor([False, True])] * 3)  # all 8 combinations
+    images = torch.rand((8, 1, 10, 12), generator=torch.Generator().manual_seed(1)) * 0.7
+    before = images.clone()
+    changed = augment(images, Draws(*masks.unbind(1)), 2.0)
+    for image, after, (flip, sharpen, stretch) in zip(images, changed, masks.tolist(), strict=True):
+        wanted = reference.horizontal_flip(image) if flip else image
+        wanted = reference.adjust_sharpness(wanted, 2.0) if sharpen else wanted
+        wanted = reference.autocontrast(wanted) if stretch else wanted
+        torch.testing.assert_close(after, wanted, **TOLERANCE)
+    assert torch.equal(images, before)  # the input is not changed in place
+
+
+def test_draws_depend_on_seed_epoch_and_place_alone() -> None:
+    settings = TrainSettings()
+    draws = draw_augmentation(50, settings, seed=3, epoch=4)
+    again = draw_augmentation(50, settings, seed=3, epoch=4)
+    some = draws.of(torch.tensor([7, 49, 7]))
+    assert torch.equal(draws.flip, again.flip)
+    assert some.sharpen.tolist() == [bool(again.sharpen[i]) for i in (7, 49, 7)]
+    for other in (draw_augmentation(50, settings, seed=3, epoch=5), draw_augmentation(50, settings, seed=4, epoch=4)):
+        assert not torch.equal(draws.flip, other.flip)
+
+
+def test_switching_one_augmentation_off_leaves_the_draws_of_the_others() -> None:
+    on = draw_augmentation(200, TrainSettings(), seed=0, epoch=1)
+    off = draw_augmentation(200, TrainSettings(flip_probability=0.0, autocontrast_probability=1.0), seed=0, epoch=1)
+    assert not off.flip.any()
+    assert off.autocontrast.all()
+    assert torch.equal(on.sharpen, off.sharpen)
+
+
+def test_probabilities_are_kept() -> None:
+    draws = draw_augmentation(20_000, TrainSettings(sharpness_probability=0.1), seed=0, epoch=1)
+    assert float(draws.flip.float().mean()) == pytest.approx(0.5, abs=0.02)
+    assert float(draws.sharpen.float().mean()) == pytest.approx(0.1, abs=0.02)
+    assert float((draws.flip & draws.sharpen).float().mean()) == pytest.approx(0.05, abs=0.01)  # independent

@@ -1,0 +1,251 @@
+"""The four commands, from files to files."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import evaluate
+import fetch_weights
+import profile_backbone
+import train
+from cxrflow.errors import CxrflowError
+from cxrflow.files import read_json
+from cxrflow.models import checkpoints, training
+from cxrflow.models.checkpoints import load_model
+from cxrflow.models.inference import predict
+from cxrflow.records import EpochRow, SplitRow, read_predictions
+from cxrflow.settings import EvaluateSettings, PreprocessSettings, ProfileSettings, TrainSettings, settings_json
+from cxrflow.stages import build_parser
+from cxrflow.tables import read_records, write_records
+from tests.models.toy import CPU, N_FEATURES, SIZE_PX, equal_weights, toy_images, toy_labels, toy_rows
+
+SETTINGS = TrainSettings(epochs=3, batch_size=8, learning_rate=0.01, restart_epochs=3)
+LABELS = toy_labels(51)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Any]:
+    """Write a packed toy dataset; return the arguments of train_model."""
+    np.save(tmp_path / "images.npy", toy_images(LABELS, 16))
+    write_records(tmp_path / "split.csv", SplitRow, toy_rows(LABELS, n_train=30, n_val=12))
+    return {
+        "images": tmp_path / "images.npy",
+        "split": tmp_path / "split.csv",
+        "model_id": "toy/tiny/scratch/base/seed0",
+        "preprocess": PreprocessSettings(size_px=16),
+        "settings": SETTINGS,
+        "threads": 1,
+        "resume": tmp_path / "resume",
+        "history": tmp_path / "history.csv",
+        "summary": tmp_path / "training.json",
+        "model": tmp_path / "model.pt",
+    }
+
+
+@pytest.fixture
+def evaluate_files(files: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    train.train_model(**files)
+    return {
+        **{name: files[name] for name in ("images", "split", "model", "threads")},
+        "settings": EvaluateSettings(),
+        "features": tmp_path / "features.npy",
+        "predictions": tmp_path / "predictions.csv",
+    }
+
+
+@pytest.mark.parametrize(
+    "stage", [train.train_model, evaluate.evaluate_model, fetch_weights.fetch, profile_backbone.profile]
+)
+def test_every_flag_is_explained(stage: Callable[..., None]) -> None:
+    assert "--help" in build_parser(stage).format_help()
+
+
+def test_training_writes_what_it_promises(files: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    train.train_model(**files)
+    history = read_records(files["history"], EpochRow)
+    saved, summary = load_model(files["model"]), read_json(files["summary"])
+    assert [row.epoch for row in history] == [1, 2, 3]
+    assert saved.epoch == summary["epoch_kept"] == 1 + int(np.argmin([row.val_loss for row in history]))
+    assert saved.val_loss == summary["val_loss"] == min(row.val_loss for row in history)
+    assert (saved.dataset, saved.backbone, saved.init, saved.variant, saved.seed) == (
+        "toy",
+        "tiny",
+        "scratch",
+        "base",
+        0,
+    )
+    assert saved.class_names == summary["class_names"] == ["dark", "light"]
+    assert saved.preprocess == files["preprocess"]
+    assert (summary["n_train"], summary["n_val"], summary["epochs"]) == (30, 12, 3)
+    assert summary["class_weights"] == {"dark": 30 / (2 * 20), "light": 30 / (2 * 10)}
+    assert summary["settings"] == json.loads(settings_json(SETTINGS))
+    assert summary["total_seconds"] == sum(row.seconds for row in history)
+    assert summary["versions"]["torch"] == torch.__version__
+    assert not files["resume"].exists()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("toy/tiny/scratch/base/seed0: Tiny on ")
+    assert lines[-1].startswith(f"kept epoch {saved.epoch} of 3: validation loss {saved.val_loss:.4f}")
+    assert [line.endswith("*") for line in lines[-4:-1]] == [
+        row.val_loss < min([r.val_loss for r in history[:i]], default=np.inf) for i, row in enumerate(history)
+    ]
+
+
+def test_interrupted_training_goes_on_and_gives_the_same_files(
+    files: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A disk that fills up while the outputs are written costs nothing: the checkpoints are still there."""
+    train.train_model(**files)
+    whole, history = load_model(files["model"]), files["history"].read_text()
+    broken = {**files, **{name: tmp_path / "again" / files[name].name for name in ("history", "summary", "model")}}
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "write_records", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space left"):
+            train.train_model(**broken)
+    assert not broken["model"].exists()
+    capsys.readouterr()
+    train.train_model(**broken)
+    assert "going on after epoch" in capsys.readouterr().out
+    assert equal_weights(load_model(broken["model"]).state_dict, whole.state_dict)
+    cut = [line.split(",")[:6] for line in history.splitlines()]  # without seconds and images_per_s
+    assert [line.split(",")[:6] for line in broken["history"].read_text().splitlines()] == cut
+
+
+def test_model_is_written_last_and_after_its_checksum(files: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    for module, name in ((train, "write_json"), (train, "write_records"), (checkpoints, "write_text")):
+        original = getattr(module, name)
+
+        def watch(path: Path, *rest: Any, original: Any = original) -> None:
+            original(path, *rest)
+            assert not files["model"].exists()
+            seen.append(path.name)
+
+        monkeypatch.setattr(module, name, watch)
+    train.train_model(**files)
+    assert seen[-3:] == ["training.json", "history.csv", "model.pt.sha256"]
+    assert files["model"].exists()
+
+
+def test_transfer_from_another_dataset(files: dict[str, Any], tmp_path: Path) -> None:
+    train.train_model(**files)
+    target = {**files, "model": tmp_path / "second" / "model.pt", "model_id": "other/tiny/from_toy/base/seed0"}
+    train.train_model(**{**target, "init_weights": files["model"], "settings": dataclasses.replace(SETTINGS, epochs=1)})
+    assert load_model(target["model"]).init == "from_toy"
+    with pytest.raises(CxrflowError, match="add --init-weights"):
+        train.train_model(**target)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"preprocess": PreprocessSettings(size_px=32)},
+            "holds images of 16x16 px, and the preprocess settings say 32x32",
+        ),
+        ({"model_id": "toy/tiny"}, "names no model"),
+        ({"model_id": "toy/resnet99/scratch/base/seed0"}, "'resnet99' is no backbone"),
+    ],
+)
+def test_arguments_that_do_not_belong_together(files: dict[str, Any], change: dict[str, Any], message: str) -> None:
+    with pytest.raises(CxrflowError, match=message):
+        train.train_model(**{**files, **change})
+    assert not files["model"].exists()
+
+
+def test_cuda_that_is_not_there_stops_before_anything_is_written(
+    files: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(CxrflowError, match="sees no GPU"):
+        train.train_model(**{**files, "settings": dataclasses.replace(SETTINGS, device="cuda")})
+    assert not files["resume"].exists()
+
+
+def test_a_diverged_training_leaves_no_model(files: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "predict_logits", lambda *_: torch.full((12, 2), torch.nan, dtype=torch.float64))
+    with pytest.raises(CxrflowError, match="the loss is nan at the validation of epoch 1"):
+        train.train_model(**files)
+    assert not files["model"].exists()
+    assert not files["history"].exists()
+
+
+def test_evaluation_writes_the_test_rows_in_index_order(evaluate_files: dict[str, Any]) -> None:
+    evaluate.evaluate_model(**evaluate_files)
+    predictions = read_predictions(evaluate_files["predictions"])
+    features = np.load(evaluate_files["features"])
+    assert predictions.image_ids == [f"image{i}" for i in range(42, 51)]
+    assert predictions.patient_ids == [f"patient{i}" for i in range(42, 51)]
+    assert predictions.labels.tolist() == LABELS[42:].tolist()
+    assert (features.dtype, features.shape) == (np.float32, (9, N_FEATURES))
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-12)
+
+    saved = load_model(evaluate_files["model"])
+    wanted, _ = predict(
+        checkpoints.restore_network(saved), "tiny", toy_images(LABELS, 16), np.arange(42, 51), device=CPU, batch_size=64
+    )
+    assert np.array_equal(predictions.probabilities, wanted)  # repr and back: no bit lost
+
+
+def test_evaluation_of_other_classes_stops(evaluate_files: dict[str, Any]) -> None:
+    rows = [dataclasses.replace(row, label=row.label.upper()) for row in toy_rows(LABELS, 30, 12)]
+    write_records(evaluate_files["split"], SplitRow, rows)
+    with pytest.raises(CxrflowError, match="knows the classes dark, light, and the split has DARK, LIGHT"):
+        evaluate.evaluate_model(**evaluate_files)
+
+
+def test_evaluation_on_another_recipe_stops(evaluate_files: dict[str, Any]) -> None:
+    np.save(evaluate_files["images"], toy_images(LABELS, SIZE_PX))
+    with pytest.raises(CxrflowError, match="holds images of 12x12 px, and the preprocess settings say 16x16 px"):
+        evaluate.evaluate_model(**evaluate_files)
+
+
+def test_evaluation_without_test_images_stops(evaluate_files: dict[str, Any]) -> None:
+    write_records(evaluate_files["split"], SplitRow, toy_rows(LABELS, 30, 21))
+    with pytest.raises(CxrflowError, match="the test subset is empty"):
+        evaluate.evaluate_model(**evaluate_files)
+
+
+def test_profile_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ProfileSettings(repeats=3)
+    path = tmp_path / "tiny.json"
+    profile_backbone.profile(backbone="tiny", size_px=16, settings=settings, threads=1, profile=path)
+    assert read_json(path)["backbone"] == "tiny"
+    assert read_json(path)["repeats"] == 3
+    assert "Tiny at 16 px: 0.02 M parameters" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_sigterm_ends_with_143_and_nothing_half_written(files: dict[str, Any], tmp_path: Path) -> None:
+    scripts = Path(train.__file__).parent
+    flags = {
+        **{name: files[name] for name in ("images", "split", "threads", "resume", "history", "summary", "model")},
+        "model_id": "toy/mobilenet_v3_large/scratch/base/seed0",
+        "preprocess": settings_json(files["preprocess"]),
+        "settings": settings_json(dataclasses.replace(SETTINGS, epochs=10_000)),
+    }
+    command = [sys.executable, scripts / "train.py"]
+    for name, value in flags.items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.split()[:1] == ["2"]:  # after the second epoch
+                break
+        process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read()
+        assert process.wait(timeout=60) == 143
+    assert "stopped by SIGTERM" in rest
+    assert not any(files[name].exists() for name in ("history", "summary", "model"))
+    left = [path.name for path in files["resume"].rglob("*") if path.is_file()]
+    assert "epoch_0001.pt" in left
+    assert not [name for name in left if name.endswith(".tmp") or name == "lock"]

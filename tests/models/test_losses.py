@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import f1_score
+from sklearn.utils.class_weight import compute_class_weight
+
+from cxrflow.models.losses import balance_classes, macro_f1, weighted_cross_entropy
+
+
+def test_weights_are_scikit_learns_balanced_ones() -> None:
+    labels = np.array([0] * 7 + [1] * 2 + [2] * 3)
+    wanted = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    np.testing.assert_allclose(balance_classes(labels, 3), wanted)
+    assert balance_classes(labels, 3)[labels].mean() == pytest.approx(1.0)
+
+
+def test_sums_over_batches_give_torchs_weighted_mean_over_all() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn((20, 3), generator=generator)
+    labels = torch.randint(0, 3, (20,), generator=generator)
+    weights = torch.tensor([0.5, 1.0, 4.0])
+    parts = [weighted_cross_entropy(logits[part], labels[part], weights) for part in (slice(0, 13), slice(13, 20))]
+    mean = sum(loss for loss, _ in parts) / sum(weight for _, weight in parts)
+    torch.testing.assert_close(mean, torch.nn.functional.cross_entropy(logits, labels, weight=weights))
+
+
+@pytest.mark.parametrize("n_classes", [3, 5])  # with 5, two classes are neither there nor predicted
+def test_macro_f1_equals_scikit_learn_over_the_classes_that_occur(n_classes: int) -> None:
+    rng = np.random.default_rng(0)
+    labels, predicted = rng.integers(0, 3, 30), rng.integers(0, 2, 30)  # class 2 is never predicted
+    assert macro_f1(labels, predicted, n_classes) == pytest.approx(f1_score(labels, predicted, average="macro"))

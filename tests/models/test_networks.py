@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as reference
+
+from cxrflow.errors import CxrflowError
+from cxrflow.models.backbones import BACKBONES
+from cxrflow.models.networks import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    build_network,
+    forward_with_features,
+    to_network_input,
+)
+from tests.models.toy import equal_weights
+
+
+def test_seed_draws_the_weights_and_leaves_the_callers_random_state() -> None:
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    one = build_network("tiny", 3, 0.1, seed=1).state_dict()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(6)
+    assert equal_weights(one, build_network("tiny", 3, 0.1, seed=1).state_dict())
+    assert not equal_weights(one, build_network("tiny", 3, 0.1, seed=2).state_dict())
+
+
+def test_unknown_backbone_names_the_known_ones() -> None:
+    with pytest.raises(CxrflowError, match=r"'resnet35' is no backbone; known: .*resnet34"):
+        build_network("resnet35", 3, 0.1)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_large", "tiny"])
+def test_momentum_reaches_every_batch_norm(name: str) -> None:
+    network = build_network(name, 3, 0.25)
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms
+    assert {norm.momentum for norm in norms} == {0.25}
+
+
+def test_heads_start_with_small_logits_in_every_backbone() -> None:
+    """The EfficientNet head of torchvision itself would start three classes with weights up to 0.58."""
+    for name, entry in BACKBONES.items():
+        head = build_network(name, 3, 0.1).get_submodule(entry.head)
+        assert float(head.weight.detach().abs().max()) <= entry.n_features**-0.5
+
+
+def test_input_is_three_gray_channels_normalized_as_imagenet() -> None:
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 5, 7), dtype=np.uint8))
+    images[0, 0, :2] = torch.tensor([0, 255])
+    inputs = to_network_input(images)
+    wanted = reference.normalize(
+        images.unsqueeze(1).expand(-1, 3, -1, -1).float() / 255, list(IMAGENET_MEAN), list(IMAGENET_STD)
+    )
+    torch.testing.assert_close(inputs, wanted, rtol=0, atol=1e-6)
+    assert inputs.dtype == torch.float32
+    assert inputs.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_features_are_what_enters_the_head() -> None:
+    network = build_network("tiny", 3, 0.1).eval()
+    images = torch.rand(4, 3, 12, 12)
+    with torch.no_grad():
+        logits, features = forward_with_features(network, "tiny", images)
+        torch.testing.assert_close(network.classifier[1](features), logits)
+        torch.testing.assert_close(network(images), logits)
+    assert not network.classifier[1]._forward_pre_hooks  # the hook is gone

@@ -1,0 +1,236 @@
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cxrflow.errors import CxrflowError
+from cxrflow.models import resume as resume_module
+from cxrflow.models.identity import ModelId
+from cxrflow.models.resume import CheckpointStore, hash_sample, training_circumstances, training_key
+from cxrflow.models.training import Training, fit
+from cxrflow.records import EpochRow
+from cxrflow.settings import PreprocessSettings, TrainSettings
+from tests.models.test_checkpoints import flip_bit
+from tests.models.toy import equal_weights, toy_training
+
+SETTINGS = TrainSettings(epochs=4, batch_size=8, learning_rate=0.01, restart_epochs=2)
+KEY = {"model": "m", "settings": "s"}
+HERE = {"device": "cpu", "threads": "1", "torch": "2"}
+
+
+class Interrupted(Exception):
+    """Stands for a kill at the end of an epoch."""
+
+
+def train(resume: Path | None, stop_after: int | None = None) -> Training:
+    """Train in this process, and give up after an epoch."""
+
+    def report(row: EpochRow, _is_best: bool) -> None:
+        if len(training.history) > (stop_after or 99):
+            raise Interrupted(row.epoch)
+
+    training = toy_training(SETTINGS)
+    store = CheckpointStore(resume, KEY, HERE, time_share=1) if resume else None
+    fit(training, store, report)
+    return training
+
+
+def make_store(resume: Path, **changes: Any) -> CheckpointStore:
+    return CheckpointStore(resume, **{"key": KEY, "circumstances": HERE, "time_share": 1, **changes})
+
+
+def save_epochs(store: CheckpointStore, last: int) -> None:
+    for epoch in range(1, last + 1):
+        store.save(epoch, lambda epoch=epoch: {"number": torch.tensor([epoch])})
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_resumed_training_equals_one_without_interruption(tmp_path: Path, stop_after: int) -> None:
+    whole = train(None)
+    with pytest.raises(Interrupted):
+        train(tmp_path, stop_after)
+    resumed = train(tmp_path)
+    assert equal_weights(resumed.network.state_dict(), whole.network.state_dict())
+    assert equal_weights(resumed.best.state_dict, whole.best.state_dict)
+    assert resumed.best.epoch == whole.best.epoch
+    for one, other in zip(resumed.history, whole.history, strict=True):
+        assert dataclasses.replace(one, seconds=0, images_per_s=0) == dataclasses.replace(
+            other, seconds=0, images_per_s=0
+        )
+
+
+def test_resumed_training_reports_earlier_epochs_and_their_marks_again(tmp_path: Path) -> None:
+    reports = []
+    for _ in range(2):  # the second finds all epochs done
+        seen: list[tuple[EpochRow, bool]] = []
+        fit(toy_training(SETTINGS), make_store(tmp_path), lambda *row, seen=seen: seen.append(row))
+        reports.append(seen)
+    assert reports[0] == reports[1]
+    assert len(reports[0]) == 4
+
+
+def test_newest_state_comes_back_and_two_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = make_store(tmp_path)
+    assert store.load() is None
+    save_epochs(store, 4)
+    assert files(store.folder) == [f"epoch_{n:04d}.pt{end}" for n in (3, 4) for end in ("", ".sha256")]
+    state = make_store(tmp_path).load()
+    assert state is not None
+    assert state["number"].item() == 4
+    assert "going on after epoch 4" in capsys.readouterr().out
+
+
+def test_a_flipped_bit_sends_back_to_the_checkpoint_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = make_store(tmp_path)
+    save_epochs(store, 3)
+    flip_bit(store.folder / "epoch_0003.pt", 500)
+    state = store.load()
+    assert state is not None
+    assert state["number"].item() == 2
+    said = capsys.readouterr().out
+    assert "epoch_0003.pt is damaged" in said
+    assert "going on after epoch 2" in said
+
+
+def test_with_both_damaged_it_starts_anew(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    save_epochs(store, 3)
+    flip_bit(store.folder / "epoch_0003.pt", 500)
+    (store.folder / "epoch_0002.pt.sha256").unlink()
+    assert store.load() is None
+    save_epochs(store, 1)  # and what it then writes is not mixed up with what was there
+    assert files(store.folder) == ["epoch_0001.pt", "epoch_0001.pt.sha256"]
+
+
+def test_checkpoint_of_other_settings_is_not_taken(tmp_path: Path) -> None:
+    save_epochs(make_store(tmp_path), 1)
+    assert make_store(tmp_path, key={**KEY, "settings": "other"}).load() is None
+
+
+def test_checkpoint_in_the_wrong_folder_stops_and_says_what_differs(tmp_path: Path) -> None:
+    mine, other = make_store(tmp_path), make_store(tmp_path, key={**KEY, "settings": "other", "more": "x"})
+    save_epochs(other, 1)
+    other.folder.rename(mine.folder)
+    with pytest.raises(CxrflowError, match="belongs to another training: more, settings differ from what is asked now"):
+        mine.load()
+
+
+def test_another_number_of_threads_is_told_and_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_epochs(make_store(tmp_path), 1)
+    assert make_store(tmp_path, circumstances={**HERE, "threads": "8"}).load() is not None
+    assert "the training moved (threads 1 -> 8)" in capsys.readouterr().out
+
+
+def test_clearing_removes_checkpoints_of_all_settings_and_nothing_else(tmp_path: Path) -> None:
+    resume = tmp_path / "resume"
+    stores = [make_store(resume), make_store(resume, key={"model": "other"})]
+    for store in stores:
+        save_epochs(store, 3)
+        (store.folder / ".epoch_0004.pt.123.tmp").touch()  # of a killed writer
+    stores[0].clear()
+    assert not resume.exists()
+
+    save_epochs(stores[0], 1)
+    (resume / "notes.txt").touch()
+    (stores[0].folder / "notes.txt").touch()
+    stores[0].clear()
+    assert files(resume) == sorted(["notes.txt", stores[0].folder.name])
+    assert files(stores[0].folder) == ["notes.txt"]
+
+
+def test_writing_takes_at_most_its_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch of 1 s and a checkpoint of 2 s: at most a tenth of the time means every 18 epochs or more."""
+    clock = itertools.count()
+    now = [0.0]
+    monkeypatch.setattr(resume_module.time, "monotonic", lambda: now[0])
+    store = make_store(tmp_path, time_share=0.1)
+
+    def state() -> dict[str, Any]:
+        now[0] += 2
+        return {"n": next(clock)}
+
+    saved = []
+    for epoch in range(1, 61):
+        now[0] += 1
+        before = now[0]
+        store.save(epoch, state)
+        if now[0] > before:
+            saved.append(epoch)
+    assert saved == [1, 19, 37, 55]
+
+
+@pytest.fixture
+def key_inputs(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "split.csv").write_text("a split")
+    (tmp_path / "init.pt").write_bytes(b"weights")
+    return {
+        "model": ModelId("covid", "tiny"),
+        "settings": SETTINGS,
+        "preprocess": PreprocessSettings(),
+        "split": tmp_path / "split.csv",
+        "images": np.zeros((200, 4, 4), np.uint8),
+        "init_weights": tmp_path / "init.pt",
+    }
+
+
+def key_of(inputs: dict[str, Any]) -> dict[str, str]:
+    model, settings, preprocess = (inputs[name] for name in ("model", "settings", "preprocess"))
+    rest = {name: inputs[name] for name in ("split", "images", "init_weights")}
+    return training_key(model, settings, preprocess, **rest)
+
+
+def other_file(path: Path) -> Path:
+    other = path.with_name("other")
+    other.write_text("other content")
+    return other
+
+
+CHANGES = {
+    "model": lambda model: dataclasses.replace(model, seed=1),
+    "settings": lambda settings: dataclasses.replace(settings, weight_decay=0.1),
+    "preprocess": lambda preprocess: dataclasses.replace(preprocess, blur_px=0),
+    "split": other_file,
+    "images": lambda images: images[:-1],
+    "init_weights": lambda _path: None,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_key_tells_what_differs(key_inputs: dict[str, Any], name: str) -> None:
+    changed = key_of({**key_inputs, name: CHANGES[name](key_inputs[name])})
+    same = key_of(key_inputs)
+    assert [part for part in same if same[part] != changed[part]] == [name]
+
+
+def test_device_may_change_within_a_training(key_inputs: dict[str, Any]) -> None:
+    moved = dataclasses.replace(SETTINGS, device="cuda")
+    assert key_of({**key_inputs, "settings": moved}) == key_of(key_inputs)
+
+
+def test_key_holds_the_code_and_the_network(key_inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key_of(key_inputs)
+    monkeypatch.setattr(resume_module, "code_hash", lambda stage: f"another {stage}")
+    assert {part for part, value in key_of(key_inputs).items() if before[part] != value} == {"code"}
+    assert "cxrflow_tiny" in before["network"]
+
+
+def test_images_of_another_recipe_are_noticed() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (500, 6, 6), dtype=np.uint8)
+    assert hash_sample(images) == hash_sample(images.copy())
+    assert hash_sample(images) != hash_sample(images + 1)
+    assert hash_sample(images) != hash_sample(images[::-1])
+    assert hash_sample(images[:1]) != hash_sample(images[:1].reshape(1, 9, 4))
+
+
+def test_circumstances_are_plain() -> None:
+    circumstances = training_circumstances("a GPU", 4)
+    assert circumstances == {"device": "a GPU", "threads": "4", "torch": torch.__version__}
+    assert {type(value) for value in circumstances.values()} == {str}  # torch.load refuses TorchVersion

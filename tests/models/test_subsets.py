@@ -1,0 +1,45 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrflow.errors import CxrflowError
+from cxrflow.models.subsets import join_split, open_split_images
+from cxrflow.records import SplitRow
+from cxrflow.tables import write_records
+from tests.models.toy import toy_images, toy_labels, toy_rows
+
+LABELS = toy_labels(12)
+ROWS = toy_rows(LABELS, n_train=6, n_val=3)
+
+
+def test_rows_labels_and_names_belong_together() -> None:
+    shuffled = [ROWS[i] for i in (3, 0, 9, 1, 8, 4, 2, 11, 5, 6, 10, 7)]
+    data = join_split(toy_images(LABELS), shuffled)
+    assert data.class_names == ["dark", "light"]
+    for subset, rows in data.rows.items():
+        assert [shuffled[i].subset for i in rows] == [subset] * len(rows)
+        assert list(rows) == sorted(rows)
+        assert [data.class_names[label] for label in data.labels_of(subset)] == [shuffled[i].label for i in rows]
+    assert data.image_ids == [row.image_id for row in shuffled]
+    assert data.counts("train") == {"dark": 4, "light": 2}
+
+
+def test_split_of_another_length_stops() -> None:
+    with pytest.raises(CxrflowError, match="images has 12 images and the split has 11 rows"):
+        join_split(toy_images(LABELS), ROWS[:-1])
+
+
+def test_unknown_subset_stops() -> None:
+    rows = [*ROWS[:-1], dataclasses.replace(ROWS[-1], subset="Test")]
+    with pytest.raises(CxrflowError, match="image11 is in subset 'Test'; known: train, val, test"):
+        join_split(toy_images(LABELS), rows)
+
+
+def test_images_of_another_recipe_stop(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", toy_images(LABELS, size_px=16))
+    write_records(tmp_path / "split.csv", SplitRow, ROWS)
+    assert open_split_images(tmp_path / "images.npy", tmp_path / "split.csv", 16).images.shape == (12, 16, 16)
+    with pytest.raises(CxrflowError, match="holds images of 16x16 px, and the preprocess settings say 24x24 px"):
+        open_split_images(tmp_path / "images.npy", tmp_path / "split.csv", 24)

@@ -1,0 +1,215 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cxrflow.errors import CxrflowError
+from cxrflow.models import training as training_module
+from cxrflow.models.backbones import BACKBONES
+from cxrflow.models.networks import build_network
+from cxrflow.models.schedule import cosine_warm_restart
+from cxrflow.models.subsets import SplitImages, join_split
+from cxrflow.models.training import Training, fit, run_epoch, start_training, validate, weigh_classes
+from cxrflow.records import EpochRow
+from cxrflow.settings import TrainSettings
+from tests.models.toy import CPU, equal_weights, toy_data, toy_images, toy_labels, toy_rows, toy_training
+
+SHORT = TrainSettings(epochs=3, batch_size=8, learning_rate=0.01, restart_epochs=3)
+REAL = list(BACKBONES)
+
+
+def train(settings: TrainSettings = SHORT, data: SplitImages | None = None, seed: int = 0) -> Training:
+    training = toy_training(settings, data, seed)
+    fit(training, None, lambda _row, _is_best: None)
+    return training
+
+
+def untimed(history: list[EpochRow]) -> list[EpochRow]:
+    return [dataclasses.replace(row, seconds=0.0, images_per_s=0.0) for row in history]
+
+
+def test_bright_upper_and_lower_halves_are_learned() -> None:
+    training = train(dataclasses.replace(SHORT, epochs=12, restart_epochs=12))
+    assert training.history[training.best.epoch - 1].val_macro_f1 > 0.9
+    assert training.history[-1].train_macro_f1 > 0.9
+    assert training.history[-1].train_loss < training.history[0].train_loss / 2
+
+
+def test_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
+    one, same, other = train(), train(), train(seed=1)
+    assert equal_weights(one.network.state_dict(), same.network.state_dict())
+    assert equal_weights(one.best.state_dict, same.best.state_dict)
+    assert untimed(one.history) == untimed(same.history)
+    assert not equal_weights(one.network.state_dict(), other.network.state_dict())
+
+
+def test_callers_random_state_does_not_matter() -> None:
+    torch.manual_seed(1)
+    one = train()
+    torch.manual_seed(2)
+    assert equal_weights(one.network.state_dict(), train().network.state_dict())
+
+
+def test_dropout_differs_from_epoch_to_epoch() -> None:
+    """With nothing learned and nothing drawn but dropout, two epochs differ by dropout alone."""
+    still = dataclasses.replace(
+        SHORT, learning_rate=0.0, flip_probability=0.0, sharpness_probability=0.0, autocontrast_probability=0.0,
+        batch_size=64,
+    )  # fmt: skip
+    losses = [row.train_loss for row in train(still).history]
+    assert len(set(losses)) == 3
+    assert max(losses) - min(losses) < 0.1
+
+
+def test_test_images_are_never_used() -> None:
+    data, blinded = toy_data(), toy_data()
+    blinded.images[blinded.rows["test"]] = 255
+    assert equal_weights(train(data=data).network.state_dict(), train(data=blinded).network.state_dict())
+
+
+def test_val_images_choose_and_do_not_teach() -> None:
+    data, blinded = toy_data(), toy_data()
+    blinded.images[blinded.rows["val"]] = 255
+    one, other = train(data=data), train(data=blinded)
+    assert equal_weights(one.network.state_dict(), other.network.state_dict())
+    assert [row.val_loss for row in one.history] != [row.val_loss for row in other.history]
+
+
+def test_kept_epoch_is_the_first_with_the_lowest_validation_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {1: 0.9, 2: 0.5, 3: 0.7, 4: 0.5, 5: 0.6}
+    monkeypatch.setattr(training_module, "validate", lambda _training, epoch: (losses[epoch], 0.0))
+    snapshots = {}
+    training = toy_training(dataclasses.replace(SHORT, epochs=5))
+    reported = []
+
+    def report(row: EpochRow, is_best: bool) -> None:
+        snapshots[row.epoch] = {name: value.clone() for name, value in training.network.state_dict().items()}
+        reported.append(is_best)
+
+    fit(training, None, report)
+    assert (training.best.epoch, training.best.val_loss) == (2, 0.5)
+    assert reported == [True, True, False, False, False]
+    assert equal_weights(training.best.state_dict, snapshots[2])
+    assert not equal_weights(training.best.state_dict, snapshots[4])
+
+
+def test_kept_weights_have_the_validation_loss_of_their_epoch() -> None:
+    training = train(dataclasses.replace(SHORT, epochs=6))
+    assert training.best.epoch == 1 + int(np.argmin([row.val_loss for row in training.history]))
+    training.network.load_state_dict(training.best.state_dict)
+    assert validate(training, 1)[0] == training.best.val_loss == training.history[training.best.epoch - 1].val_loss
+
+
+def test_class_weights_come_from_the_train_subset_alone() -> None:
+    labels = np.array([0] * 8 + [1] * 2 + [1] * 50 + [0])
+    data = join_split(toy_images(labels), toy_rows(labels, n_train=10, n_val=25))
+    assert weigh_classes(data, SHORT) == {"dark": 10 / (2 * 8), "light": 10 / (2 * 2)}
+    assert weigh_classes(data, dataclasses.replace(SHORT, class_weights=False)) == {"dark": 1.0, "light": 1.0}
+
+
+def test_train_loss_is_the_weighted_mean_over_the_epoch() -> None:
+    """Seen through a network whose logits never depend on the image."""
+    still = dataclasses.replace(SHORT, learning_rate=0.0, epochs=1)
+    training = toy_training(still)
+    bias = torch.tensor([0.3, -1.0])
+    with torch.no_grad():
+        training.network.classifier[1].weight.zero_()
+        training.network.classifier[1].bias.copy_(bias)
+    row = run_epoch(training, 1)
+    for subset, loss in (("train", row.train_loss), ("val", row.val_loss)):
+        labels = training.labels[subset]
+        wanted = torch.nn.functional.cross_entropy(bias.expand(len(labels), 2), labels, weight=training.class_weights)
+        assert loss == pytest.approx(wanted.item(), rel=1e-6)
+
+
+def test_learning_rate_follows_the_cosine_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    step = training_module.train_step
+
+    def watch(training: Training, *arguments: object) -> object:
+        outcome = step(training, *arguments)
+        seen.append(training.optimizer.param_groups[0]["lr"])
+        return outcome
+
+    monkeypatch.setattr(training_module, "train_step", watch)
+    settings = dataclasses.replace(SHORT, epochs=3, restart_epochs=2)
+    training = train(settings)
+    steps = len(seen) // 3
+    assert steps == 4  # 30 images by 8
+    assert seen == [cosine_warm_restart(0.01, i / steps, 2) for i in range(12)]
+    assert [row.learning_rate for row in training.history] == [seen[0], seen[4], seen[8]]
+    assert seen[8] == 0.01  # the restart
+
+
+def test_a_last_batch_of_one_image_is_trained_with_the_batch_before() -> None:
+    training = train(dataclasses.replace(SHORT, epochs=1), toy_data(n_train=17))  # 8 + 9, not 8 + 8 + 1
+    assert math.isfinite(training.history[0].train_loss)
+
+
+def test_images_of_a_batch_meet_their_own_labels() -> None:
+    """Every image carries its own number as gray value; the network reads it and must meet that image's label."""
+    labels = toy_labels(30)
+    images = np.repeat(np.arange(30, dtype=np.uint8), 144).reshape(30, 12, 12)
+    data = join_split(images, toy_rows(labels, n_train=20, n_val=5))
+    plain = TrainSettings(flip_probability=0.0, sharpness_probability=0.0, autocontrast_probability=0.0, epochs=1)
+    training = toy_training(plain, data)
+
+    class Oracle(torch.nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            numbers = ((inputs[:, 0, 0, 0] * 0.229 + 0.485) * 255).round().long()
+            return 20 * torch.nn.functional.one_hot(torch.from_numpy(labels)[numbers], 2).float() + weight
+
+    weight = torch.zeros(2, requires_grad=True)
+    training.network = Oracle()
+    row = run_epoch(training, 1)
+    assert row.train_macro_f1 == row.val_macro_f1 == 1.0
+    assert row.train_loss == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("broken", ["train", "validation"])
+def test_a_loss_that_is_not_finite_stops_at_once(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = toy_training(SHORT)
+    run_epoch(training, 1)
+    if broken == "train":
+        with torch.no_grad():
+            training.network.middle.weight[0, 0] = math.nan
+        where = "epoch 2, step 1 of 4"
+    else:
+        nothing = torch.full((12, 2), math.inf, dtype=torch.float64)
+        monkeypatch.setattr(training_module, "predict_logits", lambda *_: nothing)
+        where = "the validation of epoch 2"
+    with pytest.raises(CxrflowError, match=f"the loss is nan at {where}, learning rate 0.00") as caught:
+        run_epoch(training, 2)
+    assert "Lower train.learning_rate" in str(caught.value)
+    assert len(training.history) == 1
+
+
+def test_a_class_absent_from_train_stops() -> None:
+    labels = np.array([0] * 10 + [1] * 10)
+    data = join_split(toy_images(labels), toy_rows(labels, n_train=10, n_val=5))
+    with pytest.raises(CxrflowError, match="the train subset has no image of light"):
+        toy_training(SHORT, data)
+
+
+@pytest.mark.parametrize(("n_train", "n_val"), [(30, 0), (1, 5)])
+def test_subsets_too_small_to_train_on_stop(n_train: int, n_val: int) -> None:
+    labels = np.array([0] * 40)
+    data = join_split(toy_images(labels), toy_rows(labels, n_train, n_val))
+    with pytest.raises(CxrflowError, match=f"{n_train} train and {n_val} val images"):
+        toy_training(SHORT, data)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("backbone", REAL)
+def test_every_backbone_takes_a_step_that_changes_its_weights(backbone: str, precision: str) -> None:
+    torch.use_deterministic_algorithms(True)
+    settings = TrainSettings(epochs=1, batch_size=4, precision=precision)
+    data = toy_data(n_train=4, n_val=2, n_test=1, size_px=32)
+    training = start_training(build_network(backbone, 2, 0.1), data, settings, seed=0, device=CPU)
+    before = {name: value.detach().clone() for name, value in training.network.named_parameters()}
+    row = run_epoch(training, 1)
+    assert math.isfinite(row.train_loss)
+    assert all(not torch.equal(before[name], value) for name, value in training.network.named_parameters())
+    assert {value.dtype for value in training.best.state_dict.values()} == {torch.float32, torch.int64}

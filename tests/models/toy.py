@@ -1,0 +1,100 @@
+"""A network that trains in milliseconds and a dataset that it can learn, for tests."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.models._api import register_model
+
+from cxrflow.models.backbones import Backbone
+from cxrflow.models.networks import build_network
+from cxrflow.models.subsets import SplitImages, join_split
+from cxrflow.models.training import Training, start_training
+from cxrflow.records import SplitRow
+from cxrflow.settings import TrainSettings
+
+CPU = torch.device("cpu")
+SIZE_PX = 12
+N_FEATURES = 16
+
+TINY = Backbone(
+    title="Tiny",
+    torchvision_name="cxrflow_tiny",
+    weights_file="tiny-00000000.pth",
+    weights_name="none",
+    head="classifier.1",
+    gradcam_layer="features",
+    n_features=N_FEATURES,
+    imagenet_top5=0.0,
+    reported_params_m=0.0,
+    reported_gflops=0.0,
+    reported_layers=0,
+)
+
+
+class TinyNetwork(nn.Module):
+    """Two convolutions, with the BatchNorm and dropout that make a resumed training hard to get right."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2, bias=False),
+            nn.BatchNorm2d(8, momentum=0.01),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 3, bias=False),
+            nn.BatchNorm2d(16, momentum=0.01),
+            nn.ReLU(),
+        )
+        self.pool = nn.AdaptiveAvgPool2d((2, 1))
+        self.middle = nn.Linear(32, N_FEATURES)
+        self.classifier = nn.Sequential(nn.Dropout(0.1), nn.Linear(N_FEATURES, 1000))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.middle(self.pool(self.features(images)).flatten(1)).relu())
+
+
+@register_model("cxrflow_tiny")
+def cxrflow_tiny(*, weights: None = None) -> nn.Module:
+    return TinyNetwork()
+
+
+def toy_images(labels: NDArray[np.int64], size_px: int = SIZE_PX) -> NDArray[np.uint8]:
+    """Draw noise whose upper half is bright in class 1 and whose lower half is bright in class 0."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 100, (len(labels), size_px, size_px), dtype=np.uint8)
+    half = size_px // 2
+    images[labels == 1, :half] += 100
+    images[labels == 0, half:] += 100
+    return images
+
+
+def toy_rows(labels: NDArray[np.int64], n_train: int, n_val: int) -> list[SplitRow]:
+    """Put the first images into train, the next into val, the rest into test."""
+    subsets = ["train"] * n_train + ["val"] * n_val + ["test"] * (len(labels) - n_train - n_val)
+    return [
+        SplitRow(f"image{i}", ("dark", "light")[label], f"patient{i}", f"patient{i}", subset)
+        for i, (label, subset) in enumerate(zip(labels, subsets, strict=True))
+    ]
+
+
+def toy_labels(n_images: int) -> NDArray[np.int64]:
+    """Return two classes in turn, with one of class 1 for two of class 0."""
+    return (np.arange(n_images) % 3 == 1).astype(np.int64)
+
+
+def toy_data(n_train: int = 30, n_val: int = 12, n_test: int = 9, size_px: int = SIZE_PX) -> SplitImages:
+    labels = toy_labels(n_train + n_val + n_test)
+    return join_split(toy_images(labels, size_px), toy_rows(labels, n_train, n_val))
+
+
+def toy_training(
+    settings: TrainSettings, data: SplitImages | None = None, seed: int = 0, backbone: str = "tiny"
+) -> Training:
+    data = data or toy_data()
+    network = build_network(backbone, len(data.class_names), settings.batch_norm_momentum, seed)
+    return start_training(network, data, settings, seed=seed, device=CPU)
+
+
+def equal_weights(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two state dicts are the same, bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
