@@ -55,6 +55,11 @@ TRANSFER = {
     "pneumonia": {"init": "imagenet", "backbone": "resnet34"},
     "xray8": {"init": "imagenet", "backbone": "resnet34"},
 }
+ONE_MODEL: dict[str, Any] = {
+    "datasets": {"covid": {"reader": "covid_radiography", "folder": "covid", "title": "COVID-19 Radiography"}},
+    "backbones": ["resnet34"],
+    "transfer": {},
+}
 
 
 @dataclass

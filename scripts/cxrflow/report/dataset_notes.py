@@ -33,8 +33,8 @@ DATASET_NOTES = {
             " is the paediatric set): a model can score by telling the sources apart, with no look at the disease."
         ),
         terms=(
-            "Its owners ask for both articles (Chowdhury et al. 2020, Rahman et al. 2021) to be cited. The images remain"
-            " under the terms of the collections that they were taken from."
+            "Its owners ask for both articles (Chowdhury et al. 2020, Rahman et al. 2021) to be cited. The images"
+            " remain under the terms of the collections that they were taken from."
         ),
         shares_images_with=("kermany",),
     ),

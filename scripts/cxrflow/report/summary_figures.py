@@ -58,7 +58,7 @@ FIGURES = {
         "Figure 1. Macro F1 of every model",
         "Macro F1 on the test images with its 95 % interval (bootstrap over test patients). Filled: from scratch; open:"
         " transferred. The grey line is chance.",
-        "Dot plot of macro F1 with 95 % intervals, one row per model, grouped by dataset; numbers as in the models' table.",
+        "Dot plot of macro F1 with 95 % intervals, one row per model, grouped by dataset; numbers as in Table 3.",
         _draw_f1,
     ),
     "confusion": FigureEntry(
@@ -80,7 +80,7 @@ FIGURES = {
         "Macro F1 with its 95 % interval against the latency of one image and the multiply-adds of the backbone; the"
         " line joins the models that no other beats on both (the Pareto front). Filled: from scratch; open:"
         " transferred.",
-        "Scatter plots of macro F1 against latency and multiply-adds, one column per dataset; numbers as in the models' table.",
+        "Scatter plots of macro F1 against latency and multiply-adds, one column per dataset; numbers as in Table 3.",
         _draw_efficiency,
     ),
 }

@@ -44,8 +44,8 @@ DIFFERENCE = Column("difference", "Difference (95 % interval)", "difference", in
 TABLES = {
     "datasets": Table(
         "Table 1a. Datasets: images kept and left out",
-        "Published: the whole published set after the same selection rule. Not selected: found and left out by it. Label"
-        " conflicts: equal pixels with different labels. Capped: beyond the settings' most images per class. File"
+        "Published: the whole published set after the same selection rule. Not selected: found and left out by it."
+        " Label conflicts: equal pixels with different labels. Capped: beyond the settings' most images per class. File"
         " missing: in the dataset's own list and not there. A group of duplicates (equal pixels) stays in one subset.",
         (
             DATASET,

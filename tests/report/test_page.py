@@ -1,0 +1,213 @@
+import dataclasses
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxrflow.errors import CxrflowError
+from cxrflow.models.identity import ModelId
+from cxrflow.report.collect import Results, collect_results
+from cxrflow.report.page import best_model, count_above_chance, describe_study, lay_out, render_page
+from cxrflow.report.summarizing import write_summary
+from cxrflow.report.summary import FIGURES, TABLES
+from cxrflow.settings import settings_json
+from tests.report.fake_study import ONE_MODEL, FakeStudy, collect_fake, write_fake_study
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+VOID = {"meta", "img", "br", "line", "circle", "hr", "link", "input"}
+EVIL = '<script>alert("x")</script> & "quoted" \' {{ 7 * 7 }}'
+
+
+class Outline(HTMLParser):
+    """What a page has: tags with attributes, ids, links, and whether tags close in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes another tag at {self.getpos()}"
+
+    def values(self, name: str) -> list[str]:
+        return [str(attributes[name]) for _, attributes in self.tags if name in attributes]
+
+
+def outline(html: str) -> Outline:
+    parser = Outline()
+    parser.feed(html)
+    assert parser.open == []
+    return parser
+
+
+@pytest.fixture(scope="module")
+def least(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
+    """One model of one dataset, nothing annotated, written by the two commands; and its page's path."""
+    folder = tmp_path_factory.mktemp("least")
+    study, paths = write_fake_study(folder, FakeStudy(config=ONE_MODEL, regions=False))
+    shared = ["--results", folder, "--config", settings_json(study.settings), "--models", *paths]
+    summarize = [SCRIPTS / "summarize.py", *shared, "--folder", folder / "summary"]
+    report = [SCRIPTS / "report.py", *shared, "--summary", folder / "summary", "--report", folder / "report.html"]
+    for command in (summarize, report):
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    return collect_results(folder, study, paths), folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def odd_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Drawn images, titles that are markup, and no score that is defined."""
+    folder = tmp_path_factory.mktemp("odd")
+    datasets = {"covid": {"reader": "covid_radiography", "folder": EVIL, "title": EVIL, "citation": EVIL}}
+    fake = FakeStudy(config={**ONE_MODEL, "datasets": datasets, "phantoms": {}}, edit_metrics=undefine)
+    results = collect_fake(folder, fake)
+    write_summary(folder / "summary", results)
+    return render_page(results, folder / "summary")
+
+
+def undefine(model: ModelId, metrics: dict[str, Any]) -> None:
+    metrics["macro_f1"] = {"value": None, "low": None, "high": None}
+
+
+def test_nothing_is_loaded_from_anywhere(page: str):
+    parsed = outline(page)
+    assert all(value.startswith("data:") for value in parsed.values("src"))
+    assert all(value.startswith("#") for value in parsed.values("href"))
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in parsed.tags}
+    css = page[page.index("<style>") : page.index("</style>")]
+    assert not re.search(r"url\(|@import|https?:", css)
+    assert "default-src 'none'" in page
+
+
+def test_every_link_has_its_target_and_every_id_is_once(page: str):
+    parsed = outline(page)
+    ids = parsed.values("id")
+    assert len(ids) == len(set(ids))
+    assert {link.removeprefix("#") for link in parsed.values("href")} <= set(ids)
+    assert set(parsed.values("aria-labelledby")) <= set(ids)
+
+
+def test_every_picture_says_what_it_shows_and_has_its_size(page: str):
+    pictures = [attributes for tag, attributes in outline(page).tags if tag == "img"]
+    assert len(pictures) == len(FIGURES) + 3 * 2 + 12 * 3
+    assert len({picture["alt"] for picture in pictures}) == len(pictures)
+    assert all(picture["alt"] and picture["width"] and picture["height"] for picture in pictures)
+
+
+def test_every_table_figure_claim_and_caution_is_there(page: str):
+    ids = outline(page).values("id")
+    assert {f"figure-{name}" for name in FIGURES} <= set(ids)
+    # by class: under each model, not as one long table; claims: as articles
+    assert {f"table-{name}" for name in TABLES if name not in ("per_class", "claims")} <= set(ids)
+    assert page.count('<article class="claim') == 7
+    assert page.count("<h2>What these numbers do and do not mean</h2>") == 1
+
+
+def test_best_models_are_on_the_first_screen_with_interval_and_chance(page: str, results: Results):
+    for name in results.datasets:
+        best = best_model(results, name)
+        top = max(results.select(dataset=name), key=lambda model: model.macro_f1)
+        assert best["estimate"].value == pytest.approx(top.macro_f1)
+        assert best["score"] in page[: page.index('id="data"')]
+        assert f"chance {best['chance_text']}" in page
+
+
+def test_study_is_described_in_one_sentence(results: Results, ablated: Results):
+    assert describe_study(results) == "12 models: 3 backbones on 3 datasets; 9 from scratch and 3 by transfer."
+    assert "8 as variants of the settings" in describe_study(ablated)
+
+
+@pytest.mark.parametrize(
+    ("lows", "sentence"),
+    [
+        ((0.9, 0.9), "All 2 models score above chance by their 95 % interval."),
+        ((0.9, 0.1), "1 of 2 score above chance by their 95 % interval."),
+        ((None, None), "Without intervals, whether a model scores above chance cannot be told."),
+    ],
+)
+def test_models_above_chance_are_counted(results: Results, lows: tuple[float | None, ...], sentence: str):
+    models = [
+        dataclasses.replace(
+            model, metrics={"macro_f1": {"value": 0.95, "low": low, "high": 1.0}, "chance_macro_f1": 0.33}
+        )
+        for model, low in zip(results.models, lows, strict=False)
+    ]
+    assert count_above_chance(dataclasses.replace(results, models=models)) == sentence
+
+
+def test_best_of_several_seeds_is_their_mean(ablated: Results):
+    best = best_model(ablated, "covid")
+    assert "mean of 2 seeds" in best["model"]
+    assert best["n_rivals"] == 3
+
+
+def test_what_a_user_wrote_is_text(odd_page: str):
+    assert "<script" not in odd_page
+    assert "&lt;script&gt;alert" in odd_page
+    assert "{{ 7 * 7 }}" in odd_page
+    outline(odd_page)
+
+
+def test_drawn_images_are_said_before_any_number(odd_page: str, page: str):
+    assert odd_page.index('class="drawn"') < odd_page.index('class="cards"')
+    assert "No number on this page says" in odd_page
+    assert 'class="drawn"' not in page
+
+
+def test_undefined_scores_are_no_best(odd_page: str):
+    assert "No macro F1 is defined here." in odd_page
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "1 model: 1 backbone on 1 dataset; 1 from scratch.",
+        "Every model was trained with one seed",
+        "No transferred model has a twin",
+        "This study trains no variants",
+        "No lesions or lungs are annotated",
+    ],
+)
+def test_what_is_not_there_reads_naturally(least: tuple[Results, Path], sentence: str):
+    html = least[1].read_text(encoding="utf-8")
+    outline(html)
+    assert sentence in html
+    assert "None" not in re.sub(r"base64,[^\"]*", "", html)
+
+
+def test_commands_write_what_the_library_gives(least: tuple[Results, Path]):
+    results, report = least
+    assert report.read_text(encoding="utf-8") == render_page(results, results.root / "summary")
+
+
+def test_first_column_that_repeats_becomes_a_heading(results: Results):
+    table = TABLES["classes"]
+    laid_out = lay_out(table, table.rows(results))
+    assert [group["title"] for group in laid_out["groups"]] == [
+        "COVID-19 Radiography",
+        "Paediatric pneumonia",
+        "ChestX-ray8",
+    ]
+    assert laid_out["heads"][0]["text"] == "Class"
+    plain = lay_out(TABLES["datasets"], TABLES["datasets"].rows(results))
+    assert [group["title"] for group in plain["groups"]] == [""]
+
+
+def test_missing_picture_is_named(least: tuple[Results, Path], tmp_path: Path):
+    results = least[0]
+    moved = dataclasses.replace(results, models=[dataclasses.replace(results.models[0], folder=tmp_path)])
+    moved.models[0].__dict__["predictions"] = results.models[0].predictions
+    with pytest.raises(CxrflowError, match=r"confusion\.png is not there"):
+        render_page(moved, results.root / "summary")

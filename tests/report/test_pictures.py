@@ -1,0 +1,48 @@
+import base64
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cxrflow.errors import CxrflowError
+from cxrflow.report.pictures import MAX_WIDTH_PX, Picture, embed_chart, embed_gallery
+
+
+def decode(picture: Picture) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(picture.uri.partition("base64,")[2])))
+
+
+def test_chart_is_the_file_as_it_is(tmp_path: Path):
+    Image.new("RGB", (300, 200)).save(tmp_path / "a.png")
+    picture = embed_chart(tmp_path / "a.png", "alt")
+    assert base64.b64decode(picture.uri.partition(",")[2]) == (tmp_path / "a.png").read_bytes()
+    assert (picture.width, picture.height, picture.alt) == (300, 200, "alt")
+
+
+def test_wide_gallery_is_made_smaller_and_keeps_its_shape(tmp_path: Path):
+    Image.new("RGBA", (4000, 1000), (200, 30, 30, 255)).save(tmp_path / "a.png")
+    picture = embed_gallery(tmp_path / "a.png", "alt")
+    assert (picture.width, picture.height) == (MAX_WIDTH_PX, MAX_WIDTH_PX // 4)
+    image = decode(picture)
+    assert image.size == (picture.width, picture.height)
+    assert image.convert("RGB").getpixel((5, 5)) == pytest.approx((200, 30, 30), abs=6)
+
+
+def test_narrow_gallery_keeps_its_size(tmp_path: Path):
+    Image.new("L", (640, 480)).save(tmp_path / "a.png")
+    assert embed_gallery(tmp_path / "a.png", "alt").width == 640
+
+
+def test_comments_in_a_file_do_not_travel(tmp_path: Path):
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.jpg", comment=b"patient name")
+    assert b"patient name" not in base64.b64decode(embed_gallery(tmp_path / "a.jpg", "alt").uri.partition(",")[2])
+
+
+@pytest.mark.parametrize("embed", [embed_chart, embed_gallery])
+def test_missing_and_broken_files_are_named(tmp_path: Path, embed):
+    with pytest.raises(CxrflowError, match=r"a\.png is not there"):
+        embed(tmp_path / "a.png", "alt")
+    (tmp_path / "a.png").write_bytes(b"<html>")
+    with pytest.raises(CxrflowError, match="is no picture"):
+        embed(tmp_path / "a.png", "alt")

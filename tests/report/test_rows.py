@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import pytest
+
+from cxrflow.report.collect import Results
+from cxrflow.report.rows_data import backbone_rows, class_rows, dataset_rows, reject_rows
+from cxrflow.report.rows_models import explanation_rows, model_rows, per_class_rows, seed_rows
+from cxrflow.report.rows_paired import ablation_rows, describe_variant, transfer_rows
+from tests.report.fake_study import ONE_MODEL, FakeStudy, collect_fake
+
+
+def test_every_model_has_one_row(results: Results, ablated: Results):
+    for each in (results, ablated):
+        rows = model_rows(each)
+        assert [row["model"] for row in rows] == [model.id.path for model in each.models]
+        assert len({row["model"] for row in rows}) == len(each.models)
+
+
+def test_rows_speak_of_titles_not_keys(results: Results):
+    row = model_rows(results)[3]
+    assert (row["dataset"], row["backbone"], row["init"]) == ("COVID-19 Radiography", "ResNet-34", "from ImageNet")
+
+
+def test_counts_add_up(results: Results):
+    for row in dataset_rows(results):
+        assert row["n_train"] + row["n_val"] + row["n_test"] == row["n_images"]
+        assert row["n_selection"] == 43
+        assert row["n_unreadable"] == 2
+        assert row["n_cap"] == 0
+    by_class = class_rows(results)
+    assert sum(row["n_images"] for row in by_class) == sum(row["n_images"] for row in dataset_rows(results))
+    assert sum(row["share"] for row in by_class) == pytest.approx(3)
+
+
+def test_reasons_are_listed_with_their_counts(results: Results):
+    rows = [row for row in reject_rows(results) if row["dataset"] == "ChestX-ray8"]
+    assert {row["reason"]: row["n_images"] for row in rows} == {
+        "two findings": 31,
+        "not the first image": 12,
+        "truncated file": 2,
+    }
+
+
+def test_reports_gflops_are_compared_only_at_their_image_size(results: Results, tmp_path: Path):
+    assert backbone_rows(results)[0]["gmac_batch"] == pytest.approx(32 * 0.283)
+    small = collect_fake(tmp_path, FakeStudy(config={**ONE_MODEL, "preprocess": {"size_px": 96}}))
+    assert backbone_rows(small)[0]["gmac_batch"] is None
+
+
+def test_cost_is_left_out_where_the_variant_has_another_size(tmp_path: Path):
+    config = {**ONE_MODEL, "variants": {"small": {"preprocess": {"size_px": 64}}}, "ablation": {"variants": ["small"]}}
+    rows = {row["variant"]: row for row in model_rows(collect_fake(tmp_path, FakeStudy(config=config)))}
+    assert rows["base"]["gmac"] > 0
+    assert rows["small"]["gmac"] is None
+    assert rows["small"]["latency_ms"] is None
+    assert rows["small"]["params_m"] > 0
+
+
+def test_transfer_is_compared_with_its_twin(results: Results):
+    rows = transfer_rows(results)
+    assert len(rows) == 3
+    for row in rows:
+        assert row["difference"] == pytest.approx(row["macro_f1"] - row["macro_f1_scratch"])
+        assert row["difference_low"] <= row["difference"] <= row["difference_high"]
+
+
+def test_ablation_says_what_differs_and_averages_seeds(ablated: Results):
+    rows = ablation_rows(ablated)
+    assert len(rows) == 4
+    assert {row["n_seeds"] for row in rows} == {2}
+    by_variant = {row["variant"]: row["change"] for row in rows}
+    assert by_variant["no_preprocessing"] == "equalize: on → off, blur_px: 5 → 0"
+    assert by_variant["no_class_weights"] == "class_weights: on → off"
+    pair = [ablated.select(backbone="resnet34", variant="no_preprocessing", seed=s)[0].macro_f1 for s in (0, 1)]
+    row = next(r for r in rows if r["variant"] == "no_preprocessing" and r["backbone"] == "ResNet-34")
+    assert row["macro_f1"] == pytest.approx(sum(pair) / 2)
+
+
+def test_variant_that_changes_nothing_says_so(tmp_path: Path):
+    config = {**ONE_MODEL, "variants": {"same": {}}, "ablation": {"variants": ["same"]}}
+    assert describe_variant(collect_fake(tmp_path, FakeStudy(config=config)), "same") == "nothing"
+
+
+def test_seeds_are_summed_up_only_where_there_are_several(results: Results, ablated: Results):
+    assert seed_rows(results) == []
+    row = seed_rows(ablated)[0]
+    scores = [m.macro_f1 for m in ablated.select(backbone="mobilenet_v3_large", variant="base", init="scratch")]
+    assert row["n_seeds"] == 2
+    assert row["macro_f1_mean"] == pytest.approx(sum(scores) / 2)
+    assert row["macro_f1_sd"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
+
+
+def test_every_class_of_every_model_has_a_row(results: Results):
+    rows = per_class_rows(results)
+    assert len(rows) == 4 * (3 + 3 + 7)
+    assert all(row["support"] > 0 for row in rows)
+
+
+def test_explanations_stand_beside_their_baselines_or_are_absent(results: Results, tmp_path: Path):
+    row = explanation_rows(results)[0]
+    assert (row["region"], row["inside_share"], row["inside_share_centred"]) == ("lesions", 0.31, 0.18)
+    assert explanation_rows(collect_fake(tmp_path, FakeStudy(ONE_MODEL, regions=False))) == []

@@ -1,0 +1,128 @@
+"""Walks the lists of tables and figures: whatever is in them is written, for whole and for strange studies."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxrflow.models.identity import ModelId
+from cxrflow.report.collect import Results
+from cxrflow.report.figure_confusion import break_line, row_shares
+from cxrflow.report.figure_curves import restart_epochs
+from cxrflow.report.figure_efficiency import pareto_front
+from cxrflow.report.summarizing import write_summary
+from cxrflow.report.summary import FIGURES, SUMMARY_FILES, TABLES
+from cxrflow.report.tabular import format_cell, read_table_rows, visible_columns, write_table_forms
+from tests.report.fake_study import ONE_MODEL, FakeStudy, collect_fake
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def test_list_is_read_without_heavy_imports():
+    """The Snakefile reads it in every job."""
+    code = f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); import cxrflow.report.summary; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"numpy", "matplotlib", "torch", "cv2", "PIL", "jinja2"} & set(loaded)
+
+
+def test_exactly_the_promised_files_are_written(summary: Path):
+    assert sorted(path.name for path in summary.iterdir()) == sorted(SUMMARY_FILES)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_forms_of_a_table_agree(summary: Path, name: str):
+    table = TABLES[name]
+    rows = read_table_rows(summary, name, table)
+    markdown, latex = ((summary / f"{name}.{form}").read_text(encoding="utf-8") for form in ("md", "tex"))
+    latex = latex.replace("$-$", "−").replace("--", "–").replace(r"$\to$", "→").replace("\\", "")
+    for row in rows:
+        numbers = [format_cell(c, row) for c in visible_columns(table, rows) if c.kind != "text"]
+        for text in (markdown, latex):
+            lines = [line for line in text.splitlines() if all(number in line for number in numbers)]
+            assert lines, f"no line has {numbers}"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_speak_to_people(name: str):
+    table = TABLES[name]
+    assert table.title.startswith("Table ")
+    assert len(set(table.keys)) == len(table.keys)
+    assert all(column.title[0].isupper() or column.title.startswith("s ") for column in table.columns)
+    assert table.empty.endswith(".")
+
+
+def test_every_model_is_once_in_the_comparison(summary: Path, results: Results):
+    rows = read_table_rows(summary, "models", TABLES["models"])
+    assert [row["model"] for row in rows] == [model.id.path for model in results.models]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_drawn(summary: Path, name: str):
+    with Image.open(summary / f"{name}.png") as image:
+        assert min(image.size) > 400
+        assert len(image.convert("L").getcolors(256)) > 20
+
+
+def test_figure_drawn_again_has_the_same_bytes(summary: Path, results: Results, tmp_path: Path):
+    FIGURES["f1"].draw(results, tmp_path / "again.png")
+    assert (tmp_path / "again.png").read_bytes() == (summary / "f1.png").read_bytes()
+
+
+def undefined(model: ModelId, metrics: dict[str, Any]) -> None:
+    """A model of which nothing is defined, as when a class has no test image."""
+    for key in ("macro_f1", "accuracy", "macro_auroc"):
+        metrics[key] = {"value": None, "low": None, "high": None}
+    for scores in metrics["per_class"].values():
+        for key in ("f1", "precision", "recall", "auroc"):
+            scores[key] = {"value": None, "low": None, "high": None}
+
+
+STRANGE = {
+    "one epoch of one model, no intervals": FakeStudy(
+        config={**ONE_MODEL, "train": {"epochs": 1}, "score": {"bootstrap_draws": 0}}, regions=False
+    ),
+    "nothing defined": FakeStudy(config=ONE_MODEL, edit_metrics=undefined),
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_strange_studies_have_the_same_files(tmp_path: Path, case: str):
+    results = collect_fake(tmp_path, STRANGE[case])
+    write_summary(tmp_path / "summary", results)
+    assert sorted(path.name for path in (tmp_path / "summary").iterdir()) == sorted(SUMMARY_FILES)
+    assert "nan" not in (tmp_path / "summary" / "models.csv").read_text().lower()
+    for name, table in TABLES.items():
+        if not read_table_rows(tmp_path / "summary", name, table):
+            assert table.empty.split(":")[0][:20] in (tmp_path / "summary" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def test_variants_and_seeds_are_shown_where_there_are_several(tmp_path: Path, ablated: Results, summary: Path):
+    write_table_forms(tmp_path, "models", TABLES["models"], TABLES["models"].rows(ablated))
+    for heading in ("| Variant", "| Seed"):
+        assert heading in (tmp_path / "models.md").read_text(encoding="utf-8").replace("   ", " ")
+        assert heading not in (summary / "models.md").read_text(encoding="utf-8")
+
+
+def test_restarts_are_the_first_epochs_of_later_cycles(results: Results):
+    assert restart_epochs(results.models[0]) == [11, 21]
+
+
+def test_pareto_front_keeps_what_no_other_beats():
+    assert pareto_front([(3, 0.9), (1, 0.5), (2, 0.4), (2.5, 0.7), (3, 0.8)]) == [(1, 0.5), (2.5, 0.7), (3, 0.9)]
+    assert pareto_front([]) == []
+
+
+def test_matrix_row_without_images_stays_empty():
+    shares = row_shares(np.array([[3, 1], [0, 0]]))
+    assert shares.tolist() == [[0.75, 0.25], [0, 0]]
+
+
+def test_matrices_are_set_in_lines_of_equal_length(results: Results):
+    assert [len(line) for line in break_line(results.models[:6])] == [3, 3]
+    assert [len(line) for line in break_line(results.models[:4])] == [4]
+    assert [len(line) for line in break_line(results.models[:9])] == [3, 3, 3]
+    assert break_line([]) == []

@@ -1,0 +1,110 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxrflow.errors import CxrflowError
+from cxrflow.report.tabular import (
+    KINDS,
+    Column,
+    Table,
+    format_cell,
+    format_latex,
+    format_markdown,
+    read_table_rows,
+    visible_columns,
+    write_table_forms,
+)
+
+TABLE = Table(
+    "Title",
+    "Note.",
+    (
+        Column("name", "Name"),
+        Column("f1", "F1", "score", interval=True),
+        Column("seed", "Seed", "count", shown="if_varied"),
+    ),
+    rows=lambda results: [],
+    empty="Nothing.",
+)
+
+
+def row(name: str = "a", f1: tuple[float | None, ...] = (0.812, 0.761, 0.853), seed: int = 0) -> dict[str, Any]:
+    return {"name": name, "f1": f1[0], "f1_low": f1[1], "f1_high": f1[2], "seed": seed}
+
+
+def test_interval_stands_in_brackets_with_an_en_dash():
+    assert format_cell(TABLE.columns[1], row()) == "0.81 (0.76–0.85)"
+
+
+def test_missing_value_is_a_dash_and_missing_ends_leave_the_value():
+    assert format_cell(TABLE.columns[1], row(f1=(None, None, None))) == "–"
+    assert format_cell(TABLE.columns[1], row(f1=(0.812, None, None))) == "0.81"
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.031, "+0.03"), (-0.031, "−0.03"), (-0.001, "0.00"), (0.0, "0.00")])
+def test_differences_have_a_sign_unless_they_round_to_zero(value: float, text: str):
+    assert KINDS["difference"].show(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.21661, "0.217"),
+        (5.483, "5.48"),
+        (21.797, "21.8"),
+        (153.13, "153"),
+        (1350.4, "1,350"),
+        (0.00123, "0.00123"),
+    ],
+)
+def test_amounts_have_three_significant_digits(value: float, text: str):
+    assert KINDS["amount"].show(value) == text
+
+
+def test_columns_that_never_vary_are_hidden_from_people_only():
+    assert [c.key for c in visible_columns(TABLE, [row(), row("b")])] == ["name", "f1"]
+    assert [c.key for c in visible_columns(TABLE, [row(), row("b", seed=1)])] == ["name", "f1", "seed"]
+    assert "seed" in TABLE.keys
+
+
+def test_csv_gives_back_the_same_bits(tmp_path: Path):
+    rows = [row(f1=(1 / 3, 0.1, 0.5)), row("ü|<b>", (None, None, None), 2), row("", (0.5, None, None))]
+    write_table_forms(tmp_path, "t", TABLE, rows)
+    assert read_table_rows(tmp_path, "t", TABLE) == rows
+
+
+def test_csv_of_other_columns_is_refused(tmp_path: Path):
+    (tmp_path / "t.csv").write_text("name,f1\n")
+    with pytest.raises(CxrflowError, match="f1_low"):
+        read_table_rows(tmp_path, "t", TABLE)
+
+
+def test_markdown_escapes_what_would_be_markup():
+    text = format_markdown(TABLE, [row("a|b <script> *x*")])
+    assert r"a\|b &lt;script> \*x\*" in text
+    assert len({line.replace(r"\|", "").count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+
+
+def test_latex_escapes_and_sets_signs_that_pdflatex_lacks():
+    table = Table("T 100 %", "", (Column("name", "A & B"), Column("d", "D", "difference")), rows=lambda results: [])
+    text = format_latex(table, [{"name": "50 % of_x # $y {z} → w", "d": -0.12}])
+    body = text.split("\n", 1)[1]
+    assert r"A \& B" in body
+    assert r"50 \% of\_x \# \$y \{z\} $\to$ w" in body
+    assert "$-$0.12" in body
+    assert r"\toprule" in body
+    assert body.isascii()
+
+
+def test_latex_title_over_two_lines_stays_a_comment():
+    table = Table("one\ntwo", "", (Column("name", "N"),), rows=lambda results: [])
+    assert all(line.startswith("%") for line in format_latex(table, []).splitlines())
+
+
+def test_table_without_rows_says_so():
+    assert "Nothing." in format_markdown(TABLE, [])
+    assert "Nothing." in format_latex(TABLE, [])
+    assert not re.search(r"\\toprule|\|", format_markdown(TABLE, []) + format_latex(TABLE, []))
