@@ -126,3 +126,11 @@ def test_matrices_are_set_in_lines_of_equal_length(results: Results):
     assert [len(line) for line in break_line(results.models[:4])] == [4]
     assert [len(line) for line in break_line(results.models[:9])] == [3, 3, 3]
     assert break_line([]) == []
+
+
+@pytest.mark.parametrize("name", [*TABLES, *FIGURES])
+def test_everything_has_a_caption_for_snakemakes_report(name: str):
+    caption = (SCRIPTS.parent / "workflow" / "report" / f"{name}.rst").read_text(encoding="utf-8")
+    assert caption.strip().endswith(".")
+    if name in TABLES:
+        assert caption.split(". ")[0] == TABLES[name].title.split(". ")[0]  # the same number
