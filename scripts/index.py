@@ -8,6 +8,7 @@ why), regions.csv (annotated lesions and lungs) and index.json (counts).
         --index index.csv --rejects rejects.csv --regions regions.csv --summary index.json
 """
 
+from collections import Counter
 from pathlib import Path
 
 from cxrflow.data.indexing import Index, build_index, summarize_index
@@ -56,11 +57,11 @@ def print_counts(found: Index, counts: dict[str, int], reader: str) -> None:
     """Print what was kept, beside what is published, and what was not."""
     published = READERS[reader].published_counts
     for name, count in counts.items():
-        print(f"{name}: {count:,} images" + (f" of {published[name]:,} published" if name in published else ""))
-    for kind in sorted({row.kind for row in found.rejects}):
-        print(f"refused ({kind}): {sum(row.kind == kind for row in found.rejects):,} images, see rejects.csv")
+        print(f"{name}: {count:,}" + (f" of {published[name]:,} published images" if name in published else " images"))
+    for kind, count in sorted(Counter(row.kind for row in found.rejects).items()):
+        print(f"refused ({kind}): {count:,}, see rejects.csv")
     if found.listed_missing:
-        print(f"listed by the dataset's own table but not there: {found.listed_missing:,} images")
+        print(f"listed by the dataset's own table but not there: {found.listed_missing:,}")
 
 
 if __name__ == "__main__":

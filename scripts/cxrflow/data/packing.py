@@ -144,7 +144,6 @@ class PartialPack:
             if begin_anew:
                 self._write(handle, self.header)
             handle.seek(self._offset(self.n_done))
-            handle.truncate()
             yield handle
 
     def append(self, handle: FileIO, image: Gray) -> None:

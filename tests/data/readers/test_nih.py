@@ -88,6 +88,7 @@ def test_a_table_without_its_columns(tmp_path):
         ("00000009_000.png,,0,9,,,,,,,", "line 11: expected"),
         ("00000001_000.png,Mass,0,1,,,,,,,", "line 11: 00000001_000.png is listed twice"),
         ("00000009_000.png", "line 11: expected"),
+        ("00000009_000.png,Infiltrtion|Mass,0,9,,,,,,,", "line 11: unknown finding 'Infiltrtion'; known: No Finding, "),
     ],
 )
 def test_bad_rows_name_their_line(tmp_path, row, message):

@@ -25,6 +25,10 @@ BOXES = "BBox_List_2017.csv"
 COLUMNS = ("Image Index", "Finding Labels", "Follow-up #", "Patient ID")
 FINDINGS = ("Atelectasis", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumothorax")
 NO_FINDING = "No Finding"
+OTHER_FINDINGS = (
+    "Cardiomegaly", "Consolidation", "Edema", "Emphysema", "Fibrosis", "Hernia", "Pleural_Thickening", "Pneumonia",
+)  # fmt: skip
+KNOWN = (NO_FINDING, *FINDINGS, *OTHER_FINDINGS)
 PUBLISHED_PX = 1024  # boxes are given in the published files' pixels; resized copies of the set are common
 BOX_LABELS = {"Infiltrate": "Infiltration"}  # the two tables name this finding differently
 
@@ -85,7 +89,7 @@ def read_entries(table: Path) -> list[Entry]:
     """Read the table.
 
     Raises:
-        CxrflowError: a column is missing, a follow-up number is no number, or a file is listed twice.
+        CxrflowError: a column is missing, a follow-up number is no number, a file is listed twice, an unknown finding.
     """
     entries: dict[str, Entry] = {}
     for line, row in enumerate(read_table(table, COLUMNS), start=2):
@@ -96,6 +100,8 @@ def read_entries(table: Path) -> list[Entry]:
             )
         if name in entries:
             raise CxrflowError(f"{table}, line {line}: {name} is listed twice; an image has one row")
+        if unknown := set(findings.split("|")).difference(KNOWN):
+            raise CxrflowError(f"{table}, line {line}: unknown finding {min(unknown)!r}; known: {', '.join(KNOWN)}")
         entries[name] = Entry(name, frozenset(findings.split("|")), int(follow_up), patient)
     return list(entries.values())
 
