@@ -25,6 +25,11 @@ def test_a_float_that_yaml_reads_as_text_is_a_float() -> None:
     assert parse_settings(TrainSettings, loaded).learning_rate == 1e-4
 
 
+def test_text_that_is_plainly_a_value_is_that_value() -> None:
+    settings = parse_settings(TrainSettings, {"epochs": "3", "learning_rate": ".5", "class_weights": "false"})
+    assert settings == TrainSettings(epochs=3, learning_rate=0.5, class_weights=False)
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [

@@ -16,6 +16,13 @@ from cxrflow.errors import CxrflowError
 
 S = typing.TypeVar("S")  # a settings dataclass; Python 3.11 has no def f[S]
 
+# Text that is plainly a value: YAML 1.1 reads 1e-4, without a point, as text, and `snakemake --config train={epochs: 3}`
+# gives every value inside the braces as text.
+TEXT_FORMS: dict[type, str] = {
+    int: r"[-+]?\d+",
+    float: r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?",
+    bool: r"true|false",
+}
 YAML_TRAP = "YAML reads yes, no, on and off without quotes as true and false"
 
 
@@ -129,8 +136,8 @@ def _parse_dict(annotation: Any, value: Any, where: str, problems: list[str]) ->
 
 def _parse_scalar(kind: type, value: Any, where: str, problems: list[str], meta: Mapping[str, Any]) -> Any:
     """Check one bool, int, float or str, and its range."""
-    if kind is float and isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-        value = float(value)  # YAML 1.1 reads 1e-4, without a point, as text
+    if isinstance(value, str) and kind in TEXT_FORMS and re.fullmatch(TEXT_FORMS[kind], value):
+        value = value == "true" if kind is bool else kind(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):

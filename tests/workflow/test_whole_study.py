@@ -125,7 +125,7 @@ def test_a_comment_in_the_library_reruns_nothing_and_code_does(study: Path) -> N
 
 def test_a_printed_command_runs_outside_snakemake(study: Path, tmp_path: Path) -> None:
     target = "results/tiny/data/covid/split.csv"
-    run = run_snakemake(study, "-n", "-p", "--force", "--configfile", "config/tiny.yaml", target)
+    run = run_snakemake(study, "-n", "-p", "--force", "--configfile", "config/tiny.yaml", "--", target)
     (command,) = re.findall(r"python \S.*split\.py.*", run.stdout.replace("\\\n", " "))
     before = (study / target).read_bytes()
     (study / target).unlink()
