@@ -7,7 +7,7 @@ of import and keep every figure alive. Writes the PNG files that its callers nam
 import colorsys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -106,28 +106,33 @@ def backbone_marker(backbone: str) -> str:
     return BACKBONE_MARKERS[list(BACKBONES).index(backbone) % len(BACKBONE_MARKERS)]
 
 
-def new_figure(width_in: float = PAGE_IN, height_in: float = 4.0) -> Figure:
-    """Return an empty figure that lays itself out (constrained layout): `figure.subplots(...)` gives its axes."""
-    return Figure(figsize=(width_in, height_in), layout="constrained")
+def new_figure(
+    width_in: float = PAGE_IN, height_in: float = 4.0, layout: Literal["constrained"] | None = "constrained"
+) -> Figure:
+    """Return an empty figure that lays itself out; without a layout its axes stay where they are put."""
+    return Figure(figsize=(width_in, height_in), layout=layout)
 
 
-def add_title(figure: Figure, title: str, subtitle: str = "") -> None:
+def add_title(figure: Figure, title: str, subtitle: str = "", scale: float = 1.0) -> None:
     """Make the figure taller by a title and a lighter subtitle at its top left; long ones are broken into lines.
 
     Call it before drawing, at most once. Line breaks in `subtitle` are kept.
+
+    scale: of the letters, for figures wider than a page, which print smaller.
     """
     width_in, height_in = figure.get_size_inches()
-    titles = textwrap.wrap(title, _letters_per_line(width_in, TITLE_PT))
+    title_pt, subtitle_pt = TITLE_PT * scale, SUBTITLE_PT * scale
+    titles = textwrap.wrap(title, _letters_per_line(width_in, title_pt))
     subtitles = [
-        line for part in subtitle.splitlines() for line in textwrap.wrap(part, _letters_per_line(width_in, SUBTITLE_PT))
+        line for part in subtitle.splitlines() for line in textwrap.wrap(part, _letters_per_line(width_in, subtitle_pt))
     ]
-    title_in = len(titles) * TITLE_PT * LINE_HEIGHT / 72
-    block_in = title_in + (len(subtitles) * SUBTITLE_PT * LINE_HEIGHT + SUBTITLE_PT) / 72
+    title_in = len(titles) * title_pt * LINE_HEIGHT / 72
+    block_in = title_in + (len(subtitles) * subtitle_pt * LINE_HEIGHT + subtitle_pt) / 72
     total_in = height_in + block_in
     figure.set_figheight(total_in)
     style: dict[str, Any] = {"ha": "left", "va": "top", "linespacing": LINE_HEIGHT}
-    figure.text(0.0, 1.0, "\n".join(titles), size=TITLE_PT, weight="bold", **style)
-    figure.text(0.0, 1.0 - title_in / total_in, "\n".join(subtitles), size=SUBTITLE_PT, color=MUTED, **style)
+    figure.text(0.0, 1.0, "\n".join(titles), size=title_pt, weight="bold", **style)
+    figure.text(0.0, 1.0 - title_in / total_in, "\n".join(subtitles), size=subtitle_pt, color=MUTED, **style)
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
         engine.set(rect=(0.0, 0.0, 1.0, height_in / total_in))

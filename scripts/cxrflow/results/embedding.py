@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
+from threadpoolctl import threadpool_limits
 
 from cxrflow.errors import CxrflowError
 from cxrflow.settings import EmbedSettings
@@ -42,7 +43,7 @@ def embed_features(features: NDArray[np.float32], settings: EmbedSettings) -> Em
 
     The features are not standardised: they are outputs of one layer on one scale, and dividing by their spread would
     give units that hardly ever fire the weight of those that tell classes apart. The same seed gives the same map on
-    one machine.
+    one machine, however many cores it has.
 
     features: float32 (n, d).
 
@@ -55,11 +56,21 @@ def embed_features(features: NDArray[np.float32], settings: EmbedSettings) -> Em
     perplexity = lower_perplexity(settings.perplexity, len(rows))
     if not np.ptp(chosen, axis=0).any():  # a network that has collapsed: t-SNE would divide by zero
         return Embedding(rows, np.zeros((len(rows), 2), np.float32), perplexity, None)
-    reduced = PCA(min(PCA_DIMENSIONS, *chosen.shape), svd_solver="full", random_state=0).fit_transform(chosen)
-    tsne = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=settings.seed)
-    points = tsne.fit_transform(reduced).astype(np.float32)
-    kept = trustworthiness(chosen, points, n_neighbors=NEIGHBOURS) if len(rows) > 2 * NEIGHBOURS else None
-    return Embedding(rows, points, perplexity, None if kept is None else float(kept))
+    with threadpool_limits(1):  # maps of one and two threads differ; threads that wait for a core spin: 5 times slower
+        points, kept = _map_to_plane(chosen, perplexity, settings.seed)
+    return Embedding(rows, points, perplexity, kept)
+
+
+def _map_to_plane(
+    features: NDArray[np.float32], perplexity: float, seed: int
+) -> tuple[NDArray[np.float32], float | None]:
+    """Return points, float32 (n, 2), and their trustworthiness, None where it is not defined."""
+    reduced = PCA(min(PCA_DIMENSIONS, *features.shape), svd_solver="full", random_state=0).fit_transform(features)
+    points = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
+    points = np.asarray(points, np.float32)
+    if len(points) <= 2 * NEIGHBOURS:
+        return points, None
+    return points, float(trustworthiness(features, points, n_neighbors=NEIGHBOURS))
 
 
 def _check_features(features: NDArray[np.float32]) -> None:

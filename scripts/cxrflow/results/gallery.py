@@ -1,0 +1,226 @@
+"""The gallery of explanations: for each class, test images that were predicted right and wrong, with their Grad-CAM."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from cxrflow.records import Predictions
+from cxrflow.report.style import HEAT, INK, MUTED, PAPER, RULE, add_title, new_figure
+from cxrflow.results.regions import Coverage
+
+THUMB_IN = 0.92  # side of one picture, inches
+PAIR_GAP_IN = 0.03  # between an image and its overlay
+TILE_GAP_IN = 0.12  # between tiles of a block
+BLOCK_GAP_IN = 0.32  # between the right and the wrong block
+CAPTION_IN = 0.26
+ROW_HEAD_IN = 0.3  # class name above its row
+COLUMN_HEAD_IN = 0.3
+FOOT_IN = 0.4  # colour bar and key of outlines
+TEXT_PT = 9.0
+EMPTY = "empty map"
+SUBTITLE = "Test images drawn by chance, each beside its Grad-CAM; percent: probability of the predicted class"
+TILE_IN = 2 * THUMB_IN + PAIR_GAP_IN
+OVERLAY_OPACITY = 0.75  # of the hottest pixel; in proportion below, so that without heat the X-ray alone is seen
+# Seen on grey and on every colour of the heat.
+OUTLINES: dict[str, tuple[str, Literal["-", "--"]]] = {"lesion": ("#35d7ff", "-"), "lungs": ("#ffffff", "--")}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One explained test image.
+
+    Attributes:
+        image: uint8 (h, w), what the network saw.
+        heat: float32 (h, w), its Grad-CAM, at least 0.
+        caption: below the picture.
+        regions: {kind: coverage}, drawn as outlines.
+    """
+
+    image: NDArray[np.uint8]
+    heat: NDArray[np.float32]
+    caption: str
+    regions: Mapping[str, Coverage]
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """The tiles of one class: `right` and `wrong`, each possibly empty, and how many test images there are of each."""
+
+    name: str
+    right: Sequence[Tile]
+    wrong: Sequence[Tile]
+    n_right: int
+    n_wrong: int
+
+
+def choose_images(predictions: Predictions, per_class: int, seed: int) -> dict[str, tuple[list[int], list[int]]]:
+    """Draw up to `per_class` right and wrong test images of every class: {class: (right rows, wrong rows)}.
+
+    The draw does not look at the pictures or the maps, so that the gallery shows what is usual, not what is pretty.
+    """
+    generator = np.random.default_rng(seed)
+    right = predictions.predicted == predictions.labels
+    chosen = {}
+    for number, name in enumerate(predictions.class_names):
+        of_class = predictions.labels == number
+        groups = [generator.permutation(np.flatnonzero(of_class & group))[:per_class] for group in (right, ~right)]
+        chosen[name] = (sorted(groups[0].tolist()), sorted(groups[1].tolist()))
+    return chosen
+
+
+def write_caption(predictions: Predictions, row: int) -> str:
+    """Return the predicted class and its probability; a wrong one shows `true -> predicted`."""
+    names = predictions.class_names
+    label, predicted = names[predictions.labels[row]], names[predictions.predicted[row]]
+    share = f"{100 * predictions.probabilities[row].max():.0f} %"
+    return f"{predicted} {share}" if label == predicted else f"{label} \u2192 {predicted} {share}"
+
+
+def draw_gallery(rows: Sequence[ClassRow], title: str, per_class: int) -> Figure:
+    """Draw one row of tiles per class: right predictions to the left, wrong ones to the right.
+
+    per_class: tiles that a block has room for.
+    """
+    block_in = per_class * TILE_IN + (per_class - 1) * TILE_GAP_IN
+    width_in = 2 * block_in + BLOCK_GAP_IN
+    row_in = ROW_HEAD_IN + THUMB_IN + CAPTION_IN
+    height_in = COLUMN_HEAD_IN + len(rows) * row_in + FOOT_IN
+    figure = new_figure(width_in, height_in, layout=None)
+    add_title(figure, title, SUBTITLE, scale=1.3)
+    page = _Page(figure, width_in, height_in)
+    caption_pt = _caption_size([tile.caption for row in rows for tile in (*row.right, *row.wrong)])
+    starts = {"Predicted right": 0.0, "Predicted wrong": block_in + BLOCK_GAP_IN}
+    for heading, x_in in starts.items():
+        page.write(x_in, 0.17, heading, size=10.5, weight="bold", color=MUTED)
+        page.rule(x_in, COLUMN_HEAD_IN - 0.05, block_in)
+    for number, row in enumerate(rows):
+        top_in = COLUMN_HEAD_IN + number * row_in
+        page.write(0.0, top_in + 0.2, row.name, size=10.5, weight="bold", color=INK)
+        for x_in, tiles, count in zip(starts.values(), (row.right, row.wrong), (row.n_right, row.n_wrong), strict=True):
+            page.write(
+                x_in + block_in, top_in + 0.2, f"{count:,} of {row.n_right + row.n_wrong:,}", size=TEXT_PT, ha="right"
+            )
+            _draw_block(page, x_in, top_in + ROW_HEAD_IN, block_in, tiles, caption_pt)
+    _draw_foot(page, rows)
+    return figure
+
+
+class _Page:
+    """A figure measured in inches from the upper left corner below its title."""
+
+    def __init__(self, figure: Figure, width_in: float, height_in: float) -> None:
+        self.figure = figure
+        self.width_in = width_in
+        self.height_in = height_in  # without the title
+        self.total_in = float(figure.get_size_inches()[1])
+
+    def axes(self, x_in: float, y_in: float, width_in: float, height_in: float) -> Axes:
+        """Add axes with their upper left corner at x, y."""
+        bottom = (self.height_in - y_in - height_in) / self.total_in
+        return self.figure.add_axes((x_in / self.width_in, bottom, width_in / self.width_in, height_in / self.total_in))
+
+    def write(
+        self,
+        x_in: float,
+        y_in: float,
+        text: str,
+        *,
+        size: float,
+        weight: str = "normal",
+        color: str = MUTED,
+        ha: str = "left",
+    ) -> None:
+        """Write one line with its baseline at y."""
+        place = (x_in / self.width_in, (self.height_in - y_in) / self.total_in)
+        self.figure.text(*place, text, size=size, weight=weight, color=color, ha=ha, va="baseline")
+
+    def rule(self, x_in: float, y_in: float, width_in: float) -> None:
+        """Draw a thin horizontal line."""
+        y = (self.height_in - y_in) / self.total_in
+        ends = [x_in / self.width_in, (x_in + width_in) / self.width_in]
+        self.figure.add_artist(Line2D(ends, [y, y], color=RULE, linewidth=0.8))
+
+
+def _caption_size(captions: Sequence[str]) -> float:
+    """Return the one letter size, in points, at which the longest caption is no wider than a tile."""
+    longest = max((len(caption) for caption in captions), default=1)
+    return min(TEXT_PT, TILE_IN * 72 / (0.57 * longest))  # a letter of DejaVu Sans is about 0.57 of its size wide
+
+
+def _draw_block(
+    page: _Page, x_in: float, y_in: float, block_in: float, tiles: Sequence[Tile], caption_pt: float
+) -> None:
+    if not tiles:
+        axes = page.axes(x_in, y_in, block_in, THUMB_IN)
+        axes.set_axis_off()
+        axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, facecolor=PAPER, edgecolor="none"))
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color=MUTED, size=TEXT_PT)
+    for number, tile in enumerate(tiles):
+        left_in = x_in + number * (TILE_IN + TILE_GAP_IN)
+        _draw_picture(page.axes(left_in, y_in, THUMB_IN, THUMB_IN), _to_rgb(tile.image), tile)
+        overlay = page.axes(left_in + THUMB_IN + PAIR_GAP_IN, y_in, THUMB_IN, THUMB_IN)
+        _draw_picture(overlay, blend_heat(tile.image, tile.heat), tile)
+        if not tile.heat.any():
+            box = {"facecolor": INK, "edgecolor": "none", "pad": 1.5}
+            overlay.text(0.5, 0.06, EMPTY, transform=overlay.transAxes, ha="center", size=7, color="white", bbox=box)
+        page.write(left_in, y_in + THUMB_IN + 0.14, tile.caption, size=caption_pt, color=INK)
+
+
+def _draw_picture(axes: Axes, rgb: NDArray[np.float64], tile: Tile) -> None:
+    axes.imshow(rgb, interpolation="antialiased")
+    for kind, coverage in tile.regions.items():
+        color, line = OUTLINES[kind]
+        axes.contour(coverage, levels=[0.5], colors=[color], linewidths=0.9, linestyles=[line])
+    axes.set_axis_off()
+
+
+def _to_rgb(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return np.repeat(image[..., None] / 255.0, 3, axis=2)
+
+
+def blend_heat(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Lay the colours of a map over its image, the more opaque the hotter: float64 (h, w, 3), 0-1.
+
+    image: uint8 (h, w). heat: float32 (h, w), at least 0; shown relative to its maximum.
+    """
+    relative = heat / max(float(heat.max()), 1e-12)
+    colors = matplotlib.colormaps[HEAT](relative)[..., :3]
+    opacity = OVERLAY_OPACITY * relative[..., None]
+    blended: NDArray[np.float64] = (1 - opacity) * _to_rgb(image) + opacity * colors
+    return blended
+
+
+def _draw_foot(page: _Page, rows: Sequence[ClassRow]) -> None:
+    y_in = page.height_in - FOOT_IN + 0.1
+    bar = page.axes(0.1, y_in, 1.6, 0.1)
+    page.figure.colorbar(ScalarMappable(Normalize(0, 1), HEAT), cax=bar, orientation="horizontal", ticks=[0, 0.5, 1])
+    bar.tick_params(labelsize=TEXT_PT - 1, length=2, pad=1)
+    page.write(1.85, y_in + 0.11, "Grad-CAM of the predicted class, relative to its maximum", size=TEXT_PT)
+    shown = [kind for kind in OUTLINES if any(kind in t.regions for r in rows for t in (*r.right, *r.wrong))]
+    lines = [Line2D([], [], color=OUTLINES[kind][0], linestyle=OUTLINES[kind][1], label=kind) for kind in shown]
+    if lines:
+        page.write(page.width_in - 0.9 * len(lines), y_in + 0.11, "Outlined where annotated", size=TEXT_PT, ha="right")
+        page.figure.legend(
+            handles=lines,
+            loc="center right",
+            bbox_to_anchor=(1.0, (page.height_in - y_in - 0.07) / page.total_in),
+            ncols=len(lines),
+            fontsize=TEXT_PT,
+            frameon=True,
+            facecolor="#4a4d52",
+            edgecolor="none",
+            framealpha=1.0,
+            labelcolor="white",
+            borderpad=0.35,
+            columnspacing=1.0,
+        )  # the dark ground on which white lines are seen, as on an X-ray

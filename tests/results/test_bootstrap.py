@@ -1,0 +1,107 @@
+"""Intervals by drawing patients."""
+
+import numpy as np
+import pytest
+
+from cxrflow.results.bootstrap import draw_weights, patient_numbers, percentile_interval, resample_metrics
+from cxrflow.results.metrics import METRICS, Outcomes, whole_sample
+
+
+def make_outcomes(generator: np.random.Generator, n: int, hit_rate: float) -> Outcomes:
+    """Draw two-class outcomes that are right with a known chance."""
+    labels = generator.integers(2, size=n)
+    right = generator.random(n) < hit_rate
+    predicted = np.where(right, labels, 1 - labels)
+    return Outcomes(labels, np.where(np.eye(2)[predicted] == 1, 0.8, 0.2))
+
+
+def interval(outcomes: Outcomes, patients: list[str], name: str = "accuracy", draws: int = 500) -> tuple[float, float]:
+    low, high = percentile_interval(resample_metrics(outcomes, patients, draws, seed=0)[name])
+    assert low is not None
+    assert high is not None
+    return low, high
+
+
+def test_all_images_of_a_patient_are_drawn_together_and_as_many_patients_as_there_are() -> None:
+    patients = np.array([0, 0, 0, 1, 2, 2])
+    weights = draw_weights(patients, 50, np.random.default_rng(0))
+    assert (weights[0] == weights[1]).all()
+    assert (weights[0] == weights[2]).all()
+    assert (weights[4] == weights[5]).all()
+    assert (weights[[0, 3, 4]].sum(axis=0) == 3).all()
+    assert len(np.unique(weights[0])) > 1
+
+
+def test_patient_numbers_follow_the_ids() -> None:
+    assert patient_numbers(["b", "a", "b", "c"]).tolist() == [1, 0, 1, 2]
+
+
+def test_drawing_every_patient_once_gives_the_value_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    outcomes = make_outcomes(generator, 80, 0.7)
+    monkeypatch.setattr(
+        "cxrflow.results.bootstrap.draw_weights", lambda patients, draws, _: np.ones((len(patients), draws))
+    )
+    resampled = resample_metrics(outcomes, [str(i) for i in range(80)], 4, seed=0)
+    for name, metric in METRICS.items():
+        np.testing.assert_array_equal(resampled[name], np.repeat(metric.compute(whole_sample(outcomes)), 4, axis=0))
+
+
+def test_interval_holds_the_value_and_narrows_with_more_patients() -> None:
+    generator = np.random.default_rng(1)
+    widths = []
+    for n in (60, 960):
+        outcomes = make_outcomes(generator, n, 0.7)
+        low, high = interval(outcomes, [str(i) for i in range(n)])
+        assert low < METRICS["accuracy"].compute(whole_sample(outcomes))[0] < high
+        widths.append(high - low)
+    assert widths[0] / widths[1] == pytest.approx(4, rel=0.25)  # a sixteenth of the images: four times as wide
+
+
+def test_copies_of_a_patients_images_do_not_narrow_the_interval() -> None:
+    """Copies tell nothing new: as one patient's they leave the interval as it is, as strangers they halve it."""
+    outcomes = make_outcomes(np.random.default_rng(2), 100, 0.7)
+    copies = Outcomes(np.tile(outcomes.labels, 4), np.tile(outcomes.probabilities, (4, 1)))
+    single = np.ptp(interval(outcomes, [str(i) for i in range(100)]))
+    together = np.ptp(interval(copies, [str(i) for i in range(100)] * 4))
+    apart = np.ptp(interval(copies, [str(i) for i in range(400)]))
+    assert together == pytest.approx(single, rel=1e-9)
+    assert apart == pytest.approx(single / 2, rel=0.15)
+
+
+def test_95_percent_intervals_cover_the_truth_about_95_percent_of_the_time() -> None:
+    """250 simulated studies of 80 patients with 1 to 3 images, whose errors come by patient."""
+    generator = np.random.default_rng(3)
+    covered = 0
+    for _ in range(250):
+        images = generator.integers(1, 4, size=80)
+        hit_rates = np.repeat(generator.choice([0.5, 0.9], size=80), images)  # mean 0.7
+        labels = generator.integers(2, size=images.sum())
+        predicted = np.where(generator.random(images.sum()) < hit_rates, labels, 1 - labels)
+        outcomes = Outcomes(labels, np.where(np.eye(2)[predicted] == 1, 0.8, 0.2))
+        low, high = interval(outcomes, np.repeat(np.arange(80), images).astype(str).tolist(), draws=200)
+        covered += low <= 0.7 <= high
+    assert 0.90 <= covered / 250 <= 0.98
+
+
+def test_a_class_that_vanishes_in_a_draw_is_left_out_of_it() -> None:
+    outcomes = Outcomes(np.array([0] * 10 + [1]), np.tile([0.6, 0.4], (11, 1)))
+    resampled = resample_metrics(outcomes, [str(i) for i in range(11)], 200, seed=0)
+    vanished = np.isnan(resampled["recall"][:, 1])
+    assert 0 < vanished.sum() < 200
+    assert np.isnan(resampled["macro_auroc"][vanished]).all()
+    assert (resampled["macro_f1"][vanished] == 1.0).all()
+    assert percentile_interval(resampled["recall"][:, 1]) == (0.0, 0.0)
+
+
+def test_same_seed_same_draws() -> None:
+    outcomes = make_outcomes(np.random.default_rng(4), 50, 0.7)
+    patients = [str(i // 2) for i in range(50)]
+    first, again = (resample_metrics(outcomes, patients, 150, seed=7)["accuracy"] for _ in range(2))
+    other = resample_metrics(outcomes, patients, 150, seed=8)["accuracy"]
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_no_defined_draw_gives_no_interval() -> None:
+    assert percentile_interval(np.array([np.nan, np.nan])) == (None, None)

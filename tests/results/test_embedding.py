@@ -1,0 +1,106 @@
+"""t-SNE of features, and its figure."""
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from cxrflow.errors import CxrflowError
+from cxrflow.results.embedding import choose_rows, embed_features, lower_perplexity
+from cxrflow.results.embedding_figure import draw_embedding
+from cxrflow.settings import EmbedSettings
+
+
+def make_features(n: int = 90, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return float32 features of three well separated classes, and the classes."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(n) % 3
+    return (10 * np.eye(3, 64)[labels] + generator.normal(size=(n, 64))).astype(np.float32), labels
+
+
+def test_classes_apart_in_the_features_are_apart_on_the_map() -> None:
+    features, labels = make_features()
+    embedding = embed_features(features, EmbedSettings(perplexity=10))
+    distance = np.linalg.norm(embedding.points[:, None] - embedding.points[None], axis=2)
+    np.fill_diagonal(distance, np.inf)
+    assert (labels[distance.argmin(axis=1)] == labels).all()
+    assert embedding.trustworthiness is not None
+    assert 0.7 < embedding.trustworthiness <= 1
+
+
+def test_same_seed_same_map_and_trustworthiness_of_noise_is_lower() -> None:
+    features, _ = make_features()
+    first, again = (embed_features(features, EmbedSettings(perplexity=10, seed=3)) for _ in range(2))
+    with threadpool_limits(1):
+        single = embed_features(features, EmbedSettings(perplexity=10, seed=3))
+    np.testing.assert_array_equal(first.points, single.points)
+    np.testing.assert_array_equal(first.points, again.points)
+    noise = embed_features(np.random.default_rng(0).normal(size=(90, 64)).astype(np.float32), EmbedSettings())
+    assert first.trustworthiness is not None
+    assert noise.trustworthiness is not None
+    assert noise.trustworthiness < first.trustworthiness
+
+
+@pytest.mark.parametrize("n", [4, 5, 11, 30])
+def test_few_images_lower_the_perplexity(n: int) -> None:
+    embedding = embed_features(make_features(n)[0], EmbedSettings(perplexity=30))
+    assert embedding.points.shape == (n, 2)
+    assert np.isfinite(embedding.points).all()
+    assert embedding.perplexity == pytest.approx((n - 1) / 3)
+    assert (embedding.trustworthiness is None) == (n < 11)
+
+
+def test_enough_images_leave_the_perplexity() -> None:
+    assert lower_perplexity(30.0, 91) == 30.0
+
+
+def test_more_images_than_asked_for_are_drawn_by_seed() -> None:
+    rows = choose_rows(1000, 50, seed=1)
+    assert len(set(rows.tolist())) == 50
+    assert (np.diff(rows) > 0).all()
+    assert rows.tolist() == choose_rows(1000, 50, seed=1).tolist() != choose_rows(1000, 50, seed=2).tolist()
+    assert choose_rows(5, 50, seed=1).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_equal_features_of_a_collapsed_network_lie_on_one_point() -> None:
+    embedding = embed_features(np.ones((20, 8), np.float32), EmbedSettings())
+    assert not embedding.points.any()
+    assert embedding.trustworthiness is None
+
+
+@pytest.mark.parametrize(("features", "said"), [(np.ones((3, 8)), "at least 4"), (np.full((9, 8), np.nan), "diverged")])
+def test_features_that_give_no_map(features: np.ndarray, said: str) -> None:
+    with pytest.raises(CxrflowError, match=said):
+        embed_features(features.astype(np.float32), EmbedSettings())
+
+
+def test_figure_marks_wrong_predictions_by_shape_and_says_the_trustworthiness() -> None:
+    features, labels = make_features()
+    embedding = embed_features(features, EmbedSettings(perplexity=10))
+    predicted = labels.copy()
+    predicted[:7] = (labels[:7] + 1) % 3
+    figure = draw_embedding(embedding, labels, predicted, ["COVID-19", "Normal", "Viral Pneumonia"], "title")
+    (axes,) = figure.axes
+    right, wrong = axes.collections
+    assert (len(right.get_offsets()), len(wrong.get_offsets())) == (83, 7)
+    assert right.get_paths()[0].vertices.shape != wrong.get_paths()[0].vertices.shape
+    assert any(f"{embedding.trustworthiness:.3f}" in text.get_text() for text in figure.texts)
+    assert not axes.get_xticks().size
+    legends = [
+        text.get_text() for child in axes.get_children() if hasattr(child, "legend_handles") for text in child.texts
+    ]
+    assert legends == ["COVID-19 (30)", "Normal (30)", "Viral Pneumonia (30)", "right (83)", "wrong (7)"]
+
+
+def test_no_legend_is_cut_off() -> None:
+    """The figure's own layout must leave room for the legends beside the map."""
+    features, labels = make_features(30)
+    figure = draw_embedding(
+        embed_features(features, EmbedSettings()), labels, labels, ["a", "b", "a class of a very long name"], "title"
+    )
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    for child in axes.get_children():
+        if hasattr(child, "legend_handles"):
+            box = child.get_window_extent()
+            assert box.x0 >= 0
+            assert box.x1 <= figure.bbox.x1 + 1
