@@ -73,3 +73,21 @@ def test_file_system_without_locks_is_told(
     with hold_lock(tmp_path / "lock", "the training"):
         pass
     assert "has no locks; make sure that no second copy of the training runs" in capsys.readouterr().out
+
+
+def test_a_lock_file_removed_while_it_was_opened_is_not_taken_for_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first copy ends between our open and our lock: we must not hold a file that nobody else can find."""
+    path, lock = tmp_path / "lock", locks.fcntl.lockf
+    removals = [path]
+
+    def lock_too_late(descriptor: int, operation: int) -> None:
+        for removed in removals[:]:
+            removed.unlink()
+            removals.remove(removed)
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(locks.fcntl, "lockf", lock_too_late)
+    with hold_lock(path, "the training"):
+        assert path.read_text().startswith("process ")

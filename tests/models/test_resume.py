@@ -9,6 +9,7 @@ import torch
 
 from cxrflow.errors import CxrflowError
 from cxrflow.models import resume as resume_module
+from cxrflow.models import training as training_module
 from cxrflow.models.identity import ModelId
 from cxrflow.models.resume import CheckpointStore, hash_sample, training_circumstances, training_key
 from cxrflow.models.training import Training, fit
@@ -65,6 +66,17 @@ def test_resumed_training_equals_one_without_interruption(tmp_path: Path, stop_a
         assert dataclasses.replace(one, seconds=0, images_per_s=0) == dataclasses.replace(
             other, seconds=0, images_per_s=0
         )
+
+
+def test_best_epoch_before_the_interruption_is_still_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {1: 0.7, 2: 0.2, 3: 0.5, 4: 0.4}
+    monkeypatch.setattr(training_module, "validate", lambda _training, epoch: (losses[epoch], 0.0))
+    whole = train(None)
+    with pytest.raises(Interrupted):
+        train(tmp_path, stop_after=3)
+    resumed = train(tmp_path)
+    assert (resumed.best.epoch, resumed.best.val_loss) == (2, 0.2)
+    assert equal_weights(resumed.best.state_dict, whole.best.state_dict)
 
 
 def test_resumed_training_reports_earlier_epochs_and_their_marks_again(tmp_path: Path) -> None:

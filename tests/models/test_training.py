@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from cxrflow.errors import CxrflowError
 from cxrflow.models import training as training_module
+from cxrflow.models.augment import draw_augmentation
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.networks import build_network
 from cxrflow.models.schedule import cosine_warm_restart
@@ -166,6 +168,48 @@ def test_images_of_a_batch_meet_their_own_labels() -> None:
     row = run_epoch(training, 1)
     assert row.train_macro_f1 == row.val_macro_f1 == 1.0
     assert row.train_loss == pytest.approx(0, abs=1e-6)
+
+
+def test_images_are_flipped_as_drawn_for_their_place_in_the_train_subset() -> None:
+    """Every image carries its number in the middle column and is bright at its left end."""
+    images = np.zeros((30, 13, 13), np.uint8)
+    images[:, :, 6] = np.arange(30)[:, None]
+    images[:, :, 0] = 200
+    rows = toy_rows(toy_labels(30), n_train=24, n_val=6)[::-1]  # train rows are not the first of the file
+    data = join_split(images, rows)
+    training = toy_training(TrainSettings(sharpness_probability=0, autocontrast_probability=0, batch_size=5), data)
+    flipped = {}
+
+    def watch(_network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        grays = ((inputs[0][:, 0, 0] * 0.229 + 0.485) * 255).round().long()
+        flipped.update({int(gray[6]): bool(gray[12] == 200) for gray in grays})
+
+    training.network.register_forward_pre_hook(watch)
+    training_module.train_epoch(training, 3)
+    drawn = draw_augmentation(24, training.settings, seed=0, epoch=3).flip.tolist()
+    assert [flipped[row] for row in data.rows["train"]] == drawn
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weight_decay": 1.0},
+        {"precision": "bfloat16"},
+        {"sharpness_factor": 5.0},
+        {"flip_probability": 1.0},
+        {"sharpness_probability": 1.0},
+        {"autocontrast_probability": 1.0},
+        {"batch_size": 10},
+        {"class_weights": False},
+        {"batch_norm_momentum": 0.5},
+        {"learning_rate": 0.02},
+        {"restart_epochs": 2},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_setting_has_an_effect(change: dict[str, Any]) -> None:
+    base, other = train(), train(dataclasses.replace(SHORT, **change))
+    assert untimed(base.history) != untimed(other.history)
 
 
 @pytest.mark.parametrize("broken", ["train", "validation"])
