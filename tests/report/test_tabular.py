@@ -99,6 +99,18 @@ def test_latex_escapes_and_sets_signs_that_pdflatex_lacks():
     assert body.isascii()
 
 
+def test_long_text_has_a_width_in_latex():
+    table = Table(
+        "T",
+        "",
+        (Column("n", "N"), Column("why", "Why", width_cm=8), Column("k", "K", "count")),
+        rows=lambda results: [],
+    )
+    lines = format_latex(table, [{"n": "a", "why": "b " * 80, "k": 3}]).splitlines()
+    assert lines[1] == r"\begin{tabular}{lp{8cm}r}"
+    assert lines[2] == r"\toprule"
+
+
 def test_latex_title_over_two_lines_stays_a_comment():
     table = Table("one\ntwo", "", (Column("name", "N"),), rows=lambda results: [])
     assert all(line.startswith("%") for line in format_latex(table, []).splitlines())

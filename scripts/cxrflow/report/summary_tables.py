@@ -83,7 +83,12 @@ TABLES = {
     "rejects": Table(
         "Table 1c. Images that are there and are not used, and why",
         "Every single one is named in rejects.csv of its dataset.",
-        (DATASET, Column("kind", "Kind"), Column("reason", "Reason"), Column("n_images", "Images", "count")),
+        (
+            DATASET,
+            Column("kind", "Kind"),
+            Column("reason", "Reason", width_cm=8),
+            Column("n_images", "Images", "count"),
+        ),
         reject_rows,
         empty="Every image that was found is used.",
     ),
@@ -240,7 +245,11 @@ TABLES = {
     "claims": Table(
         "Table 9. The published report's claims, answered by this study",
         "Holds and does not hold are said only where the numbers tell; everything else cannot be told here.",
-        (Column("claim", "Claim"), Column("verdict", "Verdict"), Column("answer", "Answer")),
+        (
+            Column("claim", "Claim", width_cm=4),
+            Column("verdict", "Verdict", width_cm=2),
+            Column("answer", "Answer", width_cm=9),
+        ),
         _claim_rows,
     ),
 }

@@ -71,6 +71,7 @@ class Column:
         kind: a key of KINDS.
         interval: two more CSV columns, {key}_low and {key}_high, shown behind the value in brackets.
         shown: to people `always`, `if_varied` (only where rows differ in it) or `never`; the CSV always has it.
+        width_cm: LaTeX breaks the text into lines of this width; None: one line.
     """
 
     key: str
@@ -78,6 +79,7 @@ class Column:
     kind: str = "text"
     interval: bool = False
     shown: str = "always"
+    width_cm: float | None = None
 
     @property
     def keys(self) -> list[str]:
@@ -139,7 +141,14 @@ def format_latex(table: Table, rows: Sequence[Row]) -> str:
     head = "".join(f"% {line}\n" for text in (table.title, table.note) for line in text.splitlines())
     if not rows:
         return head + f"% {table.empty}\n"
-    return head + _typeset(_tabulate(table, rows, "latex_booktabs", str)) + "\n"
+    tabular = _typeset(_tabulate(table, rows, "latex_booktabs", str))
+    shape = "".join(_latex_column(column) for column in visible_columns(table, rows))
+    rest = tabular.split("\n", 1)[1]  # tabulate knows no columns of a width
+    return f"{head}\\begin{{tabular}}{{{shape}}}\n{rest}\n"
+
+
+def _latex_column(column: Column) -> str:
+    return f"p{{{column.width_cm:g}cm}}" if column.width_cm else KINDS[column.kind].align[0]
 
 
 def _tabulate(table: Table, rows: Sequence[Row], form: str, escape: Callable[[str], str]) -> str:
