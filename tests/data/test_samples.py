@@ -22,14 +22,15 @@ def texts(figure):
     return [text.get_text() for text in figure.texts]
 
 
-def test_samples_are_of_distinct_patients_first():
-    rows = [index_row(f"a{i}", "a", f"p{i // 5}") for i in range(15)] + [index_row("b0", "b")]
-    chosen = choose_samples(rows, per_class=3, seed=0)
+@pytest.mark.parametrize("seed", range(4))
+def test_samples_are_of_distinct_patients_first(seed):
+    rows = [index_row(f"a{i:02}", "a", "p0" if i < 20 else f"p{i}") for i in range(22)] + [index_row("b0", "b")]
+    chosen = choose_samples(rows, per_class=3, seed=seed)
     assert list(chosen) == ["a", "b"]
-    assert len({rows[number].patient_id for number in chosen["a"]}) == 3
-    assert chosen["b"] == [15]
-    assert len(choose_samples(rows, per_class=5, seed=0)["a"]) == 5
-    assert choose_samples(rows, per_class=3, seed=1) != chosen
+    assert {rows[number].patient_id for number in chosen["a"]} == {"p0", "p20", "p21"}
+    assert chosen["b"] == [22]
+    assert len(choose_samples(rows, per_class=5, seed=seed)["a"]) == 5
+    assert choose_samples(rows, per_class=3, seed=seed + 1) != chosen
 
 
 def test_the_sheet_names_classes_with_their_counts_and_shows_the_chosen_images():
