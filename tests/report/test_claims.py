@@ -204,6 +204,19 @@ def test_transfer_against_scratch(tmp_path: Path, gain: float, verdict: str):
     assert answer_transfer(results).verdict == verdict
 
 
+def test_transfer_that_may_have_seen_test_images_does_not_count(tmp_path: Path):
+    """Only the model for xray8, which has no images in common with another set, is judged."""
+    inits = {"covid": "from_pneumonia", "pneumonia": "from_covid", "xray8": "from_pneumonia"}
+    transfer = {name: {"init": init, "backbone": "resnet34"} for name, init in inits.items()}
+    config = {"backbones": ["resnet34"], "transfer": transfer, "score": {"bootstrap_draws": 100}}
+    gain = {"covid": 0.3, "pneumonia": 0.3, "xray8": -0.3}
+    results = study(tmp_path, config, skill=lambda model: 0.6 + gain[model.dataset] * (model.init != "scratch"))
+    claim = answer_transfer(results)
+    assert claim.verdict == FAILS
+    assert "1 pair: ChestX-ray8" in claim.answer
+    assert "Left out: COVID-19 Radiography and Paediatric pneumonia" in claim.answer
+
+
 def test_no_transfer_is_open(tmp_path: Path):
     assert answer_transfer(study(tmp_path, ONE_MODEL)).verdict == OPEN
 

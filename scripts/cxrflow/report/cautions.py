@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cxrflow.models.backbones import BACKBONES
-from cxrflow.report.collect import Results
+from cxrflow.report.collect import Results, may_have_seen_test
 from cxrflow.report.dataset_notes import DATASET_NOTES
 from cxrflow.report.verdicts import join_words
-from cxrflow.study import FROM_DATASET
 
 TORCHVISION_MOMENTUM = {"mobilenet_v3_large": 0.01}  # the others are built with torch's default of 0.1
 FEW_PATIENTS = 20  # below this many test patients a percentile bootstrap's intervals are too narrow
@@ -97,27 +96,15 @@ def _about_datasets(results: Results) -> list[Caution]:
 
 def _shared_images(results: Results) -> list[Caution]:
     """Warn where a model starts from one that was trained on images of the test subset."""
-    if results.study.settings.phantoms:
-        return []
-    pairs = {
-        (model.id.init.removeprefix(FROM_DATASET), model.id.dataset)
-        for model in results.models
-        if model.id.init.startswith(FROM_DATASET)
-    }
-    leaky = [pair for pair in sorted(pairs) if _share_images(results, *pair)]
+    leaky = dict.fromkeys((m.id.init, m.id.dataset) for m in results.models if may_have_seen_test(results, m))
     return [
         Caution(
             "Transfer may leak.",
-            f"The model for {results.dataset_title(target)} that starts from {results.dataset_title(source)} may have"
+            f"The model for {results.dataset_title(target)} that starts {results.study.init_title(init)} may have"
             " seen test images: the two published sets have images in common. Its gain is not to be trusted.",
         )
-        for source, target in leaky
+        for init, target in leaky
     ]
-
-
-def _share_images(results: Results, source: str, target: str) -> bool:
-    note = DATASET_NOTES.get(results.reader_of(target))
-    return bool(note) and results.reader_of(source) in (note.shares_images_with if note else ())
 
 
 def _patients(results: Results) -> list[Caution]:

@@ -16,7 +16,8 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files import read_json
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.records import SUBSETS, EpochRow, Predictions, SplitRow, read_predictions
-from cxrflow.study import BASE, SCRATCH, ModelId, Study
+from cxrflow.report.dataset_notes import DATASET_NOTES
+from cxrflow.study import BASE, FROM_DATASET, SCRATCH, ModelId, Study
 from cxrflow.tables import read_records
 
 
@@ -227,6 +228,21 @@ def scratch_twin(results: Results, model: ModelResult) -> ModelResult | None:
         dataset=model.id.dataset, backbone=model.id.backbone, init=SCRATCH, variant=model.id.variant, seed=model.id.seed
     )
     return twins[0] if twins else None
+
+
+def may_have_seen_test(results: Results, model: ModelResult) -> bool:
+    """Return whether a model starts from one of a published set that has images in common with its own."""
+    if results.study.settings.phantoms or not model.id.init.startswith(FROM_DATASET):
+        return False
+    note = DATASET_NOTES.get(results.reader_of(model.id.dataset))
+    source = results.reader_of(model.id.init.removeprefix(FROM_DATASET))
+    return note is not None and source in note.shares_images_with
+
+
+def sound_models(results: Results, dataset: str) -> list[ModelResult]:
+    """Return a dataset's base models that have a macro F1 and cannot have seen test images: those to choose among."""
+    models = results.select(results.base_models, dataset=dataset)
+    return [m for m in models if m.macro_f1 is not None and not may_have_seen_test(results, m)]
 
 
 def base_twin(results: Results, model: ModelResult) -> ModelResult | None:

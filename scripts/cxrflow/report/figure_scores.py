@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrflow.models.backbones import BACKBONES
-from cxrflow.report.collect import ModelResult, Results
+from cxrflow.report.collect import ModelResult, Results, may_have_seen_test
 from cxrflow.report.style import MUTED, RULE, backbone_color, new_figure, save_figure
 from cxrflow.report.tabular import KINDS
 from cxrflow.study import SCRATCH
@@ -60,6 +60,7 @@ def draw_score(panel: Any, model: ModelResult, y: float) -> None:
 
 
 def row_label(results: Results, model: ModelResult) -> str:
-    """Return backbone and init, and the seed where there are several."""
+    """Return backbone and init, the seed where there are several, and a dagger for what may have seen test images."""
     seed = f", seed {model.id.seed}" if len({m.id.seed for m in results.base_models}) > 1 else ""
-    return f"{BACKBONES[model.id.backbone].title}, {results.study.init_title(model.id.init)}{seed}"
+    seen = " †" if may_have_seen_test(results, model) else ""
+    return f"{BACKBONES[model.id.backbone].title}, {results.study.init_title(model.id.init)}{seed}{seen}"

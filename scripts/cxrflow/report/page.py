@@ -16,7 +16,7 @@ from markupsafe import Markup
 from cxrflow.files import read_json
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.report.cautions import list_cautions
-from cxrflow.report.collect import ModelResult, Results, group_seeds
+from cxrflow.report.collect import ModelResult, Results, group_seeds, sound_models
 from cxrflow.report.dataset_notes import DATASET_NOTES
 from cxrflow.report.paired import Estimate
 from cxrflow.report.pictures import embed_chart, embed_gallery
@@ -107,7 +107,7 @@ def count_above_chance(results: Results) -> str:
 
 def best_model(results: Results, dataset: str) -> dict[str, Any]:
     """Return the base model with the highest macro F1 (mean over seeds) of a dataset, with its interval and chance."""
-    groups = group_seeds(m for m in results.select(results.base_models, dataset=dataset) if m.macro_f1 is not None)
+    groups = group_seeds(sound_models(results, dataset))
     title, estimates = (
         results.dataset_title(dataset),
         {id_: _estimate(results, members) for id_, members in groups.items()},

@@ -8,6 +8,7 @@ from cxrflow.models.backbones import BACKBONES
 if TYPE_CHECKING:  # the Snakefile imports this module while it plans, and collect imports numpy
     from cxrflow.report.collect import ModelResult, Results
 
+SEEN = "may have seen test images"
 REGION_TITLES = {"lesion": "lesions", "lungs": "lungs"}
 
 
@@ -30,6 +31,8 @@ def interval_columns(key: str, interval: dict[str, Any]) -> dict[str, Any]:
 
 def model_rows(results: "Results") -> list[dict[str, Any]]:
     """One row per model: what it scores on the test images and what it costs."""
+    from cxrflow.report.collect import may_have_seen_test
+
     return [
         {
             **identify(results, model),
@@ -43,6 +46,7 @@ def model_rows(results: "Results") -> list[dict[str, Any]]:
             "epoch_seconds": model.epoch_seconds,
             "images_per_s": model.images_per_s,
             **cost_columns(results, model),
+            "caution": SEEN if may_have_seen_test(results, model) else "",
         }
         for model in results.models
     ]

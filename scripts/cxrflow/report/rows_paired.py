@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from cxrflow.models.backbones import BACKBONES
-from cxrflow.report.collect import ModelResult, Results, base_twin, group_seeds, scratch_twin
+from cxrflow.report.collect import ModelResult, Results, base_twin, group_seeds, may_have_seen_test, scratch_twin
 from cxrflow.report.paired import Estimate, mean_difference, mean_macro_f1
+from cxrflow.report.rows_models import SEEN
 from cxrflow.settings import settings_dict
 from cxrflow.study import SCRATCH
 
@@ -50,6 +51,7 @@ def transfer_rows(results: Results) -> list[dict[str, Any]]:
             "macro_f1": score_models(results, [model for model, _ in pairs]).value,
             "macro_f1_scratch": score_models(results, [other for _, other in pairs]).value,
             **_difference_columns(results, pairs),
+            "caution": SEEN if may_have_seen_test(results, pairs[0][0]) else "",
         }
         for pairs in _group_pairs(transfer_pairs(results))
     ]

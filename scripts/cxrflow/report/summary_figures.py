@@ -57,7 +57,7 @@ FIGURES = {
     "f1": FigureEntry(
         "Figure 1. Macro F1 of every model",
         "Macro F1 on the test images with its 95 % interval (bootstrap over test patients). Filled: from scratch; open:"
-        " transferred. The grey line is chance.",
+        " transferred; †: may have seen test images. The grey line is chance.",
         "Dot plot of macro F1 with 95 % intervals, one row per model, grouped by dataset; numbers as in Table 3.",
         _draw_f1,
     ),

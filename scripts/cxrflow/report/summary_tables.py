@@ -27,6 +27,12 @@ def _ablation_rows(results: "Results") -> Rows:
     return ablation_rows(results)
 
 
+def _choice_rows(results: "Results") -> Rows:
+    from cxrflow.report.rows_choice import choice_rows
+
+    return choice_rows(results)
+
+
 def _claim_rows(results: "Results") -> Rows:
     from cxrflow.report.claims import claim_rows
 
@@ -141,6 +147,7 @@ TABLES = {
             Column("params_m", "Params, M", "amount"),
             Column("gmac", "GMAC", "amount"),
             Column("latency_ms", "Latency, ms", "amount"),
+            Column("caution", "Caution", shown="if_any"),
             Column("model", "Model", shown="never"),
         ),
         model_rows,
@@ -220,6 +227,7 @@ TABLES = {
             Column("macro_f1_scratch", "Scratch: macro F1", "score"),
             Column("macro_f1", "Transfer: macro F1", "score"),
             DIFFERENCE,
+            Column("caution", "Caution", shown="if_any"),
         ),
         _transfer_rows,
         empty="No transferred model has a twin from scratch in this study, so there is nothing to compare.",
@@ -242,8 +250,27 @@ TABLES = {
         _ablation_rows,
         empty="This study trains no variants: name some under ablation in the config to see what a setting is worth.",
     ),
+    "choice": Table(
+        "Table 9. Which model to take: the best, and the fastest that is not clearly worse",
+        "Latency is of one image. Not clearly worse: the 95 % interval of its difference to the best, paired on the"
+        " same test patients, includes zero; on few patients that is easily so. Choosing on test images flatters the"
+        " choice a little: score it once more on images that had no part in it. Models that may have seen test images"
+        " are not chosen.",
+        (
+            DATASET,
+            Column("best", "Best", width_cm=4),
+            Column("best_macro_f1", "Macro F1", "score"),
+            Column("best_latency_ms", "Latency, ms", "amount"),
+            Column("fastest", "Fastest, not clearly worse", width_cm=4),
+            Column("macro_f1", "Macro F1", "score"),
+            Column("latency_ms", "Latency, ms", "amount"),
+            DIFFERENCE,
+        ),
+        _choice_rows,
+        empty="No model has a defined macro F1, so there is nothing to choose.",
+    ),
     "claims": Table(
-        "Table 9. The published report's claims, answered by this study",
+        "Table 10. The published report's claims, answered by this study",
         "Holds and does not hold are said only where the numbers tell; everything else cannot be told here.",
         (
             Column("claim", "Claim", width_cm=4),

@@ -70,7 +70,8 @@ class Column:
         title: heading for people, with the unit.
         kind: a key of KINDS.
         interval: two more CSV columns, {key}_low and {key}_high, shown behind the value in brackets.
-        shown: to people `always`, `if_varied` (only where rows differ in it) or `never`; the CSV always has it.
+        shown: to people `always`, `if_varied` (only where rows differ in it), `if_any` (only where one row has it) or
+            `never`; the CSV always has it.
         width_cm: LaTeX breaks the text into lines of this width; None: one line.
     """
 
@@ -124,8 +125,13 @@ def format_cell(column: Column, row: Row) -> str:
 
 def visible_columns(table: Table, rows: Sequence[Row]) -> list[Column]:
     """Return the columns to show to people."""
-    varied = {column.key for column in table.columns if len({row[column.key] for row in rows}) > 1}
-    return [c for c in table.columns if c.shown == "always" or (c.shown == "if_varied" and c.key in varied)]
+    values = {column.key: {row[column.key] for row in rows} for column in table.columns}
+    return [column for column in table.columns if _is_shown(column, values[column.key])]
+
+
+def _is_shown(column: Column, values: set[Any]) -> bool:
+    wanted = {"always": True, "if_varied": len(values) > 1, "if_any": any(values), "never": False}
+    return wanted[column.shown]
 
 
 def format_markdown(table: Table, rows: Sequence[Row]) -> str:
