@@ -28,7 +28,7 @@ from cxrflow.records import IndexRow
 from cxrflow.settings import PreprocessSettings, settings_json
 from cxrflow.tables import read_records
 
-SAVE_EVERY = 512  # images between two notes of progress: at most some seconds of work are lost by a kill
+SAVE_EVERY = 256  # images between two notes of progress: a kill loses some seconds of work at most
 DISK_SLACK = 64 * 2**20  # bytes that packing leaves free
 
 
