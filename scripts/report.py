@@ -28,7 +28,7 @@ def write_report(*, results: Path, config: StudySettings, models: list[str], sum
     """
     html = render_page(collect_results(results, Study(config), models), summary)
     write_text(report, html)
-    print(f"{report}: {len(models)} models, {len(html.encode()) / 2**20:.1f} MiB; open it in a browser")
+    print(f"models: {len(models)}; {report}, {len(html.encode()) / 2**20:.1f} MiB: open it in a browser")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,9 @@ def summarize_study(*, results: Path, config: StudySettings, models: list[str], 
     """
     collected = collect_results(results, Study(config), models)
     write_summary(folder, collected)
-    print(f"{len(models)} models of {len(collected.datasets)} datasets: {len(SUMMARY_FILES)} files in {folder}")
+    print(
+        f"models: {len(models)}, datasets: {len(collected.datasets)}, files written to {folder}: {len(SUMMARY_FILES)}"
+    )
 
 
 if __name__ == "__main__":

@@ -133,7 +133,9 @@ def test_study_is_described_in_one_sentence(results: Results, ablated: Results):
     ("lows", "sentence"),
     [
         ((0.9, 0.9), "All 2 models score above chance by their 95 % interval."),
-        ((0.9, 0.1), "1 of 2 score above chance by their 95 % interval."),
+        ((0.9, 0.1), "1 of 2 models score above chance by their 95 % interval."),
+        ((0.9,), "It scores above chance by its 95 % interval."),
+        ((0.1,), "It does not score above chance by its 95 % interval."),
         ((None, None), "Without intervals, whether a model scores above chance cannot be told."),
     ],
 )

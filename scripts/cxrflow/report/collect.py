@@ -180,10 +180,13 @@ def _check_known(model: ModelId, study: Study, times: int) -> None:
 def read_dataset(folder: Path, name: str, study: Study) -> DatasetResult:
     """Read index.json and split.csv of one dataset."""
     rows: list[SplitRow] = read_records(folder / "split.csv", SplitRow)
+    index = read_json(folder / "index.json")
+    if study.settings.phantoms:
+        index = {**index, "published_counts": {}}  # drawn in a published set's layout, not a part of it
     return DatasetResult(
         name=name,
         title=study.dataset_title(name),
-        index=read_json(folder / "index.json"),
+        index=index,
         counts={subset: Counter(row.label for row in rows if row.subset == subset) for subset in SUBSETS},
         patients={subset: len({row.patient_id for row in rows if row.subset == subset}) for subset in SUBSETS},
     )

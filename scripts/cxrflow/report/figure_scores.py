@@ -10,6 +10,7 @@ from cxrflow.report.tabular import KINDS
 from cxrflow.study import SCRATCH
 
 WIDTH_IN = 5.6  # narrow enough to be read on a phone
+BEHIND = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # keeps the line of chance out of a number
 ROW_IN = 0.24  # height of a model's row, inches
 
 
@@ -56,7 +57,8 @@ def draw_score(panel: Any, model: ModelResult, y: float) -> None:
     panel.plot(score["value"], y, "o", ms=6.5, mec=color, mew=1.6, mfc=color if model.id.init == SCRATCH else "white")
     inside = right > 0.93  # the number would leave the panel
     x = (score["low"] or score["value"]) - 0.012 if inside else right + 0.012
-    panel.text(x, y, KINDS["score"].show(score["value"]), fontsize=7, va="center", ha="right" if inside else "left")
+    side = "right" if inside else "left"
+    panel.text(x, y, KINDS["score"].show(score["value"]), fontsize=7, va="center", ha=side, bbox=BEHIND)
 
 
 def row_label(results: Results, model: ModelResult) -> str:

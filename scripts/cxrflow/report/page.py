@@ -97,12 +97,10 @@ def count_above_chance(results: Results) -> str:
     if not told:
         return "Without intervals, whether a model scores above chance cannot be told."
     everyone = len(above) == len(results.models)
-    who = (
-        f"All {len(above)} models score"
-        if everyone and len(above) > 1
-        else f"{len(above)} of {len(results.models)} score"
-    )
-    return f"{who} above chance by their 95 % interval."
+    who = f"All {len(above)} models score" if everyone else f"{len(above)} of {len(results.models)} models score"
+    if len(results.models) == 1:
+        who = "It scores" if above else "It does not score"
+    return f"{who} above chance by {'its' if len(results.models) == 1 else 'their'} 95 % interval."
 
 
 def best_model(results: Results, dataset: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Picture:
     Attributes:
         uri: `data:image/...;base64,...`.
         width, height: pixels, so that the browser lays the page out before it decodes anything.
-        width_in: of a chart, inches: its letters have one size on the page, whatever its width.
+        width_in: as it was drawn, inches: letters have one size on the page, however wide the picture is.
         alt: what it shows, for those who cannot see it.
     """
 
@@ -29,7 +29,7 @@ class Picture:
     width: int
     height: int
     alt: str
-    width_in: float | None = None
+    width_in: float
 
 
 def embed_chart(path: Path, alt: str) -> Picture:
@@ -50,12 +50,13 @@ def embed_gallery(path: Path, alt: str) -> Picture:
         CxrflowError: the file is missing or no image.
     """
     image = _open(_read(path), path).convert("RGB")
+    width_in = image.width / DPI
     if image.width > MAX_WIDTH_PX:
         height = round(image.height * MAX_WIDTH_PX / image.width)
         image = image.resize((MAX_WIDTH_PX, height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=QUALITY, method=4)
-    return Picture(_as_uri("image/webp", buffer.getvalue()), image.width, image.height, alt)
+    return Picture(_as_uri("image/webp", buffer.getvalue()), image.width, image.height, alt, width_in)
 
 
 def _read(path: Path) -> bytes:

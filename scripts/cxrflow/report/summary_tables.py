@@ -55,7 +55,7 @@ TABLES = {
         " missing: in the dataset's own list and not there. A group of duplicates (equal pixels) stays in one subset.",
         (
             DATASET,
-            Column("n_published", "Published", "count"),
+            Column("n_published", "Published", "count", shown="if_any"),
             Column("n_images", "Kept here", "count"),
             Column("n_patients", "Patients", "count"),
             Column("n_train", "Train", "count"),
@@ -77,7 +77,7 @@ TABLES = {
         (
             DATASET,
             Column("class", "Class"),
-            Column("n_published", "Published", "count"),
+            Column("n_published", "Published", "count", shown="if_any"),
             Column("n_images", "Kept here", "count"),
             Column("share", "Share", "share"),
             Column("n_train", "Train", "count"),
