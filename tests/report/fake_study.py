@@ -73,7 +73,7 @@ class FakeStudy:
         history: rows by model; typical ones where it gives None.
         edit_metrics: changes a model's metrics.json before it is written.
         regions: whether lesions are annotated.
-        pictures: small coloured boxes, or large ones to look at the page.
+        pictures: size in pixels of the pictures of data and models, which only the page needs; None writes none.
     """
 
     config: dict[str, Any] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class FakeStudy:
     history: Callable[[ModelId], list[EpochRow] | None] = lambda model: None
     edit_metrics: Callable[[ModelId, dict[str, Any]], None] = lambda model, metrics: None
     regions: bool = True
-    pictures: tuple[int, int] = (60, 40)
+    pictures: tuple[int, int] | None = None
 
 
 def fake_config(**changes: Any) -> dict[str, Any]:
@@ -289,8 +289,10 @@ def fake_gradcam(model: ModelId, fake: FakeStudy) -> dict[str, Any]:
     return summary
 
 
-def write_picture(path: Path, text: str, size: tuple[int, int]) -> None:
-    """Write a gray PNG with its name on it."""
+def write_picture(path: Path, text: str, size: tuple[int, int] | None) -> None:
+    """Write a gray PNG with its name on it, if pictures are wanted."""
+    if size is None:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.new("RGB", size, (70, 80, 90))
     ImageDraw.Draw(image).text((4, 4), text, fill=(255, 255, 255))

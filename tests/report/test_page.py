@@ -56,7 +56,7 @@ def outline(html: str) -> Outline:
 def least(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
     """One model of one dataset, nothing annotated, written by the two commands; and its page's path."""
     folder = tmp_path_factory.mktemp("least")
-    study, paths = write_fake_study(folder, FakeStudy(config=ONE_MODEL, regions=False))
+    study, paths = write_fake_study(folder, FakeStudy(config=ONE_MODEL, regions=False, pictures=(60, 40)))
     shared = ["--results", folder, "--config", settings_json(study.settings), "--models", *paths]
     summarize = [SCRIPTS / "summarize.py", *shared, "--folder", folder / "summary"]
     report = [SCRIPTS / "report.py", *shared, "--summary", folder / "summary", "--report", folder / "report.html"]
@@ -71,7 +71,9 @@ def odd_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Drawn images, titles that are markup, and no score that is defined."""
     folder = tmp_path_factory.mktemp("odd")
     datasets = {"covid": {"reader": "covid_radiography", "folder": EVIL, "title": EVIL, "citation": EVIL}}
-    fake = FakeStudy(config={**ONE_MODEL, "datasets": datasets, "phantoms": {}}, edit_metrics=undefine)
+    fake = FakeStudy(
+        config={**ONE_MODEL, "datasets": datasets, "phantoms": {}}, edit_metrics=undefine, pictures=(60, 40)
+    )
     results = collect_fake(folder, fake)
     write_summary(folder / "summary", results)
     return render_page(results, folder / "summary")
