@@ -1,0 +1,38 @@
+"""One small drawing that the tests of this folder share."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from cxrflow.files import read_json
+from cxrflow.phantoms.write import draw_datasets
+from cxrflow.settings import PhantomSettings
+
+COUNT = 12
+
+
+def read_image(path: Path) -> Image.Image:
+    """Decode a file in full; an OSError says that it is none."""
+    image = Image.open(io.BytesIO(path.read_bytes()))
+    image.load()
+    return image
+
+
+@dataclass(frozen=True)
+class Drawing:
+    folder: Path
+    settings: PhantomSettings
+    manifest: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def drawing(tmp_path_factory: pytest.TempPathFactory) -> Drawing:
+    """Draw everything once with two processes; tests must not change it."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    settings = PhantomSettings(images_per_class=COUNT, size_scale=0.05)
+    draw_datasets(folder, settings, folder / "manifest.json", processes=2)
+    return Drawing(folder, settings, read_json(folder / "manifest.json"))

@@ -1,0 +1,185 @@
+import hashlib
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxrflow.errors import CxrflowError
+from cxrflow.files import read_json, write_json
+from cxrflow.phantoms.covid import plan_covid
+from cxrflow.phantoms.render import encode_task
+from cxrflow.phantoms.write import MARKER, claim_folder, draw_datasets, hash_files
+from cxrflow.settings import PhantomSettings
+from tests.phantoms.conftest import Drawing, read_image
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (MARKER, "manifest.json")
+    }
+
+
+def test_the_manifests_hash_is_of_every_file_that_lies_there(drawing: Drawing) -> None:
+    digests = file_digests(drawing.folder)
+    assert drawing.manifest["sha256"] == hash_files(digests)
+    assert drawing.manifest["n_files"] == len(digests)
+    assert drawing.manifest["settings"] == {"images_per_class": 12, "size_scale": 0.05, "seed": 0}
+
+
+def test_a_second_run_removes_the_first_keeps_a_stranger_and_gives_the_same_bytes(
+    drawing: Drawing, tmp_path: Path
+) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(drawing.folder, folder)
+    own = folder / "xray8" / "notes.txt"
+    own.write_text("mine")
+    damaged = next((folder / "covid").rglob("COVID-1.png"))
+    damaged.write_bytes(b"")
+    content = draw_datasets(folder, drawing.settings, folder / "manifest.json", processes=1)
+    assert content["sha256"] == drawing.manifest["sha256"]  # drawn by one process, and by two before
+    assert own.read_text() == "mine"
+
+
+def test_another_seed_draws_every_image_anew() -> None:
+    tasks = [
+        task for task in plan_covid(PhantomSettings(images_per_class=12, size_scale=0.05)).tasks if task.number == 1
+    ]
+    for task in tasks:
+        first, second = encode_task(task, seed=0)[0], encode_task(task, seed=1)[0]
+        assert all(first[path] != second[path] for path in first)
+
+
+def test_defects_are_what_the_manifest_says(drawing: Drawing) -> None:
+    kinds = [defect["kind"] for defect in drawing.manifest["defects"]]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {
+        "RGBA": 3, "16_bit": 1, "12_bit_in_16": 1, "truncated_jpeg": 1, "empty_file": 1, "html_page": 1, "copy": 4,
+    }  # fmt: skip
+    for defect in drawing.manifest["defects"]:
+        check_defect(drawing.folder, **defect)
+
+
+def check_defect(folder: Path, path: str, kind: str, copy_of: str = "") -> None:
+    data = (folder / path).read_bytes()
+    if kind == "copy":
+        assert data == (folder / copy_of).read_bytes()
+        assert path != copy_of
+        assert Path(path).parents[1].parent == Path(copy_of).parents[1].parent
+    elif kind == "RGBA":
+        image = Image.open(io.BytesIO(data))
+        assert image.mode == "RGBA"
+        assert image.getextrema()[3] == (255, 255)
+    elif kind in ("16_bit", "12_bit_in_16"):
+        pixels = np.asarray(Image.open(io.BytesIO(data)))
+        assert (pixels.max() < 4096) == (kind == "12_bit_in_16")
+        assert pixels.max() > 2048
+    elif kind == "truncated_jpeg":
+        with pytest.raises(OSError, match="truncated"):
+            Image.open(io.BytesIO(data)).load()
+    else:
+        assert data == b"" if kind == "empty_file" else data.startswith(b"<!DOCTYPE")
+
+
+def test_few_files_are_unreadable_and_all_of_them_are_listed(drawing: Drawing) -> None:
+    images = [
+        p
+        for p in drawing.folder.rglob("*")
+        if p.suffix in (".png", ".jpeg") and "masks" not in p.parts and p.parent.name != "lesion_masks"
+    ]
+    unreadable = set()
+    for path in images:
+        try:
+            read_image(path)
+        except OSError:
+            unreadable.add(path.relative_to(drawing.folder).as_posix())
+    broken = ("truncated_jpeg", "empty_file", "html_page")
+    assert unreadable == {defect["path"] for defect in drawing.manifest["defects"] if defect["kind"] in broken}
+    assert len(unreadable) < 0.02 * len(images)
+
+
+def test_only_the_copies_are_equal(drawing: Drawing) -> None:
+    paths: dict[str, list[str]] = {}
+    for path, digest in file_digests(drawing.folder).items():
+        if "masks/" not in path:
+            paths.setdefault(digest, []).append(path)
+    equal = {frozenset(group) for group in paths.values() if len(group) > 1}
+    assert equal == {frozenset((d["path"], d["copy_of"])) for d in drawing.manifest["defects"] if d["kind"] == "copy"}
+
+
+def test_the_counts_are_those_of_the_plan(drawing: Drawing) -> None:
+    counts = drawing.manifest["counts"]
+    assert counts["covid"]["Lung_Opacity"] == {"dropped_by_rule": 3}
+    assert counts["pneumonia"]["bacterial"] == {"kept": 12, "unreadable": 1}
+    assert counts["xray8"]["Effusion"] == {"absent": 1, "kept": 12, "unreadable": 1}
+    assert counts["xray8"]["No Finding"]["dropped_by_rule"] >= 2
+
+
+def test_every_lesion_mask_is_as_large_as_its_image_and_8_bit(drawing: Drawing) -> None:
+    for dataset in ("covid", "pneumonia", "xray8"):
+        folder = drawing.folder / dataset
+        images = {
+            path.stem: path
+            for path in folder.rglob("*")
+            if path.parent.name in ("images", "PNEUMONIA") and path.is_file()
+        }
+        masks = sorted((folder / "lesion_masks").iterdir())
+        assert len(masks) > 12
+        for path in masks:
+            mask = read_image(path)
+            assert (mask.mode, mask.size) == ("L", read_image(images[path.stem]).size)
+            assert 0 < np.count_nonzero(mask) < 0.5 * mask.width * mask.height
+
+
+def test_a_folder_of_others_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(CxrflowError, match=r"thesis\.tex.*choose another folder"):
+        draw_datasets(tmp_path, PhantomSettings(images_per_class=12), tmp_path / "manifest.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "thesis.tex"]
+
+
+def test_empty_folders_and_an_old_manifest_are_no_one_elses(tmp_path: Path) -> None:
+    (tmp_path / "covid").mkdir()
+    (tmp_path / "manifest.json").write_text("{}")
+    claim_folder(tmp_path, ["covid/a.png"], tmp_path / "manifest.json")
+    assert read_json(tmp_path / MARKER)["files"] == ["covid/a.png"]
+
+
+def test_a_run_that_was_killed_is_swept_by_the_next(tmp_path: Path) -> None:
+    claim_folder(tmp_path, ["covid/a.png", "covid/b.png"], tmp_path / "manifest.json")
+    (tmp_path / "covid").mkdir()
+    (tmp_path / "covid" / "a.png").write_bytes(b"half")
+    claim_folder(tmp_path, ["xray8/c.png"], tmp_path / "manifest.json")
+    assert not (tmp_path / "covid").exists()
+
+
+def test_a_manifest_never_outlives_its_files(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.json"
+    claim_folder(tmp_path, ["covid/a.png"], manifest)
+    manifest.write_text("{}")
+    claim_folder(tmp_path, ["covid/a.png"], manifest)
+    assert not manifest.exists()
+
+
+def test_a_file_in_the_way_is_not_overwritten(tmp_path: Path) -> None:
+    claim_folder(tmp_path, ["covid/a.png"], tmp_path / "manifest.json")
+    (tmp_path / "xray8").mkdir()
+    (tmp_path / "xray8" / "c.png").write_bytes(b"mine")
+    with pytest.raises(CxrflowError, match="in the way"):
+        claim_folder(tmp_path, ["xray8/c.png"], tmp_path / "manifest.json")
+    assert (tmp_path / "xray8" / "c.png").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("path", ["../precious.txt", "/etc/precious.txt", "a/../../precious.txt", ""])
+def test_a_marker_that_points_out_of_the_folder_deletes_nothing(tmp_path: Path, path: str) -> None:
+    folder = tmp_path / "phantoms"
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    write_json(folder / MARKER, {"files": [path]})
+    with pytest.raises(CxrflowError, match="not as it was written"):
+        claim_folder(folder, [], folder / "manifest.json")
+    assert precious.read_text() == "mine"

@@ -1,0 +1,150 @@
+import csv
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrflow.phantoms.tasks import KEPT
+from cxrflow.phantoms.xray8 import plan_xray8
+from cxrflow.settings import PhantomSettings
+from tests.phantoms.conftest import COUNT, Drawing, read_image
+
+REAL = Path(__file__).resolve().parents[2].parent / "shared/data/raw/xray8"
+SIX = {"Infiltration", "Effusion", "Atelectasis", "Nodule", "Pneumothorax", "Mass"}
+ENTRY_HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
+
+
+def entries(drawing: Drawing) -> list[dict[str, str]]:
+    with (drawing.folder / "xray8" / "Data_Entry_2017.csv").open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def boxes(drawing: Drawing) -> list[tuple[str, str, list[float]]]:
+    with (drawing.folder / "xray8" / "BBox_List_2017.csv").open(newline="") as handle:
+        rows = list(csv.reader(handle))[1:]
+    return [(name, label, [float(value) for value in box]) for name, label, *box in rows]
+
+
+def files(drawing: Drawing) -> dict[str, Path]:
+    return {path.name: path for path in (drawing.folder / "xray8").glob("images_00?/images/*.png")}
+
+
+def select(rows: list[dict[str, str]]) -> dict[str, str]:
+    """Return {file name: class} by the study's rule, written down a second time and from the table alone."""
+    chosen, healthy = {}, defaultdict(list)
+    for row in rows:
+        labels = set(row["Finding Labels"].split("|"))
+        if len(labels & SIX) == 1:
+            chosen[row["Image Index"]] = (labels & SIX).pop()
+        elif labels == {"No Finding"}:
+            healthy[row["Patient ID"]].append((int(row["Follow-up #"]), row["Image Index"]))
+    return chosen | {min(images)[1]: "No Finding" for images in healthy.values()}
+
+
+def test_the_tables_have_the_published_headers(drawing: Drawing) -> None:
+    for name, header in (("Data_Entry_2017.csv", ENTRY_HEADER), ("BBox_List_2017.csv", BOX_HEADER)):
+        assert (drawing.folder / "xray8" / name).read_text().splitlines()[0] == header
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the published tables are not here")
+def test_the_headers_are_those_of_the_published_tables() -> None:
+    for name, header in (("Data_Entry_2017.csv", ENTRY_HEADER), ("BBox_List_2017.csv", BOX_HEADER)):
+        with (REAL / name).open() as handle:
+            assert handle.readline().rstrip("\r\n") == header
+
+
+def test_the_rule_keeps_the_asked_number_of_whole_images_of_each_class(drawing: Drawing) -> None:
+    there = files(drawing)
+    unreadable = {Path(d["path"]).name for d in drawing.manifest["defects"] if d["kind"] in ("empty_file", "html_page")}
+    chosen = {
+        name: label for name, label in select(entries(drawing)).items() if name in there and name not in unreadable
+    }
+    assert Counter(chosen.values()) == dict.fromkeys([*SIX, "No Finding"], COUNT)
+
+
+def test_the_table_holds_what_the_rule_must_drop_and_what_it_must_not(drawing: Drawing) -> None:
+    rows = entries(drawing)
+    chosen = select(rows)
+    names = {row["Image Index"]: set(row["Finding Labels"].split("|")) for row in rows}
+    assert sum(len(labels & SIX) == 2 for labels in names.values()) >= 4
+    assert sum(labels == {"No Finding"} and name not in chosen for name, labels in names.items()) >= 2
+    assert any(labels & SIX and labels - SIX for name, labels in names.items() if name in chosen)
+    assert any(not labels & SIX and "No Finding" not in labels for labels in names.values())
+
+
+def test_names_follow_patient_and_follow_up_and_every_file_is_listed(drawing: Drawing) -> None:
+    rows = entries(drawing)
+    for row in rows:
+        assert row["Image Index"] == f"{int(row['Patient ID']):08d}_{int(row['Follow-up #']):03d}.png"
+    listed = [row["Image Index"] for row in rows]
+    assert listed == sorted(set(listed))
+    assert set(files(drawing)) <= set(listed)
+
+
+def test_absent_files_are_those_of_the_last_patients_as_a_partial_download_leaves_them(drawing: Drawing) -> None:
+    rows = entries(drawing)
+    there = [row["Image Index"] in files(drawing) for row in rows]
+    assert there == sorted(there, reverse=True)
+    assert 5 <= there.count(False) < 0.2 * len(there)
+
+
+def test_images_lie_in_two_archives_and_are_square(drawing: Drawing) -> None:
+    assert {path.parents[1].name for path in files(drawing).values()} == {"images_001", "images_002"}
+    whole = [path for path in files(drawing).values() if path.stat().st_size > 200]
+    assert {read_image(path).size for path in whole} == {(128, 128)}
+
+
+def test_boxes_are_those_of_the_masks_in_the_published_frame(drawing: Drawing) -> None:
+    labels = {row["Image Index"]: row["Finding Labels"].split("|") for row in entries(drawing)}
+    by_image = defaultdict(list)
+    for name, label, box in boxes(drawing):
+        assert (label if label != "Infiltrate" else "Infiltration") in labels[name]
+        assert min(box) >= 0
+        assert box[0] + box[2] <= 1024
+        assert box[1] + box[3] <= 1024
+        if label != "Cardiomegaly":
+            by_image[name].append(box)
+    assert len(by_image) > 0.3 * 6 * COUNT
+    assert {label for _, label, _ in boxes(drawing)} >= {*SIX - {"Infiltration"}, "Infiltrate"}
+    for name, found in by_image.items():
+        mask = np.asarray(read_image(drawing.folder / "xray8" / "lesion_masks" / name)) > 0
+        covered = np.zeros_like(mask)
+        for x, y, width, height in found:
+            left, top, right, bottom = (round(value * 128 / 1024) for value in (x, y, x + width, y + height))
+            inside = mask[top:bottom, left:right]
+            assert inside[0].any()
+            assert inside[-1].any()
+            assert inside[:, 0].any()
+            assert inside[:, -1].any()
+            covered[top:bottom, left:right] = True
+        assert (mask & covered).sum() > 0.6 * mask.sum()
+
+
+def test_every_image_with_a_sign_has_its_mask_and_no_other_has(drawing: Drawing) -> None:
+    masks = {path.name for path in (drawing.folder / "xray8" / "lesion_masks").iterdir()}
+    whole = {name for name, path in files(drawing).items() if path.stat().st_size > 200}
+    signs = {row["Image Index"] for row in entries(drawing) if set(row["Finding Labels"].split("|")) & SIX}
+    assert masks == signs & whole
+
+
+@pytest.mark.parametrize("count", [12, 20, 61])
+def test_the_plan_keeps_its_counts_and_its_paths_are_unique_at_any_number(count: int) -> None:
+    tasks = plan_xray8(PhantomSettings(images_per_class=count, seed=count)).tasks
+    kept = Counter(
+        next((n for n in task.label.split("|") if n in SIX), task.label) for task in tasks if task.fate == KEPT
+    )
+    assert kept == dict.fromkeys([*SIX, "No Finding"], count)
+    assert len({task.path for task in tasks}) == len(tasks)
+
+
+def test_patients_have_images_of_several_classes() -> None:
+    tasks = plan_xray8(PhantomSettings(images_per_class=60)).tasks
+    labels = defaultdict(set)
+    for task in tasks:
+        labels[task.path.split("/")[-1][:8]].add(task.label)
+    assert sum(len(names) > 1 for names in labels.values()) > 0.2 * len(labels)
