@@ -12,10 +12,22 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 PACKAGE = "cxrflow"
-# Their content reaches the rules as params, or cannot change a result (how errors are shown).
+# Their content reaches the rules as params, or cannot change a result (how errors and progress are shown).
 LEFT_OUT = frozenset(
     f"{PACKAGE}.{name}"
-    for name in ("data.readers", "errors", "models.backbones", "settings", "settings_core", "stages", "study")
+    for name in (
+        "data.readers",
+        "errors",
+        "models.backbones",
+        "models.interrupts",
+        "models.locks",
+        "models.progress",
+        "models.training_log",
+        "settings",
+        "settings_core",
+        "stages",
+        "study",
+    )
 )
 
 

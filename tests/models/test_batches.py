@@ -65,6 +65,30 @@ def test_sources_on_a_gpu_give_the_rows_asked_for(mapped: np.ndarray) -> None:
         assert torch.equal(*batches)
 
 
+def test_pinned_buffers_are_used_in_turn(mapped: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The logic without a GPU: page-locked memory and events are stood in for."""
+    waits: list[str] = []
+
+    class Event:
+        def __init__(self) -> None:
+            self.name = f"buffer {id(self)}"
+
+        def synchronize(self) -> None:
+            waits.append(self.name)
+
+        def record(self) -> None:
+            waits.append(f"copied {self.name}")
+
+    empty = torch.empty
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch, "empty", lambda *size, pin_memory=False, **kw: empty(*size, **kw))
+    source = PinnedSource(mapped, ROWS, CPU)
+    for places in (PLACES, PLACES.flip(0), PLACES[:2], torch.arange(7)):  # the same, fewer and more images
+        assert torch.equal(source.gather(places), torch.from_numpy(mapped[ROWS[places.numpy()]]))
+    one, other = waits[0], waits[2]
+    assert waits == [one, f"copied {one}", other, f"copied {other}"] * 2
+
+
 def test_cpu_reads_from_the_map(mapped: np.ndarray) -> None:
     assert isinstance(open_source(mapped, ROWS, CPU), MappedSource)
 
