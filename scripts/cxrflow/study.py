@@ -5,7 +5,7 @@ Read by the Snakefile while it plans and by `summarize` while it collects. Impor
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from cxrflow.errors import CxrflowError
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.identity import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
 from cxrflow.settings import (
+    DatasetSettings,
     PreprocessSettings,
     StudySettings,
     TrainSettings,
@@ -49,6 +50,10 @@ class Study:
     def dataset_folder(self, dataset: str) -> Path:
         """Return the raw folder of a dataset."""
         return Path(self.data_root) / self.settings.datasets[dataset].folder
+
+    def reader_settings(self, dataset: str) -> DatasetSettings:
+        """Return what decides a dataset's index: all but its title and citation, which the report reads by itself."""
+        return replace(self.settings.datasets[dataset], title="", citation="")
 
     def dataset_title(self, dataset: str) -> str:
         """Return a dataset's name for tables and figures."""

@@ -137,11 +137,10 @@ def test_regions_of_refused_images_are_dropped(tmp_path):
 
 
 def test_the_summary(tmp_path):
-    settings = replace(make_csv(tmp_path), title="My set", citation="Me 2024")
+    settings = make_csv(tmp_path)
     index = build_index(tmp_path, settings, IndexSettings(), threads=1)
     assert summarize_index(index, "mine", settings) == {
         "dataset": "mine",
-        "title": "My set",
         "reader": "csv",
         "class_names": ["normal", "pneumonia"],
         "counts": {"normal": 1, "pneumonia": 2},
@@ -150,7 +149,6 @@ def test_the_summary(tmp_path):
         "listed_missing": 1,
         "published_counts": {},
         "n_duplicate_groups": 0,
-        "citation": "Me 2024",
     }
 
 

@@ -14,6 +14,7 @@ from snakemake.exceptions import WorkflowError
 from cxrflow.code_hash import code_hash
 from cxrflow.data.readers import READERS
 from cxrflow.errors import CxrflowError
+from cxrflow.files import sha256_file
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.settings import settings_json
 from cxrflow.report.summary import SUMMARY_FILES
@@ -73,3 +74,16 @@ def network_of(backbone):
 def reader_of(dataset):
     """A dataset's reader: the module that lists it, and the published counts that its index quotes."""
     return READERS[STUDY.settings.datasets[dataset].reader]
+
+
+def in_report(path):
+    """Mark a table or figure of the summary for `snakemake --report`, if it has a caption of its own."""
+    caption = Path(workflow.basedir, "workflow/report", f"{Path(path).stem}.rst")
+    return report(path, caption=str(caption), category="Comparison") if path.endswith((".csv", ".png")) else path
+
+
+def in_model_report(file, caption):
+    """Mark a picture or the metrics of a model for `snakemake --report`."""
+    labels = {key: f"{{{key}}}" for key in ("backbone", "init", "variant", "seed")} | {"shows": Path(file).stem}
+    caption = Path(workflow.basedir, "workflow/report", caption)
+    return report(f"{MODEL}/{file}", caption=str(caption), category="Models", subcategory="{dataset}", labels=labels)

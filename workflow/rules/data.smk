@@ -41,7 +41,7 @@ rule index:
     threads: 2
     params:
         folder=lambda wildcards: str(STUDY.dataset_folder(wildcards.dataset)),
-        reader=lambda wildcards: settings_json(STUDY.settings.datasets[wildcards.dataset]),
+        reader=lambda wildcards: settings_json(STUDY.reader_settings(wildcards.dataset)),
         settings=settings_json(STUDY.settings.index),
         published=lambda wildcards: reader_of(wildcards.dataset).published_counts,
         code=lambda wildcards: code_hash("index", reader_of(wildcards.dataset).list_images.__module__),
@@ -105,8 +105,18 @@ rule samples:
         index=rules.index.output.index,
         images=rules.preprocess.output.images,
     output:
-        samples=f"{DATA}/{{recipe}}/samples.png",
-        before_after=f"{DATA}/{{recipe}}/before_after.png",
+        samples=report(
+            f"{DATA}/{{recipe}}/samples.png",
+            caption="../report/samples.rst",
+            category="Data",
+            labels={"dataset": "{dataset}", "shows": "samples"},
+        ),
+        before_after=report(
+            f"{DATA}/{{recipe}}/before_after.png",
+            caption="../report/before_after.rst",
+            category="Data",
+            labels={"dataset": "{dataset}", "shows": "before_after"},
+        ),
     log:
         f"{DATA}/{{recipe}}/samples.log",
     conda:

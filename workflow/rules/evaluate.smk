@@ -30,8 +30,8 @@ rule score:
     input:
         predictions=rules.evaluate.output.predictions,
     output:
-        metrics=f"{MODEL}/metrics.json",
-        confusion=f"{MODEL}/confusion.png",
+        metrics=in_model_report("metrics.json", "model_metrics.rst"),
+        confusion=in_model_report("confusion.png", "model_confusion.rst"),
     log:
         f"{MODEL}/score.log",
     conda:
@@ -53,7 +53,7 @@ rule embed:
         predictions=rules.evaluate.output.predictions,
     output:
         table=f"{MODEL}/tsne.csv",
-        figure=f"{MODEL}/tsne.png",
+        figure=in_model_report("tsne.png", "model_tsne.rst"),
     log:
         f"{MODEL}/embed.log",
     conda:

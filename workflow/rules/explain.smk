@@ -10,7 +10,7 @@ rule explain:
         checksum=rules.train.output.checksum,
         predictions=rules.evaluate.output.predictions,
     output:
-        gallery=f"{MODEL}/gradcam.png",
+        gallery=in_model_report("gradcam.png", "model_gradcam.rst"),
         table=f"{MODEL}/gradcam.csv",
         summary=f"{MODEL}/gradcam.json",
     log:

@@ -33,7 +33,7 @@ rule summarize:
         ),
         collect(f"{RESULTS}/models/{{model.path}}/gradcam.json", model=MODELS),
     output:
-        collect(f"{RESULTS}/summary/{{file}}", file=SUMMARY_FILES),
+        [in_report(f"{RESULTS}/summary/{file}") for file in SUMMARY_FILES],
     log:
         f"{RESULTS}/summary/summarize.log",
     conda:
@@ -62,7 +62,7 @@ rule report:
             file=["confusion.png", "tsne.png", "gradcam.png"],
         ),
     output:
-        report=f"{RESULTS}/report.html",
+        report=report(f"{RESULTS}/report.html", caption="../report/report.rst", category="Report"),
     log:
         f"{RESULTS}/report.log",
     conda:
@@ -72,6 +72,7 @@ rule report:
         summary=rules.summarize.params.folder,
         models=rules.summarize.params.models,
         config=rules.summarize.params.config,
+        templates=[sha256_file(path) for path in sorted(Path(SCRIPTS, "cxrflow/report/templates").iterdir())],
         code=code_hash("report"),
     message:
         "write {output.report}"

@@ -173,7 +173,6 @@ def summarize_index(index: Index, name: str, dataset: DatasetSettings) -> dict[s
         rejects[row.kind][row.reason] += 1
     return {
         "dataset": name,
-        "title": dataset.title or name,
         "reader": dataset.reader,
         "class_names": sorted(counts),
         "counts": dict(sorted(counts.items())),
@@ -182,7 +181,6 @@ def summarize_index(index: Index, name: str, dataset: DatasetSettings) -> dict[s
         "listed_missing": index.listed_missing,
         "published_counts": READERS[dataset.reader].published_counts,
         "n_duplicate_groups": sum(n > 1 for n in pixels.values()),
-        "citation": dataset.citation,
     }
 
 

@@ -138,7 +138,7 @@ def describe_dataset(results: Results, name: str, per_class: Sequence[Row]) -> d
     return {
         "id": f"dataset-{list(results.datasets).index(name) + 1}",
         "title": dataset.title,
-        "citation": dataset.index.get("citation") or results.study.settings.datasets[name].citation,
+        "citation": results.study.settings.datasets[name].citation,
         "terms": note.terms if note else "",
         "samples": embed_gallery(data / "samples.png", f"Sample X-rays of {dataset.title}, a row per class"),
         "before_after": embed_gallery(
