@@ -6,13 +6,12 @@ Signs change the layer `lung` (signs.py); `compose` lays heart, great vessels an
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxrflow.phantoms.body import LEFT, MIDLINE, RIGHT, SIDES, Body, to_film
 from cxrflow.phantoms.pose import Array, Mask, Pose, ellipse, points, ribbon, smooth_noise, smoothstep, spline
 
 AIR_IN_LUNG = 0.16  # density of a lung's field without its vessels
-VESSEL_DENSITY = (0.15, 0.29)  # of the largest vessels: some healthy lungs show more of them than others
+VESSEL_DENSITY = (0.12, 0.25)  # of the largest vessels: some healthy lungs show more of them than others
 SOFT_TISSUE = 0.46
 HEART_DENSITY = 0.70
 ABDOMEN_DENSITY = 0.74
@@ -199,28 +198,29 @@ def _draw_vessels(body: Body, pose: Pose) -> Array:
     sides = np.repeat(np.array(SIDES, np.float32), BRANCHES)
     hila = np.stack([np.full(2 * BRANCHES, 0.095), np.where(sides < 0, 0.40, 0.375) * body.chest_height], axis=1)
     angles = np.tile(np.linspace(-1.3, 1.4, BRANCHES), 2) + rng.normal(0, 0.12, 2 * BRANCHES)
-    _paint_branches(canvas, pose, rng, sides, hila, angles)
     for side, (x, y) in zip(sides[::3], hila[::3] + rng.normal(0, 0.014, hila[::3].shape), strict=True):
-        pose.paint(canvas, to_film(ellipse(x, y, 0.017, 0.030, 0.4), side), 130)
+        pose.paint(canvas, to_film(ellipse(x, y, 0.017, 0.030, 0.4), side), VESSEL_LEVELS[1])
+    orders = _grow_vessels(rng, sides, hila, angles)
+    for outlines, level in reversed(list(zip(orders, VESSEL_LEVELS, strict=True))):  # the densest on top
+        pose.paint(canvas, outlines, level)
     return pose.soften(canvas, 0.0022)
 
 
-def _paint_branches(
-    canvas: NDArray[np.uint8], pose: Pose, rng: np.random.Generator, sides: Array, starts: Array, angles: Array
-) -> None:
-    """Paint vessels from their starts (n, 2) in half coordinates on, each forking into two, four orders deep."""
+def _grow_vessels(rng: np.random.Generator, sides: Array, starts: Array, angles: Array) -> list[Array]:
+    """Grow vessels from their starts (n, 2) in half coordinates, each forking into two; return outlines per order."""
     t = np.linspace(0, 1, 6, dtype=np.float32)
-    for order, level in enumerate(VESSEL_LEVELS):
+    orders = []
+    for order in range(len(VESSEL_LEVELS)):
         count = len(starts)
         course = angles[:, None] + rng.normal(0, 0.25, (count, 1)) * t
-        step = rng.uniform(0.06, 0.10, (count, 1)) * 0.88**order / len(t)
-        lines = starts[:, None, :] + np.cumsum(
-            np.stack([np.cos(course) * step, np.sin(course) * step], axis=-1), axis=1
-        )
+        step = rng.uniform(0.06, 0.10, (count, 1)) * 0.88**order / (len(t) - 1) * (t > 0)
+        steps = np.stack([np.cos(course) * step, np.sin(course) * step], axis=-1)
+        lines = starts[:, None, :] + np.cumsum(steps, axis=1)
         width = np.linspace(0.012, 0.007, len(t), dtype=np.float32) * 0.62**order
-        pose.paint(canvas, to_film(ribbon(lines, width), sides[:, None]), level)
+        orders.append(to_film(ribbon(lines, width), sides[:, None]))
         starts, sides = np.repeat(lines[:, -1], 2, axis=0), np.repeat(sides, 2)
         angles = np.repeat(angles, 2) + np.tile([-0.34, 0.34], count) + rng.normal(0, 0.15, 2 * count)
+    return orders
 
 
 def _draw_bones(body: Body, pose: Pose) -> Array:
