@@ -1,4 +1,4 @@
-# What every rule needs: the checked study, the paths, each stage's slice of the settings.
+# The checked study, the paths, and what the other files ask of them.
 import os
 import sys
 from dataclasses import asdict
@@ -7,7 +7,7 @@ from pathlib import Path
 SCRIPTS = str(Path(workflow.basedir, "scripts"))
 sys.path.insert(0, SCRIPTS)
 # `python` in a rule is the Python that runs Snakemake, also in a job that starts with a bare PATH.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 
 from snakemake.exceptions import WorkflowError
 

@@ -12,13 +12,13 @@ rule phantom:
         "../../envs/cxrflow.yaml"
     threads: 2
     params:
-        folder=f"{RESULTS}/phantoms",
+        folder=subpath(output.manifest, parent=True),
         settings=settings_json(STUDY.settings.phantoms) if STUDY.settings.phantoms else "",
         code=code_hash("phantom"),
     message:
         "draw X-rays into {params.folder}"
     shell:
-        "python {SCRIPTS:q}/phantom.py --folder {params.folder:q} --settings {params.settings:q} --threads {threads}"
+        "python scripts/phantom.py --folder {params.folder:q} --settings {params.settings:q} --threads {threads}"
         " --manifest {output.manifest:q} > {log:q} 2>&1"
 
 
@@ -48,7 +48,7 @@ rule index:
     message:
         "index {wildcards.dataset}: look at every image in {params.folder}"
     shell:
-        "python {SCRIPTS:q}/index.py --folder {params.folder:q} --dataset {wildcards.dataset:q}"
+        "python scripts/index.py --folder {params.folder:q} --dataset {wildcards.dataset:q}"
         " --reader-settings {params.reader:q} --settings {params.settings:q} --threads {threads}"
         " --rejects {output.rejects:q} --regions {output.regions:q} --summary {output.summary:q}"
         " --index {output.index:q} > {log:q} 2>&1"
@@ -70,7 +70,7 @@ rule split:
     message:
         "split {wildcards.dataset} by patient"
     shell:
-        "python {SCRIPTS:q}/split.py --index {input.index:q} --settings {params.settings:q}"
+        "python scripts/split.py --index {input.index:q} --settings {params.settings:q}"
         " --split {output.split:q} > {log:q} 2>&1"
 
 
@@ -95,7 +95,7 @@ rule preprocess:
     message:
         "preprocess {wildcards.dataset} to {wildcards.recipe}"
     shell:
-        "python {SCRIPTS:q}/preprocess.py --folder {params.folder:q} --index {input.index:q}"
+        "python scripts/preprocess.py --folder {params.folder:q} --index {input.index:q}"
         " --settings {params.settings:q} --threads {threads} --resume {params.resume:q}"
         " --images {output.images:q} > {log:q} 2>&1"
 
@@ -130,6 +130,6 @@ rule samples:
     message:
         "show samples of {wildcards.dataset}, {wildcards.recipe}"
     shell:
-        "python {SCRIPTS:q}/samples.py --folder {params.folder:q} --index {input.index:q} --images {input.images:q}"
+        "python scripts/samples.py --folder {params.folder:q} --index {input.index:q} --images {input.images:q}"
         " --title {params.title:q} --preprocess {params.preprocess:q} --settings {params.settings:q}"
         " --samples {output.samples:q} --before-after {output.before_after:q} > {log:q} 2>&1"

@@ -21,7 +21,7 @@ rule evaluate:
     message:
         "evaluate {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
-        "python {SCRIPTS:q}/evaluate.py --images {input.images:q} --split {input.split:q} --model {input.model:q}"
+        "python scripts/evaluate.py --images {input.images:q} --split {input.split:q} --model {input.model:q}"
         " --settings {params.settings:q} --threads {threads}"
         " --features {output.features:q} --predictions {output.predictions:q} > {log:q} 2>&1"
 
@@ -43,7 +43,7 @@ rule score:
     message:
         "score {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
-        "python {SCRIPTS:q}/score.py --predictions {input.predictions:q} --settings {params.settings:q}"
+        "python scripts/score.py --predictions {input.predictions:q} --settings {params.settings:q}"
         " --title {params.title:q} --confusion {output.confusion:q} --metrics {output.metrics:q} > {log:q} 2>&1"
 
 
@@ -65,6 +65,6 @@ rule embed:
     message:
         "embed {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
-        "python {SCRIPTS:q}/embed.py --features {input.features:q} --predictions {input.predictions:q}"
+        "python scripts/embed.py --features {input.features:q} --predictions {input.predictions:q}"
         " --settings {params.settings:q} --title {params.title:q}"
         " --figure {output.figure:q} --table {output.table:q} > {log:q} 2>&1"

@@ -27,7 +27,7 @@ rule explain:
     message:
         "explain {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
-        "python {SCRIPTS:q}/explain.py --images {input.images:q} --index {input.index:q} --regions {input.regions:q}"
+        "python scripts/explain.py --images {input.images:q} --index {input.index:q} --regions {input.regions:q}"
         " --folder {params.folder:q} --model {input.model:q} --predictions {input.predictions:q}"
         " --settings {params.settings:q} --threads {threads} --title {params.title:q}"
         " --gallery {output.gallery:q} --table {output.table:q} --summary {output.summary:q} > {log:q} 2>&1"

@@ -17,7 +17,7 @@ rule profile_backbone:
     message:
         "measure the cost of {wildcards.backbone}"
     shell:
-        "python {SCRIPTS:q}/profile_backbone.py --backbone {wildcards.backbone:q} --size-px {params.size_px}"
+        "python scripts/profile_backbone.py --backbone {wildcards.backbone:q} --size-px {params.size_px}"
         " --settings {params.settings:q} --threads {threads} --profile {output.profile:q} > {log:q} 2>&1"
 
 
@@ -39,8 +39,8 @@ rule summarize:
     conda:
         "../../envs/cxrflow.yaml"
     params:
-        results=RESULTS,
-        folder=f"{RESULTS}/summary",
+        results=subpath(output[0], ancestor=2),
+        folder=subpath(output[0], parent=True),
         models=[model.path for model in MODELS],
         config=settings_json(STUDY.settings),
         backbones={name: asdict(BACKBONES[name]) for name in STUDY.backbones()},
@@ -48,7 +48,7 @@ rule summarize:
     message:
         "compare all models in {params.folder}"
     shell:
-        "python {SCRIPTS:q}/summarize.py --results {params.results:q} --config {params.config:q}"
+        "python scripts/summarize.py --results {params.results:q} --config {params.config:q}"
         " --models {params.models:q} --folder {params.folder:q} > {log:q} 2>&1"
 
 
@@ -68,8 +68,8 @@ rule report:
     conda:
         "../../envs/cxrflow.yaml"
     params:
-        results=RESULTS,
-        summary=rules.summarize.params.folder,
+        results=subpath(output.report, parent=True),
+        summary=subpath(input[0], parent=True),
         models=rules.summarize.params.models,
         config=rules.summarize.params.config,
         templates=[sha256_file(path) for path in sorted(Path(SCRIPTS, "cxrflow/report/templates").iterdir())],
@@ -77,5 +77,5 @@ rule report:
     message:
         "write {output.report}"
     shell:
-        "python {SCRIPTS:q}/report.py --results {params.results:q} --config {params.config:q}"
+        "python scripts/report.py --results {params.results:q} --config {params.config:q}"
         " --models {params.models:q} --summary {params.summary:q} --report {output.report:q} > {log:q} 2>&1"

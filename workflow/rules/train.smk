@@ -15,7 +15,7 @@ rule fetch_weights:
     message:
         "fetch ImageNet weights {wildcards.file}"
     shell:
-        "python {SCRIPTS:q}/fetch_weights.py --url {params.url:q} --weights {output.weights:q} > {log:q} 2>&1"
+        "python scripts/fetch_weights.py --url {params.url:q} --weights {output.weights:q} > {log:q} 2>&1"
 
 
 rule train:
@@ -48,7 +48,7 @@ rule train:
     message:
         "train {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
-        "python {SCRIPTS:q}/train.py --images {input.images:q} --split {input.split:q} --model-id {params.model_id:q}"
+        "python scripts/train.py --images {input.images:q} --split {input.split:q} --model-id {params.model_id:q}"
         " {params.init_weights:q} --preprocess {params.preprocess:q} --settings {params.settings:q}"
         " --threads {threads} --resume {params.resume:q} --history {output.history:q} --summary {output.summary:q}"
         " --model {output.model:q} > {log:q} 2>&1"
