@@ -16,8 +16,8 @@ from cxrflow.errors import CxrflowError
 
 S = typing.TypeVar("S")  # a settings dataclass; Python 3.11 has no def f[S]
 
-# Text that is plainly a value: YAML 1.1 reads 1e-4, without a point, as text, and `snakemake --config train={epochs: 3}`
-# gives every value inside the braces as text.
+# Text that is plainly a value: YAML 1.1 reads 1e-4, without a point, as text, and Snakemake's command line gives every
+# value inside braces as text (`--config 'train={epochs: 3}'`).
 TEXT_FORMS: dict[type, str] = {
     int: r"[-+]?\d+",
     float: r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?",

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.workflow.conftest import copy_workflow, run_snakemake
 
 pytestmark = pytest.mark.slow
