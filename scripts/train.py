@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cxrflow.files import write_json
 from cxrflow.models.checkpoints import save_model
-from cxrflow.models.devices import choose_device, describe_device, make_deterministic
+from cxrflow.models.devices import choose_device, describe_device, make_deterministic, note_on_precision
 from cxrflow.models.identity import ModelId
 from cxrflow.models.inits import load_init
 from cxrflow.models.interrupts import leave_on_sigterm
@@ -63,6 +63,8 @@ def train_model(
     identity = ModelId.parse(model_id)
     device = choose_device(settings.device)
     data = open_split_images(images, split, preprocess.size_px)
+    if note := note_on_precision(device, settings.precision):
+        print(note)
     with hold_lock(resume / "lock", f"the training of {model_id}"):
         key = training_key(identity, settings, preprocess, split=split, images=data.images, init_weights=init_weights)
         store = CheckpointStore(resume, key, training_circumstances(describe_device(device), threads))

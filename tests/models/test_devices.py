@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from cxrflow.errors import CxrflowError
-from cxrflow.models.devices import choose_device, describe_device, make_deterministic
+from cxrflow.models import devices
+from cxrflow.models.devices import choose_device, describe_device, make_deterministic, note_on_precision
 
 
 def test_cuda_that_is_not_there_stops_with_what_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,6 +20,18 @@ def test_cuda_that_is_not_there_stops_with_what_torch_sees(monkeypatch: pytest.M
 
 def test_cpu_has_a_name() -> None:
     assert describe_device(torch.device("cpu")).strip()
+
+
+@pytest.mark.parametrize(
+    ("precision", "flags", "slow"),
+    [("bfloat16", "fpu avx2", True), ("bfloat16", "fpu avx512_bf16", False), ("float32", "fpu avx2", False)],
+)
+def test_bfloat16_without_hardware_is_told(
+    monkeypatch: pytest.MonkeyPatch, precision: str, flags: str, slow: bool
+) -> None:
+    monkeypatch.setattr(devices, "_read_cpuinfo", lambda key: flags if key == "flags" else "")
+    assert ("no bfloat16 arithmetic" in note_on_precision(torch.device("cpu"), precision)) == slow
+    assert note_on_precision(torch.device("cuda"), precision) == ""
 
 
 def test_threads_and_deterministic_algorithms_are_set(monkeypatch: pytest.MonkeyPatch) -> None:

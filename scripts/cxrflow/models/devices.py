@@ -36,10 +36,25 @@ def describe_device(device: torch.device) -> str:
     """Return a device's name as its maker sells it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return _read_cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def note_on_precision(device: torch.device, precision: str) -> str:
+    """Return a warning where bfloat16 is computed without hardware for it, or nothing.
+
+    Measured on an AVX2-only CPU: a step of ResNet-34 takes 13 times as long in bfloat16 as in float32.
+    """
+    flags = (_read_cpuinfo("flags") or _read_cpuinfo("Features")).split()  # x86, ARM
+    if precision != "bfloat16" or device.type != "cpu" or {"avx512_bf16", "amx_bf16", "bf16"} & {*flags}:
+        return ""
+    return "note: this CPU has no bfloat16 arithmetic and may take ten times as long as with precision float32"
+
+
+def _read_cpuinfo(key: str) -> str:
+    """Return the first value of a key in Linux's /proc/cpuinfo, or nothing."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.split("\t")[0] == key), "")
 
 
 def make_deterministic(threads: int) -> None:
