@@ -23,7 +23,7 @@ from cxrflow.phantoms.covid import plan_covid
 from cxrflow.phantoms.pneumonia import DATASET as PNEUMONIA
 from cxrflow.phantoms.pneumonia import plan_pneumonia
 from cxrflow.phantoms.render import encode_task
-from cxrflow.phantoms.tasks import ABSENT, Boxes, ImageTask, Plan
+from cxrflow.phantoms.tasks import ABSENT, KEPT, Boxes, ImageTask, Plan
 from cxrflow.phantoms.xray8 import DATASET as XRAY8
 from cxrflow.phantoms.xray8 import class_of, plan_xray8
 from cxrflow.settings import PhantomSettings, settings_dict
@@ -171,7 +171,7 @@ def _count(plan: Plan) -> dict[str, dict[str, int]]:
     """Count images by class and fate; what the rule drops is counted under its findings as the table has them."""
     counts: Counter[tuple[str, str]] = Counter()
     for task in plan.tasks:
-        label = class_of(task.label) if plan.absent and task.fate == "kept" else task.label
+        label = class_of(task.label) if task.dataset == XRAY8 and task.fate == KEPT else task.label
         counts[label, task.fate] += 1
     counts.update({(label, ABSENT): number for label, number in plan.absent.items()})
     labels = sorted({label for label, _ in counts})
