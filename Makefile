@@ -23,7 +23,7 @@ $(STAMP): $(LOCK)
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $(LOCK)
 	touch $@
 
-demo: $(STAMP)   ## the whole study on drawn X-rays: no data, no GPU, no network (about 7 minutes on 2 cores)
+demo: $(STAMP)   ## the whole study on drawn X-rays: no data, no GPU, no network (minutes)
 	$(VENV) snakemake --profile profiles/demo
 
 test: $(STAMP)   ## every test

@@ -68,7 +68,11 @@ class DatasetSettings:
 class PhantomSettings:
     """Drawn X-rays in the published layouts, to try everything with no data at all."""
 
-    images_per_class: int = setting("images drawn for each class of each dataset", default=120, minimum=12)
+    images_per_class: int = setting(
+        "images drawn for each class of each dataset that the selection rule keeps; what it drops comes on top",
+        default=120,
+        minimum=12,
+    )
     size_scale: float = setting(
         "image sizes relative to the published ones (1.0 draws xray8 at 1024x1024 px)",
         default=0.25,
