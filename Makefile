@@ -27,7 +27,7 @@ demo: $(STAMP)   ## the whole study on drawn X-rays: no data, no GPU, no network
 	$(VENV) snakemake --profile profiles/demo
 
 test: $(STAMP)   ## every test
-	$(VENV) python -m pytest
+	$(VENV) python -m pytest -n auto --dist loadfile
 
 lint: $(STAMP)   ## ruff, mypy, snakefmt and snakemake --lint, at the lock's versions
 	$(VENV) ruff check .
