@@ -99,7 +99,11 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path, change, message: str)
 
 def test_a_file_without_a_head_is_enough(tmp_path: Path) -> None:
     body = split_head(cxrflow_tiny().state_dict(), "tiny")[0]
-    load_init(build_network("tiny", 3, 0.1), "tiny", "imagenet", save_by_hash(tmp_path, body))
+    network = build_network("tiny", 3, 0.1)
+    load_init(network, "tiny", "imagenet", save_by_hash(tmp_path, body))
+    loaded = network.state_dict()
+    assert body
+    assert all(torch.equal(loaded[name], value) for name, value in body.items())
 
 
 def test_another_backbone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

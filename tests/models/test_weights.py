@@ -77,6 +77,7 @@ def test_wrong_content_is_refused_and_nothing_is_left(server: str, tmp_path: Pat
 def test_a_right_file_is_accepted_without_network(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(CONTENT)
     fetch_weights("http://nowhere.invalid/x.pth", tmp_path / NAME)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [CONTENT]
 
 
 def test_a_damaged_file_is_fetched_anew(server: str, tmp_path: Path) -> None:
