@@ -67,7 +67,10 @@ def explain_model(
     make_deterministic(threads)
     saved = load_model(model)
     explainer = Explainer(
-        restore_network(saved), find_backbone(saved.backbone).gradcam_layer, choose_device(settings.device)
+        network=restore_network(saved),
+        layer=find_backbone(saved.backbone).gradcam_layer,
+        device=choose_device(settings.device),
+        engine=settings.engine,
     )
     test = open_test_images(images, index, regions, folder, predictions)
     check_model(saved, test, model)

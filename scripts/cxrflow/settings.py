@@ -73,11 +73,23 @@ class PhantomSettings:
         default=120,
         minimum=12,
     )
+    images_per_xray8_class: int | None = setting(
+        "as images_per_class, for the seven classes of xray8, which take half of the time that the study computes;"
+        " none: as the others",
+        default=None,
+        minimum=12,
+    )
     size_scale: float = setting(
         "image sizes relative to the published ones (1.0 draws xray8 at 1024x1024 px)",
         default=0.25,
         minimum=0.05,
         maximum=1.0,
+    )
+    sign_contrast: float = setting(
+        "density that a sign adds to the lung, times this: above 1 the classes are learned from fewer images and epochs",
+        default=1.0,
+        minimum=0.1,
+        maximum=4.0,
     )
     seed: int = setting("seed of everything drawn", default=0, minimum=0)
 
@@ -190,6 +202,12 @@ class EmbedSettings:
 @dataclass(frozen=True)
 class ExplainSettings:
     """Grad-CAM of test images."""
+
+    engine: str = setting(
+        "what computes the maps: direct, or the package pytorch_grad_cam, whose maps are equal to 1e-5 and take longer",
+        default="direct",
+        choices=("direct", "pytorch_grad_cam"),
+    )
 
     device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"))
     images_per_class: int = setting(

@@ -20,14 +20,14 @@ PER_CLASS = 20
 Drawn = tuple[np.ndarray, list[str]]  # uint8 (N, 64, 64), and their classes
 
 
-@pytest.fixture(scope="module")
-def images() -> dict[str, Drawn]:
-    """Draw the kept images of each dataset: uint8 (N, 64, 64), and their classes."""
+@pytest.fixture(scope="module", params=(1.0, 2.5), ids=lambda contrast: f"contrast{contrast}")
+def images(request: pytest.FixtureRequest) -> dict[str, Drawn]:
+    """Draw the kept images of each dataset, also as clear as in the demo: uint8 (N, 64, 64), and their classes."""
     settings = PhantomSettings(images_per_class=PER_CLASS, size_scale=0.05, seed=1)
     drawn = {}
     for name, plan in LAYOUTS.items():
         tasks = [task for task in plan(settings).tasks if task.fate == KEPT and task.form == GRAY and not task.copy_of]
-        pictures = [draw_picture(task, settings.seed).pixels for task in tasks]
+        pictures = [draw_picture(task, settings.seed, request.param).pixels for task in tasks]
         labels = [class_of(task.label) if name == "xray8" else task.label for task in tasks]
         small = [cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA) for pixels in pictures]
         drawn[name] = (np.array(small), labels)

@@ -73,3 +73,12 @@ def test_an_image_that_cannot_be_read_has_one_file_and_no_box() -> None:
     files, boxes = encode_task(retask(form=EMPTY), seed=0)
     assert files == {"xray8/a/b.png": b""}
     assert boxes == {}
+
+
+def test_a_clearer_sign_changes_the_film_where_the_lesion_is() -> None:
+    task = retask(signs=("mass",))
+    plain, clear = (draw_picture(task, 0, contrast) for contrast in (1.0, 3.0))
+    difference = np.abs(clear.pixels.astype(int) - plain.pixels.astype(int))
+    inside = plain.lesions["mass"]
+    assert np.array_equal(inside, clear.lesions["mass"])
+    assert difference[inside].mean() > 3 * difference[~inside].mean()

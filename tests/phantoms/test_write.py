@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import io
 import shutil
@@ -28,7 +29,7 @@ def test_the_manifests_hash_is_of_every_file_that_lies_there(drawing: Drawing) -
     digests = file_digests(drawing.folder)
     assert drawing.manifest["sha256"] == hash_files(digests)
     assert drawing.manifest["n_files"] == len(digests)
-    assert drawing.manifest["settings"] == {"images_per_class": 12, "size_scale": 0.05, "seed": 0}
+    assert drawing.manifest["settings"] == dataclasses.asdict(drawing.settings)
 
 
 def test_a_second_run_removes_the_first_keeps_a_stranger_and_gives_the_same_bytes(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cxrflow.phantoms.tasks import KEPT
-from cxrflow.phantoms.xray8 import plan_xray8
+from cxrflow.phantoms.xray8 import class_of, plan_xray8
 from cxrflow.settings import PhantomSettings
 from tests.phantoms.conftest import COUNT, Drawing, read_image
 
@@ -148,3 +148,9 @@ def test_patients_have_images_of_several_classes() -> None:
     for task in tasks:
         labels[task.path.split("/")[-1][:8]].add(task.label)
     assert sum(len(names) > 1 for names in labels.values()) > 0.2 * len(labels)
+
+
+def test_its_classes_can_be_smaller_than_those_of_the_others() -> None:
+    settings = PhantomSettings(images_per_class=30, images_per_xray8_class=12)
+    kept = Counter(class_of(task.label) for task in plan_xray8(settings).tasks if task.fate == KEPT)
+    assert set(kept.values()) <= {12, 13}, "one class holds a copy on top"

@@ -30,8 +30,10 @@ def backbone(request: pytest.FixtureRequest) -> tuple[nn.Module, str]:
     return network.eval(), BACKBONES[request.param].gradcam_layer
 
 
-def compute_maps(network: nn.Module, layer: str, images: np.ndarray, targets: list[int]) -> np.ndarray:
-    return np.stack(list(gradcam.iterate_maps(network, layer, images, list(range(len(images))), targets, CPU)))
+def compute_maps(
+    network: nn.Module, layer: str, images: np.ndarray, targets: list[int], engine: str = "direct"
+) -> np.ndarray:
+    return np.stack(list(gradcam.iterate_maps(network, layer, images, list(range(len(images))), targets, CPU, engine)))
 
 
 def grad_cam_by_formula(network: nn.Module, layer: str, images: np.ndarray, targets: list[int]) -> np.ndarray:
@@ -52,13 +54,21 @@ def stretch(maps: Tensor) -> Tensor:
     return (maps - low) / (high - low).clamp(min=1e-12)
 
 
-def test_maps_are_those_of_the_formula(backbone: tuple[nn.Module, str]) -> None:
+@pytest.mark.parametrize("engine", gradcam.ENGINES)
+def test_maps_are_those_of_the_formula(backbone: tuple[nn.Module, str], engine: str) -> None:
     network, layer = backbone
     targets = [0, 1, 2, 0, 1, 2]
-    maps = compute_maps(network, layer, make_images(), targets)
+    maps = compute_maps(network, layer, make_images(), targets, engine)
     assert maps.shape == (6, SIZE, SIZE)
     assert (maps.max(axis=(1, 2)) > 0.5).sum() >= 4  # the ReLU may leave nothing of one or another
     np.testing.assert_allclose(maps, grad_cam_by_formula(network, layer, make_images(), targets), atol=1e-5)
+
+
+def test_direct_maps_are_those_of_pytorch_grad_cam(backbone: tuple[nn.Module, str]) -> None:
+    network, layer = backbone
+    targets = [0, 1, 2, 0, 1, 2]
+    direct, reference = (compute_maps(network, layer, make_images(), targets, engine) for engine in gradcam.ENGINES)
+    np.testing.assert_allclose(direct, reference, atol=1e-5)
 
 
 def test_maps_differ_by_class_and_by_place(backbone: tuple[nn.Module, str]) -> None:

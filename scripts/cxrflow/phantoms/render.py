@@ -57,15 +57,15 @@ class Picture:
     heart: Mask
 
 
-def draw_picture(task: ImageTask, seed: int) -> Picture:
-    """Draw a task's image: the same seed and task give the same pixels."""
+def draw_picture(task: ImageTask, seed: int, sign_contrast: float = 1.0) -> Picture:
+    """Draw a task's image: the same seed and task give the same pixels; `sign_contrast` as in `add_signs`."""
     rng = make_rng(seed, task.dataset, task.label, task.number)
     body = patient_body(seed, task.dataset, task.patient, task.child)
     if task.large_heart:
         body = dataclasses.replace(body, heart_size=body.heart_size * 1.3, heart_tilt=1.0)
     chest = draw_chest(body, draw_pose(task, rng), rng)
     lungs = chest.visible(RIGHT) | chest.visible(LEFT)
-    chest, lesions = add_signs(chest, task.signs, rng)
+    chest, lesions = add_signs(chest, task.signs, rng, sign_contrast)
     density = _resize(compose(chest), task.width_px, task.height_px)
     masks = {name: resize_mask(mask, task.width_px, task.height_px) for name, mask in lesions.items()}
     return Picture(expose(density, draw_film(rng)), masks, lungs, chest.heart > 0.5)
@@ -89,11 +89,18 @@ def draw_pose(task: ImageTask, rng: np.random.Generator) -> Pose:
     )
 
 
-def add_signs(chest: Chest, signs: tuple[str, ...], rng: np.random.Generator) -> tuple[Chest, dict[str, Mask]]:
-    """Draw signs into a chest, one after the other; return it with each one's mask."""
+def add_signs(
+    chest: Chest, signs: tuple[str, ...], rng: np.random.Generator, contrast: float = 1.0
+) -> tuple[Chest, dict[str, Mask]]:
+    """Draw signs into a chest, one after the other; return it with each one's mask.
+
+    What a sign changes in the lung's density is multiplied by `contrast`; where it lies stays as it is.
+    """
     lesions = {}
     for name in signs:
-        chest, lesions[name] = SIGNS[name](chest, rng)
+        drawn, lesions[name] = SIGNS[name](chest, rng)
+        lung = np.clip(chest.lung + np.float32(contrast) * (drawn.lung - chest.lung), 0, None)
+        chest = dataclasses.replace(drawn, lung=lung)
     return chest, lesions
 
 
@@ -141,11 +148,11 @@ def encode_lungs(picture: Picture) -> bytes:
     return _encode(".png", np.asarray(cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR)))
 
 
-def encode_task(task: ImageTask, seed: int) -> tuple[dict[str, bytes], Boxes]:
+def encode_task(task: ImageTask, seed: int, sign_contrast: float = 1.0) -> tuple[dict[str, bytes], Boxes]:
     """Draw a task; return {path in the phantoms' folder: bytes} and, if it is boxed, the boxes of signs and heart."""
     if task.form in BROKEN and task.form != TRUNCATED:
         return {task.files[0]: encode_image(np.zeros((1, 1), np.uint8), task)}, {}
-    picture = draw_picture(task, seed)
+    picture = draw_picture(task, seed, sign_contrast)
     files = {f"{task.dataset}/{task.path}": encode_image(picture.pixels, task)}
     if task.lesion_path:
         files[f"{task.dataset}/{task.lesion_path}"] = encode_lesion(picture)

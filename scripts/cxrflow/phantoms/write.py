@@ -42,9 +42,7 @@ def draw_datasets(folder: Path, settings: PhantomSettings, manifest: Path, proce
     plans = {name: plan(settings) for name, plan in LAYOUTS.items()}
     paths = sorted(planned_files(plans))
     claim_folder(folder, paths, manifest)
-    digests, boxes = _draw_tasks(
-        folder, [task for plan in plans.values() for task in plan.tasks], settings.seed, processes
-    )
+    digests, boxes = _draw_tasks(folder, [task for plan in plans.values() for task in plan.tasks], settings, processes)
     for name, plan in plans.items():
         for path, text in zip(plan.tables, plan.write_tables(boxes[name]), strict=True):
             write_text(folder / name / path, text)
@@ -118,12 +116,12 @@ def _foreign_file(folder: Path, manifest: Path) -> str:
 
 
 def _draw_tasks(
-    folder: Path, tasks: list[ImageTask], seed: int, processes: int
+    folder: Path, tasks: list[ImageTask], settings: PhantomSettings, processes: int
 ) -> tuple[dict[str, str], dict[str, dict[str, Boxes]]]:
     """Draw tasks in parallel; return the SHA-256 of each file and, per dataset and image path, the boxes."""
     for place in {(folder / path).parent for task in tasks for path in task.files}:
         place.mkdir(parents=True, exist_ok=True)
-    draw = partial(draw_task, folder=folder, seed=seed)
+    draw = partial(draw_task, folder=folder, seed=settings.seed, sign_contrast=settings.sign_contrast)
     digests: dict[str, str] = {}
     boxes: dict[str, dict[str, Boxes]] = {task.dataset: {} for task in tasks}
     for task, (hashes, found) in zip(tasks, _map(draw, tasks, processes), strict=True):
@@ -141,10 +139,10 @@ def _map(draw: Any, tasks: list[ImageTask], processes: int) -> Iterator[Any]:
         yield from pool.map(draw, tasks, chunksize=TASKS_PER_BATCH)
 
 
-def draw_task(task: ImageTask, *, folder: Path, seed: int) -> tuple[dict[str, str], Boxes]:
+def draw_task(task: ImageTask, *, folder: Path, seed: int, sign_contrast: float) -> tuple[dict[str, str], Boxes]:
     """Draw one image and write its files; return the SHA-256 of each file's path, and the boxes."""
     cv2.setNumThreads(1)  # the images are what runs in parallel
-    files, boxes = encode_task(task, seed)
+    files, boxes = encode_task(task, seed, sign_contrast)
     for path, data in files.items():
         (folder / path).write_bytes(data)  # not atomic: the manifest, written last, says that all are whole
     return {path: sha256_bytes(data) for path, data in files.items()}, boxes

@@ -52,16 +52,17 @@ class TestImages:
 
 @dataclass(frozen=True)
 class Explainer:
-    """A trained network, the dotted path of its Grad-CAM layer, and the device that computes."""
+    """A trained network, the dotted path of its Grad-CAM layer, the device that computes, and how (gradcam.ENGINES)."""
 
     network: nn.Module
     layer: str
     device: torch.device
+    engine: str = "direct"
 
     def explain(self, test: TestImages, numbers: Sequence[int]) -> "zip[tuple[int, Map]]":
         """Yield (number, Grad-CAM of its predicted class) of test images, in the order of `numbers`."""
         rows, targets = test.rows[list(numbers)].tolist(), test.predictions.predicted[list(numbers)].tolist()
-        maps = iterate_maps(self.network, self.layer, test.images, rows, targets, self.device)
+        maps = iterate_maps(self.network, self.layer, test.images, rows, targets, self.device, self.engine)
         return zip(numbers, maps, strict=True)
 
 
