@@ -86,7 +86,7 @@ class PhantomSettings:
         maximum=1.0,
     )
     sign_contrast: float = setting(
-        "density that a sign adds to the lung, times this: above 1 the classes are learned from fewer images and epochs",
+        "density that a sign adds to the lung, times this: above 1 fewer images and epochs teach the classes",
         default=1.0,
         minimum=0.1,
         maximum=4.0,
