@@ -73,7 +73,7 @@ def compute_directly(
     (gradient,) = torch.autograd.grad(chosen, activations)
     cells = (gradient.mean((2, 3), keepdim=True) * activations.detach()).sum(1).relu_().float().cpu().numpy()
     size = (inputs.shape[-1], inputs.shape[-2])
-    return np.stack([_stretch(cv2.resize(_stretch(map_), size)) for map_ in cells])
+    return np.stack([_stretch(np.asarray(cv2.resize(_stretch(map_), size), np.float32)) for map_ in cells])
 
 
 def compute_by_reference(
@@ -90,7 +90,7 @@ def compute_by_reference(
 ENGINES: dict[str, Engine] = {"direct": compute_directly, "pytorch_grad_cam": compute_by_reference}
 
 
-def _stretch(cells: NDArray[np.floating]) -> NDArray[np.float32]:
+def _stretch(cells: NDArray[np.float32]) -> NDArray[np.float32]:
     cells = cells - cells.min()
     return np.asarray(cells / (LEAST_PEAK + cells.max()), np.float32)
 
