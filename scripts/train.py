@@ -12,12 +12,13 @@ same command again after an interruption. The test images are never opened.
 from pathlib import Path
 
 from cxrflow.files import write_json
+from cxrflow.leases import hold_lease
 from cxrflow.models.checkpoints import save_model
+from cxrflow.models.deadline import find_deadline
 from cxrflow.models.devices import choose_device, describe_device, make_deterministic, note_on_precision
 from cxrflow.models.identity import ModelId
 from cxrflow.models.inits import load_init
 from cxrflow.models.interrupts import leave_on_sigterm
-from cxrflow.models.locks import hold_lock
 from cxrflow.models.networks import build_network
 from cxrflow.models.outcome import saved_model, summarize_training
 from cxrflow.models.resume import CheckpointStore, training_circumstances, training_key
@@ -65,14 +66,17 @@ def train_model(
     data = open_split_images(images, split, preprocess.size_px)
     if note := note_on_precision(device, settings.precision):
         print(note)
-    with hold_lock(resume / "lock", f"the training of {model_id}"):
+    with hold_lease(resume, f"the training of {model_id}") as lease:
         key = training_key(identity, settings, preprocess, split=split, images=data.images, init_weights=init_weights)
-        store = CheckpointStore(resume, key, training_circumstances(describe_device(device), threads))
+        store = CheckpointStore(
+            resume, key, training_circumstances(describe_device(device), threads), guard=lease.check
+        )
         network = build_network(identity.backbone, len(data.class_names), settings.batch_norm_momentum, identity.seed)
         load_init(network, identity.backbone, identity.init, init_weights)
         training = start_training(network, data, settings, seed=identity.seed, device=device)
         print(header(identity, describe_device(device), threads, data.counts("train"), weigh_classes(data, settings)))
-        fit(training, store, lambda row, is_best: print(epoch_line(row, is_best)))
+        fit(training, store, lambda row, is_best: print(epoch_line(row, is_best)), find_deadline())
+        lease.check()
         print(final_line(training.best.epoch, training.history))
         write_json(summary, summarize_training(training, identity, data, threads))
         write_records(history, EpochRow, training.history)

@@ -18,9 +18,10 @@ LEFT_OUT = frozenset(
     for name in (
         "data.readers",
         "errors",
+        "leases",
         "models.backbones",
+        "models.deadline",
         "models.interrupts",
-        "models.locks",
         "models.progress",
         "models.training_log",
         "settings",

@@ -15,7 +15,7 @@ from cxrflow.data import packing
 from cxrflow.data.decode import decode_image
 from cxrflow.data.images import load_images
 from cxrflow.data.indexing import build_index
-from cxrflow.data.packing import lock_folder, pack_images
+from cxrflow.data.packing import pack_images
 from cxrflow.data.preprocessing import preprocess_image
 from cxrflow.errors import CxrflowError
 from cxrflow.records import IndexRow
@@ -176,21 +176,20 @@ def test_a_resume_folder_on_another_disk(dataset, monkeypatch):
 
 
 def test_two_runs_do_not_pack_into_one_folder(dataset):
-    (dataset / "resume").mkdir()
     code = (
-        "import sys, pathlib; from cxrflow.data.packing import lock_folder\n"
-        "with lock_folder(pathlib.Path(sys.argv[1])):\n"
+        "import sys, pathlib; from cxrflow.leases import hold_lease\n"
+        "with hold_lease(pathlib.Path(sys.argv[1]), 'packing'):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, dataset / "resume"], cwd=SCRIPTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(CxrflowError, match="another process works in"):
+        with pytest.raises(CxrflowError, match="is already running: process"):
             pack(dataset)
         other.stdin.close()
-    with lock_folder(dataset / "resume"):
-        pass
+        other.wait()
+    pack(dataset)
 
 
 def test_killed_three_times_gives_the_same_array(dataset):

@@ -7,7 +7,6 @@ rerun.
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from cxrflow.data.preprocessing import Gray, preprocess_image
 from cxrflow.data.reading import map_in_threads, report_progress
 from cxrflow.errors import CxrflowError
 from cxrflow.files import read_json, sha256_bytes, write_atomically, write_json
+from cxrflow.leases import hold_lease
 from cxrflow.records import IndexRow
 from cxrflow.settings import PreprocessSettings, settings_json
 from cxrflow.tables import read_records
@@ -49,12 +49,12 @@ def pack_images(
     key = sha256_bytes(
         b"\0".join([index.read_bytes(), settings_json(settings).encode(), code_hash("preprocess").encode()])
     )
-    resume.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)  # the threads here are enough; each of them would start its own
-    with lock_folder(resume):
+    with hold_lease(resume, f"packing {images}") as lease:
         part = PartialPack(resume, key, (len(rows), settings.size_px, settings.size_px))
         part.check_disk()
         _fill(part, folder, rows, settings, threads)
+        lease.check()
         part.finish(images)
         shutil.rmtree(resume)
 
@@ -179,22 +179,3 @@ def npy_header(shape: tuple[int, ...]) -> bytes:
     buffer = BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return buffer.getvalue()
-
-
-@contextlib.contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold a folder for one process: a workflow that was killed and started again can leave its jobs running.
-
-    Raises:
-        CxrflowError: another process holds it.
-    """
-    with (folder / "lock").open("w") as handle:
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise CxrflowError(f"another process works in {folder}: wait until it ends, or end it") from None
-            print(
-                f"note: no locks on this file system ({os.strerror(error.errno or 0)}): start no second run of this job"
-            )
-        yield

@@ -85,7 +85,13 @@ class CheckpointStore:
     """
 
     def __init__(
-        self, resume: Path, key: dict[str, str], circumstances: dict[str, str], time_share: float = TIME_SHARE
+        self,
+        resume: Path,
+        key: dict[str, str],
+        circumstances: dict[str, str],
+        *,
+        time_share: float = TIME_SHARE,
+        guard: Callable[[], None] = lambda: None,
     ) -> None:
         """Take the resume folder and what the training depends on.
 
@@ -94,20 +100,23 @@ class CheckpointStore:
             key: from `training_key`.
             circumstances: from `training_circumstances`; a difference is only told.
             time_share: at most this share of the time goes into writing; 1 or more writes after every epoch.
+            guard: called before anything is written; raises if this process may no longer write (leases.Lease.check).
         """
         self._resume = resume
         self._key = key
         self._circumstances = circumstances
         self._time_share = time_share
+        self._guard = guard
         self._last_save_s = time.monotonic()
         self._cost_s = 0.0
         self.folder = resume / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
-    def save(self, epoch: int, state: Callable[[], dict[str, Any]]) -> None:
+    def save(self, epoch: int, state: Callable[[], dict[str, Any]], *, at_any_cost: bool = False) -> None:
         """Write a checkpoint after an epoch and drop all but the last two; skipped where it would cost too much."""
         start_s = time.monotonic()
-        if self._cost_s > self._time_share * (start_s - self._last_save_s + self._cost_s):
+        if not at_any_cost and self._cost_s > self._time_share * (start_s - self._last_save_s + self._cost_s):
             return
+        self._guard()
         content = {"key": self._key, "circumstances": self._circumstances, "epoch": epoch, "state": state()}
         save_checked(self.folder / f"epoch_{epoch:04d}.pt", content)
         for path in self._checkpoints()[KEPT:]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from cxrflow.errors import CxrflowError
 from cxrflow.models.augment import Draws, augment, draw_augmentation
 from cxrflow.models.batches import ImageSource, cut_batches, epoch_order, open_source
+from cxrflow.models.deadline import Deadline
 from cxrflow.models.inference import predict_logits
 from cxrflow.models.losses import balance_classes, macro_f1, weighted_cross_entropy
 from cxrflow.models.networks import normalize_gray, to_unit_range
@@ -159,16 +160,23 @@ def weigh_classes(data: SplitImages, settings: TrainSettings) -> dict[str, float
     return dict(zip(data.class_names, weights.tolist(), strict=True))
 
 
-def fit(training: Training, store: CheckpointStore | None, report: Callable[[EpochRow, bool], None]) -> None:
+def fit(
+    training: Training,
+    store: CheckpointStore | None,
+    report: Callable[[EpochRow, bool], None],
+    deadline: Deadline | None = None,
+) -> None:
     """Train until all epochs are done, from the store's last checkpoint if it has one.
 
     Args:
         training: from `start_training`; afterwards it holds the best epoch and the history.
         store: where checkpoints are kept; None: nowhere.
         report: called with each epoch's row, and whether it is the best so far; for restored rows too.
+        deadline: by which the process must have ended; None: there is none.
 
     Raises:
-        CxrflowError: the loss is not finite, or the store's checkpoint belongs to another training.
+        CxrflowError: the loss is not finite, the store's checkpoint belongs to another training, or the next epoch
+            would end after the deadline; then all epochs so far are in the store.
     """
     state = store.load() if store else None
     if state is not None:
@@ -177,6 +185,10 @@ def fit(training: Training, store: CheckpointStore | None, report: Callable[[Epo
         for i, row in enumerate(training.history):
             report(row, i == 0 or row.val_loss < lowest[i - 1])
     for epoch in range(len(training.history) + 1, training.settings.epochs + 1):
+        if deadline and not deadline.allows([row.seconds for row in training.history]):
+            if store:
+                store.save(epoch - 1, training.state, at_any_cost=True)
+            raise deadline.leave(epoch - 1, training.settings.epochs)
         row = run_epoch(training, epoch)
         report(row, training.best.epoch == epoch)
         if store:
