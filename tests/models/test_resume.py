@@ -10,6 +10,7 @@ import torch
 from cxrflow.errors import CxrflowError
 from cxrflow.models import resume as resume_module
 from cxrflow.models import training as training_module
+from cxrflow.models.deadline import Deadline
 from cxrflow.models.identity import ModelId
 from cxrflow.models.resume import CheckpointStore, hash_sample, training_circumstances, training_key
 from cxrflow.models.training import Training, fit
@@ -66,6 +67,28 @@ def test_resumed_training_equals_one_without_interruption(tmp_path: Path, stop_a
         assert dataclasses.replace(one, seconds=0, images_per_s=0) == dataclasses.replace(
             other, seconds=0, images_per_s=0
         )
+
+
+def test_training_out_of_time_saves_leaves_and_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    whole, training = train(None), toy_training(SETTINGS)
+    store = CheckpointStore(tmp_path, KEY, HERE, time_share=0)  # saves nothing unless it must
+    end = Deadline(at_s=1000.0, clock=lambda: 0.0 if len(training.history) < 2 else 999.0)
+    with pytest.raises(CxrflowError, match=r"saved after epoch 2 of 4\. The next attempt goes on"):
+        fit(training, store, lambda _row, _is_best: None, end)
+    assert "epoch_0002.pt" in files(store.folder)
+    resumed = train(tmp_path)
+    assert len(resumed.history) == 4
+    assert equal_weights(resumed.network.state_dict(), whole.network.state_dict())
+
+
+def test_nothing_is_saved_where_the_guard_says_no(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise CxrflowError("taken over")
+
+    store = make_store(tmp_path, guard=refuse)
+    with pytest.raises(CxrflowError, match="taken over"):
+        save_epochs(store, 1)
+    assert not store.folder.exists()
 
 
 def test_best_epoch_before_the_interruption_is_still_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
