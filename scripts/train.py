@@ -20,7 +20,7 @@ from cxrflow.models.identity import ModelId
 from cxrflow.models.inits import load_init
 from cxrflow.models.interrupts import leave_on_sigterm
 from cxrflow.models.networks import build_network
-from cxrflow.models.outcome import saved_model, summarize_training
+from cxrflow.models.outcome import is_finished, saved_model, summarize_training
 from cxrflow.models.resume import CheckpointStore, training_circumstances, training_key
 from cxrflow.models.subsets import open_split_images
 from cxrflow.models.training import fit, start_training, weigh_classes
@@ -71,6 +71,9 @@ def train_model(
         store = CheckpointStore(
             resume, key, training_circumstances(describe_device(device), threads), guard=lease.check
         )
+        if is_finished(summary, model, store.key):
+            print(f"{model} is there already, of this very training: delete it to train again")
+            return
         network = build_network(identity.backbone, len(data.class_names), settings.batch_norm_momentum, identity.seed)
         load_init(network, identity.backbone, identity.init, init_weights)
         training = start_training(network, data, settings, seed=identity.seed, device=device)
@@ -78,7 +81,7 @@ def train_model(
         fit(training, store, lambda row, is_best: print(epoch_line(row, is_best)), find_deadline())
         lease.check()
         print(final_line(training.best.epoch, training.history))
-        write_json(summary, summarize_training(training, identity, data, threads))
+        write_json(summary, summarize_training(training, identity, data, threads, store.key))
         write_records(history, EpochRow, training.history)
         save_model(model, saved_model(training, identity, data.class_names, preprocess))
         store.clear()

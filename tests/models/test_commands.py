@@ -100,6 +100,16 @@ def test_training_writes_what_it_promises(files: dict[str, Any], capsys: pytest.
     ]
 
 
+def test_a_finished_training_is_not_made_twice(files: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    train.train_model(**files)
+    written = files["model"].stat().st_mtime_ns
+    train.train_model(**files)
+    assert "is there already, of this very training" in capsys.readouterr().out
+    assert files["model"].stat().st_mtime_ns == written
+    train.train_model(**files | {"settings": dataclasses.replace(SETTINGS, epochs=1)})
+    assert files["model"].stat().st_mtime_ns != written, "of other settings: it is made anew"
+
+
 def test_interrupted_training_goes_on_and_gives_the_same_files(
     files: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

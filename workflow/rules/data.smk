@@ -62,6 +62,7 @@ rule split:
     log:
         f"{DATA}/split.log",
     priority: 90
+    localrule: True  # shorter than the wait for a job of its own
     conda:
         "../../envs/cxrflow.yaml"
     params:

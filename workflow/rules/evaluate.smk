@@ -34,6 +34,7 @@ rule score:
         confusion=in_model_report("confusion.png", "model_confusion.rst"),
     log:
         f"{MODEL}/score.log",
+    localrule: True  # shorter than the wait for a job of its own
     conda:
         "../../envs/cxrflow.yaml"
     params:

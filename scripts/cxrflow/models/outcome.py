@@ -11,7 +11,8 @@ import torchvision
 from numpy.typing import NDArray
 
 from cxrflow.errors import CxrflowError
-from cxrflow.models.checkpoints import SavedModel
+from cxrflow.files import read_json
+from cxrflow.models.checkpoints import SavedModel, load_model
 from cxrflow.models.devices import describe_device
 from cxrflow.models.identity import ModelId
 from cxrflow.models.subsets import SplitImages
@@ -35,13 +36,31 @@ def saved_model(
     )
 
 
-def summarize_training(training: Training, identity: ModelId, data: SplitImages, threads: int) -> dict[str, Any]:
+def is_finished(summary: Path, model: Path, key: str) -> bool:
+    """Say whether this very training has been finished: by an orphan of a killed scheduler, as a rule.
+
+    Args:
+        summary: its training.json.
+        model: its model.pt, written last.
+        key: what the training depends on, from `CheckpointStore.key`.
+    """
+    if not (summary.is_file() and model.is_file()) or read_json(summary).get("key") != key:
+        return False
+    load_model(model)  # raises if it is damaged
+    return True
+
+
+def summarize_training(
+    training: Training, identity: ModelId, data: SplitImages, threads: int, key: str
+) -> dict[str, Any]:
     """Return training.json: which model, on what, how long, with which versions.
 
-    `total_seconds` adds up the epochs: of all runs, where a training was interrupted.
+    `total_seconds` adds up the epochs: of all runs, where a training was interrupted. `key` stands for all that the
+    training depends on.
     """
     return {
         **dataclasses.asdict(identity),
+        "key": key,
         "class_names": data.class_names,
         "n_train": len(data.rows["train"]),
         "n_val": len(data.rows["val"]),

@@ -81,6 +81,7 @@ class CheckpointStore:
     """The checkpoints of one training.
 
     Attributes:
+        key: 16 hex digits that stand for all that the training depends on.
         folder: <resume>/<key>.
     """
 
@@ -109,7 +110,8 @@ class CheckpointStore:
         self._guard = guard
         self._last_save_s = time.monotonic()
         self._cost_s = 0.0
-        self.folder = resume / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        self.key = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        self.folder = resume / self.key
 
     def save(self, epoch: int, state: Callable[[], dict[str, Any]], *, at_any_cost: bool = False) -> None:
         """Write a checkpoint after an epoch and drop all but the last two; skipped where it would cost too much."""
