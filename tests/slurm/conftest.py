@@ -40,10 +40,9 @@ variants:
   long: {train: {epochs: 160}}
 """
 # Threads change the last bits: one everywhere. Fast polling: the node is the same machine.
-ON_CLUSTER = tuple(
-    "--profile profiles/slurm --configfile config/proof.yaml --slurm-init-seconds-before-status-checks 3"
-    " --set-threads train=1 evaluate=1 explain=1 --latency-wait 10".split()
-)
+PROFILE = ("--profile", "profiles/slurm", "--configfile", "config/proof.yaml")
+ONE_THREAD = ("--set-threads", "train=1", "evaluate=1", "explain=1")
+ON_CLUSTER = (*PROFILE, *ONE_THREAD, "--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "10")
 EPOCH_LINE = re.compile(r"^ *(\d+) +[\d.e+-]+ +[\d.]+ ", re.MULTILINE)
 T = TypeVar("T")
 

@@ -18,6 +18,7 @@ from tests.models.toy import equal_weights
 from tests.slurm.cluster import Cluster
 from tests.slurm.conftest import (
     ON_CLUSTER,
+    PROFILE,
     Head,
     Login,
     local,
@@ -181,7 +182,7 @@ def test_second_copy_waits_for_the_first_and_does_not_train_again(login: Login, 
     head = login.snakemake(study, target("long"), *ON_CLUSTER)
     wait_for_epoch(model, 3)
     head.kill()
-    unlocked = login.snakemake(study, "--unlock", *ON_CLUSTER[:4])
+    unlocked = login.snakemake(study, "--unlock", *PROFILE)
     assert unlocked.wait(60) == 0
     again = login.snakemake(study, target("long"), *ON_CLUSTER)
     assert again.wait(240) == 0, again.said[-3000:]
