@@ -112,7 +112,9 @@ def estimate_evaluation(job: Job, known: Known) -> Estimate | NotMeasured:
     counts = known.counts.get(model_of(job).dataset)
     if counts is None:
         return NotMeasured(UNKNOWN_COUNT)
-    return _from_trainings(job, known, lambda t: counts.subsets["test"] * t.val_s, "at the speed of validation")
+    return _from_trainings(
+        job, known, lambda t: counts.subsets["test"] * t.val_s, "at the speed of validation in training"
+    )
 
 
 def _from_trainings(
@@ -161,7 +163,7 @@ def _training_basis(job: Job, known: Known, times: list[TrainingTime], remarks: 
         f"device is auto: holds where {first.device} computes again": device == "auto",
         f"x {(size_px / first.size_px) ** 2:.3g} for pixels, {first.size_px} to {size_px} px": size_px != first.size_px,
         "in another precision": first.precision != known.study.train_settings(model_of(job).variant).precision,
-        f"there on {_range([t.threads for t in times], '', 'd')} threads, here {job.threads}": first.device == "cpu"
+        f"threads: {_range([t.threads for t in times], '', 'd')} there, {job.threads} here": first.device == "cpu"
         and {time.threads for time in times} != {job.threads},
     }
     return Basis(
@@ -189,6 +191,11 @@ def estimate_by_images(job: Job, known: Known) -> Estimate | NotMeasured:
     return _from_jobs(f"{job.rule} {reader}", per_image, counts.total)
 
 
+def refuse_download(job: Job, known: Known) -> NotMeasured:
+    """Estimate no download: its time is the network's."""
+    return NotMeasured("its time is the network's")
+
+
 def estimate_drawing(job: Job, known: Known) -> Estimate | NotMeasured:
     """Estimate phantom: seconds per drawn image of the same scale."""
     times = [time for time in known.measured.jobs if time.rule == job.rule and _same_source(time, known)]
@@ -213,7 +220,12 @@ def estimate_job(job: Job, known: Known) -> Estimate | NotMeasured:
     """Estimate any other job: as long as such a job took, of the same backbone where it has one."""
     backbone = job.wildcards.get("backbone", "")
     times = [t for t in known.measured.jobs if t.rule == job.rule and (not backbone or backbone in t.about)]
-    remarks = ["not scaled"] + ["device not on record"] * bool(expected_device(job, known.study))
+    checks = {
+        "as long as there; more images may take longer": True,
+        "device not on record": bool(expected_device(job, known.study)),
+        "by Snakemake's records, in which a wait in a queue counts": any(time.is_recorded for time in times),
+    }
+    remarks = [remark for remark, holds in checks.items() if holds]
     title = BACKBONES[backbone].title if backbone else ""
     return _from_jobs(
         f"{job.rule} {title}".strip(), [(time, time.seconds) for time in known.prefer_own(times)], 1, remarks
@@ -221,7 +233,7 @@ def estimate_job(job: Job, known: Known) -> Estimate | NotMeasured:
 
 
 def _from_jobs(
-    what: str, times: Sequence[tuple[JobTime, float]], n: int, remarks: Sequence[str] = ("scaled by images",)
+    what: str, times: Sequence[tuple[JobTime, float]], n: int, remarks: Sequence[str] = ("per image, x images",)
 ) -> Estimate | NotMeasured:
     """Return the estimate from seconds per unit, for n units."""
     if not times:
@@ -238,7 +250,7 @@ def _from_jobs(
     return Estimate(n * median(each), n * min(each), n * max(each), basis)
 
 
-def _count(times: Sequence[JobTime | TrainingTime], unit: str) -> str:
+def _count(times: Sequence[JobTime] | Sequence[TrainingTime], unit: str) -> str:
     """Return for example `4 trainings of quick`."""
     studies = ", ".join(sorted({time.study for time in times}))
     return f"{len(times)} {unit if len(times) > 1 else unit.removesuffix('s')} of {studies}"
@@ -255,4 +267,5 @@ ESTIMATORS: dict[str, Callable[[Job, Known], Estimate | NotMeasured]] = {
     "index": estimate_by_images,
     "preprocess": estimate_by_images,
     "phantom": estimate_drawing,
+    "fetch_weights": refuse_download,
 }

@@ -1,11 +1,13 @@
 """What earlier runs took: read from the results of studies, wholly or partly run.
 
-Reads training.json and history.csv of every model, the benchmark tables (*.tsv) that Snakemake keeps beside the logs,
-index.json, and the sizes of models and pictures. Writes nothing.
+Reads training.json and history.csv of every model, the benchmark tables (*.tsv) beside the logs, Snakemake's own
+records of when a job started and ended, index.json, and the sizes of models and pictures. Writes nothing.
 """
 
+import json
 import re
-from collections.abc import Iterable, Sequence
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -17,18 +19,19 @@ from cxrflow.models.identity import BASE, ModelId
 from cxrflow.records import EpochRow
 from cxrflow.tables import read_records
 
-# Where the workflow keeps each rule's benchmark table, below results/<study>; a test compares it with the rules.
-BENCHMARKS = {
-    "phantom": "phantoms.tsv",
-    "index": "data/*/index.tsv",
-    "split": "data/*/split.tsv",
-    "preprocess": "data/*/*/preprocess.tsv",
-    "samples": "data/*/*/samples.tsv",
-    "fetch_weights": "weights/*.tsv",
-    **{rule: f"models/*/*/*/*/*/{rule}.tsv" for rule in ("train", "evaluate", "score", "embed", "explain")},
-    "profile_backbone": "backbones/*.tsv",
-    "summarize": "summary/summarize.tsv",
-    "report": "report.tsv",
+# Where each rule's benchmark table is, below results/<study>; a test compares it with the rules. `train` has one, too.
+BENCHMARKS = {"phantom": "phantoms.tsv", "index": "data/*/index.tsv", "preprocess": "data/*/*/preprocess.tsv"}
+# The last file that a rule without a benchmark table writes: Snakemake keeps a record of its making. Adding tables
+# instead would make every finished study run again, as Snakemake takes a missing one for a missing output.
+LAST_OUTPUTS = {
+    "split": "data/*/split.csv",
+    "samples": "data/*/*/samples.png",
+    "score": "models/*/*/*/*/*/metrics.json",
+    "embed": "models/*/*/*/*/*/tsne.csv",
+    "explain": "models/*/*/*/*/*/gradcam.json",
+    "profile_backbone": "backbones/*.json",
+    "summarize": "summary/models.csv",
+    "report": "report.html",
 }
 PICTURES = {
     "samples": ("data/*/*/samples.png", "data/*/*/before_after.png"),
@@ -67,7 +70,7 @@ class TrainingTime:
 
 @dataclass(frozen=True)
 class JobTime:
-    """What one job took, from Snakemake's benchmark table, which names neither device nor host.
+    """What one job took: by its benchmark table or by Snakemake's record, neither of which names device or host.
 
     Attributes:
         study: whose it was.
@@ -77,6 +80,7 @@ class JobTime:
         reader: who reads its dataset; empty where it has none.
         n_images: images of its dataset; None where it has none.
         drawn: the phantoms' settings, where its images were drawn.
+        is_recorded: whether it is from Snakemake's record, which counts a wait in a queue.
     """
 
     study: str
@@ -85,7 +89,8 @@ class JobTime:
     about: tuple[str, ...]
     reader: str = ""
     n_images: int | None = None
-    drawn: dict[str, Any] | None = field(default=None, hash=False)
+    drawn: dict[str, Any] | None = None
+    is_recorded: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class Measurements:
 
     Attributes:
         trainings: finished trainings.
-        jobs: jobs with a benchmark table.
+        jobs: all other jobs whose time is known.
         model_bytes: sizes of model.pt by backbone.
         picture_bytes: sizes of the pictures by the rule that makes them.
     """
@@ -103,11 +108,6 @@ class Measurements:
     jobs: list[JobTime] = field(default_factory=list)
     model_bytes: dict[str, list[int]] = field(default_factory=dict)
     picture_bytes: dict[str, list[int]] = field(default_factory=dict)
-
-    @property
-    def studies(self) -> list[str]:
-        """Names of the studies that something was measured in."""
-        return sorted({each.study for each in [*self.trainings, *self.jobs]})
 
 
 def find_studies(named: Sequence[Path], own: Path) -> list[Path]:
@@ -135,7 +135,8 @@ def read_measurements(folders: Iterable[Path]) -> Measurements:
     found = Measurements()
     for folder in folders:
         found.trainings.extend(_read_trainings(folder))
-        found.jobs.extend(job for rule, glob in BENCHMARKS.items() for job in _read_jobs(folder, rule, glob))
+        found.jobs.extend(_read_jobs(folder, BENCHMARKS, read_benchmark))
+        found.jobs.extend(_read_jobs(folder, LAST_OUTPUTS, read_record))
         for path in folder.glob("models/*/*/*/*/*/model.pt"):
             found.model_bytes.setdefault(path.parts[-5], []).append(path.stat().st_size)
         for rule, globs in PICTURES.items():
@@ -152,7 +153,7 @@ def _read_trainings(folder: Path) -> list[TrainingTime]:
 
 def _read_training(folder: Path, path: Path) -> TrainingTime | None:
     """Return one training's times, or None where its image size is not on record or it has no epochs."""
-    values = read_json(path)
+    values = _read_summary(path)
     epochs: list[EpochRow] = read_records(path.with_name("history.csv"), EpochRow)
     model = ModelId.parse(path.parent.relative_to(folder / "models").as_posix())
     size_px = _size_of(folder, model)
@@ -174,6 +175,17 @@ def _read_training(folder: Path, path: Path) -> TrainingTime | None:
     )
 
 
+def _read_summary(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = read_json(path)
+    missing = {"n_train", "n_val", "settings", "device", "device_name", "host", "threads"} - set(values)
+    if missing:
+        raise CxrflowError(
+            f"{path} lacks {', '.join(sorted(missing))}, so it is of another version: name the folders to take times"
+            " from with --measured"
+        )
+    return values
+
+
 def _size_of(folder: Path, model: ModelId) -> int | None:
     """Return the side of a model's images: from the names of its dataset's recipes, or the profile of its backbone."""
     names = [path.name for path in (folder / "data" / model.dataset).glob("*px*") if path.is_dir()]
@@ -184,9 +196,10 @@ def _size_of(folder: Path, model: ModelId) -> int | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def _read_jobs(folder: Path, rule: str, glob: str) -> list[JobTime]:
-    times = [(path, read_benchmark(path)) for path in sorted(folder.glob(glob))]
-    return [_job_time(folder, rule, path, seconds) for path, seconds in times if seconds is not None]
+def _read_jobs(folder: Path, places: dict[str, str], read: Callable[[Path], float | None]) -> list[JobTime]:
+    paths = [(rule, path) for rule, glob in places.items() for path in sorted(folder.glob(glob))]
+    times = [(rule, path, read(path)) for rule, path in paths]
+    return [_job_time(folder, rule, path, seconds) for rule, path, seconds in times if seconds is not None]
 
 
 def _job_time(folder: Path, rule: str, path: Path, seconds: float) -> JobTime:
@@ -202,6 +215,7 @@ def _job_time(folder: Path, rule: str, path: Path, seconds: float) -> JobTime:
         reader=summary.get("reader", ""),
         n_images=sum(summary["counts"].values()) if summary else None,
         drawn=read_json(manifest)["settings"] if manifest.exists() else None,
+        is_recorded=rule in LAST_OUTPUTS,
     )
 
 
@@ -216,3 +230,21 @@ def read_benchmark(path: Path) -> float | None:
         return float(lines[-1][lines[0].index("s")])
     except ValueError:  # Snakemake writes NA for a job too short to look at
         return None
+
+
+def read_record(path: Path) -> float | None:
+    """Return how long the making of results/<study>/... took by Snakemake's record, or None where it has none.
+
+    The record of an output lies in .snakemake/metadata beside results/, named by the output's path in base64.
+    """
+    whole = path.absolute()
+    root = next((parent.parent for parent in whole.parents if parent.name == "results"), None)
+    if root is None:
+        return None
+    name = urlsafe_b64encode(whole.relative_to(root).as_posix().encode()).decode()
+    try:
+        record = json.loads((root / ".snakemake" / "metadata" / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # no record, or one that a running Snakemake is writing
+        return None
+    times = record.get("starttime"), record.get("endtime")
+    return max(0.0, times[1] - times[0]) if None not in times else None

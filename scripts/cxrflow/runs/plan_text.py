@@ -114,12 +114,18 @@ def _chain_part(plan: Plan) -> str:
 def _sources_part(plan: Plan) -> str:
     """Return what each estimate rests on, one line per kind."""
     groups: dict[Basis, list[Estimate]] = defaultdict(list)
-    for each in plan.measured.values():
-        groups[each.basis].append(each)
-    rows = [[b.what, len(jobs), b.measured, b.spread, b.places, "; ".join(b.remarks)] for b, jobs in groups.items()]
+    for jobid in plan.jobs:  # in the order of the table above
+        if each := plan.measured.get(jobid):
+            groups[each.basis].append(each)
+    remarks = list(dict.fromkeys(remark for basis in groups for remark in basis.remarks))
+    rows = [
+        [b.what, len(each), b.measured, b.spread, b.places, " ".join(f"[{remarks.index(r) + 1}]" for r in b.remarks)]
+        for b, each in groups.items()
+    ]
+    table = tabulate(rows, headers=["estimate of", "jobs", "rests on", "measured", "where", "notes"]) if rows else ""
+    notes = [f"[{number}] {remark}" for number, remark in enumerate(remarks, start=1)]
     counts = [f"{name}: {each.total:,} images, {each.origin}" for name, each in plan.known.counts.items()]
-    table = tabulate(rows, headers=["estimate of", "jobs", "rests on", "measured", "where", "remarks"]) if rows else ""
-    return "\n\n".join(part for part in (table, "\n".join(counts)) if part)
+    return "\n\n".join(part for part in (table, "\n".join(notes), "\n".join(counts)) if part)
 
 
 def _warnings_part(plan: Plan) -> str:
@@ -127,12 +133,15 @@ def _warnings_part(plan: Plan) -> str:
     over: dict[str, list[tuple[float, Job]]] = defaultdict(list)
     for jobid, each in plan.measured.items():
         job = plan.jobs[jobid]
-        if plan.profile.is_cluster and 0 < job.ask("runtime") * 60 < each.seconds:
+        is_short = 0 < job.ask("runtime") * 60 < each.seconds
+        if (
+            plan.profile.is_cluster and is_short and not each.basis.is_other_device
+        ):  # a CPU's time says nothing of a GPU's
             over[job.rule].append((each.seconds, job))
     return "\n".join(
         f"WARNING: {len(jobs)} {rule} job(s) ask for less time than estimated, at worst {job.title}: "
-        f"{format_duration(seconds)}, and it asks for {job.ask('runtime')} min. Raise set-resources: {rule}: runtime in "
-        f"{plan.profile.folder / 'config.yaml'}."
+        f"{format_duration(seconds)}, and it asks for {job.ask('runtime')} min. Raise set-resources: {rule}: runtime"
+        f" in {plan.profile.folder / 'config.yaml'}."
         for rule, jobs in over.items()
         for seconds, job in [max(jobs, key=lambda pair: pair[0])]
     )
@@ -157,7 +166,8 @@ def format_duration(seconds: float) -> str:
 
 def format_hours(seconds: float) -> str:
     """Return seconds as hours with three digits, as clusters account them."""
-    return f"{seconds / 3600:.3g} h"
+    hours = seconds / 3600
+    return f"{hours:,.0f} h" if hours >= 100 else f"{hours:.3g} h"
 
 
 def format_bytes(size: int) -> str:

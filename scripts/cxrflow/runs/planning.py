@@ -7,7 +7,7 @@ from cxrflow.runs.disk import DiskUse, estimate_disk
 from cxrflow.runs.dry_run import Job, find_dependencies
 from cxrflow.runs.estimate import Estimate, Known, NotMeasured, estimate_jobs, expected_device
 from cxrflow.runs.profile import Profile
-from cxrflow.runs.schedule import Task, find_critical_path, simulate
+from cxrflow.runs.schedule import Task, find_critical_path, simulate, sort_by_dependency
 
 CASES = ("seconds", "low", "high")
 
@@ -26,7 +26,7 @@ class Plan:
     """What would run and what it takes.
 
     Attributes:
-        jobs: by number.
+        jobs: by number, each after those that it waits for.
         estimates: by the job's number.
         profile: that they run under.
         known: what the estimates rest on.
@@ -61,13 +61,14 @@ class Plan:
 
 def make_plan(jobs: Sequence[Job], profile: Profile, known: Known) -> Plan:
     """Estimate every job and schedule them all; a job that was never measured takes no time and no part in the sums."""
+    by_id = {job.jobid: job for job in jobs}
     estimates = estimate_jobs(jobs, known)
     measured = [(job, each) for job in jobs if isinstance(each := estimates[job.jobid], Estimate)]
     tasks = _make_tasks(jobs, estimates, profile, "seconds")
     chain = find_critical_path(tasks)
     seconds = {task.id: task.seconds for task in tasks}
     return Plan(
-        jobs={job.jobid: job for job in jobs},
+        jobs={task.id: by_id[task.id] for task in sort_by_dependency(tasks)},
         estimates=estimates,
         profile=profile,
         known=known,
