@@ -85,7 +85,9 @@ def _pictures(jobs: Sequence[Job], rule: str, known: Known) -> DiskUse | None:
     if not n:
         return None
     size = int(n * median(sizes)) if sizes else None
-    return DiskUse(f"pictures of {rule}", size, f"{n} x {'those of earlier runs' if sizes else 'not measured'}")
+    return DiskUse(
+        f"pictures of {rule}", size, f"{n} pictures" + (", as large as those of earlier runs" if sizes else "")
+    )
 
 
 def _sum(what: str, source: str, jobs: Sequence[Job], size_of: Callable[[Job], int | None]) -> DiskUse | None:

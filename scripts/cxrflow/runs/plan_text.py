@@ -108,7 +108,8 @@ def _chain_part(plan: Plan) -> str:
         else f"the limits decide the wall time, which is {ratio:.3g} times as long"
     )
     table = tabulate(rows, headers=["the critical path", "takes"], colalign=("left", "right"))
-    return f"{table}\n\nTogether {format_duration(plan.chain_s)}: {decides}."
+    zero = " Jobs that were not measured count as nothing here." if plan.not_measured else ""
+    return f"{table}\n\nTogether {format_duration(plan.chain_s)}: {decides}.{zero}"
 
 
 def _sources_part(plan: Plan) -> str:
@@ -165,9 +166,9 @@ def format_duration(seconds: float) -> str:
 
 
 def format_hours(seconds: float) -> str:
-    """Return seconds as hours with three digits, as clusters account them."""
+    """Return seconds as hours with three digits, as clusters account them; less than an hour as `format_duration`."""
     hours = seconds / 3600
-    return f"{hours:,.0f} h" if hours >= 100 else f"{hours:.3g} h"
+    return f"{hours:,.0f} h" if hours >= 100 else f"{hours:.3g} h" if hours >= 1 else format_duration(seconds)
 
 
 def format_bytes(size: int) -> str:
