@@ -75,7 +75,7 @@ def _checkpoints(jobs: Sequence[Job], known: Known, profile: Profile) -> DiskUse
     needs = profile.needs_of(jobs[0])
     at_once = min(limit // needs[name] for name, limit in profile.limits.items() if needs[name])
     largest = sorted(map(_models(known), jobs), reverse=True)[: max(1, at_once)]
-    source = f"{len(largest)} trainings at once x {CHECKPOINT_MODELS} models"
+    source = f"{CHECKPOINT_MODELS} models for each training at once, here {len(largest)}"
     return DiskUse("checkpoints while training", CHECKPOINT_MODELS * sum(largest), source, is_temporary=True)
 
 
@@ -85,9 +85,7 @@ def _pictures(jobs: Sequence[Job], rule: str, known: Known) -> DiskUse | None:
     if not n:
         return None
     size = int(n * median(sizes)) if sizes else None
-    return DiskUse(
-        f"pictures of {rule}", size, f"{n} pictures" + (", as large as those of earlier runs" if sizes else "")
-    )
+    return DiskUse(f"pictures of {rule}", size, "as large as in earlier runs" if sizes else "")
 
 
 def _sum(what: str, source: str, jobs: Sequence[Job], size_of: Callable[[Job], int | None]) -> DiskUse | None:
