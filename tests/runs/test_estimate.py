@@ -35,7 +35,8 @@ def test_a_training_scales_with_images_epochs_and_pixels(results: Path, know: Ca
     found = estimate(train_job(), know())
     assert found.seconds == pytest.approx(4 * (210 * 0.1 + 45 * 0.02) * (128 / 64) ** 2 + 5)
     assert found.low == found.high == found.seconds
-    assert "x 4 for pixels, 64 to 128 px" in found.basis.remarks
+    assert "x 4 for pixels, 64 to 128 px" in found.basis.remarks[0]
+    assert "errs high" in found.basis.remarks[0]
     assert found.basis.places == "Some CPU on node1"
     assert found.basis.measured == "1 training of other"
 
