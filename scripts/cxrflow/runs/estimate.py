@@ -161,8 +161,8 @@ def _training_basis(job: Job, known: Known, times: list[TrainingTime], remarks: 
     checks = {
         f"measured on {first.device}, and {device} will compute: ANOTHER DEVICE": is_other,
         f"device is auto: holds where {first.device} computes again": device == "auto",
-        f"x {(size_px / first.size_px) ** 2:.3g} for pixels, {first.size_px} to {size_px} px; costs per step do not grow"
-        f" with pixels, so this errs {'high' if size_px > first.size_px else 'low'}": size_px != first.size_px,
+        f"x {(size_px / first.size_px) ** 2:.3g} for pixels, {first.size_px} to {size_px} px; costs per step do not"
+        f" grow with pixels, so this errs {'high' if size_px > first.size_px else 'low'}": size_px != first.size_px,
         "in another precision": first.precision != known.study.train_settings(model_of(job).variant).precision,
         f"threads: {_range([t.threads for t in times], '', 'd')} there, {job.threads} here": first.device == "cpu"
         and {time.threads for time in times} != {job.threads},
