@@ -1,0 +1,74 @@
+"""How many images a dataset has: counted where its index is, else as published under the config's cap.
+
+Reads index.json and split.csv of the study, where they are there already.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxrflow.data.readers import READERS
+from cxrflow.files import read_json
+from cxrflow.records import SUBSETS
+from cxrflow.settings import PhantomSettings
+from cxrflow.study import Study
+from cxrflow.tables import read_table
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """Images of one dataset.
+
+    Attributes:
+        total: all that are kept.
+        subsets: by train, val and test.
+        origin: where the numbers are from.
+    """
+
+    total: int
+    subsets: dict[str, int]
+    origin: str
+
+
+def count_images(study: Study, dataset: str) -> ImageCounts | None:
+    """Return how many images a dataset has; None where it is not indexed yet and no count is published."""
+    folder = Path(study.results, "data", dataset)
+    total, origin = _count_total(study, dataset, folder / "index.json")
+    if total is None:
+        return None
+    return ImageCounts(total, _count_subsets(study, folder / "split.csv", total), origin)
+
+
+def _count_total(study: Study, dataset: str, index: Path) -> tuple[int | None, str]:
+    if index.exists():
+        return sum(read_json(index)["counts"].values()), "counted by index"
+    settings, reader = study.settings, study.settings.datasets[dataset].reader
+    published = READERS[reader].published_counts
+    if not published:
+        return None, ""
+    if settings.phantoms:
+        return len(published) * drawn_per_class(settings.phantoms, reader), "as many as phantom draws"
+    cap = settings.index.max_images_per_class
+    if cap:
+        return sum(min(cap, count) for count in published.values()), f"published, at most {cap:,} a class"
+    return sum(published.values()), "published"
+
+
+def drawn_per_class(phantoms: PhantomSettings, reader: str) -> int:
+    """Return how many images the phantoms have in each class of a layout."""
+    is_xray8 = reader == "nih"  # the one layout with a count of its own
+    return (phantoms.images_per_xray8_class if is_xray8 else None) or phantoms.images_per_class
+
+
+def _count_subsets(study: Study, split: Path, total: int) -> dict[str, int]:
+    if split.exists():
+        counts = Counter(row["subset"] for row in read_table(split, ["subset"]))
+        return {subset: counts[subset] for subset in SUBSETS}
+    return {subset: round(total * getattr(study.settings.split, subset)) for subset in SUBSETS}
+
+
+def count_all(study: Study, datasets: Iterable[str]) -> dict[str, ImageCounts]:
+    """Return the counts of those datasets whose number of images is known."""
+    found = {dataset: count_images(study, dataset) for dataset in datasets}
+    return {dataset: counts for dataset, counts in found.items() if counts is not None}

@@ -1,0 +1,151 @@
+"""A Snakemake profile, as far as it decides how many jobs run at once and where.
+
+Reads <profile>/config.yaml, the partition file that it names, and the study's config files.
+"""
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cxrflow.errors import CxrflowError
+from cxrflow.runs.dry_run import Job
+
+# A partition's limits by what a job asks for: those that the Slurm plugin compares, under the same names.
+LIMITED = {"runtime": "max_runtime", "mem_mb": "max_mem_mb"}
+MINUTES = {"d": 1440.0, "h": 60.0, "m": 1.0, "s": 1 / 60}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where and how many.
+
+    Attributes:
+        folder: of the profile.
+        is_cluster: whether an executor other than this machine runs the jobs.
+        limits: what all running jobs together may take: `jobs` on a cluster, `cores` here, and the profile's resources.
+        configfiles: the study's config, where the profile names it.
+        partitions: limits of each partition by name.
+    """
+
+    folder: Path
+    is_cluster: bool
+    limits: dict[str, int]
+    configfiles: list[Path] = field(default_factory=list)
+    partitions: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def needs_of(self, job: Job) -> dict[str, int]:
+        """Return what a job takes of the limits while it runs."""
+        own = {"jobs": 1, "cores": job.threads}
+        return {name: own.get(name, job.ask(name)) for name in self.limits}
+
+
+def read_profile(folder: Path, jobs: int | None = None) -> Profile:
+    """Read a profile; `jobs` replaces its number of jobs on a cluster, or of cores here, as it does for Snakemake.
+
+    Raises:
+        CxrflowError: it is no profile, or says not how many jobs may run at once.
+    """
+    values = read_yaml(folder / "config.yaml")
+    is_cluster = values.get("executor", "local") != "local"
+    name = "jobs" if is_cluster else "cores"
+    limit = jobs or values.get(name) or values.get("jobs")
+    if limit is None:
+        raise CxrflowError(f"{folder / 'config.yaml'} has no `{name}`: add it, or say --jobs N")
+    partition_file = values.get("slurm-partition-config")
+    configfiles = values.get("configfile", [])
+    return Profile(
+        folder=folder,
+        is_cluster=is_cluster,
+        limits={name: _count(limit), **{key: int(value) for key, value in (values.get("resources") or {}).items()}},
+        configfiles=[Path(path) for path in ([configfiles] if isinstance(configfiles, str) else configfiles)],
+        partitions=read_yaml(Path(partition_file)).get("partitions", {}) if partition_file else {},
+    )
+
+
+def _count(limit: int | str) -> int:
+    """Return a number of jobs or cores; `all` is every core that this process may use."""
+    if str(limit).isdigit():
+        return int(limit)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        CxrflowError: it is missing or holds something else.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise CxrflowError(
+            f"{path} is not there: name an existing one, such as those in config/ and profiles/"
+        ) from None
+    except yaml.YAMLError as error:
+        raise CxrflowError(f"{path} is no valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise CxrflowError(f"{path}: expected keys and values")
+    return values
+
+
+def load_config(paths: Sequence[Path], overrides: Sequence[str]) -> dict[str, Any]:
+    """Merge config files and KEY=VALUE overrides as Snakemake does: later ones win, key by key."""
+    config: dict[str, Any] = {}
+    for path in paths:
+        config = _merge(config, read_yaml(path))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise CxrflowError(f"--config {override}: expected KEY=VALUE")
+        config = _merge(config, {key: yaml.safe_load(value)})
+    return config
+
+
+def _merge(base: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    def join(key: str) -> Any:
+        both = isinstance(base.get(key), dict) and isinstance(other.get(key), dict)
+        return _merge(base[key], other[key]) if both else other.get(key, base.get(key))
+
+    return {key: join(key) for key in [*base, *(key for key in other if key not in base)]}
+
+
+def choose_partition(job: Job, partitions: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the partition that the Slurm plugin chooses: of those that allow the job, the one that it fills most.
+
+    Source: snakemake-executor-plugin-slurm 2.8.0, Partition.score_job_fit, as far as its limits are numbers here.
+    Returns `none fits` where no partition allows it, and nothing where there are no partitions.
+    """
+    if "slurm_partition" in job.resources:
+        return str(job.resources["slurm_partition"])
+    scores = {name: _score(job, limits) for name, limits in partitions.items()}
+    fitting = {name: score for name, score in scores.items() if score is not None}
+    if not fitting:
+        return "none fits" if partitions else ""
+    return max(fitting, key=lambda name: fitting[name])
+
+
+def _score(job: Job, limits: Mapping[str, Any]) -> float | None:
+    """Return how much of a partition's limits a job fills, or None where it does not fit."""
+    gpus, max_gpu = job.ask("gpu"), int(limits.get("max_gpu", 0))
+    shares = [job.ask(asked) / _minutes(limits.get(limit, math.inf)) for asked, limit in LIMITED.items()]
+    shares += [job.threads / float(limits.get("max_threads", math.inf))] * 2  # the plugin counts threads twice
+    if any(share > 1 for share in shares) or gpus > max_gpu:
+        return None
+    return sum(shares) + (gpus / max_gpu if gpus else -1.0 if max_gpu else 0.0)
+
+
+def _minutes(limit: float | str) -> float:
+    """Return a limit as a number; times may be written 90, 12h, 1d12h or 1-12:00:00."""
+    if not isinstance(limit, str):
+        return float(limit)
+    if parts := re.findall(r"(\d+(?:\.\d+)?)([dhms])", limit):
+        return sum(float(number) * MINUTES[unit] for number, unit in parts)
+    days, _, clock = limit.rpartition("-")
+    hours, minutes, seconds = [*map(float, clock.split(":")), 0.0, 0.0][:3]
+    return float(days or 0) * 1440 + hours * 60 + minutes + seconds / 60 if ":" in clock else float(clock)

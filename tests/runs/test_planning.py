@@ -1,0 +1,82 @@
+"""A whole plan: sums, wall time, disk and text, of two trainings by hand."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cxrflow.runs.dry_run import Job
+from cxrflow.runs.estimate import Known
+from cxrflow.runs.plan_text import describe_plan, format_bytes, format_duration
+from cxrflow.runs.planning import make_plan
+from cxrflow.runs.profile import Profile
+from tests.runs.conftest import train_job, write_training
+
+EPOCHS_S = 4 * 210 * 0.1  # of each training
+LOCAL = Profile(Path("profiles/local"), is_cluster=False, limits={"cores": 4})
+CLUSTER = Profile(Path("profiles/slurm"), is_cluster=True, limits={"jobs": 9})
+PACK = Job(
+    7, "preprocess", outputs=("images.npy",), wildcards={"dataset": "covid", "recipe": "128px-equalized"}, threads=4
+)
+JOBS = [train_job(1, seed=0, threads=4), train_job(2, seed=1, threads=4), PACK]
+
+
+@pytest.fixture
+def known(results: Path, know: Callable[..., Known]) -> Known:
+    write_training(results / "other", train_s=0.1, val_s=0, size_px=128, startup_s=0)
+    (results / "other/models/covid/resnet34/scratch/base/seed0/model.pt").write_bytes(b"x" * 1000)
+    return know()
+
+
+def test_sums_and_wall_time_leave_out_what_was_not_measured(known: Known) -> None:
+    plan = make_plan(JOBS, LOCAL, known)
+    assert set(plan.not_measured) == {7}
+    assert plan.cpu_s.seconds == pytest.approx(2 * 4 * EPOCHS_S)
+    assert plan.gpu_s.seconds == 0
+    assert plan.wall_s.seconds == pytest.approx(2 * EPOCHS_S)
+    assert plan.chain_s == pytest.approx(EPOCHS_S)
+    assert next(iter(plan.jobs)) == 7, "a job is listed after those it waits for"
+    assert make_plan(JOBS, CLUSTER, known).wall_s.seconds == pytest.approx(EPOCHS_S)
+
+
+def test_gpus_count_where_they_are_asked_for(known: Known) -> None:
+    jobs = [replace(job, resources={"gpu": 2}) for job in JOBS]
+    assert make_plan(jobs, CLUSTER, known).gpu_s.seconds == pytest.approx(2 * 2 * EPOCHS_S)
+
+
+def test_disk_is_a_byte_a_pixel_and_the_size_of_earlier_models(known: Known) -> None:
+    sizes = {use.what: use.size for use in make_plan(JOBS, CLUSTER, known).disk}
+    assert sizes == {"packed images": 300 * 128 * 128, "models": 2000, "checkpoints while training": 16_000}
+    assert {use.what: use.size for use in make_plan(JOBS, LOCAL, known).disk}["checkpoints while training"] == 8_000
+
+
+def test_the_text_names_what_is_not_measured_and_how_to_measure_it(known: Known) -> None:
+    text = describe_plan(make_plan(JOBS, LOCAL, known), free_bytes=1 << 40)
+    assert "Left out, as not measured: preprocess (1)." in text
+    assert "make demo" in text
+    assert "NOT ENOUGH" not in text
+    assert "NOT ENOUGH" in describe_plan(make_plan(JOBS, LOCAL, known), free_bytes=1000)
+
+
+def test_too_short_a_request_is_warned_of(known: Known) -> None:
+    jobs = [replace(job, resources={"runtime": 1}) for job in JOBS]
+    assert "WARNING: 2 train job(s) ask for less time" in describe_plan(make_plan(jobs, CLUSTER, known), 1 << 40)
+    assert "WARNING" not in describe_plan(make_plan(jobs, LOCAL, known), 1 << 40), "nothing is killed on one machine"
+    jobs = [replace(job, resources={"runtime": 2}) for job in JOBS]
+    assert "WARNING" not in describe_plan(make_plan(jobs, CLUSTER, known), 1 << 40)
+
+
+def test_no_jobs_no_plan(known: Known) -> None:
+    assert describe_plan(make_plan([], LOCAL, known), 1).startswith("Nothing to do")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0.2 s"), (89, "89 s"), (90, "1.5 min"), (5400, "1.5 h"), (259_200, "3.0 days")]
+)
+def test_durations_have_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+def test_sizes_have_the_unit_that_fits() -> None:
+    assert [format_bytes(size) for size in (512, 1 << 20, 3 << 30)] == ["0.5 KiB", "1.0 MiB", "3.0 GiB"]
