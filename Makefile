@@ -10,7 +10,7 @@ CONDA  := envs/cxrflow.yaml
 STAMP  := .venv/.installed-$(shell cksum < $(LOCK) | cut -d' ' -f1)
 VENV   := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup demo test lint format docs lock clean
+.PHONY: help setup demo test lint format slurm-up slurm-down docs lock clean
 
 help:   ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,7 +27,8 @@ demo: $(STAMP)   ## the whole study on drawn X-rays: no data, no GPU, no network
 	$(VENV) snakemake --profile profiles/demo
 
 test: $(STAMP)   ## every test
-	$(VENV) python -m pytest -n auto --dist loadfile
+	$(VENV) python -m pytest -n auto --dist loadfile --ignore tests/slurm
+	$(VENV) python -m pytest tests/slurm
 
 lint: $(STAMP)   ## ruff, mypy, snakefmt and snakemake --lint, at the lock's versions
 	$(VENV) ruff check .
@@ -40,6 +41,12 @@ format: $(STAMP)   ## rewrite Python and Snakemake files in the project's style
 	$(VENV) ruff check --fix .
 	$(VENV) ruff format .
 	$(VENV) snakefmt Snakefile workflow
+
+slurm-up: $(STAMP)   ## a throwaway Slurm cluster on this machine, to try things by hand (root, Debian)
+	$(VENV) python tests/slurm/cluster.py up /tmp/cxrflow-slurm
+
+slurm-down: $(STAMP)   ## end it and remove all of it
+	$(VENV) python tests/slurm/cluster.py down /tmp/cxrflow-slurm
 
 docs: $(STAMP)   ## config/README.md and the config's schema, from the settings' one definition
 	$(VENV) python scripts/document_settings.py --readme config/README.md --schema workflow/schemas/config.schema.json

@@ -125,7 +125,7 @@ def how_to_answer(results: Results) -> str:
     first = "" if known else f'add "{NO_PREPROCESSING}" under "variants:" in the config, then '
     return (
         f'To answer it, {first}put "{name}" into "ablation.variants" and run the study again. For one model\'s number'
-        f' alone: "snakemake --configfile <this study\'s config> {results.study.results}/models/{target}/metrics.json".'
+        f' alone: "snakemake {results.study.results}/models/{target}/metrics.json --configfile <this study\'s config>".'
     )
 
 
