@@ -54,7 +54,7 @@ def final_line(epoch: int, history: Sequence[EpochRow]) -> str:
 
 
 def parse_epochs(text: str) -> list[EpochRow]:
-    """Return the epochs that a log tells of, as rounded as it prints them; all but whole lines of epochs are skipped."""
+    """Return the epochs that a log tells of, as rounded as it prints them; every other line is skipped."""
     lines = text.splitlines(keepends=True)
     rows = (_parse_epoch_line(line) for line in lines if line.endswith("\n"))  # the last one may be in the making
     return [row for row in rows if row is not None]

@@ -1,4 +1,4 @@
-"""What a person asks about a running study: how far it is, what a dead Snakemake left behind, whether a cluster is ready.
+"""What a person asks about a run: how far it is, what a dead Snakemake left behind, whether a cluster is ready.
 
 Nothing here computes a result; no stage imports it.
 """

@@ -20,7 +20,9 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CxrflowError(f"{path} is not there: run this in the folder of the Snakefile, or name another file") from None
+        raise CxrflowError(
+            f"{path} is not there: run this in the folder of the Snakefile, or name another file"
+        ) from None
     except yaml.YAMLError as error:
         raise CxrflowError(f"{path} is no valid YAML: {error}") from None
 
@@ -54,7 +56,8 @@ def choose_config(configfile: Path | None, study: str | None) -> Path:
     name = study or begun[0]
     if name not in known:
         raise CxrflowError(
-            f"no file in {CONFIGS}/ has the study {name!r}; known: {', '.join(known) or 'none'}. Name it with --configfile"
+            f"no file in {CONFIGS}/ has the study {name!r}; known: {', '.join(known) or 'none'}."
+            " Name it with --configfile"
         )
     return known[name]
 

@@ -2,8 +2,8 @@
 
 Every call has a time limit, because a controller that does not answer would hang the command that asks. Jobs are told
 apart by what the executor plugin gives them (snakemake-executor-plugin-slurm 2.8): the job's name is the id of one
-Snakemake run, a UUID behind an optional prefix; the comment is `rule_<rule>_wildcards_<values joined by _>`; the working
-directory is the folder that Snakemake was started in.
+Snakemake run, a UUID behind an optional prefix; the comment is `rule_<rule>_wildcards_<values joined by _>`; the
+working directory is the folder that Snakemake was started in.
 """
 
 import getpass
@@ -22,9 +22,22 @@ RUN_ID = re.compile(r"(?:[A-Za-z0-9_-]{1,50}_)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0
 JOB_FIELDS = "%i|%T|%M|%N|%j|%k|%r|%Z"  # the folder last: it alone may contain a |
 PARTITION_FIELDS = "%P|%a|%l|%c|%m|%D|%T|%G"
 WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
-RUNNING = frozenset({"RUNNING", "CONFIGURING", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING", "SUSPENDED", "STOPPED"})
+RUNNING = frozenset(
+    {"RUNNING", "CONFIGURING", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING", "SUSPENDED", "STOPPED"}
+)
 FAILED = frozenset({"FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "LAUNCH_FAILED"})
-UNUSABLE = ("down", "drain", "drng", "fail", "maint", "inval", "unk", "power", "reboot", "no_respond")  # states of nodes
+UNUSABLE = (
+    "down",
+    "drain",
+    "drng",
+    "fail",
+    "maint",
+    "inval",
+    "unk",
+    "power",
+    "reboot",
+    "no_respond",
+)  # states of nodes
 
 
 class SlurmError(CxrflowError):
@@ -115,13 +128,16 @@ def run_slurm(*command: str, timeout_s: float = TIMEOUT_S) -> str:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)
     except FileNotFoundError:
         raise SlurmError(
-            f"there is no {command[0]} on the PATH: log in to a node of the cluster, or load its module (module load slurm)"
+            f"there is no {command[0]} on the PATH: log in to a node of the cluster, or load its module"
+            " (module load slurm)"
         ) from None
     except subprocess.TimeoutExpired:
-        raise SlurmError(f"{command[0]} gave no answer in {timeout_s:g} s: try again when the controller is up") from None
+        raise SlurmError(
+            f"{command[0]} gave no answer in {timeout_s:g} s: try again when the controller is up"
+        ) from None
     if done.returncode != 0:
         said = " ".join((done.stderr or done.stdout).split()) or f"exit status {done.returncode}"
-        raise SlurmError(f"{' '.join(command[:2])} failed: {said}")
+        raise SlurmError(f"{command[0]} failed: {said}")
     return done.stdout
 
 
