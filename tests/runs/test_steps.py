@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cxrflow.runs.choosing import read_study
-from cxrflow.runs.steps import Step, expected_steps
+from cxrflow.runs.steps import RULES, Step, expected_steps
 from tests.workflow.conftest import ROOT, copy_workflow, run_snakemake
 
 CONFIGS = ["config/demo.yaml", "config/lungs.yaml"]
@@ -29,6 +29,11 @@ def test_wildcards_come_in_the_order_of_the_path_as_snakemake_reads_them(config:
     for step in expected_steps(read_study(ROOT / config)):
         in_order = ".*".join(re.escape(value) for value in step.wildcards)
         assert re.search(in_order, str(step.outputs[0])), step
+
+
+def test_every_rule_is_known_by_name() -> None:
+    studies = [read_study(ROOT / config) for config in CONFIGS]
+    assert {step.rule for study in studies for step in expected_steps(study)} == RULES
 
 
 def test_a_comment_is_the_plugins() -> None:

@@ -20,7 +20,7 @@ class Process:
     @property
     def is_head(self) -> bool:
         """Whether it is a Snakemake that a person started to make something."""
-        named = any(Path(word).name in ("snakemake", "snakemake.py") for word in self.words[:3])
+        named = any(Path(word).name in ("snakemake", "snakemake.py") for word in self.words[:2])
         as_module = self.words[1:3] == ("-m", "snakemake")
         return (named or as_module) and not (OF_A_JOB | HARMLESS) & set(self.words)
 

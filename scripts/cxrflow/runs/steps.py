@@ -21,6 +21,9 @@ MODEL_OUTPUTS = {
     "embed": ("tsne.csv", "tsne.png"),
     "explain": ("gradcam.png", "gradcam.csv", "gradcam.json"),
 }
+DATA_RULES = ("phantom", "index", "split", "preprocess", "samples", "fetch_weights")
+SUMMARY_RULES = ("profile_backbone", "summarize", "report")
+RULES = frozenset({*DATA_RULES, *MODEL_OUTPUTS, *SUMMARY_RULES})
 
 
 @dataclass(frozen=True)
