@@ -55,7 +55,7 @@ $(CONDA): $(LOCK)
 	  grep -v '^#' $(LOCK) | sed 's/.*/      - "&"/'; } > $@
 
 slurm-check: $(STAMP)   ## what a Slurm cluster and this folder lack for a study, before any job
-	@$(VENV) python scripts/slurm_check.py $(if $(PROFILE),--profile $(PROFILE)) $(if $(CONFIG),--configfile $(CONFIG))
+	@$(VENV) python scripts/slurm_check.py
 
 clean:   ## the environment and the demo's results
 	rm -rf .venv results/demo

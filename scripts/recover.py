@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cxrflow.errors import CxrflowError
 from cxrflow.runs.choosing import choose_config
+from cxrflow.runs.processes import list_heads
 from cxrflow.runs.recovering import (
     POLL_S,
     Leftovers,
@@ -22,7 +23,8 @@ from cxrflow.runs.recovering import (
     describe_leftovers,
     find_configfile,
     find_leftovers,
-    refuse_if_alive,
+    refuse_if_running,
+    refuse_if_unseen,
     wait_for_end,
 )
 from cxrflow.stages import run_stage
@@ -38,7 +40,7 @@ def recover(
     wait: bool = False,
     cancel: bool = False,
     head_is_dead: bool = False,
-    profile: str = "profiles/slurm",
+    profile: str | None = None,
     configfile: Path | None = None,
     poll: float = POLL_S,
 ) -> None:
@@ -47,16 +49,18 @@ def recover(
     wait: wait until the jobs that it left have ended
     cancel: cancel them
     head_is_dead: you know that no Snakemake works in this folder, on any machine
-    profile: for the command that goes on, where Snakemake's log does not tell the last one
+    profile: for the command that goes on, where Snakemake's log does not tell the last one; without it,
+        profiles/slurm, or profiles/local where there is no Slurm
     configfile: the study's config, where Snakemake's log does not tell it
     poll: seconds between looks at the queue while waiting
     """
     if wait and cancel:
         raise CxrflowError("--wait and --cancel exclude each other: choose one")
     folder = Path.cwd()
+    refuse_if_running(list_heads(folder))
     found = find_leftovers(folder)
     print(describe_leftovers(found))
-    refuse_if_alive(found, head_is_dead)
+    refuse_if_unseen(found, head_is_dead)
     if (found.orphans or found.workers) and not (wait or cancel):
         print(CHOICE)
         return
@@ -82,10 +86,11 @@ def unlock(config: str) -> None:
     print("unlocked")
 
 
-def command_to_go_on(found: Leftovers, profile: str, config: str) -> str:
+def command_to_go_on(found: Leftovers, profile: str | None, config: str) -> str:
     """Return the last command, or one made from the profile and the config where the last is not known."""
     if found.last and found.last.command:
         return found.last.command
+    profile = profile or ("profiles/slurm" if found.has_slurm else "profiles/local")
     return f"snakemake --profile {profile} --configfile {config}"
 
 

@@ -19,7 +19,8 @@ from cxrflow.runs.recovering import (
     find_leftovers,
     is_worker,
     read_last_run,
-    refuse_if_alive,
+    refuse_if_running,
+    refuse_if_unseen,
     wait_for_end,
 )
 from cxrflow.runs.slurm import SlurmError
@@ -71,6 +72,12 @@ def test_a_queue_that_does_not_answer_is_no_empty_queue(folder: Path, fake: Fake
     fake("squeue", status=1, error="Unable to contact slurm controller")
     with pytest.raises(SlurmError, match="Unable to contact"):
         find_leftovers(folder)
+    write_log(folder)
+    assert not find_leftovers(folder).has_slurm, "no run of this folder has used Slurm"
+    log = next((folder / ".snakemake/log").iterdir())
+    log.write_text(log.read_text() + "SLURM run ID: 0a1b2c3d-0000-4000-8000-123456789abc\n")
+    with pytest.raises(SlurmError, match="Unable to contact"):
+        find_leftovers(folder)
 
 
 def test_without_slurm_only_the_lock_is_looked_at(folder: Path, bare_path: Path) -> None:
@@ -78,7 +85,7 @@ def test_without_slurm_only_the_lock_is_looked_at(folder: Path, bare_path: Path)
     write_lock(folder, "results/toy/report.html")
     found = find_leftovers(folder)
     assert (found.is_locked, found.is_clean, found.orphans) == (True, False, ())
-    assert "no Slurm here" in describe_leftovers(found)
+    assert "no Slurm" in describe_leftovers(found)
 
 
 def test_only_the_orphans_are_cancelled(folder: Path, fake: FakeCommand, bare_path: Path) -> None:
@@ -105,11 +112,11 @@ def test_a_head_that_cannot_be_seen_from_here_is_not_taken_for_dead(
     write_log(folder, host=host, command="snakemake")
     found = find_leftovers(folder)
     if not refused:
-        refuse_if_alive(found, head_is_dead=False)
+        refuse_if_unseen(found, head_is_dead=False)
         return
     with pytest.raises(CxrflowError, match="--head-is-dead"):
-        refuse_if_alive(found, head_is_dead=False)
-    refuse_if_alive(found, head_is_dead=True)
+        refuse_if_unseen(found, head_is_dead=False)
+    refuse_if_unseen(found, head_is_dead=True)
 
 
 def test_a_domain_behind_the_host_makes_it_no_other_machine(folder: Path) -> None:
@@ -125,9 +132,8 @@ def test_a_living_head_stops_everything(folder: Path, bare_path: Path) -> None:
     fake_head.write_text("import sys; sys.stdin.read()")
     with subprocess.Popen([command[0], fake_head], stdin=subprocess.PIPE, cwd=folder) as process:
         try:
-            found = find_leftovers(folder)
             with pytest.raises(CxrflowError, match=f"process {process.pid}"):
-                refuse_if_alive(found, head_is_dead=True)
+                refuse_if_running(list_heads(folder))
         finally:
             process.communicate()
     assert list_heads(folder) == []

@@ -72,7 +72,7 @@ class Profile:
     first_wait_s: float
 
     def partitions_for(self, *, needs_gpu: bool) -> list[str]:
-        """Return the partitions that such jobs go to: those with GPUs, or without; all where there are only the former."""
+        """Return the partitions that such jobs go to: those with GPUs, or those without, or all if each has GPUs."""
         fitting = [name for name, limits in self.partitions.items() if (limits.get("max_gpu", 0) > 0) == needs_gpu]
         return fitting if fitting or needs_gpu else list(self.partitions)
 

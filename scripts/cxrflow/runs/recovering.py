@@ -8,18 +8,19 @@ started, Snakemake's own log says (.snakemake/log/, where `quiet` does not hide 
 import platform
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cxrflow.errors import CxrflowError
 from cxrflow.runs.choosing import find_config
 from cxrflow.runs.processes import Process, list_processes
-from cxrflow.runs.slurm import SlurmJob, cancel_jobs, has_command, list_jobs
+from cxrflow.runs.slurm import SlurmError, SlurmJob, cancel_jobs, has_command, list_jobs
 from cxrflow.runs.steps import RULES
 
 LOCKS = Path(".snakemake/locks")
 LOGS = Path(".snakemake/log")
+SUBMITTED = "SLURM run ID:"  # the Slurm plugin writes it into Snakemake's log at its start
 HEADER_BYTES = 20_000  # of a log, in which its header is
 POLL_S = 15.0
 
@@ -52,8 +53,7 @@ class Leftovers:
 
     Attributes:
         folder: the working directory.
-        heads: Snakemakes of this machine that rule it.
-        workers: other processes of this machine that make its files.
+        workers: processes of this machine that make its files.
         orphans: Slurm jobs that a Snakemake of this folder submitted and that have not ended.
         others: other Slurm jobs of this folder; one of them may be a Snakemake.
         last: the last run; None: there was none.
@@ -62,7 +62,6 @@ class Leftovers:
     """
 
     folder: Path
-    heads: tuple[Process, ...]
     workers: tuple[Process, ...]
     orphans: tuple[SlurmJob, ...]
     others: tuple[SlurmJob, ...]
@@ -80,21 +79,37 @@ def find_leftovers(folder: Path) -> Leftovers:
     """Look for what a Snakemake of a folder has left.
 
     Raises:
-        SlurmError: there is a squeue and it does not answer: orphans could not be seen.
+        SlurmError: the queue does not answer: orphans could not be seen.
     """
-    has_slurm = has_command("squeue")
-    jobs = [job for job in list_jobs() if job.is_active and job.is_in(folder)] if has_slurm else []
+    queue = ask_queue(folder)
+    jobs = [job for job in queue or [] if job.is_active and job.is_in(folder)]
     processes = list_processes(folder)
     return Leftovers(
         folder=folder,
-        heads=tuple(process for process in processes if process.is_head),
         workers=tuple(process for process in processes if is_worker(process)),
         orphans=tuple(job for job in jobs if job.is_from_snakemake),
         others=tuple(job for job in jobs if not job.is_from_snakemake),
         last=read_last_run(folder),
         is_locked=any((folder / LOCKS).glob("*.lock")),
-        has_slurm=has_slurm,
+        has_slurm=queue is not None,
     )
+
+
+def ask_queue(folder: Path) -> list[SlurmJob] | None:
+    """Return this user's jobs; None: there is no Slurm, or nobody has used it here.
+
+    Raises:
+        SlurmError: jobs may have been submitted from here, and the queue does not answer.
+    """
+    if not has_command("squeue"):
+        return None
+    try:
+        return list_jobs()
+    except SlurmError as error:
+        logs = [log.read_text("utf-8", "replace") for log in (folder / LOGS).glob("*.snakemake.log")]
+        if logs and not any(SUBMITTED in text for text in logs):  # a machine with Slurm's commands and no cluster
+            return None
+        raise SlurmError(f"{error}. Whether jobs still run cannot be seen: try again when Slurm answers") from None
 
 
 def is_worker(process: Process) -> bool:
@@ -116,19 +131,27 @@ def read_last_run(folder: Path) -> LastRun | None:
     return LastRun(log, fields.get("Host", ""), command, tuple(configs))
 
 
-def refuse_if_alive(found: Leftovers, head_is_dead: bool) -> None:
-    """Stop where a Snakemake may still rule the folder: its jobs are no orphans.
+def refuse_if_running(heads: Sequence[Process]) -> None:
+    """Stop where a Snakemake rules the folder from this machine: its jobs are no orphans.
 
     Raises:
-        CxrflowError: one runs on this machine, or it was started where this machine cannot look.
+        CxrflowError: one does.
     """
-    if found.heads:
-        pids = ", ".join(str(process.pid) for process in found.heads)
+    if heads:
+        pids = ", ".join(str(process.pid) for process in heads)
         raise CxrflowError(
             f"Snakemake still runs here (process {pids} on {platform.node()}), nothing is to be recovered:"
             f" watch it with python scripts/status.py, or stop it with"
-            f" kill -INT {found.heads[0].pid} and wait for its end"
+            f" kill -INT {heads[0].pid} and wait for its end"
         )
+
+
+def refuse_if_unseen(found: Leftovers, head_is_dead: bool) -> None:
+    """Stop where a Snakemake may rule the folder from a machine that cannot be seen from here.
+
+    Raises:
+        CxrflowError: the last one was started elsewhere, or its log does not say where.
+    """
     if head_is_dead or found.is_clean or found.last is None:
         return
     if found.last.is_elsewhere:
@@ -184,7 +207,11 @@ def describe_leftovers(found: Leftovers) -> str:
         lines.append(f"Slurm jobs that it left, {len(found.orphans)}:")
         lines += _table([_row(job) for job in found.orphans])
     else:
-        lines.append("it left no Slurm jobs" if found.has_slurm else "no Slurm here (no squeue): no jobs to look for")
+        lines.append(
+            "it left no Slurm jobs"
+            if found.has_slurm
+            else "no Slurm, or never used from this folder: no jobs to look for"
+        )
     lines += [
         f"still at work on {platform.node()}: process {each.pid} (kill {each.pid} stops it): {_say_words(each)}"
         for each in found.workers
