@@ -90,6 +90,14 @@ def test_partitions() -> None:
     assert (gpu.partition, gpu.is_default, gpu.is_up, gpu.gpus, gpu.is_usable) == ("gpu", False, False, {"": 2}, False)
 
 
+@pytest.mark.parametrize(
+    ("state", "usable"), [("idle~", True), ("allocated", True), ("draining", False), ("idle*", False), ("DOWN", False)]
+)
+def test_nodes_that_take_jobs(state: str, usable: bool) -> None:
+    (group,) = parse_partitions(f"cpu|up|infinite|4|8000|1|{state}|(null)\n")
+    assert group.is_usable is usable
+
+
 def test_the_state_of_a_job_cancelled_by_somebody_is_one_word(fake: FakeCommand) -> None:
     fake("sacct", "12|CANCELLED by 1000\n13|TIMEOUT\n")
     assert slurm.past_states(["12", "13"]) == {"12": "CANCELLED", "13": "TIMEOUT"}

@@ -50,7 +50,8 @@ def write_epochs(log: Path, n: int, seconds: float = 60.0) -> None:
 
 def write_lease(step: Step, *, age_s: float, job_id: str = "") -> None:
     lease = {"host": "node7", "pid": 4, "job_id": job_id, "heartbeat": time.time() - age_s, "work": "train"}
-    write(step.resume / "lease.json", json.dumps(lease))
+    assert step.lease
+    write(step.lease, json.dumps(lease))
 
 
 def test_a_step_is_done_when_all_its_files_are_there(folder: Path, bare_path: Path, step: Step) -> None:
@@ -69,6 +70,15 @@ def test_a_fresh_lease_runs_and_an_old_one_is_dead(folder: Path, bare_path: Path
     assert state_of(folder, step)[0] == "stopped"
 
 
+def test_a_trainings_lease_says_nothing_of_the_models_other_steps(
+    folder: Path, bare_path: Path, study: Study, step: Step
+) -> None:
+    write_lease(step, age_s=1)
+    evidence = look(folder, [step])
+    running = {each.rule for each in expected_steps(study) if see_step(each, evidence).state == "running"}
+    assert running == {"train"}
+
+
 def test_an_old_lease_lives_while_its_job_is_in_the_queue(folder: Path, fake: FakeCommand, step: Step) -> None:
     fake("squeue", job_line("77", "RUNNING", "rule_group", folder))
     write_lease(step, age_s=LEASE_FRESH_S + 5, job_id="77")
@@ -76,7 +86,8 @@ def test_an_old_lease_lives_while_its_job_is_in_the_queue(folder: Path, fake: Fa
 
 
 def test_a_lease_in_the_making_is_no_error(folder: Path, bare_path: Path, step: Step) -> None:
-    write(step.resume / "lease.json", '{"host": "no')
+    assert step.lease
+    write(step.lease, '{"host": "no')
     assert state_of(folder, step)[0] == "not started"
 
 

@@ -129,7 +129,7 @@ def _see_process(step: Step, evidence: Evidence) -> Sight | None:
 
 def _see_lease(step: Step, evidence: Evidence) -> Sight | None:
     """See the lease of whoever works in the resume folder: fresh, or of a Slurm job that still runs."""
-    lease = read_lease(evidence.folder / step.resume / "lease.json")
+    lease = read_lease(evidence.folder / step.lease) if step.lease else None
     if lease is None:
         return None
     job_id = str(lease.get("job_id") or "")

@@ -26,18 +26,7 @@ RUNNING = frozenset(
     {"RUNNING", "CONFIGURING", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING", "SUSPENDED", "STOPPED"}
 )
 FAILED = frozenset({"FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "LAUNCH_FAILED"})
-UNUSABLE = (
-    "down",
-    "drain",
-    "drng",
-    "fail",
-    "maint",
-    "inval",
-    "unk",
-    "power",
-    "reboot",
-    "no_respond",
-)  # states of nodes
+UNUSABLE = ("down", "drain", "drng", "fail", "inval", "unk")  # states of nodes; a sleeping one (idle~) wakes up
 
 
 class SlurmError(CxrflowError):

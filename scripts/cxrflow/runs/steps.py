@@ -21,6 +21,7 @@ MODEL_OUTPUTS = {
     "embed": ("tsne.csv", "tsne.png"),
     "explain": ("gradcam.png", "gradcam.csv", "gradcam.json"),
 }
+RESUMING_RULES = ("train", "preprocess")  # the others share the folder, and not the lease
 DATA_RULES = ("phantom", "index", "split", "preprocess", "samples", "fetch_weights")
 SUMMARY_RULES = ("profile_backbone", "summarize", "report")
 RULES = frozenset({*DATA_RULES, *MODEL_OUTPUTS, *SUMMARY_RULES})
@@ -60,9 +61,9 @@ class Step:
         return f"rule_{self.rule}" + (f"_wildcards_{self.wildcards_text}" if self.wildcards else "")
 
     @property
-    def resume(self) -> Path:
-        """The folder of what an interrupted attempt left, for rules that can go on."""
-        return self.log.parent / "resume"
+    def lease(self) -> Path | None:
+        """The file in which its worker says that it lives; None: its rule has no resume folder."""
+        return self.log.parent / "resume/lease.json" if self.rule in RESUMING_RULES else None
 
 
 def expected_steps(study: Study) -> list[Step]:
