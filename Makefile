@@ -10,7 +10,7 @@ CONDA  := envs/cxrflow.yaml
 STAMP  := .venv/.installed-$(shell cksum < $(LOCK) | cut -d' ' -f1)
 VENV   := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup demo test lint format slurm-up slurm-down docs lock clean
+.PHONY: help setup demo test lint format slurm-check slurm-up slurm-down docs lock clean
 
 help:   ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -60,6 +60,9 @@ $(CONDA): $(LOCK)
 	{ echo '# The same pins as requirements.txt, for --sdm conda. Made by `make lock`; do not edit.'; \
 	  printf 'channels: [conda-forge]\ndependencies:\n  - python=3.12\n  - pip\n  - pip:\n'; \
 	  grep -v '^#' $(LOCK) | sed 's/.*/      - "&"/'; } > $@
+
+slurm-check: $(STAMP)   ## what a Slurm cluster and this folder lack for a study, before any job
+	@$(VENV) python scripts/slurm_check.py
 
 clean:   ## the environment and the demo's results
 	rm -rf .venv results/demo

@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 
 from cxrflow.errors import CxrflowError
-from cxrflow.runs.dry_run import MANY_CORES, run_dry_run
-from cxrflow.runs.estimate import Known
-from cxrflow.runs.image_counts import count_all
-from cxrflow.runs.measurements import find_studies, read_measurements
-from cxrflow.runs.plan_text import describe_plan
-from cxrflow.runs.planning import make_plan
-from cxrflow.runs.profile import Profile, load_config, read_profile
+from cxrflow.planning.dry_run import MANY_CORES, run_dry_run
+from cxrflow.planning.estimate import Known
+from cxrflow.planning.image_counts import count_all
+from cxrflow.planning.measurements import find_studies, read_measurements
+from cxrflow.planning.plan_text import describe_plan
+from cxrflow.planning.planning import make_plan
+from cxrflow.planning.profile import Profile, load_config, read_profile
 from cxrflow.study import load_study
 
 

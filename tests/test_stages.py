@@ -58,6 +58,20 @@ def test_settings_are_checked_key_by_key() -> None:
         assert words in str(raised.value)
 
 
+def test_a_bool_is_a_switch() -> None:
+    def ask(*, loud: bool = False) -> None:
+        """Ask.
+
+        loud: say it twice
+        """
+
+    parser = build_parser(ask)
+    assert vars(parser.parse_args([])) == {"loud": False}
+    assert vars(parser.parse_args(["--loud"])) == {"loud": True}
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--loud", "yes"])
+
+
 def test_a_parameter_without_a_meaning_is_refused() -> None:
     def silent(*, path: Path) -> None:
         """Do it."""

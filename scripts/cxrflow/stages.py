@@ -73,7 +73,6 @@ def build_parser(function: Callable[..., None]) -> argparse.ArgumentParser:
             required=required,
             default=None if required else parameter.default,
             help=meanings[name].replace("%", "%%"),
-            metavar=_metavar(annotation),
             **_argument_shape(annotation),
         )
     return parser
@@ -115,7 +114,13 @@ def _settings_from_json(cls: type, text: str, where: str) -> Any:
 
 
 def _argument_shape(annotation: Any) -> dict[str, Any]:
-    """Return argparse's type and nargs for a parameter's annotation."""
+    """Return argparse's type, nargs and metavar for a parameter's annotation; a bool is a switch without a value."""
+    if annotation is bool:
+        return {"action": "store_true"}
+    return {"metavar": _metavar(annotation), **_argument_type(annotation)}
+
+
+def _argument_type(annotation: Any) -> dict[str, Any]:
     if isinstance(annotation, types.UnionType):
         (annotation,) = [member for member in annotation.__args__ if member is not type(None)]
     if typing.get_origin(annotation) is list:

@@ -1,92 +1,48 @@
-"""Result folders made by hand, and what a plan knows of them."""
+"""A folder with a study, and Slurm commands that say what a test wants."""
 
-import json
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cxrflow.models.identity import ModelId
-from cxrflow.records import EpochRow
-from cxrflow.runs.dry_run import Job
-from cxrflow.runs.estimate import Known
-from cxrflow.runs.image_counts import count_all
-from cxrflow.runs.measurements import read_measurements
-from cxrflow.study import Study, load_study
-from cxrflow.tables import write_records
-
-CONFIG: dict[str, Any] = {
-    "study": "new",
-    "datasets": {"covid": {"reader": "covid_radiography", "folder": "covid"}},
-    "backbones": ["resnet34"],
-    "index": {"max_images_per_class": 100},
-    "preprocess": {"size_px": 128, "blur_px": 0},
-    "train": {"epochs": 4, "device": "cpu"},
-    "evaluate": {"device": "cpu"},
-}
+FakeCommand = Callable[..., None]
+RUN_ID = "0a1b2c3d-0000-4000-8000-123456789abc"
 
 
-def make_study(**changes: Any) -> Study:
-    """Return a study of one model, three classes of at most 100 images: 210 to train, 45 to validate, 45 to test."""
-    return load_study({**CONFIG, **changes})
-
-
-def write_training(
-    results: Path,
-    *,
-    train_s: float = 0.1,
-    val_s: float = 0.02,
-    size_px: int = 64,
-    startup_s: float = 5.0,
-    seed: int = 0,
-) -> Path:
-    """Write a training of ResNet-34 with 100 train and 10 val images over two epochs; return its folder."""
-    model = ModelId("covid", "resnet34", seed=seed)
-    folder = results / "models" / model.path
-    (results / "data" / "covid" / f"{size_px}px-equalized").mkdir(parents=True, exist_ok=True)
-    epoch_s = 100 * train_s + 10 * val_s
-    rows = [EpochRow(epoch, 1e-3, 1.0, 0.5, 1.0, 0.5, epoch_s, 1 / train_s) for epoch in (1, 2)]
-    write_records(folder / "history.csv", EpochRow, rows)
-    values = {"n_train": 100, "n_val": 10, "settings": {"precision": "float32"}, "device": "cpu", "threads": 1}
-    (folder / "training.json").write_text(json.dumps({**values, "device_name": "Some CPU", "host": "node1"}))
-    write_benchmark(folder / "train.tsv", 2 * epoch_s + startup_s)
+@pytest.fixture
+def bare_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an empty folder that is all of the PATH: no Slurm, whatever this machine has."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
     return folder
 
 
-def write_index(results: Path, reader: str, counts: dict[str, int], seconds: float) -> None:
-    """Write index.json and index.tsv of the dataset covid."""
-    folder = results / "data" / "covid"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "index.json").write_text(json.dumps({"reader": reader, "counts": counts}))
-    write_benchmark(folder / "index.tsv", seconds)
+@pytest.fixture
+def fake(bare_path: Path) -> FakeCommand:
+    """Give a maker of commands: `fake("squeue", "text")` prints the text, and writes its arguments to squeue.args."""
 
+    def make(name: str, says: str = "", *, status: int = 0, error: str = "") -> None:
+        (bare_path / f"{name}.out").write_text(says)
+        (bare_path / f"{name}.err").write_text(error)
+        script = bare_path / name
+        says_all = f'/bin/cat "{script}.out"\n/bin/cat "{script}.err" >&2'
+        script.write_text(f'#!/bin/sh\necho "$*" >> "{script}.args"\n{says_all}\nexit {status}\n')
+        script.chmod(0o755)
 
-def write_benchmark(path: Path, seconds: float | str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:01\t62.84\n")
-
-
-def train_job(jobid: int = 1, seed: int = 0, **changes: Any) -> Job:
-    model = {"dataset": "covid", "backbone": "resnet34", "init": "scratch", "variant": "base", "seed": str(seed)}
-    values = {"inputs": ("images.npy",), "outputs": (f"model{seed}.pt",), "rule": "train", "wildcards": model}
-    return Job(jobid, **{**values, **changes})
+    return make
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty results folder in an empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "results").mkdir()
-    return tmp_path / "results"
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a working directory to stand in."""
+    home = tmp_path / "study folder"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    return home
 
 
-@pytest.fixture
-def know(results: Path) -> Callable[..., Known]:
-    """Give a function that reads all results and returns what a plan of `make_study` knows."""
-
-    def read(**changes: Any) -> Known:
-        study = make_study(**changes)
-        return Known(study, read_measurements(sorted(results.iterdir())), count_all(study, study.settings.datasets))
-
-    return read
+def job_line(job_id: str, state: str, comment: str, folder: Path, *, name: str = RUN_ID, nodes: str = "node1") -> str:
+    """Return a line as squeue prints it in the form of JOB_FIELDS."""
+    return f"{job_id}|{state}|1:02|{nodes}|{name}|{comment}|None|{os.fspath(folder)}\n"

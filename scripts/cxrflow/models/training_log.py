@@ -1,4 +1,7 @@
-"""What a training says: a header, one line per epoch, a last line. Aligned, to be read in a terminal."""
+"""What a training says: a header, one line per epoch, a last line. Aligned, to be read in a terminal.
+
+`parse_epochs` reads the epochs back: it stands beside `epoch_line` so that both change together.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -48,6 +51,24 @@ def final_line(epoch: int, history: Sequence[EpochRow]) -> str:
         f"kept epoch {epoch} of {len(history)}: validation loss {kept.val_loss:.4f}, macro F1 {kept.val_macro_f1:.4f}; "
         f"trained for {minutes} min {seconds} s"
     )
+
+
+def parse_epochs(text: str) -> list[EpochRow]:
+    """Return the epochs that a log tells of, as rounded as it prints them; every other line is skipped."""
+    lines = text.splitlines(keepends=True)
+    rows = (_parse_epoch_line(line) for line in lines if line.endswith("\n"))  # the last one may be in the making
+    return [row for row in rows if row is not None]
+
+
+def _parse_epoch_line(line: str) -> EpochRow | None:
+    """Read back what `epoch_line` writes; None: it is another line."""
+    cells = line.removesuffix("\n").removesuffix(BEST_MARK).split()
+    if len(cells) != len(COLUMNS) or not cells[0].isdecimal():
+        return None
+    try:
+        return EpochRow(int(cells[0]), *map(float, cells[1:]))
+    except ValueError:
+        return None
 
 
 def _align(cells: Sequence[str]) -> str:

@@ -1,1 +1,4 @@
-"""Runs of the workflow, seen from outside: what would run, what it took elsewhere, what it will take."""
+"""What a person asks about a run: how far it is, what a dead Snakemake left behind, whether a cluster is ready.
+
+Nothing here computes a result; no stage imports it.
+"""

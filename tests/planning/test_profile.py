@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from cxrflow.errors import CxrflowError
-from cxrflow.runs.dry_run import Job
-from cxrflow.runs.profile import choose_partition, load_config, read_profile
+from cxrflow.planning.dry_run import Job
+from cxrflow.planning.profile import choose_partition, load_config, read_profile
 
 PARTITIONS = {
     "cpu": {"max_runtime": "1-00:00:00", "max_threads": 64},

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from cxrflow.errors import CxrflowError
-from cxrflow.runs.dry_run import Job
+from cxrflow.planning.dry_run import Job
+from cxrflow.yaml_files import read_mapping
 
 # A partition's limits by what a job asks for: those that the Slurm plugin compares, under the same names.
 LIMITED = {"runtime": "max_runtime", "mem_mb": "max_mem_mb"}
@@ -51,7 +52,7 @@ def read_profile(folder: Path, jobs: int | None = None) -> Profile:
     Raises:
         CxrflowError: it is no profile, or says not how many jobs may run at once.
     """
-    values = read_yaml(folder / "config.yaml")
+    values = read_mapping(folder / "config.yaml")
     is_cluster = values.get("executor", "local") != "local"
     name = "jobs" if is_cluster else "cores"
     limit = jobs or values.get(name) or values.get("jobs")
@@ -64,7 +65,7 @@ def read_profile(folder: Path, jobs: int | None = None) -> Profile:
         is_cluster=is_cluster,
         limits={name: _count(limit), **{key: int(value) for key, value in (values.get("resources") or {}).items()}},
         configfiles=[Path(path) for path in ([configfiles] if isinstance(configfiles, str) else configfiles)],
-        partitions=read_yaml(Path(partition_file)).get("partitions", {}) if partition_file else {},
+        partitions=read_mapping(Path(partition_file)).get("partitions", {}) if partition_file else {},
     )
 
 
@@ -75,30 +76,11 @@ def _count(limit: int | str) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
-
-    Raises:
-        CxrflowError: it is missing or holds something else.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise CxrflowError(
-            f"{path} is not there: name an existing one, such as those in config/ and profiles/"
-        ) from None
-    except yaml.YAMLError as error:
-        raise CxrflowError(f"{path} is no valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise CxrflowError(f"{path}: expected keys and values")
-    return values
-
-
 def load_config(paths: Sequence[Path], overrides: Sequence[str]) -> dict[str, Any]:
     """Merge config files and KEY=VALUE overrides as Snakemake does: later ones win, key by key."""
     config: dict[str, Any] = {}
     for path in paths:
-        config = _merge(config, read_yaml(path))
+        config = _merge(config, read_mapping(path))
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:

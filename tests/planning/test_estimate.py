@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from cxrflow.errors import CxrflowError
-from cxrflow.runs.dry_run import Job
-from cxrflow.runs.estimate import Estimate, Known, NotMeasured, estimate_jobs
-from cxrflow.runs.image_counts import count_images
-from cxrflow.runs.measurements import find_studies, read_benchmark, read_measurements
-from tests.runs.conftest import make_study, train_job, write_benchmark, write_index, write_training
+from cxrflow.planning.dry_run import Job
+from cxrflow.planning.estimate import Estimate, Known, NotMeasured, estimate_jobs
+from cxrflow.planning.image_counts import count_images
+from cxrflow.planning.measurements import find_studies, read_benchmark, read_measurements
+from tests.planning.conftest import make_study, train_job, write_benchmark, write_index, write_training
 
 INDEX = Job(2, "index", outputs=("index.csv",), wildcards={"dataset": "covid"})
 EVALUATE = train_job(3, rule="evaluate")

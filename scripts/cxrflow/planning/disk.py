@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from statistics import median
 
 from cxrflow.models.backbones import BACKBONES
-from cxrflow.runs.dry_run import Job
-from cxrflow.runs.estimate import Known, model_of
-from cxrflow.runs.measurements import PICTURES
-from cxrflow.runs.profile import Profile
+from cxrflow.planning.dry_run import Job
+from cxrflow.planning.estimate import Known, model_of
+from cxrflow.planning.measurements import PICTURES
+from cxrflow.planning.profile import Profile
 
 BYTES_PER_WEIGHT = 4  # float32; features too
 # Two checkpoints are kept of a training that runs, each with the weights, Adam's two moments and the best weights.

@@ -12,9 +12,9 @@ from statistics import median
 from cxrflow.data.readers import READERS
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.identity import ModelId
-from cxrflow.runs.dry_run import Job
-from cxrflow.runs.image_counts import ImageCounts, drawn_per_class
-from cxrflow.runs.measurements import JobTime, Measurements, TrainingTime
+from cxrflow.planning.dry_run import Job
+from cxrflow.planning.image_counts import ImageCounts, drawn_per_class
+from cxrflow.planning.measurements import JobTime, Measurements, TrainingTime
 from cxrflow.settings import PhantomSettings, parse_settings
 from cxrflow.study import Study
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.runs.dry_run import Job
-from cxrflow.runs.estimate import Known
-from cxrflow.runs.plan_text import describe_plan, format_bytes, format_duration
-from cxrflow.runs.planning import make_plan
-from cxrflow.runs.profile import Profile
-from tests.runs.conftest import train_job, write_training
+from cxrflow.planning.dry_run import Job
+from cxrflow.planning.estimate import Known
+from cxrflow.planning.plan_text import describe_plan, format_bytes, format_duration
+from cxrflow.planning.planning import make_plan
+from cxrflow.planning.profile import Profile
+from tests.planning.conftest import train_job, write_training
 
 EPOCHS_S = 4 * 210 * 0.1  # of each training
 LOCAL = Profile(Path("profiles/local"), is_cluster=False, limits={"cores": 4})

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
-from cxrflow.runs.dry_run import Job
-from cxrflow.runs.estimate import NEVER, Basis, Estimate
-from cxrflow.runs.planning import Plan, Span
-from cxrflow.runs.profile import choose_partition
+from cxrflow.planning.dry_run import Job
+from cxrflow.planning.estimate import NEVER, Basis, Estimate
+from cxrflow.planning.planning import Plan, Span
+from cxrflow.planning.profile import choose_partition
 
 UNITS_S = ((172_800, 86_400, "days"), (5_400, 3_600, "h"), (90, 60, "min"), (0, 1, "s"))
 UNITS_BYTES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (0, "KiB"))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cxrflow.errors import CxrflowError
-from cxrflow.runs.dry_run import Job, find_dependencies, parse_jobs, run_dry_run
-from cxrflow.runs.measurements import BENCHMARKS, LAST_OUTPUTS, PICTURES
+from cxrflow.planning.dry_run import Job, find_dependencies, parse_jobs, run_dry_run
+from cxrflow.planning.measurements import BENCHMARKS, LAST_OUTPUTS, PICTURES
 from tests.workflow.conftest import copy_workflow
 
 RECORDED = (Path(__file__).parent / "dry_run.txt").read_text()  # of Snakemake 9.27
