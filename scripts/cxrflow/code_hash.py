@@ -20,6 +20,7 @@ LEFT_OUT = frozenset(
         "errors",
         "models.backbones",
         "models.interrupts",
+        "models.launch",
         "models.locks",
         "models.progress",
         "models.training_log",
