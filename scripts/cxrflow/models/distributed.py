@@ -41,8 +41,7 @@ class RankOfGroup(Ranks):
     def prepare(self, network: nn.Module) -> None:
         """Synchronize the layers, and from now on add up the gradients of the processes at every backward pass."""
         synchronize_layers(network, self)
-        # statistics of BatchNorm are the same everywhere already: no buffers to send
-        self._parallel = DistributedDataParallel(network, broadcast_buffers=False)
+        self._parallel = DistributedDataParallel(network)
 
     def open_batch(self, batch: slice) -> slice:
         """Cut a batch into `count` parts, as equal as can be, and return this rank's."""
