@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
 from cxrflow.errors import CxrflowError
@@ -89,10 +90,15 @@ def choose_backend(count: int, device: str) -> str:
     visible = torch.cuda.device_count()
     if device != "cpu" and count > visible:
         raise CxrflowError(
-            f"train.gpus is {count}, and PyTorch sees {visible} on {platform.node()}: set train.gpus to 1 or to what is "
-            "there, or ask for more (the profile slurm asks for as many; CUDA_VISIBLE_DEVICES can hide some)"
+            f"train.gpus is {count}, and PyTorch sees {visible} on {platform.node()}: set train.gpus to 1 or to "
+            "what is there, or ask for more (the profile slurm asks for as many; CUDA_VISIBLE_DEVICES can hide some)"
         )
     return BACKENDS["cpu" if device == "cpu" else "cuda"]
+
+
+def open_store() -> TCPStore:
+    """Open what the processes find each other by, on a free port of this machine, which is its attribute `port`."""
+    return TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
 
 
 @contextlib.contextmanager
@@ -107,7 +113,7 @@ def join_group(rank: int, count: int, port: int, backend: str) -> Iterator[None]
     """
     if backend == BACKENDS["cuda"]:
         torch.cuda.set_device(rank)
-    store = distributed.TCPStore(HOST, port, is_master=False, timeout=TIMEOUT)
+    store = TCPStore(HOST, port, is_master=False, timeout=TIMEOUT)
     distributed.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=TIMEOUT)
     yield
     distributed.destroy_process_group()  # not after an error: it would wait for the others

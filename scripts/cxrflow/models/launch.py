@@ -17,12 +17,10 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
-
-from torch import distributed
+from typing import Any, cast
 
 from cxrflow.errors import CxrflowError
-from cxrflow.models.distributed import HOST, join_group
+from cxrflow.models.distributed import join_group, open_store
 from cxrflow.models.interrupts import SIGTERM_STATUS, leave_on_sigterm, tell_sigterm
 
 GRACE_S = 10.0  # between SIGTERM and SIGKILL; Slurm gives all of a job 30 s
@@ -42,7 +40,7 @@ def run_ranks(count: int, backend: str, function: Callable[..., None], arguments
         Exception: what the first process that failed has raised.
         SystemExit: with the status that a process left with.
     """
-    store = distributed.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+    store = open_store()
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="cxrflow-ranks-") as folder:
         group = (count, store.port, backend, Path(folder))
@@ -64,13 +62,14 @@ def _wait_for_first_failure(processes: list[SpawnProcess]) -> SpawnProcess | Non
     """Return the first process that ends badly, or None once all have ended well."""
     running = {process.sentinel: process for process in processes}
     while running:
-        ended = [running.pop(int(ready)) for ready in multiprocessing.connection.wait([*running])]  # type: ignore[call-overload]
+        ended = {running.pop(cast(int, ready)) for ready in multiprocessing.connection.wait([*running])}
         for process in ended:
             process.join()
-        # what was killed from outside comes first (a status below 0): what else failed may have failed for the lack of it
-        worst = min(ended, key=lambda process: process.exitcode == 0 or process.exitcode)
-        if worst.exitcode:
-            return worst
+        failed = [process for process in ended if process.exitcode]
+        if (
+            failed
+        ):  # first what was killed from outside, a status below 0: the others may have failed for the lack of it
+            return min(failed, key=lambda process: process.exitcode or 0)
     return None
 
 
@@ -96,9 +95,9 @@ def _raise_failure(failed: SpawnProcess, count: int, error_file: Path) -> None:
             tell_sigterm()
         sys.exit(failed.exitcode)
     raise CxrflowError(
-        f"{failed.name} of the {count} processes of this training was ended by {signal.Signals(-failed.exitcode).name} "
-        "(SIGKILL: often for lack of memory), and the others with it. Run the same command again to go on from the last "
-        "checkpoint"
+        f"{failed.name} of the {count} processes of this training was ended by "
+        f"{signal.Signals(-failed.exitcode).name} (SIGKILL: often for lack of memory), and the others with it. "
+        "Run the same command again to go on from the last checkpoint"
     )
 
 

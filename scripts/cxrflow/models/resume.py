@@ -46,7 +46,8 @@ def training_key(
 
     The images count with their shape and 64 of them spread over the file: another recipe changes every image, and
     hashing the whole of up to 7 GB at every start could take longer than an epoch. The device and the number of GPUs
-    are left out: a training may move. The code is in: what a changed loop would have computed, an old checkpoint does not hold.
+    are left out: a training may move. The code is in: what a changed loop would have computed, an old checkpoint does
+    not hold.
     """
     entry = find_backbone(model.backbone)
     return {

@@ -8,7 +8,7 @@ torch.nn.SyncBatchNorm refuses tensors on a CPU, so no test without GPUs could r
 operations that CPU and GPU both have, and is the same on both: what the tests compare is what GPUs run.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, distributed, nn
@@ -36,12 +36,15 @@ class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
         if not self.training:
             return super().forward(images)
         output, mean, variance, n_values = _Normalize.apply(images, self.weight, self.bias, self.eps)
-        with torch.no_grad():
-            self.num_batches_tracked.add_(1)  # type: ignore[operator]
-            self.running_mean.lerp_(mean, self.momentum)  # type: ignore[operator, union-attr]
-            self.running_var.lerp_(variance * n_values / (n_values - 1), self.momentum)  # type: ignore[operator, union-attr]
-        normalized: Tensor = output
-        return normalized
+        self._follow(mean, variance * n_values / (n_values - 1))
+        return cast(Tensor, output)
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics towards those of a batch, the variance unbiased."""
+        self.get_buffer("num_batches_tracked").add_(1)
+        self.get_buffer("running_mean").lerp_(mean, cast(float, self.momentum))
+        self.get_buffer("running_var").lerp_(variance, cast(float, self.momentum))
 
 
 class _Normalize(torch.autograd.Function):
@@ -94,7 +97,7 @@ def _pool_statistics(mean: Tensor, variance: Tensor, n_values: int) -> tuple[Ten
     packed = torch.cat([mean, variance, mean.new_full((1,), n_values)])
     parts = [torch.empty_like(packed) for _ in range(distributed.get_world_size())]
     distributed.all_gather(parts, packed)
-    means, variances, counts = torch.stack(parts).split([len(mean), len(mean), 1], dim=1)
+    means, variances, counts = torch.split(torch.stack(parts), [len(mean), len(mean), 1], dim=1)
     total = counts.sum(0)
     pooled = (means * counts).sum(0) / total
     return pooled, ((variances + (means - pooled) ** 2) * counts).sum(0) / total, total

@@ -240,9 +240,7 @@ def train_epoch(training: Training, epoch: int) -> tuple[float, float]:
             bar.advance()
     labels = training.labels["train"].cpu()[order].numpy()
     loss_sum, weight_sum = sums.tolist()
-    return loss_sum / weight_sum, macro_f1(
-        labels, training.ranks.total(predicted).cpu().numpy(), training.n_classes
-    )
+    return loss_sum / weight_sum, macro_f1(labels, training.ranks.total(predicted).cpu().numpy(), training.n_classes)
 
 
 def train_step(training: Training, places: Tensor, draws: Draws, learning_rate: float) -> tuple[Tensor, Tensor]:
