@@ -10,12 +10,12 @@ from cxrflow.errors import CxrflowError
 from cxrflow.models import launch
 from cxrflow.models.interrupts import SIGTERM_STATUS
 from cxrflow.models.launch import run_ranks
-from tests.models import rank_tasks
+from tests.models import failing_task
 
 
 def test_an_error_of_any_process_is_raised_here(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CxrflowError) as caught:
-        run_ranks(2, "gloo", rank_tasks.fail_in_one, {"failing": 1, "how": "error"})
+        run_ranks(2, "gloo", failing_task.fail_in_one, {"failing": 1, "how": "error"})
     assert str(caught.value) == "what went wrong"
     assert capfd.readouterr().out == "process 0 speaks\n"
     assert not multiprocessing.active_children()
@@ -23,7 +23,7 @@ def test_an_error_of_any_process_is_raised_here(capfd: pytest.CaptureFixture[str
 
 def test_a_killed_process_ends_the_others_and_is_named() -> None:
     with pytest.raises(CxrflowError, match=r"rank 0 of the 2 processes .* ended by SIGKILL .*go on from the last"):
-        run_ranks(2, "gloo", rank_tasks.fail_in_one, {"failing": 0, "how": "kill"})
+        run_ranks(2, "gloo", failing_task.fail_in_one, {"failing": 0, "how": "kill"})
     assert not multiprocessing.active_children()
 
 

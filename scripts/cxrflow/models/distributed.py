@@ -4,15 +4,11 @@ Each process has a GPU, the whole network, and a contiguous part of the rows of 
 noise are drawn for the whole batch. Gradients, BatchNorm statistics and the epoch's sums run over all processes.
 """
 
-import contextlib
-import datetime
 import platform
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
 from cxrflow.errors import CxrflowError
@@ -20,8 +16,6 @@ from cxrflow.models.ranks import ALONE, Ranks
 from cxrflow.models.synchronized import synchronize_layers
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
-TIMEOUT = datetime.timedelta(minutes=30)  # how long a process waits for the others, say while the first writes a file
-HOST = "127.0.0.1"
 
 
 class RankOfGroup(Ranks):
@@ -94,26 +88,3 @@ def choose_backend(count: int, device: str) -> str:
             "what is there, or ask for more (the profile slurm asks for as many; CUDA_VISIBLE_DEVICES can hide some)"
         )
     return BACKENDS["cpu" if device == "cpu" else "cuda"]
-
-
-def open_store() -> TCPStore:
-    """Open what the processes find each other by, on a free port of this machine, which is its attribute `port`."""
-    return TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
-
-
-@contextlib.contextmanager
-def join_group(rank: int, count: int, port: int, backend: str) -> Iterator[None]:
-    """Be one of the processes that train together, for the length of a block.
-
-    Args:
-        rank: of this process, and of its GPU.
-        count: of the processes.
-        port: of the store on this machine where they find each other.
-        backend: a value of BACKENDS.
-    """
-    if backend == BACKENDS["cuda"]:
-        torch.cuda.set_device(rank)
-    store = TCPStore(HOST, port, is_master=False, timeout=TIMEOUT)
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=TIMEOUT)
-    yield
-    distributed.destroy_process_group()  # not after an error: it would wait for the others

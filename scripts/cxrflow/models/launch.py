@@ -4,6 +4,8 @@ As `torchrun` does, from within the command: the processes are copies of this Py
 that the command which a user pastes, its log, its exit status and its error message are those of one process.
 """
 
+import contextlib
+import datetime
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -14,15 +16,20 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+from torch import distributed
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
 from cxrflow.errors import CxrflowError
-from cxrflow.models.distributed import join_group, open_store
 from cxrflow.models.interrupts import SIGTERM_STATUS, leave_on_sigterm, tell_sigterm
 
+HOST = "127.0.0.1"
+TIMEOUT = datetime.timedelta(minutes=30)  # how long a process waits for the others, say while the first writes a file
 GRACE_S = 10.0  # between SIGTERM and SIGKILL; Slurm gives all of a job 30 s
 
 
@@ -40,7 +47,7 @@ def run_ranks(count: int, backend: str, function: Callable[..., None], arguments
         Exception: what the first process that failed has raised.
         SystemExit: with the status that a process left with.
     """
-    store = open_store()
+    store = _open_store()
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="cxrflow-ranks-") as folder:
         group = (count, store.port, backend, Path(folder))
@@ -117,13 +124,36 @@ def _run_rank(
     else:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
-        with join_group(rank, count, port, backend):
+        with _join_group(rank, count, port, backend):
             function(**arguments)
     except SystemExit as leave:
         _leave(leave.code if isinstance(leave.code, int) else 1)
-    except BaseException as error:
+    except BaseException as error:  # whatever it is: it is raised again by the process that started this one
         _error_file(folder, f"rank {rank}").write_bytes(_pickle_error(error))
         _leave(1)
+
+
+def _open_store() -> TCPStore:
+    """Open what the processes find each other by, on a free port of this machine, which is its attribute `port`."""
+    return TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+
+
+@contextlib.contextmanager
+def _join_group(rank: int, count: int, port: int, backend: str) -> Iterator[None]:
+    """Be one of the processes that train together, for the length of a block.
+
+    Args:
+        rank: of this process, and of its GPU.
+        count: of the processes.
+        port: of the store on this machine where they find each other.
+        backend: "nccl" between GPUs, "gloo" on a CPU.
+    """
+    if backend == "nccl":
+        torch.cuda.set_device(rank)
+    store = TCPStore(HOST, port, is_master=False, timeout=TIMEOUT)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=TIMEOUT)
+    yield
+    distributed.destroy_process_group()  # not after an error: it would wait for the others
 
 
 def _leave(status: int) -> None:
