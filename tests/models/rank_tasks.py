@@ -18,7 +18,7 @@ from tests.models.toy import CPU, TINY, toy_data
 
 # With weight decay: without it Adam takes the same steps however the gradients are scaled
 SHORT = TrainSettings(epochs=3, batch_size=8, learning_rate=0.01, restart_epochs=3, weight_decay=0.1)
-# 26 images by 8: the last batch has 2, and the third of three processes none of them; 4 batches of val, the last shorter
+# 26 images by 8: the last batch has 2, and the third of three processes none; 4 batches of val, the last shorter
 UNEVEN = {"n_train": 26, "n_val": 26}
 # One batch large enough that BatchNorm divides by no near-zero variance, which would blow rounding up
 EVEN = {"n_train": 13, "n_val": 3, "size_px": 32}
