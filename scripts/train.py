@@ -9,6 +9,7 @@ same command again after an interruption. The test images are never opened.
         --history history.csv --summary training.json --model model.pt
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from cxrflow.files import write_json
@@ -16,9 +17,11 @@ from cxrflow.leases import hold_lease
 from cxrflow.models.checkpoints import save_model
 from cxrflow.models.deadline import find_deadline
 from cxrflow.models.devices import choose_device, describe_device, make_deterministic, note_on_precision
+from cxrflow.models.distributed import choose_backend, find_ranks
 from cxrflow.models.identity import ModelId
 from cxrflow.models.inits import load_init
 from cxrflow.models.interrupts import leave_on_sigterm
+from cxrflow.models.launch import run_ranks
 from cxrflow.models.networks import build_network
 from cxrflow.models.outcome import is_finished, saved_model, summarize_training
 from cxrflow.models.resume import CheckpointStore, training_circumstances, training_key
@@ -53,32 +56,39 @@ def train_model(
     preprocess: how the images were made, as JSON.
     settings: the training, as JSON.
     init_weights: what a transferred model starts from: torchvision's .pth file, or another dataset's model.pt
-    threads: CPU threads; another number changes the last bits of the result
+    threads: CPU threads, divided among the processes of several GPUs; another number changes the last bits of the
+        result
     resume: folder for checkpoints, emptied at the end
     history: history.csv to write
     summary: training.json to write
     model: model.pt to write, last
     """
-    leave_on_sigterm()
-    make_deterministic(threads)
+    arguments, ranks = {**locals()}, find_ranks()
+    leave_on_sigterm(tell=ranks.count == 1)
+    if ranks.count < settings.gpus:
+        run_ranks(settings.gpus, choose_backend(settings.gpus, settings.device), train_model, arguments)
+        return
+    make_deterministic(max(1, threads // ranks.count))
     identity = ModelId.parse(model_id)
     device = choose_device(settings.device)
     data = open_split_images(images, split, preprocess.size_px)
     if note := note_on_precision(device, settings.precision):
         print(note)
-    with hold_lease(resume, f"the training of {model_id}") as lease:
+    with hold_lease(resume, f"the training of {model_id}") if ranks.leads else nullcontext() as lease:
         key = training_key(identity, settings, preprocess, split=split, images=data.images, init_weights=init_weights)
-        store = CheckpointStore(
-            resume, key, training_circumstances(describe_device(device), threads), guard=lease.check
-        )
-        if is_finished(summary, model, store.key):
+        circumstances = training_circumstances(describe_device(device), threads, ranks.count)
+        store = CheckpointStore(resume, key, circumstances, guard=lease.check) if lease else None
+        if ranks.share(store and is_finished(summary, model, store.key)):
             print(f"{model} is there already, of this very training: delete it to train again")
             return
         network = build_network(identity.backbone, len(data.class_names), settings.batch_norm_momentum, identity.seed)
         load_init(network, identity.backbone, identity.init, init_weights)
-        training = start_training(network, data, settings, seed=identity.seed, device=device)
-        print(header(identity, describe_device(device), threads, data.counts("train"), weigh_classes(data, settings)))
+        training = start_training(network, data, settings, seed=identity.seed, device=device, ranks=ranks)
+        device_name = describe_device(device, ranks.count)
+        print(header(identity, device_name, threads, data.counts("train"), weigh_classes(data, settings)))
         fit(training, store, lambda row, is_best: print(epoch_line(row, is_best)), find_deadline())
+        if store is None or lease is None:
+            return
         lease.check()
         print(final_line(training.best.epoch, training.history))
         write_json(summary, summarize_training(training, identity, data, threads, store.key))

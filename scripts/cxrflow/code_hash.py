@@ -22,6 +22,7 @@ LEFT_OUT = frozenset(
         "models.backbones",
         "models.deadline",
         "models.interrupts",
+        "models.launch",
         "models.progress",
         "models.training_log",
         "settings",

@@ -144,6 +144,14 @@ class TrainSettings:
     device: str = setting(
         "cuda stops where no GPU is; auto takes a GPU if there is one", default="auto", choices=("auto", "cpu", "cuda")
     )
+    gpus: int = setting(
+        "GPUs of this machine that share one training: each takes its part of every batch, and the result is that of"
+        " one GPU but for rounding. Pays for large images and batches; many small models are faster side by side. With"
+        " device: cpu, as many processes on the CPU (for tests, not for speed)",
+        default=1,
+        minimum=1,
+        unit="GPUs",
+    )
     precision: str = setting(
         "bfloat16 computes the forward pass in bfloat16 (autocast); weights stay float32",
         default="float32",

@@ -267,5 +267,5 @@ def test_images_of_another_recipe_are_noticed() -> None:
 
 def test_circumstances_are_plain() -> None:
     circumstances = training_circumstances("a GPU", 4)
-    assert circumstances == {"device": "a GPU", "threads": "4", "torch": torch.__version__}
+    assert circumstances == {"device": "a GPU", "threads": "4", "gpus": "1", "torch": torch.__version__}
     assert {type(value) for value in circumstances.values()} == {str}  # torch.load refuses TorchVersion

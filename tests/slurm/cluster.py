@@ -182,8 +182,8 @@ KillWait=10
 MailProg=/bin/true
 SlurmdParameters=config_overrides
 NodeName={node} NodeAddr=127.0.0.1 CPUs={CPUS} RealMemory={MEMORY_MB} Gres=gpu:{GPUS} State=UNKNOWN
-PartitionName=cpu Nodes={node} Default=YES MaxTime=60 State=UP
-PartitionName=gpu Nodes={node} Default=NO MaxTime=60 State=UP
+PartitionName=cpu Nodes={node} Default=YES MaxTime=1440 State=UP
+PartitionName=gpu Nodes={node} Default=NO MaxTime=1440 State=UP
 """)
         conf = self.folder / "slurmdbd.conf"
         conf.write_text(f"""\

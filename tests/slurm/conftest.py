@@ -28,7 +28,7 @@ datasets:
 backbones: [mobilenet_v3_large]
 seeds: [0]
 preprocess: {size_px: 32}
-train: {device: cpu, epochs: 40, restart_epochs: 10, batch_size: 16}
+train: {epochs: 40, restart_epochs: 10, batch_size: 16}
 evaluate: {device: cpu}
 explain: {device: cpu, images_per_class: 1, scored_images: 4}
 profile: {device: cpu, repeats: 3}

@@ -61,6 +61,22 @@ def test_a_variant_is_planned_by_its_name_alone(clone: Path) -> None:
     assert "covid/resnet34/scratch/no_blur/seed7" in run.stdout
 
 
+@pytest.mark.parametrize(
+    ("override", "gpus"),
+    [("train={gpus: 2}", 2), ("train={gpus: 2, device: cpu}", 0), ("variants={wide: {train: {gpus: 3}}}", 3)],
+)
+def test_a_training_asks_for_the_gpus_of_its_settings(clone: Path, override: str, gpus: int) -> None:
+    variant = "wide" if "wide" in override else "base"
+    target = f"results/lungs/models/covid/resnet34/scratch/{variant}/seed0/model.pt"
+    rule = clone / "workflow" / "rules" / "train.smk"
+    rule.write_text(rule.read_text().replace('"train {wildcards', '"{resources.gpu} GPUs: train {wildcards'))
+    run = run_snakemake(
+        clone, "-n", target, "--profile", "profiles/slurm", "--configfile", "config/lungs.yaml", "--config", override
+    )
+    assert run.returncode == 0, run.stderr
+    assert f"{gpus} GPUs: train covid resnet34" in run.stdout
+
+
 def test_planning_imports_no_torch(clone: Path) -> None:
     (clone / "Snakefile").write_text(
         (clone / "Snakefile").read_text() + "\nassert not {'torch', 'cv2', 'matplotlib'} & set(sys.modules)\n"

@@ -35,6 +35,8 @@ rule train:
     conda:
         "../../envs/cxrflow.yaml"
     threads: 2
+    resources:
+        gpu=lambda wildcards: gpus_of(wildcards.variant),
     params:
         model_id=f"{MODEL}".removeprefix(f"{RESULTS}/models/"),
         preprocess=lambda wildcards: settings_json(STUDY.preprocess_settings(wildcards.variant)),

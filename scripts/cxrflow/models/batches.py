@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cxrflow.models.ranks import ALONE, Ranks
 from cxrflow.models.seeding import derive_generator
 
 # Of the GPU memory that is free before training, images may take this much; the rest is for the network.
@@ -81,7 +82,7 @@ class PinnedSource:
         self._images = images
         self._rows = rows
         self._device = device
-        self._buffers: list[Tensor] = [torch.empty(0), torch.empty(0)]
+        self._buffers: list[Tensor] = [torch.empty((0, *images.shape[1:]), dtype=torch.uint8) for _ in range(2)]
         self._copied = [torch.cuda.Event(), torch.cuda.Event()]  # type: ignore[no-untyped-call]
         self._turn = 0
 
@@ -119,8 +120,10 @@ def open_source(images: NDArray[np.uint8], rows: NDArray[np.int64], device: torc
     return ResidentSource(images, rows, device) if fits else PinnedSource(images, rows, device)
 
 
-def batches_in_order(source: ImageSource, n_images: int, batch_size: int) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the source's images from first to last as (their slice, uint8 (b, H, W))."""
-    for start in range(0, n_images, batch_size):
+def batches_in_order(
+    source: ImageSource, n_images: int, batch_size: int, ranks: Ranks = ALONE
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the source's images from first to last as (their slice, uint8 (b, H, W)); ranks take batches in turn."""
+    for start in range(ranks.rank * batch_size, n_images, ranks.count * batch_size):
         part = slice(start, min(start + batch_size, n_images))
         yield part, source.gather(torch.arange(part.start, part.stop))

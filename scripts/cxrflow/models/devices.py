@@ -32,11 +32,13 @@ def _why_no_gpu() -> str:
     return f"built for CUDA {torch.version.cuda}, CUDA_VISIBLE_DEVICES is {shown}"
 
 
-def describe_device(device: torch.device) -> str:
-    """Return a device's name as its maker sells it."""
+def describe_device(device: torch.device, count: int = 1) -> str:
+    """Return a device's name as its maker sells it, with how many there are if there are several."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return _read_cpuinfo("model name") or platform.processor() or platform.machine()
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = _read_cpuinfo("model name") or platform.processor() or platform.machine()
+    return name if count == 1 else f"{count} x {name}"
 
 
 def note_on_precision(device: torch.device, precision: str) -> str:

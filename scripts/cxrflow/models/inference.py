@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cxrflow.models.batches import ImageSource, batches_in_order, open_source
 from cxrflow.models.networks import forward_with_features, to_network_input
 from cxrflow.models.progress import ProgressBar
+from cxrflow.models.ranks import ALONE, Ranks
 
 
 def predict(
@@ -48,12 +49,15 @@ def predict(
     return probabilities.numpy(), torch.cat(features).numpy()
 
 
-def predict_logits(network: nn.Module, source: ImageSource, n_images: int, batch_size: int) -> Tensor:
+def predict_logits(
+    network: nn.Module, source: ImageSource, n_images: int, batch_size: int, ranks: Ranks = ALONE
+) -> Tensor:
     """Return the logits of all images of a source: float64 (n_images, n_classes), on the CPU.
 
-    The network, on the source's device, is put into eval mode.
+    The network, on the source's device, is put into eval mode. Every rank computes some of the batches and gets all.
     """
     network.eval()
     with torch.inference_mode():
-        parts = [network(to_network_input(batch)) for _, batch in batches_in_order(source, n_images, batch_size)]
+        batches = batches_in_order(source, n_images, batch_size, ranks)
+        parts = ranks.interleave([network(to_network_input(batch)) for _, batch in batches])
         return torch.cat(parts).double().cpu()

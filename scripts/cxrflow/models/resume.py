@@ -45,14 +45,15 @@ def training_key(
     """Return what a checkpoint depends on, by name. Two trainings with equal keys may continue each other.
 
     The images count with their shape and 64 of them spread over the file: another recipe changes every image, and
-    hashing the whole of up to 7 GB at every start could take longer than an epoch. The device is left out: a training
-    may move. The code is in: what a changed loop would have computed, an old checkpoint does not hold.
+    hashing the whole of up to 7 GB at every start could take longer than an epoch. The device and the number of GPUs
+    are left out: a training may move. The code is in: what a changed loop would have computed, an old checkpoint does
+    not hold.
     """
     entry = find_backbone(model.backbone)
     return {
         "model": model.path,
         "network": f"{entry.torchvision_name} with head {entry.head}",
-        "settings": settings_json(dataclasses.replace(settings, device="auto")),
+        "settings": settings_json(dataclasses.replace(settings, device="auto", gpus=1)),
         "preprocess": settings_json(preprocess),
         "split": sha256_file(split),
         "images": hash_sample(images),
@@ -69,12 +70,12 @@ def hash_sample(images: NDArray[np.uint8]) -> str:
     return digest.hexdigest()
 
 
-def training_circumstances(device_name: str, threads: int) -> dict[str, str]:
+def training_circumstances(device_name: str, threads: int, gpus: int = 1) -> dict[str, str]:
     """Return what changes the last bits of a result, and does not forbid to go on.
 
     Plain text: torch.__version__ itself is of a class that torch.load refuses.
     """
-    return {"device": device_name, "threads": str(threads), "torch": str(torch.__version__)}
+    return {"device": device_name, "threads": str(threads), "gpus": str(gpus), "torch": str(torch.__version__)}
 
 
 class CheckpointStore:

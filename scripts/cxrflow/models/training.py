@@ -24,6 +24,7 @@ from cxrflow.models.inference import predict_logits
 from cxrflow.models.losses import balance_classes, macro_f1, weighted_cross_entropy
 from cxrflow.models.networks import normalize_gray, to_unit_range
 from cxrflow.models.progress import ProgressBar
+from cxrflow.models.ranks import ALONE, Ranks
 from cxrflow.models.resume import CheckpointStore
 from cxrflow.models.schedule import cosine_warm_restart
 from cxrflow.models.seeding import derive_seed
@@ -61,6 +62,7 @@ class Training:
         seed: the model's.
         sources, labels: images on call, and int64 (n,) on the device; for train and val.
         class_weights: float32 (n_classes,), on the device; all 1 where the settings switch them off.
+        ranks: the processes that train together.
         best: the epoch to keep, so far.
         history: one row per finished epoch.
     """
@@ -72,6 +74,7 @@ class Training:
     sources: dict[str, ImageSource]
     labels: dict[str, Tensor]
     class_weights: Tensor
+    ranks: Ranks = ALONE
     best: BestEpoch = field(default_factory=BestEpoch)
     history: list[EpochRow] = field(default_factory=list)
 
@@ -103,7 +106,13 @@ class Training:
 
 
 def start_training(
-    network: nn.Module, data: SplitImages, settings: TrainSettings, *, seed: int, device: torch.device
+    network: nn.Module,
+    data: SplitImages,
+    settings: TrainSettings,
+    *,
+    seed: int,
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> Training:
     """Move a network to the device and get its optimizer, its data and its class weights ready.
 
@@ -113,12 +122,14 @@ def start_training(
         settings: of the training.
         seed: the model's.
         device: that computes.
+        ranks: the processes that train together; each holds all data.
 
     Raises:
         CxrflowError: the train or val subset cannot be used.
     """
     check_subsets(data)
     network = network.to(device)
+    ranks.prepare(network)
     return Training(
         network=network,
         # fused: one pass over each weight instead of ten; saves 2/3 of the optimizer's time on a CPU too
@@ -130,6 +141,7 @@ def start_training(
         sources={subset: open_source(data.images, data.rows[subset], device) for subset in ("train", "val")},
         labels={subset: torch.from_numpy(data.labels_of(subset)).to(device) for subset in ("train", "val")},
         class_weights=torch.tensor([*weigh_classes(data, settings).values()], dtype=torch.float32, device=device),
+        ranks=ranks,
     )
 
 
@@ -170,7 +182,7 @@ def fit(
 
     Args:
         training: from `start_training`; afterwards it holds the best epoch and the history.
-        store: where checkpoints are kept; None: nowhere.
+        store: where checkpoints are kept; None: nowhere, and for every rank but the first, which shares its state.
         report: called with each epoch's row, and whether it is the best so far; for restored rows too.
         deadline: by which the process must have ended; None: there is none.
 
@@ -178,14 +190,14 @@ def fit(
         CxrflowError: the loss is not finite, the store's checkpoint belongs to another training, or the next epoch
             would end after the deadline; then all epochs so far are in the store.
     """
-    state = store.load() if store else None
+    state = training.ranks.share(store.load() if store else None)
     if state is not None:
         training.restore(state)
         lowest = np.minimum.accumulate([row.val_loss for row in training.history])
         for i, row in enumerate(training.history):
             report(row, i == 0 or row.val_loss < lowest[i - 1])
     for epoch in range(len(training.history) + 1, training.settings.epochs + 1):
-        if deadline and not deadline.allows([row.seconds for row in training.history]):
+        if deadline and training.ranks.share(not deadline.allows([row.seconds for row in training.history])):
             if store:
                 store.save(epoch - 1, training.state, at_any_cost=True)
             raise deadline.leave(epoch - 1, training.settings.epochs)
@@ -227,19 +239,20 @@ def train_epoch(training: Training, epoch: int) -> tuple[float, float]:
     draws = draw_augmentation(n_images, settings, training.seed, epoch)
     batches = cut_batches(n_images, settings.batch_size)
     sums = torch.zeros(2, dtype=torch.float64, device=training.device)  # of the loss and of the weights
-    predicted = []
+    predicted = torch.zeros(n_images, dtype=torch.int64, device=training.device)  # in the order of the epoch
     with ProgressBar(f"epoch {epoch}", len(batches)) as bar:
         for step, part in enumerate(batches):
             learning_rate = _learning_rate(settings, epoch, step / len(batches))
-            loss_and_weight, classes = train_step(training, order[part], draws.of(order[part]), learning_rate)
+            own = training.ranks.open_batch(part)
+            loss_and_weight, classes = train_step(training, order[own], draws.of(order[own]), learning_rate)
             sums += loss_and_weight
-            predicted.append(classes)
+            predicted[own] = classes
             if (step + 1) % STEPS_BETWEEN_CHECKS[training.device.type] == 0 or step + 1 == len(batches):
                 _check_finite(float(sums[0]), f"epoch {epoch}, step {step + 1} of {len(batches)}", learning_rate)
             bar.advance()
     labels = training.labels["train"].cpu()[order].numpy()
     loss_sum, weight_sum = sums.tolist()
-    return loss_sum / weight_sum, macro_f1(labels, torch.cat(predicted).cpu().numpy(), training.n_classes)
+    return loss_sum / weight_sum, macro_f1(labels, training.ranks.total(predicted).cpu().numpy(), training.n_classes)
 
 
 def train_step(training: Training, places: Tensor, draws: Draws, learning_rate: float) -> tuple[Tensor, Tensor]:
@@ -247,31 +260,35 @@ def train_step(training: Training, places: Tensor, draws: Draws, learning_rate: 
 
     Args:
         training: the training.
-        places: int64 (b,), images of the batch, by their place in the train subset.
+        places: int64 (b,), this rank's images of the batch, by their place in the train subset.
         draws: their augmentation.
         learning_rate: of this step.
 
     Returns:
-        float32 (2,), sum of the weighted losses and of the weights; int64 (b,), predicted classes; both on the device.
+        float32 (2,), sum of the weighted losses and of the weights over the batch; int64 (b,), predicted classes; both
+        on the device.
     """
     settings = training.settings
     labels = training.labels["train"][places.to(training.device, non_blocking=True)]
     images = augment(to_unit_range(training.sources["train"].gather(places)), draws, settings.sharpness_factor)
     with torch.autocast(training.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-        logits = training.network(normalize_gray(images))
+        logits = training.ranks.forward(training.network, normalize_gray(images))
     loss_sum, weight_sum = weighted_cross_entropy(logits.float(), labels, training.class_weights)
     for group in training.optimizer.param_groups:
         group["lr"] = learning_rate
     training.optimizer.zero_grad(set_to_none=True)
-    (loss_sum / weight_sum).backward()  # type: ignore[no-untyped-call]
+    sums = training.ranks.total(torch.stack([loss_sum.detach(), weight_sum]))
+    # gradients are averaged over the ranks: by a weight as much smaller, their mean is the sum over the batch
+    (loss_sum / (sums[1] / training.ranks.count)).backward()  # type: ignore[no-untyped-call]
     training.optimizer.step()
-    return torch.stack([loss_sum.detach(), weight_sum]), logits.detach().argmax(dim=1)
+    return sums, logits.detach().argmax(dim=1)
 
 
 def validate(training: Training, epoch: int) -> tuple[float, float]:
     """Return the weighted loss over the whole val subset, and its macro F1, in eval mode and float32."""
     labels = training.labels["val"].cpu()
-    logits = predict_logits(training.network, training.sources["val"], len(labels), training.settings.batch_size)
+    source, batch_size = training.sources["val"], training.settings.batch_size
+    logits = predict_logits(training.network, source, len(labels), batch_size, training.ranks)
     loss_sum, weight_sum = weighted_cross_entropy(logits, labels, training.class_weights.double().cpu())
     loss = float(loss_sum / weight_sum)
     _check_finite(loss, f"the validation of epoch {epoch}", _learning_rate(training.settings, epoch, 0.0))
