@@ -64,7 +64,7 @@ class Cluster:
         if self._alive():
             raise ClusterError(f"a cluster runs in {self.folder} already: `make slurm-down` ends it")
         shutil.rmtree(self.folder, ignore_errors=True)
-        for name in ("log", "run", "spool", "state", "mysql"):
+        for name in ("bin", "log", "run", "spool", "state", "mysql"):
             (self.folder / name).mkdir(parents=True)
         self.folder.chmod(0o755)
         ports = free_ports(3)
@@ -146,6 +146,11 @@ class Cluster:
     def _write_configs(self, controller_port: int, node_port: int, database_port: int) -> None:
         for number in range(GPUS):
             (self.folder / f"gpu{number}").touch()
+        # The Slurm plugin takes SLURM_CONF out of a job's environment, which a cluster with its files in /etc/slurm does
+        # not need: the node puts it back for every task, and a wrapper for the srun in between.
+        exports = f"SLURM_CONF={self.folder}/slurm.conf"
+        _write_script(self.folder / "prolog", f'echo export {exports}; echo export PATH="{self.folder}/bin:$PATH"')
+        _write_script(self.folder / "bin/srun", f'{exports} exec {shutil.which("srun")} "$@"')
         node = platform.node().split(".")[0]
         (self.folder / "gres.conf").write_text(f"Name=gpu Count={GPUS} File={self.folder}/gpu[0-{GPUS - 1}]\n")
         (self.folder / "slurm.conf").write_text(f"""\
@@ -166,6 +171,7 @@ SlurmctldLogFile={self.folder}/log/slurmctld
 SlurmdLogFile={self.folder}/log/slurmd
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
+TaskProlog={self.folder}/prolog
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 JobAcctGatherType=jobacct_gather/linux
@@ -247,6 +253,11 @@ def _is_alive(pid: int) -> bool:
     except OSError:
         return False
     return state not in "ZX"
+
+
+def _write_script(path: Path, commands: str) -> None:
+    path.write_text(f"#!/bin/sh\n{commands}\n")
+    path.chmod(0o755)
 
 
 def free_ports(count: int) -> list[int]:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.slurm.cluster import PACKAGES, Cluster, missing_programs
+from tests.slurm.cluster import ACCOUNT, CPUS, GPUS, MEMORY_MB, PACKAGES, Cluster, missing_programs
 from tests.workflow.conftest import copy_workflow, run_snakemake
 
 STUDY = """
@@ -40,6 +40,13 @@ variants:
   long: {train: {epochs: 160}}
 """
 # Threads change the last bits: one everywhere. Fast polling: the node is the same machine.
+SITE = f"""
+account: {ACCOUNT}
+gpu: {{gpu: 1}}
+partitions:
+  cpu: {{max_runtime: 1440, max_mem_mb: {MEMORY_MB}, max_threads: {CPUS}}}
+  gpu: {{max_runtime: 1440, max_mem_mb: {MEMORY_MB}, max_threads: {CPUS}, max_gpu: {GPUS}}}
+"""
 PROFILE = ("--profile", "profiles/slurm", "--configfile", "config/proof.yaml")
 ONE_THREAD = ("--set-threads", "train=1", "evaluate=1", "explain=1")
 ON_CLUSTER = (*PROFILE, *ONE_THREAD, "--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "10")
@@ -66,6 +73,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path
     """Make the data of the study on this machine, once."""
     folder = copy_workflow(tmp_path_factory.mktemp("slurm") / "prepared study")
     (folder / "config/proof.yaml").write_text(STUDY)
+    (folder / "profiles/slurm/site.yaml").write_text(SITE)
     run = run_snakemake(folder, "data", *local(), "--cores", "2")
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
     return folder
