@@ -61,6 +61,7 @@ class Plan:
 
 def make_plan(jobs: Sequence[Job], profile: Profile, known: Known) -> Plan:
     """Estimate every job and schedule them all; a job that was never measured takes no time and no part in the sums."""
+    jobs = [profile.as_run(job) for job in jobs]
     by_id = {job.jobid: job for job in jobs}
     estimates = estimate_jobs(jobs, known)
     measured = [(job, each) for job in jobs if isinstance(each := estimates[job.jobid], Estimate)]

@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,12 @@ class Profile:
         """Return what a job takes of the limits while it runs."""
         own = {"jobs": 1, "cores": job.threads}
         return {name: own.get(name, job.ask(name)) for name in self.limits}
+
+    def as_run(self, job: Job) -> Job:
+        """Return a job as it runs here: one machine hands out GPUs only where its profile says how many there are."""
+        if self.is_cluster or "gpu" in self.limits:
+            return job
+        return replace(job, resources={name: value for name, value in job.resources.items() if name != "gpu"})
 
 
 def read_profile(folder: Path, jobs: int | None = None) -> Profile:
