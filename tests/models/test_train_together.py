@@ -103,4 +103,4 @@ def test_sigterm_ends_all_with_143_and_one_line(files: dict[str, Any]) -> None:
     assert not any(files[name].exists() for name in ("history", "summary", "model"))
     left = [path.name for path in files["resume"].rglob("*") if path.is_file()]
     assert "epoch_0001.pt" in left
-    assert not [name for name in left if name.endswith(".tmp") or name == "lock"]
+    assert not [name for name in left if name.endswith(".tmp") or name == "lease.json"]

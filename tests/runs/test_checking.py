@@ -60,7 +60,10 @@ def test_a_good_cluster_has_no_problem_and_its_gpus_are_listed(good: FakeCommand
     findings = find()
     assert [str(finding) for finding in findings if finding.level != "OK"] == []
     text = "\n".join(map(str, findings))
-    assert "a100 (up to 4 on a node); to choose a model: `gpu_model: a100`" in text
+    assert (
+        "a100 (up to 4 on a node); to choose a model: `gpu_model: a100` beside `gpu: 1` in profiles/slurm/site.yaml"
+        in text
+    )
     assert "account lungs" in text
 
 
@@ -132,7 +135,10 @@ def test_jobs_never_ask_for_more_than_the_partitions_they_go_to(folder: Path) ->
 
 def test_an_account_of_somebody_else(good: FakeCommand, folder: Path) -> None:
     profile = write_profile(folder, "default-resources: [slurm_account=hearts]")
-    assert any("account hearts is not yours -> slurm_account is one of: lungs" in line for line in problems(profile))
+    assert any(
+        "account hearts is not yours -> `account` in mine/partitions.yaml is one of: lungs" in line
+        for line in problems(profile)
+    )
 
 
 @pytest.mark.parametrize(("enforce", "level"), [("associations,limits", "PROBLEM"), ("none", "note")])

@@ -73,6 +73,11 @@ class Profile:
     status_command: str
     first_wait_s: float
 
+    @property
+    def site_file(self) -> Path:
+        """The file in which a user says what differs between clusters."""
+        return self.partition_file or self.path
+
     def partitions_for(self, *, needs_gpu: bool) -> list[str]:
         """Return the partitions that such jobs go to: those with GPUs, or those without, or all if each has GPUs."""
         fitting = [name for name, limits in self.partitions.items() if (limits.get("max_gpu", 0) > 0) == needs_gpu]
