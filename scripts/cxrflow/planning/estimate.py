@@ -94,7 +94,7 @@ def expected_device(job: Job, study: Study) -> str:
         "profile_backbone": settings.profile.device,
     }
     setting = study.train_settings(model_of(job).variant).device if job.rule == "train" else devices.get(job.rule, "")
-    return "cuda" if setting == "auto" and job.ask("gpu") else setting
+    return "cuda" if setting == "auto" and job.gpus else setting
 
 
 def estimate_training(job: Job, known: Known) -> Estimate | NotMeasured:

@@ -84,7 +84,7 @@ def make_plan(jobs: Sequence[Job], profile: Profile, known: Known) -> Plan:
 
 def count_gpus(job: Job, known: Known) -> int:
     """Return the GPUs that a job holds: those it asks for, else one where its device is cuda."""
-    return job.ask("gpu") or int(expected_device(job, known.study) == "cuda")
+    return job.gpus or int(expected_device(job, known.study) == "cuda")
 
 
 def _make_tasks(
