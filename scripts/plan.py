@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--configfile", type=Path, nargs="+", default=[], help="the study; by default the one that the profile names")
     add("--config", nargs="+", default=[], metavar="KEY=VALUE", help="settings that replace those of the study")
     add("--jobs", type=int, help="jobs at once (on one machine: cores) instead of the profile's number")
+    add("--resources", nargs="+", default=[], metavar="NAME=N", help="what all jobs together may take, such as gpu=1")
     add("--measured", type=Path, nargs="+", default=[], help="results/<study> to take times from; by default all")
     return parser
 
@@ -44,7 +45,7 @@ def plan_study(arguments: argparse.Namespace) -> str:
     Raises:
         CxrflowError: the config, the profile or the dry run is wrong.
     """
-    profile = read_profile(arguments.profile, arguments.jobs)
+    profile = read_profile(arguments.profile, arguments.jobs, arguments.resources)
     study = load_study(load_config(arguments.configfile or profile.configfiles, arguments.config))
     measured = read_measurements(find_studies(arguments.measured, Path(study.results)))
     jobs, warnings = run_dry_run(snakemake_arguments(arguments, profile), arguments.targets)

@@ -26,7 +26,7 @@ def check_slurm(*, profile: Path = Path("profiles/slurm"), configfile: Path = Pa
     """
     study = read_study(configfile)
     try:
-        wanted = read_profile(profile)
+        wanted = read_profile(profile, max(study.train_gpus(model.variant) for model in study.models()))
         findings, wants_gpu = check_cluster(wanted), any(request.gpus for request in wanted.requests)
     except CxrflowError as error:
         findings, wants_gpu = [Finding("PROBLEM", str(error))], False

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,6 +145,40 @@ def test_without_links_the_lease_is_made_another_way(folder: Path, monkeypatch: 
         lease.check()
         with pytest.raises(CxrflowError, match="already running"), hold_lease(folder, "it", wait_s=0):
             pytest.fail("both hold it")
+
+
+def test_a_lease_that_cannot_be_seen_for_a_moment_stays_held(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another process puts it back, or a network fails; its file goes on being touched."""
+    monkeypatch.setattr(leases, "CHECK_PAUSES_S", (0.3, 0.0))
+    with hold_lease(folder, "it", heartbeat_s=0.05) as lease:
+        os.rename(folder / FILE, folder / "aside")
+        threading.Timer(0.2, os.rename, (folder / "aside", folder / FILE)).start()
+        lease.check()
+        os.utime(folder / FILE, (0, 0))
+        waited_until = time.monotonic() + 20
+        while (folder / FILE).stat().st_mtime == 0 and time.monotonic() < waited_until:
+            time.sleep(0.05)
+        assert (folder / FILE).stat().st_mtime > 0
+
+
+def test_a_lease_that_is_gone_ends_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "CHECK_PAUSES_S", (0.0,))
+    with hold_lease(folder, "it") as lease:
+        (folder / FILE).unlink()
+        with pytest.raises(CxrflowError, match=r"lease\.json is gone.*run the same command again"):
+            lease.check()
+
+
+def test_a_link_that_nfs_sends_twice_is_no_other_holders(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def link_twice(source: Path, path: Path) -> None:
+        link(source, path)
+        link(source, path)
+
+    monkeypatch.setattr(os, "link", link_twice)
+    with hold_lease(folder, "it", wait_s=0) as lease:
+        lease.check()
 
 
 def test_a_folder_with_something_in_it_stays(folder: Path) -> None:

@@ -28,6 +28,7 @@ FILE = "lease.json"
 NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}  # what file systems without links answer
 HEARTBEAT_S = 10.0
 STALE_S = 120.0  # network file systems show another node's touch up to a minute late
+CHECK_PAUSES_S = (0.2, 1.0, 3.0)  # between looks at a file that cannot be read
 WAIT_S = STALE_S + 30.0  # long enough to see a holder on a dead node go stale
 
 
@@ -77,18 +78,32 @@ class Lease:
         Raises:
             CxrflowError: another copy took it over, because this process stood still for too long.
         """
-        found = read_holder(self._path)
-        if found is None or found.token != self._holder.token:
+        found = self._read_patiently()
+        if found is None:
             raise CxrflowError(
-                f"{self._holder.work} was taken over by {found or 'another process'} while this process stood still"
+                f"{self._path} is gone, which says that {self._holder.work} is this process's: nothing more is written"
+                " here; run the same command again"
+            )
+        if found.token != self._holder.token:
+            raise CxrflowError(
+                f"{self._holder.work} was taken over by {found} while this process stood still"
                 f" for over {STALE_S:.0f} s: nothing more is written here; leave it to the other one"
             )
+
+    def _read_patiently(self) -> Holder | None:
+        """Read the file again where it cannot be read: a network may fail, and `_remove_stale` may put it back."""
+        for pause_s in (*CHECK_PAUSES_S, 0.0):
+            found = read_holder(self._path)
+            if found:
+                return found
+            time.sleep(pause_s)
+        return None
 
     def keep_alive(self, heartbeat_s: float) -> None:
         """Touch the file until `release`; runs in a thread of its own."""
         while not self._ended.wait(heartbeat_s):
             found = read_holder(self._path)
-            if found is None or found.token != self._holder.token:
+            if found and found.token != self._holder.token:
                 return  # `check` tells it where it can be acted on
             with contextlib.suppress(OSError):  # a file system that hangs for a moment; the next touch counts
                 os.utime(self._path)
@@ -186,7 +201,10 @@ def _create(path: Path, holder: Holder) -> bool:
     try:
         draft.write_text(json.dumps(asdict(holder)))
         _link(draft, path)
-    except (FileExistsError, FileNotFoundError):  # a holder; or the one before has removed the folder this very moment
+    except FileExistsError:  # a holder; itself, where NFS has sent the link a second time for the lack of an answer
+        found = read_holder(path)
+        return found is not None and found.token == holder.token
+    except FileNotFoundError:  # the one before has removed the folder this very moment
         return False
     finally:
         draft.unlink(missing_ok=True)

@@ -113,6 +113,11 @@ class Study:
         """Return the training of a variant, its overrides applied."""
         return _override(self.settings.train, self._variant(variant).train, f"variants.{variant}.train")
 
+    def train_gpus(self, variant: str) -> int:
+        """Return the GPUs that a training asks a cluster for: none where it computes on the CPU."""
+        settings = self.train_settings(variant)
+        return 0 if settings.device == "cpu" else settings.gpus
+
     def _variant(self, name: str) -> VariantSettings:
         if name == BASE:
             return VariantSettings()

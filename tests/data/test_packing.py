@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxrflow import leases
 from cxrflow.data import packing
 from cxrflow.data.decode import decode_image
 from cxrflow.data.images import load_images
@@ -190,6 +192,21 @@ def test_two_runs_do_not_pack_into_one_folder(dataset):
         other.stdin.close()
         other.wait()
     pack(dataset)
+
+
+def test_the_lease_is_held_until_all_is_removed(dataset, monkeypatch):
+    """Whoever waits makes files in the folder, so nobody may remove it as a whole."""
+
+    @contextlib.contextmanager
+    def check_at_the_end(folder, work):
+        with leases.hold_lease(folder, work) as lease:
+            yield lease
+            lease.check()
+
+    monkeypatch.setattr(leases, "CHECK_PAUSES_S", (0.0,))
+    monkeypatch.setattr(packing, "hold_lease", check_at_the_end)
+    pack(dataset)
+    assert not (dataset / "resume").exists()
 
 
 def test_killed_three_times_gives_the_same_array(dataset):

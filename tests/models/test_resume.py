@@ -12,6 +12,7 @@ from cxrflow.models import resume as resume_module
 from cxrflow.models import training as training_module
 from cxrflow.models.deadline import Deadline
 from cxrflow.models.identity import ModelId
+from cxrflow.models.ranks import Ranks
 from cxrflow.models.resume import CheckpointStore, hash_sample, training_circumstances, training_key
 from cxrflow.models.training import Training, fit
 from cxrflow.records import EpochRow
@@ -79,6 +80,25 @@ def test_training_out_of_time_saves_leaves_and_goes_on_to_the_same_bits(tmp_path
     resumed = train(tmp_path)
     assert len(resumed.history) == 4
     assert equal_weights(resumed.network.state_dict(), whole.network.state_dict())
+
+
+def test_of_several_ranks_none_leaves_before_the_first_has_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others wait in `share` for what the first says after it has saved; the first that ends has all ended."""
+    events: list[str] = []
+
+    class Listening(Ranks):
+        def share(self, value: Any) -> Any:
+            events.append("share")
+            return value
+
+    store, training = make_store(tmp_path), toy_training(SETTINGS)
+    monkeypatch.setattr(store, "save", lambda *_args, **_flags: events.append("save"))
+    training.ranks = Listening()
+    with pytest.raises(CxrflowError, match="saved after epoch 1 of 4"):
+        fit(training, store, lambda _row, _is_best: None, Deadline(at_s=1000.0, clock=lambda: 999.0))
+    assert events[-2:] == ["save", "share"]
 
 
 def test_nothing_is_saved_where_the_guard_says_no(tmp_path: Path) -> None:

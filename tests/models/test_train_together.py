@@ -68,6 +68,7 @@ def test_a_training_begun_on_one_goes_on_on_two(
     history, saved = read_records(files["history"], EpochRow), load_model(files["model"])
     assert [row.epoch for row in history] == [1, 2, 3]
     assert f"{history[0].train_loss:.4f}" == begun[2]
+    assert read_json(files["summary"])["device_name"].startswith("2 x ")
     assert saved.val_loss == read_json(files["summary"])["val_loss"] == min(row.val_loss for row in history)
     assert saved.state_dict.keys() == build_network("mobilenet_v3_large", 2, 0.1).state_dict().keys()
     assert not files["resume"].exists()
@@ -102,4 +103,4 @@ def test_sigterm_ends_all_with_143_and_one_line(files: dict[str, Any]) -> None:
     assert not any(files[name].exists() for name in ("history", "summary", "model"))
     left = [path.name for path in files["resume"].rglob("*") if path.is_file()]
     assert "epoch_0001.pt" in left
-    assert not [name for name in left if name.endswith(".tmp") or name == "lock"]
+    assert not [name for name in left if name.endswith(".tmp") or name == "lease.json"]

@@ -40,6 +40,7 @@ def write_training(
     size_px: int = 64,
     startup_s: float = 5.0,
     seed: int = 0,
+    gpus: int = 1,
 ) -> Path:
     """Write a training of ResNet-34 with 100 train and 10 val images over two epochs; return its folder."""
     model = ModelId("covid", "resnet34", seed=seed)
@@ -48,7 +49,8 @@ def write_training(
     epoch_s = 100 * train_s + 10 * val_s
     rows = [EpochRow(epoch, 1e-3, 1.0, 0.5, 1.0, 0.5, epoch_s, 1 / train_s) for epoch in (1, 2)]
     write_records(folder / "history.csv", EpochRow, rows)
-    values = {"n_train": 100, "n_val": 10, "settings": {"precision": "float32"}, "device": "cpu", "threads": 1}
+    settings = {"precision": "float32", "gpus": gpus}
+    values = {"n_train": 100, "n_val": 10, "settings": settings, "device": "cpu", "threads": 1}
     (folder / "training.json").write_text(json.dumps({**values, "device_name": "Some CPU", "host": "node1"}))
     write_benchmark(folder / "train.tsv", 2 * epoch_s + startup_s)
     return folder

@@ -78,6 +78,20 @@ def test_another_device_is_said(results: Path, know: Callable[..., Known]) -> No
     assert "device is auto: holds where cpu computes again" in unknown.basis.remarks
 
 
+def test_as_many_gpus_come_before_the_same_size_and_another_number_is_said(
+    results: Path, know: Callable[..., Known]
+) -> None:
+    write_training(results / "alone", size_px=128)
+    together = {"device": "cpu", "gpus": 2}
+    assert (
+        "train.gpus: 1 there, 2 here; the time is not divided by them"
+        in estimate(train_job(), know(train=together)).basis.remarks
+    )
+    write_training(results / "together", size_px=64, gpus=2)
+    assert estimate(train_job(), know(train=together)).basis.measured == "1 training of together"
+    assert estimate(train_job(), know()).basis.measured == "1 training of alone"
+
+
 def test_an_interrupted_training_tells_no_startup(results: Path, know: Callable[..., Known]) -> None:
     write_training(results / "other", train_s=0.1, val_s=0, size_px=128, startup_s=-15)  # the last attempt was short
     found = estimate(train_job(), know())

@@ -40,9 +40,18 @@ def test_sums_and_wall_time_leave_out_what_was_not_measured(known: Known) -> Non
     assert make_plan(JOBS, CLUSTER, known).wall_s.seconds == pytest.approx(EPOCHS_S)
 
 
+def test_one_machine_that_names_no_gpus_hands_none_out(known: Known) -> None:
+    """The rule train asks for one wherever it runs."""
+    jobs = [replace(job, resources={"gpu": 1}) for job in JOBS]
+    local = Profile(Path("profiles/local"), is_cluster=False, limits={"cores": 9})
+    assert make_plan(jobs, local, known).gpu_s.seconds == 0
+    assert make_plan(jobs, replace(local, limits={"cores": 9, "gpu": 1}), known).gpu_s.seconds > 0
+
+
 def test_gpus_count_where_they_are_asked_for(known: Known) -> None:
-    jobs = [replace(job, resources={"gpu": 2}) for job in JOBS]
-    assert make_plan(jobs, CLUSTER, known).gpu_s.seconds == pytest.approx(2 * 2 * EPOCHS_S)
+    for asked in ({"gpu": 2}, {"gpu": 0, "gres": "gpu:a100:2"}):
+        jobs = [replace(job, resources=asked) for job in JOBS]
+        assert make_plan(jobs, CLUSTER, known).gpu_s.seconds == pytest.approx(2 * 2 * EPOCHS_S)
 
 
 def test_disk_is_a_byte_a_pixel_and_the_size_of_earlier_models(known: Known) -> None:

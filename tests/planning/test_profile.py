@@ -26,6 +26,8 @@ def write_profile(folder: Path, text: str) -> Path:
         ({"runtime": 30}, "short"),
         ({"runtime": 61}, "cpu"),
         ({"runtime": 30, "gpu": 1}, "gpu"),
+        ({"runtime": 30, "gpu": 0, "gres": "gpu:a100:2"}, "gpu"),
+        ({"gres": "gpu:9"}, "none fits"),
         ({"runtime": 1441}, "none fits"),
         ({"gpu": 9}, "none fits"),
         ({"slurm_partition": "mine", "runtime": 9999}, "mine"),
@@ -46,6 +48,9 @@ def test_a_cluster_limits_jobs_and_a_machine_cores(tmp_path: Path) -> None:
     local = read_profile(write_profile(tmp_path, "cores: 8\nresources: {gpu: 1}\n"), jobs=6)
     assert (local.is_cluster, local.limits) == (False, {"cores": 6, "gpu": 1})
     assert local.needs_of(job) == {"cores": 4, "gpu": 1}
+    assert read_profile(tmp_path, resources=["gpu=2"]).limits == {"cores": 8, "gpu": 2}
+    with pytest.raises(CxrflowError, match="--resources gpu: expected NAME=N"):
+        read_profile(tmp_path, resources=["gpu"])
 
 
 def test_a_profile_without_a_number_of_jobs_is_refused(tmp_path: Path) -> None:

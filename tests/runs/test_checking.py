@@ -1,5 +1,6 @@
 """Findings on made-up clusters: each fault is named with its remedy, and a good cluster has none."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +60,10 @@ def test_a_good_cluster_has_no_problem_and_its_gpus_are_listed(good: FakeCommand
     findings = find()
     assert [str(finding) for finding in findings if finding.level != "OK"] == []
     text = "\n".join(map(str, findings))
-    assert "a100 (up to 4 on a node); to choose a model: `gpu_model: a100`" in text
+    assert (
+        "a100 (up to 4 on a node); to choose a model: `gpu_model: a100` beside `gpu: 1` in profiles/slurm/site.yaml"
+        in text
+    )
     assert "account lungs" in text
 
 
@@ -106,9 +110,35 @@ def test_gpu_jobs_need_a_partition_with_gpus_in_the_file(good: FakeCommand, fold
     assert any("train ask for a GPU and no partition has any" in line for line in problems(profile))
 
 
+@pytest.mark.parametrize(
+    ("resources", "gpus"),
+    [("{mem_mb: 1}", 2), ("{gpu: 1}", 1), ('{gpu: 0, gres: "gpu:3"}', 3), ('{gpu: 0, gres: "gpu:a100:4"}', 4)],
+)
+def test_a_training_asks_for_the_gpus_of_its_settings_unless_the_profile_says(
+    folder: Path, resources: str, gpus: int
+) -> None:
+    profile = read_profile(Path(write_profile(folder, f"set-resources: {{train: {resources}}}")), train_gpus=2)
+    assert [request.gpus for request in profile.requests if request.rule == "train"] == [gpus]
+
+
+def test_jobs_never_ask_for_more_than_the_partitions_they_go_to(folder: Path) -> None:
+    """GPU partitions often have shorter limits than the others."""
+    shutil.copytree(ROOT / "profiles/slurm", folder / "profiles/slurm")
+    site = "partitions: {cpu: {max_runtime: 9000, max_mem_mb: 500}, gpu: {max_runtime: 700, max_gpu: 1}}"
+    (folder / "profiles/slurm/site.yaml").write_text(site)
+    asked = {request.rule: request for request in read_profile(Path("profiles/slurm")).requests}
+    assert asked["train"].runtime_minutes == Quantity(480, True, 700)
+    assert asked["train"].mem_mb == Quantity(12000, True, 10**9)
+    assert asked["index"].runtime_minutes == Quantity(120, True, 9000)
+    assert asked["index"].mem_mb == Quantity(2000, True, 500)
+
+
 def test_an_account_of_somebody_else(good: FakeCommand, folder: Path) -> None:
     profile = write_profile(folder, "default-resources: [slurm_account=hearts]")
-    assert any("account hearts is not yours -> slurm_account is one of: lungs" in line for line in problems(profile))
+    assert any(
+        "account hearts is not yours -> `account` in mine/partitions.yaml is one of: lungs" in line
+        for line in problems(profile)
+    )
 
 
 @pytest.mark.parametrize(("enforce", "level"), [("associations,limits", "PROBLEM"), ("none", "note")])

@@ -2,17 +2,20 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from cxrflow.leases import STALE_S, Holder, hold_lease
 from cxrflow.models.identity import ModelId
 from cxrflow.models.training_log import epoch_line
 from cxrflow.records import EpochRow
-from cxrflow.runs.evidence import LEASE_FRESH_S, look, see_step
+from cxrflow.runs.evidence import look, see_step
 from cxrflow.runs.steps import MODEL_OUTPUTS, Step, expected_steps
 from cxrflow.runs.watching import describe_study, say_time
 from cxrflow.study import Study, load_study
@@ -49,9 +52,11 @@ def write_epochs(log: Path, n: int, seconds: float = 60.0) -> None:
 
 
 def write_lease(step: Step, *, age_s: float, job_id: str = "") -> None:
-    lease = {"host": "node7", "pid": 4, "job_id": job_id, "heartbeat": time.time() - age_s, "work": "train"}
+    holder = Holder("node7", pid=4, started=1, space="far", job=job_id, work="it", token="t")
     assert step.lease
-    write(step.lease, json.dumps(lease))
+    write(step.lease, json.dumps(asdict(holder)))
+    touched = time.time() - age_s
+    os.utime(step.lease, (touched, touched))
 
 
 def test_a_step_is_done_when_all_its_files_are_there(folder: Path, bare_path: Path, step: Step) -> None:
@@ -66,8 +71,14 @@ def test_a_fresh_lease_runs_and_an_old_one_is_dead(folder: Path, bare_path: Path
     write_epochs(step.log, 3)
     write_lease(step, age_s=1)
     assert state_of(folder, step) == ("running", "process 4 on node7")
-    write_lease(step, age_s=LEASE_FRESH_S + 5)
+    write_lease(step, age_s=STALE_S + 5)
     assert state_of(folder, step)[0] == "stopped"
+
+
+def test_a_lease_that_is_held_is_seen(folder: Path, bare_path: Path, step: Step) -> None:
+    assert step.lease
+    with hold_lease(step.lease.parent, "it"):
+        assert state_of(folder, step) == ("running", f"process {os.getpid()} on {platform.node()}")
 
 
 def test_a_trainings_lease_says_nothing_of_the_models_other_steps(
@@ -81,7 +92,7 @@ def test_a_trainings_lease_says_nothing_of_the_models_other_steps(
 
 def test_an_old_lease_lives_while_its_job_is_in_the_queue(folder: Path, fake: FakeCommand, step: Step) -> None:
     fake("squeue", job_line("77", "RUNNING", "rule_group", folder))
-    write_lease(step, age_s=LEASE_FRESH_S + 5, job_id="77")
+    write_lease(step, age_s=STALE_S + 5, job_id="77")
     assert state_of(folder, step) == ("running", "job 77 on node7")
 
 
@@ -138,11 +149,17 @@ def test_the_end_of_a_log_decides_when_nothing_runs(
     assert (found, end in why) == (expected, True)
 
 
-def test_a_process_of_this_machine_is_seen_by_the_files_it_makes(folder: Path, bare_path: Path, step: Step) -> None:
-    command = [sys.executable, "-c", "import sys; sys.stdin.read()", "--model", str(step.outputs[0])]
+@pytest.mark.parametrize(("started", "state"), [("scripts/train.py", "running"), ("snakemake", "not started")])
+def test_a_process_of_this_machine_is_seen_by_the_files_it_makes(
+    folder: Path, bare_path: Path, step: Step, started: str, state: str
+) -> None:
+    """Snakemake itself, asked for a file, does not make it."""
+    write(Path("scripts/train.py"), "import sys; sys.stdin.read()")
+    write(Path("snakemake"), "import sys; sys.stdin.read()")
+    command = [sys.executable, started, "--model", str(step.outputs[0])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=folder) as process:
         try:
-            assert state_of(folder, step)[0] == "running"
+            assert state_of(folder, step)[0] == state
         finally:
             process.communicate()
     assert state_of(folder, step)[0] == "not started"

@@ -65,15 +65,6 @@ def init_weights_of(wildcards):
     return f"{RESULTS}/models/{source.path}/model.pt"
 
 
-def gpus_of(variant):
-    """The GPUs that a training asks a cluster for: those of its settings, and none where it computes on the CPU.
-
-    On one machine nothing waits for them, unless `--resources gpu=N` says how many there are.
-    """
-    settings = STUDY.train_settings(variant)
-    return 0 if settings.device == "cpu" else settings.gpus
-
-
 def network_of(backbone):
     """What decides a backbone's network; its title and published numbers do not."""
     entry = BACKBONES[backbone]

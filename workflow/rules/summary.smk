@@ -36,7 +36,6 @@ rule summarize:
         [in_report(f"{RESULTS}/summary/{file}") for file in SUMMARY_FILES],
     log:
         f"{RESULTS}/summary/summarize.log",
-    localrule: True  # shorter than the wait for a job of its own
     conda:
         "../../envs/cxrflow.yaml"
     params:
@@ -66,7 +65,6 @@ rule report:
         report=report(f"{RESULTS}/report.html", caption="../report/report.rst", category="Report"),
     log:
         f"{RESULTS}/report.log",
-    localrule: True  # shorter than the wait for a job of its own
     conda:
         "../../envs/cxrflow.yaml"
     params:

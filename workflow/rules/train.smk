@@ -36,7 +36,8 @@ rule train:
         "../../envs/cxrflow.yaml"
     threads: 2
     resources:
-        gpu=lambda wildcards: gpus_of(wildcards.variant),
+        # on one machine nothing waits for them, unless `--resources gpu=N` says how many there are
+        gpu=lambda wildcards: STUDY.train_gpus(wildcards.variant),
     params:
         model_id=f"{MODEL}".removeprefix(f"{RESULTS}/models/"),
         preprocess=lambda wildcards: settings_json(STUDY.preprocess_settings(wildcards.variant)),

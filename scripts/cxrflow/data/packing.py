@@ -23,6 +23,7 @@ from cxrflow.data.preprocessing import Gray, preprocess_image
 from cxrflow.data.reading import map_in_threads, report_progress
 from cxrflow.errors import CxrflowError
 from cxrflow.files import read_json, sha256_bytes, write_atomically, write_json
+from cxrflow.leases import FILE as LEASE_FILE
 from cxrflow.leases import hold_lease
 from cxrflow.records import IndexRow
 from cxrflow.settings import PreprocessSettings, settings_json
@@ -56,7 +57,14 @@ def pack_images(
         _fill(part, folder, rows, settings, threads)
         lease.check()
         part.finish(images)
-        shutil.rmtree(resume)
+        _clear(resume)
+
+
+def _clear(resume: Path) -> None:
+    """Remove what is left of the work, and not the lease: who waits for it makes files here while this goes on."""
+    for path in resume.iterdir():
+        if path.name != LEASE_FILE:
+            path.unlink(missing_ok=True)
 
 
 def _fill(part: "PartialPack", folder: Path, rows: list[IndexRow], settings: PreprocessSettings, threads: int) -> None:

@@ -70,7 +70,7 @@ def summarize_training(
         "epochs": len(training.history),
         "settings": settings_dict(training.settings),
         "device": training.device.type,
-        "device_name": describe_device(training.device),
+        "device_name": describe_device(training.device, training.ranks.count),
         "host": platform.node(),
         "threads": threads,
         "versions": {

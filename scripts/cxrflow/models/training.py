@@ -200,7 +200,8 @@ def fit(
         if deadline and training.ranks.share(not deadline.allows([row.seconds for row in training.history])):
             if store:
                 store.save(epoch - 1, training.state, at_any_cost=True)
-            raise deadline.leave(epoch - 1, training.settings.epochs)
+            # shared, so that nobody leaves before it is saved: the first process that ends has all others ended
+            raise training.ranks.share(deadline.leave(epoch - 1, training.settings.epochs))
         row = run_epoch(training, epoch)
         report(row, training.best.epoch == epoch)
         if store:

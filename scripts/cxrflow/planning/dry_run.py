@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cxrflow.errors import CxrflowError
+from cxrflow.runs.slurm import parse_gpus
 
 MANY_CORES = 100_000  # a dry run cuts the threads of a job to the cores it is given, and a cluster has enough
 RULE = re.compile(r"(?:local)?(?:rule|checkpoint) (\w+):")
@@ -45,6 +46,11 @@ class Job:
     def title(self) -> str:
         """The rule and what its wildcards stand for."""
         return " ".join([self.rule, *self.wildcards.values()])
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs it asks for, as `gpu=1` or as `gres=gpu:a100:1`."""
+        return self.ask("gpu") or sum(parse_gpus(str(self.resources.get("gres", ""))).values())
 
     def ask(self, resource: str) -> int:
         """Return how much of a resource the job asks for; 0 where it does not."""

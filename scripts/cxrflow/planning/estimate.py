@@ -94,7 +94,7 @@ def expected_device(job: Job, study: Study) -> str:
         "profile_backbone": settings.profile.device,
     }
     setting = study.train_settings(model_of(job).variant).device if job.rule == "train" else devices.get(job.rule, "")
-    return "cuda" if setting == "auto" and job.ask("gpu") else setting
+    return "cuda" if setting == "auto" and job.gpus else setting
 
 
 def estimate_training(job: Job, known: Known) -> Estimate | NotMeasured:
@@ -134,15 +134,17 @@ def _from_trainings(
 def choose_trainings(job: Job, known: Known) -> list[TrainingTime]:
     """Return the trainings of a job's backbone that are closest to it.
 
-    By kind of device, then precision, then image size, then this study before others.
+    By kind of device, then number of GPUs, then precision, then image size, then this study before others.
     """
     model, size_px = model_of(job), _size_px(job, known)
-    precision, device = known.study.train_settings(model.variant).precision, expected_device(job, known.study)
+    settings, device = known.study.train_settings(model.variant), expected_device(job, known.study)
+    gpus = settings.gpus if job.rule == "train" else 1  # one evaluates
 
-    def distance(time: TrainingTime) -> tuple[bool, bool, float, bool]:
+    def distance(time: TrainingTime) -> tuple[bool, int, bool, float, bool]:
         pixels = round(abs(math.log(size_px / time.size_px)), 9)
-        other_device = device != "auto" and time.device != device
-        return other_device, time.precision != precision, pixels, time.study != known.study.settings.study
+        other_device, more_gpus = device != "auto" and time.device != device, abs(time.gpus - gpus)
+        is_other = time.study != known.study.settings.study
+        return other_device, more_gpus, time.precision != settings.precision, pixels, is_other
 
     times = [time for time in known.measured.trainings if time.model.backbone == model.backbone]
     closest = min(map(distance, times), default=None)
@@ -157,13 +159,16 @@ def _size_px(job: Job, known: Known) -> int:
 def _training_basis(job: Job, known: Known, times: list[TrainingTime], remarks: tuple[str, ...]) -> Basis:
     device, size_px, first = expected_device(job, known.study), _size_px(job, known), times[0]
     is_other = device != "auto" and first.device != device
+    settings = known.study.train_settings(model_of(job).variant)
     speeds = [1 / (time.train_s if job.rule == "train" else max(time.val_s, 1e-9)) for time in times]
     checks = {
         f"measured on {first.device}, and {device} will compute: ANOTHER DEVICE": is_other,
         f"device is auto: holds where {first.device} computes again": device == "auto",
         f"x {(size_px / first.size_px) ** 2:.3g} for pixels, {first.size_px} to {size_px} px; costs per step do not"
         f" grow with pixels, so this errs {'high' if size_px > first.size_px else 'low'}": size_px != first.size_px,
-        "in another precision": first.precision != known.study.train_settings(model_of(job).variant).precision,
+        f"train.gpus: {first.gpus} there, {settings.gpus} here; the time is not divided by them": job.rule == "train"
+        and first.gpus != settings.gpus,
+        "in another precision": first.precision != settings.precision,
         f"threads: {_range([t.threads for t in times], '', 'd')} there, {job.threads} here": first.device == "cpu"
         and {time.threads for time in times} != {job.threads},
     }

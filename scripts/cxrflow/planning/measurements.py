@@ -51,6 +51,7 @@ class TrainingTime:
         size_px: side of its images.
         precision: float32 or bfloat16.
         device, device_name, host, threads: where.
+        gpus: processes that shared it, one per GPU.
         train_s, val_s: seconds per image and epoch, the median over epochs.
         startup_s: what the whole job took beyond its epochs; None where it was interrupted or not measured.
     """
@@ -63,6 +64,7 @@ class TrainingTime:
     device_name: str
     host: str
     threads: int
+    gpus: int
     train_s: float
     val_s: float
     startup_s: float | None
@@ -169,6 +171,7 @@ def _read_training(folder: Path, path: Path) -> TrainingTime | None:
         size_px=size_px,
         precision=values["settings"]["precision"],
         **{key: values[key] for key in ("device", "device_name", "host", "threads")},
+        gpus=values["settings"].get("gpus", 1),
         train_s=median(trained_s) / values["n_train"],
         val_s=median(validated_s) / max(1, values["n_val"]),
         startup_s=startup_s if startup_s is not None and startup_s >= 0 else None,  # below 0: only the last attempt

@@ -61,6 +61,7 @@ class Plan:
 
 def make_plan(jobs: Sequence[Job], profile: Profile, known: Known) -> Plan:
     """Estimate every job and schedule them all; a job that was never measured takes no time and no part in the sums."""
+    jobs = [profile.as_run(job) for job in jobs]
     by_id = {job.jobid: job for job in jobs}
     estimates = estimate_jobs(jobs, known)
     measured = [(job, each) for job in jobs if isinstance(each := estimates[job.jobid], Estimate)]
@@ -83,7 +84,7 @@ def make_plan(jobs: Sequence[Job], profile: Profile, known: Known) -> Plan:
 
 def count_gpus(job: Job, known: Known) -> int:
     """Return the GPUs that a job holds: those it asks for, else one where its device is cuda."""
-    return job.ask("gpu") or int(expected_device(job, known.study) == "cuda")
+    return job.gpus or int(expected_device(job, known.study) == "cuda")
 
 
 def _make_tasks(

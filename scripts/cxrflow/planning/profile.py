@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,23 @@ class Profile:
         own = {"jobs": 1, "cores": job.threads}
         return {name: own.get(name, job.ask(name)) for name in self.limits}
 
+    def as_run(self, job: Job) -> Job:
+        """Return a job as it runs here: one machine hands out GPUs only where its profile says how many there are."""
+        if self.is_cluster or "gpu" in self.limits:
+            return job
+        return replace(job, resources={name: value for name, value in job.resources.items() if name != "gpu"})
 
-def read_profile(folder: Path, jobs: int | None = None) -> Profile:
-    """Read a profile; `jobs` replaces its number of jobs on a cluster, or of cores here, as it does for Snakemake.
+
+def read_profile(folder: Path, jobs: int | None = None, resources: Sequence[str] = ()) -> Profile:
+    """Read a profile.
+
+    Args:
+        folder: of the profile.
+        jobs: replaces its number of jobs on a cluster, or of cores here, as it does for Snakemake.
+        resources: NAME=N, replace the profile's.
 
     Raises:
-        CxrflowError: it is no profile, or says not how many jobs may run at once.
+        CxrflowError: it is no profile, says not how many jobs may run at once, or a resource is no number.
     """
     values = read_mapping(folder / "config.yaml")
     is_cluster = values.get("executor", "local") != "local"
@@ -58,15 +69,23 @@ def read_profile(folder: Path, jobs: int | None = None) -> Profile:
     limit = jobs or values.get(name) or values.get("jobs")
     if limit is None:
         raise CxrflowError(f"{folder / 'config.yaml'} has no `{name}`: add it, or say --jobs N")
+    most = {**(values.get("resources") or {}), **dict(map(_split_resource, resources))}
     partition_file = values.get("slurm-partition-config")
     configfiles = values.get("configfile", [])
     return Profile(
         folder=folder,
         is_cluster=is_cluster,
-        limits={name: _count(limit), **{key: int(value) for key, value in (values.get("resources") or {}).items()}},
+        limits={name: _count(limit), **{key: int(value) for key, value in most.items()}},
         configfiles=[Path(path) for path in ([configfiles] if isinstance(configfiles, str) else configfiles)],
         partitions=read_mapping(Path(partition_file)).get("partitions", {}) if partition_file else {},
     )
+
+
+def _split_resource(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    if not value.isdigit():
+        raise CxrflowError(f"--resources {text}: expected NAME=N, as in gpu=1")
+    return name, value
 
 
 def _count(limit: int | str) -> int:
@@ -114,7 +133,7 @@ def choose_partition(job: Job, partitions: Mapping[str, Mapping[str, Any]]) -> s
 
 def _score(job: Job, limits: Mapping[str, Any]) -> float | None:
     """Return how much of a partition's limits a job fills, or None where it does not fit."""
-    gpus, max_gpu = job.ask("gpu"), int(limits.get("max_gpu", 0))
+    gpus, max_gpu = job.gpus, int(limits.get("max_gpu", 0))
     shares = [job.ask(asked) / _minutes(limits.get(limit, math.inf)) for asked, limit in LIMITED.items()]
     shares += [job.threads / float(limits.get("max_threads", math.inf))] * 2  # the plugin counts threads twice
     if any(share > 1 for share in shares) or gpus > max_gpu:

@@ -5,6 +5,7 @@ A check is a function of a `Cluster`; to add one, add it to CLUSTER_CHECKS here 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from cxrflow.errors import CxrflowError
 from cxrflow.runs import slurm
@@ -112,14 +113,14 @@ def check_gpus(cluster: Cluster) -> Findings:
             remedy = (
                 f"partitions with GPUs: {', '.join(having)}"
                 if having
-                else "this cluster names no GPU: gpu: 0 in set-resources"
+                else f"this cluster names no GPU: leave `gpu` out of {profile.site_file}"
             )
             yield Finding("PROBLEM", f"partition {name} has no GPU (gres), and GPU jobs go there", remedy)
         elif groups:
-            yield _list_gpus(name, groups)
+            yield _list_gpus(name, groups, profile.site_file)
 
 
-def _list_gpus(name: str, groups: Iterable[NodeGroup]) -> Finding:
+def _list_gpus(name: str, groups: Iterable[NodeGroup], file: Path) -> Finding:
     """Say which GPUs a partition has, and how one asks for a model."""
     most: dict[str, int] = {}
     for group in groups:
@@ -127,7 +128,7 @@ def _list_gpus(name: str, groups: Iterable[NodeGroup]) -> Finding:
             most[model] = max(most.get(model, 0), count)
     said = ", ".join(f"{model or 'gpu'} (up to {count} on a node)" for model, count in sorted(most.items()))
     models = sorted(filter(None, most))
-    hint = f"; to choose a model: `gpu_model: {models[0]}` beside `gpu: 1` in set-resources" if models else ""
+    hint = f"; to choose a model: `gpu_model: {models[0]}` beside `gpu: 1` in {file}" if models else ""
     return Finding("OK", f"partition {name} has GPUs: {said}{hint}")
 
 
@@ -210,13 +211,19 @@ def check_account(cluster: Cluster) -> Findings:
     accounts = slurm.list_accounts()
     enforced = "associations" in cluster.config.get("AccountingStorageEnforce", "")
     if wanted and accounts and wanted.lower() not in [account.lower() for account in accounts]:
-        yield Finding("PROBLEM", f"account {wanted} is not yours", f"slurm_account is one of: {', '.join(accounts)}")
+        yield Finding(
+            "PROBLEM",
+            f"account {wanted} is not yours",
+            f"`account` in {cluster.profile.site_file} is one of: {', '.join(accounts)}",
+        )
     elif not accounts:
         remedy = "ask the cluster's support for an account"
         yield Finding("PROBLEM" if enforced else "note", "the accounting has no account for you", remedy)
     else:
         others = (
-            f"; others: {', '.join(accounts[1:])} (slurm_account in default-resources)" if len(accounts) > 1 else ""
+            f"; others: {', '.join(accounts[1:])} (`account` in {cluster.profile.site_file})"
+            if len(accounts) > 1
+            else ""
         )
         yield Finding("OK", f"account {wanted or accounts[0]}{others}")
 

@@ -3,21 +3,19 @@
 Reads only: files, squeue, sacct and /proc. Nothing is locked, so a running study is not disturbed.
 """
 
-import json
 import platform
 import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cxrflow.errors import CxrflowError
+from cxrflow.leases import STALE_S, read_holder
 from cxrflow.runs.processes import Process, list_processes
 from cxrflow.runs.slurm import FAILED, RUNNING, WAITING, SlurmJob, has_command, list_jobs, past_states
 from cxrflow.runs.steps import Step
 
-LEASE_FRESH_S = 120.0  # a holder renews its lease more often than that
 SLURM_LOGS = Path("logs/slurm")  # slurm-logdir of profiles/slurm: <rule>/<wildcards>/<job id>.log
 TAIL_BYTES = 4096
 CRASH = re.compile(r"error: .+|[\w.]*(?:Error|Exception)\b.*")  # the last line: a user's error, or a traceback's end
@@ -49,9 +47,10 @@ class Evidence:
         return max(mine, key=lambda job: (job.is_active, _number(job.job_id)), default=None)
 
     def process_of(self, step: Step) -> Process | None:
-        """Return the process of this machine that makes a step's files, by the paths in its command."""
-        paths = {str(path) for path in step.outputs}
-        return next((each for each in self.processes if paths & set(each.words)), None)
+        """Return the process of this machine that makes a step's files, by the stage and the paths in its command."""
+        paths, stage = {str(path) for path in step.outputs}, f"scripts/{step.rule}.py"
+        mine = (each for each in self.processes if any(word.endswith(stage) for word in each.words[:3]))
+        return next((each for each in mine if paths & set(each.words)), None)
 
     def has_active_job(self, job_id: str) -> bool:
         """Whether a job of this id is in the queue."""
@@ -128,25 +127,19 @@ def _see_process(step: Step, evidence: Evidence) -> Sight | None:
 
 
 def _see_lease(step: Step, evidence: Evidence) -> Sight | None:
-    """See the lease of whoever works in the resume folder: fresh, or of a Slurm job that still runs."""
-    lease = read_lease(evidence.folder / step.lease) if step.lease else None
-    if lease is None:
+    """See the lease of whoever works in the resume folder: touched lately, or of a Slurm job that still runs."""
+    path = evidence.folder / step.lease if step.lease else None
+    holder = read_holder(path) if path else None
+    if path is None or holder is None or holder.is_known_dead():
         return None
-    job_id = str(lease.get("job_id") or "")
-    fresh = evidence.now_s - float(lease["heartbeat"]) < LEASE_FRESH_S
-    if not fresh and not evidence.has_active_job(job_id):
+    try:  # by this machine's clock: leases.age_s writes a file
+        fresh = evidence.now_s - path.stat().st_mtime < STALE_S
+    except OSError:  # released this very moment
         return None
-    where = f"job {job_id}" if job_id else f"process {lease.get('pid')}"
-    return Sight("running", f"{where} on {lease.get('host')}")
-
-
-def read_lease(path: Path) -> dict[str, Any] | None:
-    """Read a lease; None: there is none, or it is being written this moment."""
-    try:
-        lease = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    if not fresh and not evidence.has_active_job(holder.job):
         return None
-    return lease if isinstance(lease, dict) and isinstance(lease.get("heartbeat"), int | float) else None
+    where = f"job {holder.job}" if holder.job else f"process {holder.pid}"
+    return Sight("running", f"{where} on {holder.host}")
 
 
 def _see_job(step: Step, evidence: Evidence) -> Sight | None:

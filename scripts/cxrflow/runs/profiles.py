@@ -73,14 +73,23 @@ class Profile:
     status_command: str
     first_wait_s: float
 
+    @property
+    def site_file(self) -> Path:
+        """The file in which a user says what differs between clusters."""
+        return self.partition_file or self.path
+
     def partitions_for(self, *, needs_gpu: bool) -> list[str]:
         """Return the partitions that such jobs go to: those with GPUs, or those without, or all if each has GPUs."""
         fitting = [name for name, limits in self.partitions.items() if (limits.get("max_gpu", 0) > 0) == needs_gpu]
         return fitting if fitting or needs_gpu else list(self.partitions)
 
 
-def read_profile(folder: Path) -> Profile:
+def read_profile(folder: Path, train_gpus: int = 1) -> Profile:
     """Read a profile's config.yaml and the partition file that it names.
+
+    Args:
+        folder: of the profile.
+        train_gpus: that a training asks for where the profile does not say (Study.train_gpus).
 
     Raises:
         CxrflowError: one of them is not there or is no such file.
@@ -93,7 +102,7 @@ def read_profile(folder: Path) -> Profile:
         path=path,
         partition_file=Path(file) if file else None,
         partitions=read_partitions(Path(file)) if file else {},
-        requests=tuple(_read_requests(content, default)),
+        requests=tuple(_read_requests(content, default, {"train": {"gpu": train_gpus}})),
         attempts=int(content.get("retries", 0)) + 1,
         account=str(default.get("slurm_account") or "").strip("'\""),
         status_command=str(content.get("slurm-status-command") or ""),
@@ -142,11 +151,13 @@ def _as_resources(value: Any) -> dict[str, Any]:
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
-def _read_requests(content: Mapping[str, Any], default: Mapping[str, Any]) -> Iterable[Request]:
-    """Read what each rule that the profile names asks for, and what all others do."""
+def _read_requests(
+    content: Mapping[str, Any], default: Mapping[str, Any], of_rules: Mapping[str, Mapping[str, Any]]
+) -> Iterable[Request]:
+    """Read what each rule that the profile names asks for, and what all others do; `of_rules`: what a rule says."""
     threads, resources = content.get("set-threads") or {}, content.get("set-resources") or {}
     for rule in [*dict.fromkeys([*threads, *resources]), DEFAULT_RULE]:
-        own = {**default, **_as_resources(resources.get(rule))}
+        own = {**default, **of_rules.get(rule, {}), **_as_resources(resources.get(rule))}
         yield Request(
             rule=rule,
             gpus=_count_gpus(own),
@@ -164,7 +175,8 @@ def parse_quantity(value: Any) -> Quantity | None:
 
 def _count_gpus(resources: Mapping[str, Any]) -> int:
     """Return how many GPUs a job asks for, as `gpu: 1` or as `gres: "gpu:a100:1"`; `gpu` alone is one."""
-    if asked := parse_quantity(resources.get("gpu")):
+    asked = parse_quantity(resources.get("gpu"))
+    if asked and asked.base:
         return int(asked.base)
     match = re.fullmatch(r"gpu(?::[A-Za-z]\w*)?(?::(?P<count>\d+))?", str(resources.get("gres", "")))
     return int(match["count"] or 1) if match else 0
