@@ -146,7 +146,7 @@ class Cluster:
     def _write_configs(self, controller_port: int, node_port: int, database_port: int) -> None:
         for number in range(GPUS):
             (self.folder / f"gpu{number}").touch()
-        # The Slurm plugin takes SLURM_CONF out of a job's environment; a cluster with its files in /etc/slurm needs none.
+        # The Slurm plugin takes SLURM_CONF out of a job's environment; a cluster with its files in /etc needs none.
         # The node puts it back for every task, and a wrapper for the srun in between.
         exports = f"SLURM_CONF={self.folder}/slurm.conf"
         _write_script(self.folder / "prolog", f'echo export {exports}; echo export PATH="{self.folder}/bin:$PATH"')
