@@ -90,6 +90,16 @@ def test_a_process_number_that_is_used_again_is_not_taken_for_the_holder(folder:
         pass
 
 
+def test_a_process_that_this_user_may_not_see_lives(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_pid: int, _signal: int) -> None:
+        raise PermissionError
+
+    write_foreign_lease(folder, pid=2**22 - 1, space=leases._process_space())
+    monkeypatch.setattr(os, "kill", refuse)
+    with pytest.raises(CxrflowError, match="already running"), hold_lease(folder, "it", wait_s=0):
+        pytest.fail("it lives")
+
+
 def test_a_silent_holder_elsewhere_is_waited_for_and_then_replaced(folder: Path) -> None:
     write_foreign_lease(folder, age_s=100)
     with pytest.raises(CxrflowError, match="process 1 on host node7"), hold_lease(folder, "it", wait_s=0, stale_s=120):

@@ -60,7 +60,7 @@ class Holder:
 
     def is_known_dead(self) -> bool:
         """Say whether the process is surely gone; only one on this machine can be looked at."""
-        return self.space == _process_space() and _start_of(self.pid) != self.started
+        return self.space == _process_space() and _start_of(self.pid) != self.started and not _is_hidden(self.pid)
 
 
 class Lease:
@@ -265,6 +265,17 @@ def _process_space() -> str:
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
+
+
+def _is_hidden(pid: int) -> bool:
+    """Say whether a process lives that this user may not look at: with `hidepid`, another user's has no folder."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return False
 
 
 def _start_of(pid: int) -> int:

@@ -108,6 +108,10 @@ def test_a_finished_training_is_not_made_twice(files: dict[str, Any], capsys: py
     assert files["model"].stat().st_mtime_ns == written
     train.train_model(**files | {"settings": dataclasses.replace(SETTINGS, epochs=1)})
     assert files["model"].stat().st_mtime_ns != written, "of other settings: it is made anew"
+    files["model"].write_bytes(b"damaged")
+    train.train_model(**files | {"settings": dataclasses.replace(SETTINGS, epochs=1)})
+    assert "Training again" in capsys.readouterr().out
+    assert load_model(files["model"]).epoch == 1
 
 
 def test_interrupted_training_goes_on_and_gives_the_same_files(

@@ -46,7 +46,11 @@ def is_finished(summary: Path, model: Path, key: str) -> bool:
     """
     if not (summary.is_file() and model.is_file()) or read_json(summary).get("key") != key:
         return False
-    load_model(model)  # raises if it is damaged
+    try:
+        load_model(model)
+    except CxrflowError as error:
+        print(f"note: {error}. Training again")
+        return False
     return True
 
 
