@@ -109,6 +109,8 @@ def cancel(cluster: Cluster, _model: Path, job: str) -> None:
 def requeue(cluster: Cluster, _model: Path, job: str) -> None:
     """Put the job back into the queue, as happens when its node fails or a more urgent job needs it."""
     cluster.ask("scontrol", "requeue", job)
+    wait_for(lambda: "PENDING" in cluster.ask("squeue", "-h", "-j", job, "-o", "%T"), 60, "the job in the queue")
+    cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm would wait for two minutes
 
 
 def test_killed_training_goes_on_in_a_job_with_more_memory(
