@@ -16,7 +16,7 @@ from tests.workflow.conftest import copy_workflow, run_snakemake
 
 MODELS = 12  # of the study, per seed
 SIZES = {  # rounds with one seed, seeds of the large study, rounds with them
-    "full": (5, 84, 2),
+    "full": (3, 84, 1),
     "quick": (3, 20, 1),
     "tiny": (1, 2, 1),
 }

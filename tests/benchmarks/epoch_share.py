@@ -25,7 +25,7 @@ from tests.benchmarks.batches import FOLDER, pil_transform
 from tests.benchmarks.drawn import pack_films, work_folder, write_films
 from tests.benchmarks.measure import OURS, SHARE, Goal, Row, compare, run_row
 
-SIZES = {"full": (160, 224, 32, 3), "quick": (60, 128, 12, 2), "tiny": (15, 32, 4, 1)}  # images, px, batch, rounds
+SIZES = {"full": (110, 224, 32, 3), "quick": (60, 128, 12, 2), "tiny": (15, 32, 4, 1)}  # images, px, batch, rounds
 BACKBONE = "mobilenet_v3_large"  # the fastest of the three: the rest weighs most beside it
 NOTE = "training and validation of one epoch, one thread; in the network: forward, backward, optimizer"
 

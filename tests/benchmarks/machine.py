@@ -7,7 +7,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.benchmarks.measure import ROOT
+
 PACKAGES = (
     "numpy",
     "opencv-python-headless",

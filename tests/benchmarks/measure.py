@@ -11,6 +11,7 @@ import gc
 import importlib.util
 import json
 import math
+import os
 import resource
 import statistics
 import time
@@ -19,9 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZES = ("full", "quick", "tiny")  # tiny shows only that a row runs
 OURS = "ours"
-NOT_MEASURED = "not measured"
+NOT_MEASURED, NOT_INSTALLED = "not measured", "not installed"
 COLUMNS = ("what", "ours", "peer", "floor", "ratio to peer", "goal", "share of the floor")
 
 
@@ -90,6 +92,12 @@ def cpu_seconds() -> float:
     """Return the CPU time of this process and of its children that have ended, user and system."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment of a process that finds the library and whatever this one finds."""
+    search = [str(ROOT / "scripts"), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))}
 
 
 def interleave(sides: Mapping[str, Callable[[], Any]], rounds: int, warm_up: bool = True) -> Timings:
@@ -187,7 +195,7 @@ def _show_ratio(ratios: Sequence[float]) -> str:
 def _cell(side: str, values: Mapping[str, Sequence[float]]) -> str:
     if not side:
         return ""
-    return f"{side}: {show(values[side]) if side in values else NOT_MEASURED}"
+    return f"{side}: {show(values[side]) if side in values else NOT_INSTALLED}"
 
 
 def skip(what: str, why: str, goal: str = "") -> Row:

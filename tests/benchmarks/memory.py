@@ -15,7 +15,7 @@ import numpy as np
 from cxrflow.records import SplitRow
 from cxrflow.tables import write_records
 from tests.benchmarks.drawn import split_rows, work_folder, write_films, write_index
-from tests.benchmarks.measure import MIB, OURS, Goal, Row, compare, run_row
+from tests.benchmarks.measure import MIB, OURS, ROOT, Goal, Row, child_environment, compare, run_row
 from tests.benchmarks.startup import SCRIPTS
 
 SIZES = {"full": (56_000, 224), "quick": (4_000, 224), "tiny": (120, 128)}  # images, px
@@ -31,7 +31,14 @@ def watch_memory(command: list[str]) -> float:
     Raises:
         RuntimeError: it failed.
     """
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=child_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     peak_kib = 0
     while process.poll() is None:
         peak_kib = max(peak_kib, read_rss_anon(process.pid))

@@ -7,7 +7,6 @@ make bench ARGS="--append tests/benchmarks/RESULTS.md"
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -16,9 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.benchmarks.machine import describe_run
-from tests.benchmarks.measure import SIZES, Row, format_table, skip
+from tests.benchmarks.measure import ROOT, SIZES, Row, child_environment, format_table, skip
 
-ROOT = Path(__file__).resolve().parents[2]
 ROWS = (
     "preprocess_large",
     "preprocess_small",
@@ -39,15 +37,7 @@ def run_script(name: str, size: str, folder: Path) -> list[Row]:
     """Run one script; return its rows, or one row that says why there are none."""
     target = folder / f"{name}.json"
     command = [sys.executable, "-m", f"tests.benchmarks.{name}", "--size", size, "--json", str(target)]
-    search = os.pathsep.join(["scripts", *filter(None, [os.environ.get("PYTHONPATH")])])
-    run = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": search},
-        stdout=sys.stderr,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    run = subprocess.run(command, cwd=ROOT, env=child_environment(), capture_output=True, text=True, check=False)
     if run.returncode != 0:
         print(run.stderr, file=sys.stderr)
         last = run.stderr.strip().splitlines()[-1:] or ["no message"]

@@ -11,12 +11,24 @@ from pathlib import Path
 from cxrflow.records import SplitRow
 from cxrflow.tables import write_records
 from tests.benchmarks.drawn import pack_films, split_rows, work_folder, write_films, write_index
-from tests.benchmarks.measure import CPU_S, OURS, Goal, Row, Timings, compare, interleave, run_row, show
+from tests.benchmarks.measure import (
+    CPU_S,
+    OURS,
+    ROOT,
+    Goal,
+    Row,
+    Timings,
+    child_environment,
+    compare,
+    interleave,
+    run_row,
+    show,
+)
 
-SIZES = {"full": 5, "quick": 3, "tiny": 1}  # rounds
+SIZES = {"full": 4, "quick": 2, "tiny": 1}  # rounds
 SIZE_PX = 32
 LEFT = 7  # exit status of a job that was stopped at its first image
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SCRIPTS = ROOT / "scripts"
 RUN = "import os, runpy, sys\n{}\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
 STOP_PREPROCESS = f"import cxrflow.data.packing as m\nm.read_preprocessed = lambda *_, **__: os._exit({LEFT})"
 STOP_TRAIN = f"import cxrflow.models.batches as m\nm.MappedSource.gather = lambda *_: os._exit({LEFT})"
@@ -28,7 +40,8 @@ from torchvision.datasets import ImageFolder
 next(iter(DataLoader(ImageFolder(sys.argv[1], transforms.ToTensor()))))
 os._exit({LEFT})
 """
-IMPORTS = "import os\nimport {}\nos._exit(7)"
+IMPORTS = f"import os\nimport {{}}\nos._exit({LEFT})"
+FLOORS = {"import cv2, numpy": "cv2, numpy", "import torch, torchvision": "torch, torchvision"}
 PEER = "torchvision ImageFolder + DataLoader"
 
 
@@ -39,7 +52,7 @@ def run_child(code: str, *arguments: str | Path) -> None:
         RuntimeError: it ended before that.
     """
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=child_environment())
     if run.returncode != LEFT:
         raise RuntimeError(f"the job ended before its first image: {run.stdout[-500:]}{run.stderr[-2000:]}")
 
@@ -60,10 +73,13 @@ def begin_train(images: Path, split: Path) -> None:
     run_child(RUN.format(STOP_TRAIN), SCRIPTS / "train.py", *arguments, *settings, *outputs)
 
 
-def make_row(what: str, timings: Timings, floor: str, goal_s: float) -> Row:
-    walls = ", ".join(f"{name} {show(values)} s" for name, values in timings.wall_s.items())
+def make_row(job: str, timings: Timings, floor: str, goal_s: float) -> Row:
+    """Return the row of one of the jobs."""
+    what = f"start of a {job} job to its first image"
+    walls = ", ".join(f"{name} {show(timings.wall_s[name])} s" for name in (job, PEER, floor))
+    values = {OURS: timings.cpu_s[job], **timings.cpu_s}
     goal = Goal(goal_s, of_ratio=False)
-    return compare(what, CPU_S, timings.cpu_s, peer=PEER, floor=floor, goal=goal, note=f"on the wall clock: {walls}")
+    return compare(what, CPU_S, values, peer=PEER, floor=floor, goal=goal, note=f"on the wall clock: {walls}")
 
 
 def measure_rows(size: str) -> list[Row]:
@@ -73,21 +89,15 @@ def measure_rows(size: str) -> list[Row]:
         index = write_index(films, write_films(films, 64, 15), folder / "index.csv")
         pack_films(folder / "images.npy", SIZE_PX, 30)
         write_records(folder / "split.csv", SplitRow, split_rows(30))
-        jobs = {
-            "preprocess": (partial(begin_preprocess, films, index), "cv2, numpy", 0.5),
-            "train": (partial(begin_train, folder / "images.npy", folder / "split.csv"), "torch, torchvision", 4.0),
+        sides = {
+            "preprocess": partial(begin_preprocess, films, index),
+            "train": partial(begin_train, folder / "images.npy", folder / "split.csv"),
+            PEER: partial(run_child, PLAIN, films),
+            **{floor: partial(run_child, IMPORTS.format(modules)) for floor, modules in FLOORS.items()},
         }
-        rows = []
-        for name, (job, modules, goal_s) in jobs.items():
-            floor = f"import {modules}"
-            sides = {
-                OURS: job,
-                PEER: partial(run_child, PLAIN, films),
-                floor: partial(run_child, IMPORTS.format(modules)),
-            }
-            timings = interleave(sides, SIZES[size], warm_up=size != "tiny")
-            rows.append(make_row(f"start of a {name} job to its first image", timings, floor, goal_s))
-    return rows
+        timings = interleave(sides, SIZES[size], warm_up=size != "tiny")
+    small, large = FLOORS
+    return [make_row("preprocess", timings, small, goal_s=0.5), make_row("train", timings, large, goal_s=4.0)]
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def test_the_share_of_the_floor_is_at_most_all_of_it() -> None:
 
 def test_a_missing_peer_gives_no_ratio_and_no_verdict() -> None:
     row = compare("x", CPU_S, {OURS: [1.0]}, peer="timm", goal=Goal(2))
-    assert (row.peer, row.ratio, row.goal) == ("timm: not measured", "", "2x")
+    assert (row.peer, row.ratio, row.goal) == ("timm: not installed", "", "2x")
 
 
 @pytest.mark.parametrize(

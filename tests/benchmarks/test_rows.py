@@ -26,6 +26,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Compute on one thread and with one backbone, and leave torch and cv2 as they were found."""
     monkeypatch.setattr("tests.benchmarks.gradcam.BACKBONES", {"resnet34": BACKBONES["resnet34"]})
     monkeypatch.setattr("tests.benchmarks.gpu_training.BACKBONES", {"resnet34": BACKBONES["resnet34"]})
+    monkeypatch.setattr("tests.benchmarks.gpu_training.GOALS", {"resnet34": gpu_training.GOALS["resnet34"]})
     monkeypatch.setattr("tests.benchmarks.train_step.GOALS", {"resnet34": 2.2})
     threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
@@ -63,6 +64,7 @@ def test_wrong_maps_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 def test_the_rows_of_a_gpu_run_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_training, "PRECISION", "float32")  # bfloat16 takes 13 times as long on an old CPU
     rows = gpu_training.measure_on(torch.device("cpu"), "tiny")
     assert [len(row.values[OURS]) for row in rows] == [1, 1, 1]
     assert "streamed" in rows[1].what

@@ -33,7 +33,7 @@ from tests.benchmarks.measure import (
     skip,
 )
 
-SIZES = {"full": (16, 224, 3), "quick": (8, 128, 3), "tiny": (2, 32, 1)}  # batch size, px, rounds
+SIZES = {"full": (16, 224, 3), "quick": (8, 128, 3), "tiny": (4, 48, 1)}  # batch size, px, rounds
 GOALS = {"mobilenet_v3_large": 1.5, "efficientnet_b1": 1.5, "resnet34": 2.2}
 BFLOAT16 = "resnet34"  # the only one that bfloat16 makes faster on a CPU; its goal was found with it
 TIMM_NAMES = {"mobilenet_v3_large": "mobilenetv3_large_100"}
@@ -100,7 +100,7 @@ def make_sides(backbone: str, data: SplitImages, precision: str, batch: int) -> 
 
 
 def check_losses(backbone: str, data: SplitImages, precision: str, batch: int) -> None:
-    """Check that ours and eager find the same loss in the same batch, not augmented, and after one step again."""
+    """Check that ours and eager find the same loss in the same batch when nothing is augmented or dropped out."""
     network = build_network(backbone, len(data.class_names), 0.1, seed=0)
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     turn_off_dropout(network)
