@@ -79,10 +79,11 @@ def write_index(folder: Path, paths: list[Path], index: Path, count: int | None 
 
 def pack_films(path: Path, size_px: int, count: int) -> SplitImages:
     """Write a preprocessed array of `count` images, memory-map it, and join it with a split."""
-    films = draw_films(size_px, min(count, DISTINCT))
+    settings = PreprocessSettings(size_px)
+    films = [preprocess_image(pixels, settings) for _, pixels in draw_films(size_px, min(count, DISTINCT))]
     packed = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, size_px, size_px))
     for number in range(count):
-        packed[number] = preprocess_image(films[number % len(films)][1], PreprocessSettings(size_px))
+        packed[number] = films[number % len(films)]
     packed.flush()
     return join_split(np.load(path, mmap_mode="r"), split_rows(count))
 

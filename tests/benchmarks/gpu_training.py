@@ -10,7 +10,6 @@ import copy
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -113,10 +112,9 @@ def make_sides(
     }
 
 
-def measure_speed(backbone: str, batch: int, path: Path, device: torch.device, size: str) -> list[Row]:
+def measure_speed(backbone: str, batch: int, data: SplitImages, device: torch.device, size: str) -> list[Row]:
     """Return the rows of one backbone at one batch size: resident and streamed."""
-    count, size_px, _, steps, rounds, _, _ = SIZES[size]
-    data = pack_films(path, size_px, count)
+    _, size_px, _, steps, rounds, _, _ = SIZES[size]
     wall_s = interleave(make_sides(backbone, data, batch, steps, device), rounds).wall_s
     rates = {name: [batch * steps / value for value in values] for name, values in wall_s.items()}
     goal = Goal(GOALS[backbone].get(batch, 0), of_ratio=False)
@@ -129,10 +127,9 @@ def measure_speed(backbone: str, batch: int, path: Path, device: torch.device, s
     ]
 
 
-def measure_study(backbone: str, path: Path, device: torch.device, size: str) -> Row:
+def measure_study(backbone: str, data: SplitImages, device: torch.device, size: str) -> Row:
     """Return the row of a whole training from scratch, with its validations."""
     _, size_px, _, _, _, count, epochs = SIZES[size]
-    data = pack_films(path, size_px, count)
     settings = TrainSettings(epochs=epochs, precision=PRECISION, device=device.type)
     training = start_training(build_network(backbone, 3, 0.1), data, settings, seed=0, device=device)
     begin_s = time.perf_counter()
@@ -146,12 +143,15 @@ def measure_study(backbone: str, path: Path, device: torch.device, size: str) ->
 def measure_on(device: torch.device, size: str) -> list[Row]:
     """Return every row, on whatever device."""
     make_deterministic(torch.get_num_threads())
+    n_packed, size_px, batches, _, _, n_study, _ = SIZES[size]
     rows = []
     with work_folder() as folder:
+        data = pack_films(folder / "images.npy", size_px, n_packed)
+        study = pack_films(folder / "study.npy", size_px, n_study)
         for backbone in BACKBONES:
-            for batch in SIZES[size][2]:
-                rows += measure_speed(backbone, batch, folder / f"{backbone}{batch}.npy", device, size)
-        rows += [measure_study(backbone, folder / f"{backbone}.npy", device, size) for backbone in BACKBONES]
+            for batch in batches:
+                rows += measure_speed(backbone, batch, data, device, size)
+        rows += [measure_study(backbone, study, device, size) for backbone in BACKBONES]
     return rows
 
 

@@ -40,7 +40,7 @@ IMAGES_PER_S = Unit("images/s", True)
 CPU_S = Unit("CPU-s", False)
 WALL_S = Unit("s", False)
 MIB = Unit("MiB", False)
-SHARE = Unit("% of the CPU time", False)
+SHARE = Unit("percent of CPU time", False)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from tests.benchmarks.measure import (
 Gray = NDArray[np.uint8]  # uint8 (H, W), 0-255
 
 SIZES = {  # images, side of the file in px, rounds
-    "full": (72, 1024, 5),
+    "full": (96, 1024, 4),
     "quick": (24, 1024, 3),
     "tiny": (4, 256, 1),
 }
