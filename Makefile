@@ -9,8 +9,10 @@ CONDA  := envs/cxrflow.yaml
 # The stamp names the lock's hash: a second call installs nothing, a changed lock installs again.
 STAMP  := .venv/.installed-$(shell cksum < $(LOCK) | cut -d' ' -f1)
 VENV   := PATH="$(CURDIR)/.venv/bin:$$PATH"
+# What only the benchmark compares with; beside the lock's packages, so that nothing else can import it.
+PEERS  := .venv/.peers-$(shell cksum < tests/benchmarks/requirements.txt | cut -d' ' -f1)
 
-.PHONY: help setup demo test lint format slurm-check slurm-up slurm-down docs lock clean
+.PHONY: help setup demo test bench lint format slurm-check slurm-up slurm-down docs lock clean
 
 help:   ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +31,14 @@ demo: $(STAMP)   ## the whole study on drawn X-rays: no data, no GPU, no network
 test: $(STAMP)   ## every test
 	$(VENV) python -m pytest -n auto --dist loadfile --ignore tests/slurm
 	$(VENV) python -m pytest tests/slurm
+
+bench: $(PEERS)   ## how fast, against others: one table (ARGS="--quick --rows gradcam,tsne")
+	$(VENV) PYTHONPATH="$(CURDIR)/.venv/peers" python -m tests.benchmarks.run $(ARGS)
+
+$(PEERS): tests/benchmarks/requirements.txt $(STAMP)
+	rm -rf .venv/peers
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target .venv/peers -r $< \
+	  && touch $@ || echo "some peers could not be installed: their rows will say so"
 
 lint: $(STAMP)   ## ruff, mypy, snakefmt and snakemake --lint, at the lock's versions
 	$(VENV) ruff check .

@@ -1,0 +1,190 @@
+"""Batches of augmented training images, on one core, against what trainings are usually fed with.
+
+python -m tests.benchmarks.batches --size quick
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+from cxrflow.models.augment import Draws, augment, draw_augmentation
+from cxrflow.models.batches import MappedSource, cut_batches, epoch_order
+from cxrflow.models.networks import IMAGENET_MEAN, IMAGENET_STD, normalize_gray, to_unit_range
+from cxrflow.settings import TrainSettings
+from tests.benchmarks.drawn import pack_films, work_folder, write_films
+from tests.benchmarks.measure import (
+    IMAGES_PER_CPU_S,
+    OURS,
+    Goal,
+    Row,
+    compare,
+    interleave,
+    is_installed,
+    require_equal,
+    run_row,
+)
+
+SIZES = {  # packed images, files of 224 px, files of 1024 px, px, large px, rounds
+    "full": (2048, 256, 32, 224, 1024, 5),
+    "quick": (512, 64, 8, 224, 1024, 3),
+    "tiny": (32, 8, 4, 128, 160, 1),
+}
+BATCH = 32
+SETTINGS = TrainSettings(batch_size=BATCH)
+FOLDER, LARGE = "ImageFolder of {} px PNG, PIL transforms", "ImageFolder of {} px PNG, resized"
+V2, ALBUMENTATIONS, FLOOR = "memory map, torchvision v2 per image", "memory map, albumentations", "gather and float"
+
+
+class MappedDataset(Dataset[Any]):
+    """One image of a memory-mapped array at a time, through a transform: what a careful user writes."""
+
+    def __init__(self, images: np.ndarray, transform: Callable[[np.ndarray], Any]) -> None:
+        self.images, self.transform = images, transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, row: int) -> Any:
+        return self.transform(np.array(self.images[row])), 0
+
+
+def pil_transform(resize_px: int | None = None) -> transforms.Compose:
+    """Return the study's augmentation as torchvision's PIL transforms."""
+    resize = [transforms.Resize((resize_px, resize_px))] if resize_px else []
+    steps = [
+        transforms.Grayscale(3),
+        *resize,
+        transforms.RandomHorizontalFlip(0.5),
+        transforms.RandomAdjustSharpness(2, 0.5),
+        transforms.RandomAutocontrast(0.5),
+        transforms.ToTensor(),
+        transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+    ]
+    return transforms.Compose(steps)
+
+
+def v2_transform(pixels: np.ndarray) -> Tensor:
+    return _V2(torch.from_numpy(pixels).unsqueeze(0))
+
+
+_V2 = v2.Compose(
+    [
+        v2.ToDtype(torch.float32, scale=True),
+        v2.RandomHorizontalFlip(0.5),
+        v2.RandomAdjustSharpness(2, 0.5),
+        v2.RandomAutocontrast(0.5),
+        v2.Grayscale(3),
+        v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+    ]
+)
+
+
+def albumentations_transform() -> Callable[[np.ndarray], Tensor]:
+    """Return the nearest that albumentations has: its Sharpen is another kernel."""
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask the network for its newest version
+    import albumentations
+
+    steps = [
+        albumentations.HorizontalFlip(p=0.5),
+        albumentations.Sharpen(p=0.5),
+        albumentations.AutoContrast(p=0.5),
+        albumentations.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+    ]
+    chain = albumentations.Compose(steps)
+    return lambda pixels: torch.from_numpy(chain(image=np.stack([pixels] * 3, 2))["image"].transpose(2, 0, 1))
+
+
+def batch_ours(images: np.ndarray) -> Iterator[Tensor]:
+    """Yield an epoch as the training loop makes it."""
+    source = MappedSource(images, np.arange(len(images)))
+    order = epoch_order(len(images), 0, 1)
+    draws = draw_augmentation(len(images), SETTINGS, 0, 1)
+    for part in cut_batches(len(images), BATCH):
+        places = order[part]
+        batch = to_unit_range(source.gather(places))
+        yield normalize_gray(augment(batch, draws.of(places), SETTINGS.sharpness_factor))
+
+
+def batch_bare(images: np.ndarray) -> Iterator[Tensor]:
+    """Yield an epoch as float, and nothing else: what no feeding can leave out."""
+    source, order = MappedSource(images, np.arange(len(images))), epoch_order(len(images), 0, 1)
+    for part in cut_batches(len(images), BATCH):
+        yield to_unit_range(source.gather(order[part]))
+
+
+def batch_loader(dataset: Dataset[Any]) -> Iterator[Tensor]:
+    """Yield an epoch from a DataLoader in this process: workers would take the same CPU time and more."""
+    for batch, _ in DataLoader(dataset, BATCH, shuffle=True):
+        yield batch
+
+
+def count_images(begin: Callable[[], Iterator[Tensor]]) -> int:
+    """Walk through an epoch; return how many images it had."""
+    return sum(len(batch) for batch in begin())
+
+
+def check_equal(images: np.ndarray) -> None:
+    """Check that all three augmentations give torchvision's pixels."""
+    batch = to_unit_range(torch.from_numpy(np.array(images[:8])))
+    everything = torch.ones(len(batch), dtype=torch.bool)
+    ours = augment(batch, Draws(everything, everything, everything), 2.0)
+    flipped = functional.adjust_sharpness(functional.horizontal_flip(batch), 2.0)
+    require_equal("augmented pixels", float((ours - functional.autocontrast(flipped)).abs().max()), 1e-6)
+
+
+def make_sides(folder: Path, images: np.ndarray, size: str) -> dict[str, Callable[[], Iterator[Tensor]]]:
+    """Return what begins an epoch of every side."""
+    _, n_small, n_large, size_px, large_px, _ = SIZES[size]
+    write_films(folder / "small", size_px, n_small)
+    write_films(folder / "large", large_px, n_large)
+    loaders: dict[str, Dataset[Any]] = {
+        FOLDER.format(size_px): ImageFolder(folder / "small", pil_transform()),
+        LARGE.format(large_px): ImageFolder(folder / "large", pil_transform(size_px)),
+        V2: MappedDataset(images[:n_small], v2_transform),
+    }
+    if is_installed("albumentations"):
+        loaders[ALBUMENTATIONS] = MappedDataset(images[:n_small], albumentations_transform())
+    return {
+        OURS: partial(batch_ours, images),
+        FLOOR: partial(batch_bare, images),
+        **{name: partial(batch_loader, dataset) for name, dataset in loaders.items()},
+    }
+
+
+def measure_rows(size: str) -> list[Row]:
+    """Return one row per peer."""
+    n_packed, _, _, size_px, large_px, rounds = SIZES[size]
+    torch.set_num_threads(1)
+    with work_folder() as folder:
+        images = pack_films(folder / "images.npy", size_px, n_packed).images
+        check_equal(images)
+        sides = {name: partial(count_images, begin) for name, begin in make_sides(folder, images, size).items()}
+        timings = interleave(sides, rounds)
+    rates = timings.rates(timings.results)
+    peers = {
+        FOLDER.format(size_px): Goal(11),
+        LARGE.format(large_px): None,
+        V2: None,
+        ALBUMENTATIONS: None,
+    }
+    what = f"batches of {BATCH}, {size_px} px, augmented"
+    note = "one thread, no workers; pixels equal torchvision v2's to 1e-6; floor: neither augmented nor normalized"
+    return [
+        compare(what, IMAGES_PER_CPU_S, rates, peer=peer, floor=FLOOR, goal=goal, note=note if goal else "")
+        for peer, goal in peers.items()
+    ]
+
+
+if __name__ == "__main__":
+    run_row(measure_rows)

@@ -1,0 +1,98 @@
+"""Drawn X-rays for the rows: PNG files, their index, and packed arrays. No real images."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cxrflow.data.preprocessing import preprocess_image
+from cxrflow.data.reading import read_facts
+from cxrflow.models.subsets import SplitImages, join_split
+from cxrflow.phantoms.render import draw_picture
+from cxrflow.phantoms.tasks import KEPT, ImageTask
+from cxrflow.records import IndexRow, SplitRow
+from cxrflow.settings import PreprocessSettings
+from cxrflow.tables import write_records
+
+CLASSES = {"Effusion": ("effusion",), "Mass": ("mass",), "No Finding": ()}
+DISTINCT = 12  # drawings of one size; drawing one of 1024 px takes longer than preprocessing it
+SUBSETS = ("train", "train", "train", "val", "test")  # in turn
+
+Gray = NDArray[np.uint8]  # uint8 (H, W), 0-255
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """Give a folder that is removed at the end."""
+    with TemporaryDirectory(prefix="cxrflow-bench-") as name:
+        yield Path(name)
+
+
+def draw_films(size_px: int, count: int = DISTINCT) -> list[tuple[str, Gray]]:
+    """Draw X-rays of the three classes in turn; return their class and uint8 (size_px, size_px)."""
+    cv2.setNumThreads(1)
+    labels = [[*CLASSES][number % len(CLASSES)] for number in range(count)]
+    return [(label, draw_picture(_task(label, number, size_px), seed=0).pixels) for number, label in enumerate(labels)]
+
+
+def _task(label: str, number: int, size_px: int) -> ImageTask:
+    return ImageTask("xray8", f"{number}.png", label, KEPT, CLASSES[label], number, number, size_px, size_px)
+
+
+def write_films(folder: Path, size_px: int, count: int, distinct: int = DISTINCT) -> list[Path]:
+    """Write `count` PNG files, <folder>/<class>/<number>.png, and return their paths; drawings repeat.
+
+    Pillow's encoder chooses a filter for every row, as the published files of ChestX-ray8 have them; cv2's does not.
+    """
+    films = draw_films(size_px, min(count, distinct))
+    paths = []
+    for number in range(count):
+        label, pixels = films[number % len(films)]
+        path = folder / label / f"{number:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if number < len(films):
+            Image.fromarray(pixels).save(path)
+        else:
+            path.hardlink_to(paths[number % len(films)])
+        paths.append(path)
+    return paths
+
+
+def write_index(folder: Path, paths: list[Path], index: Path, count: int | None = None) -> Path:
+    """Write an index of `count` images, the paths in turn; return it."""
+    facts = [read_facts(path, max_mpx=100) for path in paths[:DISTINCT]]
+    rows = []
+    for number in range(count or len(paths)):
+        path, found = paths[number % len(paths)], facts[number % len(facts)]
+        if isinstance(found, str):
+            raise TypeError(found)
+        place = path.relative_to(folder).as_posix()
+        rows.append(IndexRow(str(number), place, path.parent.name, str(number), "", **vars(found)))
+    write_records(index, IndexRow, rows)
+    return index
+
+
+def pack_films(path: Path, size_px: int, count: int) -> SplitImages:
+    """Write a preprocessed array of `count` images, memory-map it, and join it with a split."""
+    settings = PreprocessSettings(size_px)
+    films = [preprocess_image(pixels, settings) for _, pixels in draw_films(size_px, min(count, DISTINCT))]
+    packed = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, size_px, size_px))
+    for number in range(count):
+        packed[number] = films[number % len(films)]
+    packed.flush()
+    return join_split(np.load(path, mmap_mode="r"), split_rows(count))
+
+
+def split_rows(count: int) -> list[SplitRow]:
+    """Return a split of `count` images, three fifths of them in train."""
+    labels = [*CLASSES]
+    rows = []
+    for number in range(count):
+        subset = SUBSETS[number // len(labels) % len(SUBSETS)]
+        rows.append(SplitRow(str(number), labels[number % len(labels)], str(number), str(number), subset))
+    return rows

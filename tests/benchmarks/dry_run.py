@@ -1,0 +1,101 @@
+"""The dry run of the twelve-model study and of about a thousand models, against a bare Snakefile with as many jobs.
+
+python -m tests.benchmarks.dry_run --size quick
+"""
+
+import re
+import subprocess
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from tests.benchmarks.drawn import work_folder
+from tests.benchmarks.measure import CPU_S, OURS, Goal, Row, compare, interleave, run_row, show
+from tests.workflow.conftest import copy_workflow, run_snakemake
+
+MODELS = 12  # of the study, per seed
+SIZES = {  # rounds with one seed, seeds of the large study, rounds with them
+    "full": (3, 84, 1),
+    "quick": (3, 20, 1),
+    "tiny": (1, 2, 1),
+}
+BARE = """
+STEPS = ["train", "evaluate", "score", "embed", "explain"]
+rule all:
+    input: expand("{{model}}/{{step}}", model=range({models}), step=STEPS)
+rule train:
+    output: "{{model}}/train"
+    shell: "touch {{output}}"
+rule evaluate:
+    input: "{{model}}/train"
+    output: "{{model}}/evaluate"
+    shell: "touch {{output}}"
+rule explain:
+    input: "{{model}}/train"
+    output: "{{model}}/explain"
+    shell: "touch {{output}}"
+rule score:
+    input: "{{model}}/evaluate"
+    output: "{{model}}/score"
+    shell: "touch {{output}}"
+rule embed:
+    input: "{{model}}/evaluate"
+    output: "{{model}}/embed"
+    shell: "touch {{output}}"
+"""
+
+
+def plan(folder: Path, *arguments: str) -> int:
+    """Run a dry run; return how many jobs it plans.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    run: subprocess.CompletedProcess[str] = run_snakemake(folder, "-n", "--quiet", "rules", "--cores", "1", *arguments)
+    total = re.search(r"^total +(\d+)$", run.stdout, flags=re.MULTILINE)
+    if run.returncode != 0 or total is None:
+        raise RuntimeError(f"the dry run failed: {run.stdout[-500:]}{run.stderr[-2000:]}")
+    return int(total[1])
+
+
+def write_config(clone: Path, seeds: int) -> str:
+    """Write the study's config with many seeds; return its path in the clone."""
+    config = yaml.safe_load((clone / "config" / "lungs.yaml").read_text())
+    path = clone / "config" / f"seeds{seeds}.yaml"
+    path.write_text(yaml.safe_dump(config | {"seeds": [*range(seeds)]}))
+    return f"config/{path.name}"
+
+
+def write_bare(folder: Path, models: int) -> Path:
+    """Write a Snakefile with five jobs a model and nothing else; return its folder."""
+    folder.mkdir()
+    (folder / "Snakefile").write_text(BARE.format(models=models))
+    return folder
+
+
+def measure_plan(folder: Path, clone: Path, seeds: int, rounds: int, goal_s: float) -> Row:
+    """Return the row of a study with so many seeds."""
+    models = MODELS * seeds
+    floor = "bare Snakefile"
+    bare = write_bare(folder / f"bare{seeds}", models)
+    config = write_config(clone, seeds)
+    sides = {OURS: partial(plan, clone, "--configfile", config), floor: partial(plan, bare)}
+    timings = interleave(sides, rounds, warm_up=seeds == 1)
+    walls = ", ".join(f"{name} {show(values)} s" for name, values in timings.wall_s.items())
+    jobs = ", ".join(f"{name} {count:,} jobs" for name, count in timings.results.items())
+    what, note = f"dry run of {models:,} models", f"{jobs}; on the wall clock: {walls}"
+    return compare(what, CPU_S, timings.cpu_s, floor=floor, goal=Goal(goal_s, of_ratio=False), note=note)
+
+
+def measure_rows(size: str) -> list[Row]:
+    """Return the rows of a small and of a large study."""
+    rounds, many, rounds_many = SIZES[size]
+    with work_folder() as folder:
+        clone = copy_workflow(folder / "clone")
+        small = measure_plan(folder, clone, 1, rounds, goal_s=2)
+        return [small, measure_plan(folder, clone, many, rounds_many, goal_s=10)]
+
+
+if __name__ == "__main__":
+    run_row(measure_rows)

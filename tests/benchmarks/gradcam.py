@@ -1,0 +1,85 @@
+"""Grad-CAM maps, on one core, against the package pytorch-grad-cam as its documentation calls it.
+
+python -m tests.benchmarks.gradcam --size quick
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from cxrflow.models.backbones import BACKBONES
+from cxrflow.models.networks import build_network, to_network_input
+from cxrflow.results.gradcam import compute_by_reference, iterate_maps
+from tests.benchmarks.drawn import pack_films, work_folder
+from tests.benchmarks.measure import (
+    IMAGES_PER_CPU_S,
+    OURS,
+    Goal,
+    Row,
+    compare,
+    interleave,
+    require_equal,
+    run_row,
+)
+
+SIZES = {"full": (12, 224, 3), "quick": (8, 128, 3), "tiny": (3, 64, 1)}  # images, px, rounds
+PEER, FLOOR = "pytorch-grad-cam", "forward alone"
+TOLERANCE = 1e-5  # of maps from 0 to 1
+CPU = torch.device("cpu")
+NOTE = "one thread; maps equal to 1e-5; floor: the plain forward pass, no map"
+
+
+def build_lively(backbone: str, images: np.ndarray) -> nn.Module:
+    """Build a network whose BatchNorm has seen the images: fresh statistics let activations fade to nothing."""
+    network = build_network(backbone, 3, batch_norm_momentum=1.0, seed=1)
+    with torch.no_grad():
+        network.train()(to_network_input(torch.from_numpy(np.array(images))))
+    return network.eval()
+
+
+def map_ours(network: nn.Module, layer: str, images: np.ndarray, targets: list[int]) -> np.ndarray:
+    return np.stack([*iterate_maps(network, layer, images, range(len(images)), targets, CPU)])
+
+
+def map_by_package(network: nn.Module, layer: str, images: np.ndarray, targets: list[int]) -> np.ndarray:
+    """Return the maps of the package, the network as it is: gradients reach back through all of it."""
+    inputs = to_network_input(torch.from_numpy(np.array(images)))
+    return compute_by_reference(network, network.get_submodule(layer), inputs, targets)
+
+
+def pass_forward(network: nn.Module, images: np.ndarray) -> None:
+    with torch.inference_mode():
+        network(to_network_input(torch.from_numpy(np.array(images))))
+
+
+def measure_backbone(backbone: str, path: Path, size: str) -> Row:
+    """Return the row of one backbone."""
+    count, size_px, rounds = SIZES[size]
+    images, layer = pack_films(path, size_px, count).images, BACKBONES[backbone].gradcam_layer
+    network, targets = build_lively(backbone, images), [number % 3 for number in range(count)]
+    timings = interleave(
+        {
+            OURS: partial(map_ours, network, layer, images, targets),
+            PEER: partial(map_by_package, network, layer, images, targets),
+            FLOOR: partial(pass_forward, network, images),
+        },
+        rounds,
+    )
+    difference = np.abs(timings.results[OURS] - timings.results[PEER]).max()
+    require_equal(f"maps of {backbone}", float(difference), TOLERANCE)
+    what = f"Grad-CAM, {BACKBONES[backbone].title}, {size_px} px"
+    return compare(what, IMAGES_PER_CPU_S, timings.rates(count), peer=PEER, floor=FLOOR, goal=Goal(3.5), note=NOTE)
+
+
+def measure_rows(size: str) -> list[Row]:
+    """Return one row per backbone."""
+    torch.set_num_threads(1)
+    with work_folder() as folder:
+        return [measure_backbone(backbone, folder / f"{backbone}.npy", size) for backbone in BACKBONES]
+
+
+if __name__ == "__main__":
+    run_row(measure_rows)

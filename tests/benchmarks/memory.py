@@ -1,0 +1,104 @@
+"""Peak memory of preprocess and of a training's data path, beyond the page cache, at the size of the largest dataset.
+
+RssAnon counts: the pages that a process owns. What it maps from images.npy is page cache, which the system takes back.
+
+    python -m tests.benchmarks.memory --size quick
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from cxrflow.records import SplitRow
+from cxrflow.tables import write_records
+from tests.benchmarks.drawn import split_rows, work_folder, write_films, write_index
+from tests.benchmarks.measure import MIB, OURS, ROOT, Goal, Row, child_environment, compare, run_row
+from tests.benchmarks.startup import SCRIPTS
+
+SIZES = {"full": (56_000, 224), "quick": (4_000, 224), "tiny": (120, 128)}  # images, px
+FEW = 60  # images of the floor: the process itself
+GOAL_MIB = Goal(2048, of_ratio=False)
+POLL_S = 0.02
+NOTE = "largest RssAnon, looked at every 20 ms; floor: the same job with 60 images"
+
+
+def watch_memory(command: list[str]) -> float:
+    """Run a command; return the largest RssAnon of its process, MiB.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=child_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    peak_kib = 0
+    while process.poll() is None:
+        peak_kib = max(peak_kib, read_rss_anon(process.pid))
+        time.sleep(POLL_S)
+    if process.returncode != 0:
+        raise RuntimeError(f"{command} failed: {process.stderr.read()[-2000:] if process.stderr else ''}")
+    if process.stderr:
+        process.stderr.close()
+    return peak_kib / 1024
+
+
+def read_rss_anon(pid: int) -> int:
+    """Return the RssAnon of a process, KiB; 0 where it has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("RssAnon:")), 0)
+
+
+def watch_preprocess(folder: Path, paths: list[Path], count: int, size_px: int) -> float:
+    """Preprocess `count` images, the files in turn, with two threads."""
+    index = write_index(folder / "films", paths, folder / f"index{count}.csv", count)
+    images = folder / f"packed{count}.npy"
+    command = [sys.executable, SCRIPTS / "preprocess.py", "--folder", folder / "films", "--index", index]
+    settings = ["--settings", f'{{"size_px": {size_px}}}', "--threads", "2", "--resume", folder / "resume"]
+    peak_mib = watch_memory([str(word) for word in [*command, *settings, "--images", images]])
+    images.unlink()
+    return peak_mib
+
+
+def watch_data_path(folder: Path, count: int, size_px: int, way: str) -> float:
+    """Feed one epoch of `count` images, which are empty and take no disk, without a network."""
+    images, split = folder / "empty.npy", folder / "split.csv"
+    np.lib.format.open_memmap(images, mode="w+", dtype=np.uint8, shape=(count, size_px, size_px))
+    write_records(split, SplitRow, split_rows(count))
+    command = [sys.executable, "-m", "tests.benchmarks.memory_child", way, images, split, size_px]
+    return watch_memory([str(word) for word in command])
+
+
+def measure_rows(size: str) -> list[Row]:
+    """Return the rows of preprocess, of feeding, and of feeding with a step of each backbone."""
+    count, size_px = SIZES[size]
+    few, whole = f"{FEW} images", "all pixels in memory"
+    with work_folder() as folder:
+        paths = write_films(folder / "films", size_px, 12)
+        preprocess = {name: [watch_preprocess(folder, paths, n, size_px)] for name, n in ((OURS, count), (few, FEW))}
+        feed = {
+            OURS: [watch_data_path(folder, count, size_px, "feed")],
+            few: [watch_data_path(folder, FEW, size_px, "feed")],
+            whole: [watch_data_path(folder, count, size_px, "feed_from_memory")],
+        }
+        steps = {OURS: [watch_data_path(folder, count, size_px, "resnet34")]}
+    title = f"{count:,} images of {size_px} px"
+    return [
+        compare(f"memory of preprocess, {title}", MIB, preprocess, floor=few, goal=GOAL_MIB, note=NOTE),
+        compare(f"memory of a training's data path, {title}", MIB, feed, peer=whole, floor=few, goal=GOAL_MIB),
+        compare(f"memory of the same with steps of ResNet-34, batch 32, {title}", MIB, steps, goal=GOAL_MIB),
+    ]
+
+
+if __name__ == "__main__":
+    run_row(measure_rows)

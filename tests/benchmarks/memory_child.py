@@ -1,0 +1,63 @@
+"""Feed one epoch to no network, or a few steps to one, in a process whose memory is watched by memory.py.
+
+python -m tests.benchmarks.memory_child feed images.npy split.csv 224
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cxrflow.models.augment import augment, draw_augmentation
+from cxrflow.models.backbones import BACKBONES
+from cxrflow.models.batches import cut_batches, epoch_order
+from cxrflow.models.networks import build_network, normalize_gray, to_unit_range
+from cxrflow.models.subsets import SplitImages, open_split_images
+from cxrflow.models.training import Training, start_training, train_step
+from cxrflow.settings import TrainSettings
+
+STEPS = 3
+CPU = torch.device("cpu")
+SETTINGS = TrainSettings()
+
+
+def feed_epoch(training: Training) -> None:
+    """Make every batch of an epoch, as the training loop does."""
+    n_train = len(training.labels["train"])
+    order, draws = epoch_order(n_train, 0, 1), draw_augmentation(n_train, SETTINGS, 0, 1)
+    for part in cut_batches(n_train, SETTINGS.batch_size):
+        images = to_unit_range(training.sources["train"].gather(order[part]))
+        normalize_gray(augment(images, draws.of(order[part]), SETTINGS.sharpness_factor))
+
+
+def take_steps(training: Training) -> None:
+    """Take a few steps of training: the second has the optimizer's state as well."""
+    n_train = len(training.labels["train"])
+    order, draws = epoch_order(n_train, 0, 1), draw_augmentation(n_train, SETTINGS, 0, 1)
+    for part in cut_batches(n_train, SETTINGS.batch_size)[:STEPS]:
+        train_step(training, order[part], draws.of(order[part]), 1e-4)
+
+
+def start(data: SplitImages, backbone: str) -> Training:
+    return start_training(build_network(backbone, len(data.class_names), 0.1), data, SETTINGS, seed=0, device=CPU)
+
+
+def main() -> None:
+    """Do what the command line says."""
+    way, images, split, size_px = sys.argv[1:]
+    torch.set_num_threads(1)
+    data = open_split_images(Path(images), Path(split), int(size_px))
+    if way == "feed_from_memory":  # a copy of every pixel; `empty` files have no pages until they are written
+        pixels = np.empty(data.images.shape, np.uint8)
+        pixels[:] = data.images
+        data = dataclasses.replace(data, images=pixels)
+    training = start(data, way if way in BACKBONES else "mobilenet_v3_large")
+    feed_epoch(training)
+    if way in BACKBONES:
+        take_steps(training)
+
+
+if __name__ == "__main__":
+    main()

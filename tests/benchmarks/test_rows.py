@@ -1,0 +1,139 @@
+"""Every row runs at a tiny size, and the sides that must agree do; a row whose sides differ raises. No times."""
+
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cxrflow.models.backbones import BACKBONES
+from tests.benchmarks import dry_run, gpu_training, gradcam, memory, memory_child, preprocess_large, run, startup
+from tests.benchmarks.drawn import pack_films, split_rows, write_films, write_index
+from tests.benchmarks.measure import OURS, UnequalError
+
+HERE = Path(__file__).parent
+IN_PROCESS = [name for name in run.ROWS if name not in ("startup", "dry_run", "memory", "gpu_training")]
+NO_ROWS = {"__init__", "run", "measure", "machine", "drawn", "memory_child"}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Compute on one thread and with one backbone, and leave torch and cv2 as they were found."""
+    monkeypatch.setattr("tests.benchmarks.gradcam.BACKBONES", {"resnet34": BACKBONES["resnet34"]})
+    monkeypatch.setattr("tests.benchmarks.gpu_training.BACKBONES", {"resnet34": BACKBONES["resnet34"]})
+    monkeypatch.setattr("tests.benchmarks.gpu_training.GOALS", {"resnet34": gpu_training.GOALS["resnet34"]})
+    monkeypatch.setattr("tests.benchmarks.train_step.GOALS", {"resnet34": 2.2})
+    threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+    cv2.setNumThreads(cv2_threads)
+
+
+@pytest.mark.parametrize("name", IN_PROCESS)
+def test_a_row_runs_and_its_sides_agree(name: str) -> None:
+    rows = importlib.import_module(f"tests.benchmarks.{name}").measure_rows("tiny")
+    assert rows
+    for row in rows:
+        assert row.ours
+        assert row.note.startswith("this ") or all(value > 0 for value in row.values[OURS])
+
+
+def test_every_script_is_a_row() -> None:
+    scripts = {path.stem for path in HERE.glob("*.py") if not path.stem.startswith("test_")}
+    assert scripts - NO_ROWS == {*run.ROWS}
+
+
+def test_wrong_pixels_are_noticed() -> None:
+    pixels = np.zeros((1, 4, 4), np.uint8)
+    with pytest.raises(UnequalError, match="pixels of cv2 alone"):
+        preprocess_large.check_pixels({OURS: pixels, preprocess_large.CV2: pixels + np.uint8(1)})
+
+
+def test_wrong_maps_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = gradcam.map_by_package
+    monkeypatch.setattr(gradcam, "map_by_package", lambda *arguments: real(*arguments) * 0.999)
+    with pytest.raises(UnequalError, match="maps of resnet34"):
+        gradcam.measure_backbone("resnet34", tmp_path / "images.npy", "tiny")
+
+
+def test_the_rows_of_a_gpu_run_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_training, "PRECISION", "float32")  # bfloat16 takes 13 times as long on an old CPU
+    rows = gpu_training.measure_on(torch.device("cpu"), "tiny")
+    assert [len(row.values[OURS]) for row in rows] == [1, 1, 1]
+    assert "streamed" in rows[1].what
+
+
+def test_without_a_gpu_every_gpu_row_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    rows = gpu_training.measure_rows("full")
+    assert {row.ours for row in rows} == {"not measured"}
+    assert all(row.goal for row in rows)
+
+
+def test_a_started_preprocess_leaves_at_its_first_image(tmp_path: Path) -> None:
+    paths = write_films(tmp_path / "films", 128, 3)
+    index = write_index(tmp_path / "films", paths, tmp_path / "index.csv")
+    startup.begin_preprocess(tmp_path / "films", index)
+    assert not (tmp_path / "out.npy").exists()
+    with pytest.raises(RuntimeError, match="ended before its first image"):
+        startup.begin_preprocess(tmp_path / "elsewhere", tmp_path / "none.csv")
+
+
+def test_a_bare_plan_has_five_jobs_a_model(tmp_path: Path) -> None:
+    assert dry_run.plan(dry_run.write_bare(tmp_path / "bare", models=2)) == 11
+
+
+def test_memory_of_a_process_is_seen() -> None:
+    hold = "import time; data = bytearray(64 * 2**20); data[::4096] = b'x' * len(data[::4096]); time.sleep(0.3)"
+    assert 64 < memory.watch_memory([sys.executable, "-c", hold]) < 128
+
+
+def test_the_watched_process_feeds_an_epoch_and_takes_steps(tmp_path: Path) -> None:
+    data = pack_films(tmp_path / "images.npy", 32, 15)
+    training = memory_child.start(data, "resnet34")
+    before = training.network.get_parameter("fc.bias").clone()
+    memory_child.feed_epoch(training)
+    assert torch.equal(training.network.get_parameter("fc.bias"), before)
+    memory_child.take_steps(training)
+    assert not torch.equal(training.network.get_parameter("fc.bias"), before)
+
+
+def test_every_subset_of_the_split_has_every_class() -> None:
+    rows = split_rows(30)
+    assert {(row.subset, row.label) for row in rows} == {
+        (subset, label) for subset in ("train", "val", "test") for label in ("Effusion", "Mass", "No Finding")
+    }
+
+
+def test_peers_are_not_in_the_lock() -> None:
+    peers, lock = (
+        {re.split(r"[=; ]", line)[0].lower() for line in path.read_text().splitlines() if line and line[0] != "#"}
+        for path in (HERE / "requirements.txt", HERE.parents[1] / "envs" / "requirements.txt")
+    )
+    assert not peers & lock
+    assert all("==" in line for line in (HERE / "requirements.txt").read_text().splitlines() if line[0] != "#")
+
+
+def test_rows_are_chosen_by_name() -> None:
+    assert run.choose_rows("tsne,gradcam") == ["tsne", "gradcam"]
+    with pytest.raises(Exception, match="speed is no row; known: preprocess_large"):
+        run.choose_rows("tsne,speed")
+
+
+def test_a_script_that_fails_leaves_a_row_that_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = run.run_script("no_such_row", "tiny", tmp_path)
+    assert row.note.startswith("failed with status 1")
+    assert "No module named" in row.note
+
+
+def test_results_are_added_at_the_end(tmp_path: Path) -> None:
+    run.append_section(tmp_path / "R.md", "## one")
+    run.append_section(tmp_path / "R.md", "## two")
+    assert (tmp_path / "R.md").read_text() == "# Results\n\n## one\n\n## two\n"
