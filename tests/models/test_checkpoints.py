@@ -1,4 +1,6 @@
 import hashlib
+import resource
+import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -116,3 +118,17 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(CxrflowError, match="holds a list; expected a dictionary"):
         load_tensors(tmp_path / "list.pt")
+
+
+def test_a_file_that_does_not_fit_is_an_error_of_the_system_with_a_reason(saved: SavedModel, tmp_path: Path) -> None:
+    """torch.save says `unexpected pos 64 vs 0` when a disk is full, and no user can do anything with that."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_model(tmp_path / "model.pt", saved)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.iterdir())

@@ -49,6 +49,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         """Take the folder; nothing is started yet."""
         self.folder = folder.resolve()
+        self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -107,6 +108,8 @@ class Cluster:
             if pid and _is_alive(pid):
                 os.kill(pid, number)
                 self._wait_quietly(lambda: not _is_alive(pid), 10)
+        if name in self._started:
+            self._started.pop(name).wait()
         (self.folder / f"run/{name}.pid").unlink(missing_ok=True)
 
     def start_database(self) -> None:
@@ -217,10 +220,10 @@ StorageLoc=slurm
             "MYSQL_UNIX_PORT": str(self.folder / "run/mysql.sock"),
         }
         with (self.folder / f"log/{name}.out").open("a") as log:
-            process = subprocess.Popen(
+            self._started[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
             )
-        (self.folder / f"run/{name}.pid").write_text(str(process.pid))
+        (self.folder / f"run/{name}.pid").write_text(str(self._started[name].pid))
 
     def _run(self, *command: str) -> None:
         with (self.folder / "log/setup.out").open("a") as log:

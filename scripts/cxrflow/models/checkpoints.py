@@ -5,6 +5,7 @@ x.pt.sha256, written before it: a file without one is not from here. Loaded with
 """
 
 import dataclasses
+import io
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -61,10 +62,16 @@ def checksum_path(path: Path) -> Path:
 def save_checked(path: Path, value: dict[str, Any]) -> None:
     """Write plain values and tensors with torch.save; the checksum first, so that a file that is there has one.
 
-    The sidecar has the form that `sha256sum --check` reads.
+    The sidecar has the form that `sha256sum --check` reads. Equal values give equal bytes.
+
+    Raises:
+        OSError: the disk is full, and the like. torch.save itself would raise a RuntimeError without a reason then, so
+            it writes to memory.
     """
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
     with write_atomically(path) as temporary:
-        torch.save(value, temporary)
+        temporary.write_bytes(buffer.getbuffer())
         write_text(checksum_path(path), f"{sha256_file(temporary)}  {path.name}\n")
 
 
