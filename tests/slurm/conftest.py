@@ -37,7 +37,7 @@ variants:
   diverged: {train: {learning_rate: 1.0e+30, epochs: 1}}
   on_gpu: {train: {device: cuda, epochs: 1}}
   short: {train: {epochs: 1}}
-  long: {train: {epochs: 160}}
+  long: {train: {epochs: 110}}
 """
 # Threads change the last bits: one everywhere. Fast polling: the node is the same machine.
 SITE = f"""
@@ -122,7 +122,8 @@ class Login:
         self._prepared = prepared
         self._tmp = tmp
         self._heads: list[Head] = []
-        self.environment = {**os.environ, **cluster.environment}
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # as after `source .venv/bin/activate`
+        self.environment = {**os.environ, "PATH": path, **cluster.environment}
 
     def study(self, name: str) -> Path:
         """Return a fresh copy of the prepared study."""

@@ -179,6 +179,23 @@ def test_head_killed_while_a_job_runs(login: Login, undisturbed: Path, cluster: 
     assert_equal(model, undisturbed)
 
 
+def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(
+    login: Login, undisturbed: Path, cluster: Cluster
+) -> None:
+    study = login.study("ctrl-c")
+    model = model_folder(study)
+    head = login.snakemake(study, target(), *ON_CLUSTER)
+    wait_for_epoch(model, 5)
+    job = login.job_of(model)
+    head.process.send_signal(signal.SIGINT)
+    assert head.wait(60) != 0
+    wait_for(lambda: job not in cluster.ask("squeue", "-h", "-t", "PD,R,CG", "-o", "%i").split(), 60, "the job's end")
+    again = login.snakemake(study, target(), *ON_CLUSTER)
+    assert again.wait(120) == 0, again.said[-3000:]
+    assert "going on after epoch" in (model / "train.log").read_text()
+    assert_equal(model, undisturbed)
+
+
 def test_second_copy_waits_for_the_first_and_does_not_train_again(login: Login, undisturbed: Path) -> None:
     """Someone unlocks and starts again while the orphan still trains."""
     study = login.study("two copies")

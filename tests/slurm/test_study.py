@@ -15,8 +15,14 @@ pytestmark = pytest.mark.slow
 def test_a_study_from_the_data_to_the_report(login: Login, cluster: Cluster) -> None:
     """Two heads: the second leaves. slurmdbd down while jobs are running and being submitted: nothing is lost."""
     study = login.study("whole study")
+    check = login.script(study, "slurm_check")
+    assert check.returncode == 0, check.stdout
+    assert "account lungs" in check.stdout
+
     first = login.snakemake(study, *ON_CLUSTER)
     wait_for(lambda: epochs_done(model_folder(study)) >= 1, 120, "a training")
+    seen = login.script(study, "status", "--configfile", "config/proof.yaml").stdout
+    assert re.search(r"pneumonia\S* .*epoch \d+ of 40", seen), seen
 
     second = login.snakemake(study, *ON_CLUSTER)
     assert second.wait(60) != 0
