@@ -18,12 +18,12 @@ from cxrflow.errors import CxrflowError
 from cxrflow.leases import FILE, hold_lease, read_holder
 
 HOLDER = """
-    import sys, time
+    import sys
     from pathlib import Path
     from cxrflow.leases import hold_lease
     with hold_lease(Path(sys.argv[1]), "the first copy", heartbeat_s=0.1):
         print("held", flush=True)
-        time.sleep(60)
+        sys.stdin.read()
 """
 
 
@@ -38,7 +38,11 @@ def other(folder: Path) -> Iterator[subprocess.Popen[str]]:
     scripts = Path(leases.__file__).parents[1]
     command = [sys.executable, "-c", textwrap.dedent(HOLDER), str(folder)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(scripts), "SLURM_JOB_ID": "42"}
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": str(scripts), "SLURM_JOB_ID": "42"},
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
@@ -65,7 +69,8 @@ def test_a_second_copy_leaves_and_says_who_is_first(other: subprocess.Popen[str]
 
 
 def test_a_second_copy_that_waits_goes_on_when_the_first_ends(other: subprocess.Popen[str], folder: Path) -> None:
-    os.kill(other.pid, signal.SIGINT)
+    assert other.stdin is not None
+    other.stdin.close()
     with hold_lease(folder, "the training", wait_s=30):
         holder = read_holder(folder / FILE)
         assert holder is not None

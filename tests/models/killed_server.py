@@ -94,9 +94,9 @@ def main() -> None:
     for _ in range(kills):
         process = start(backbone, killed, size_px, epochs)
         wait_for_a_moment(rng, killed, epoch_s)
-        print(kill(process), newest(killed), flush=True)
+        print(f"\n{kill(process)} {newest(killed)}", flush=True)  # the killed one may have left half a line
     _, status = os.waitpid(start(backbone, killed, size_px, epochs), 0)
-    print("finished" if status == 0 else f"failed with {status}", flush=True)
+    print("\nfinished" if status == 0 else f"\nfailed with {status}", flush=True)
 
 
 if __name__ == "__main__":

@@ -183,6 +183,7 @@ def test_the_config_is_that_of_the_last_run_or_of_the_locked_study(folder: Path,
     [
         ("/venv/bin/snakemake --profile profiles/slurm", "snakemake --profile profiles/slurm"),
         ("/venv/lib/snakemake/__main__.py -c1", "snakemake -c1"),
+        ("/my clone/.venv/lib/snakemake/__main__.py -c1", "snakemake -c1"),
         ("snakemake", "snakemake"),
     ],
 )

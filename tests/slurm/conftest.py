@@ -135,7 +135,15 @@ class Login:
         command = [sys.executable, "-m", "snakemake", *arguments]
         with screen.open("wb") as handle:
             process = subprocess.Popen(
-                command, cwd=folder, stdout=handle, stderr=handle, env=self.environment, start_new_session=True
+                command,
+                cwd=folder,
+                stdout=handle,
+                stderr=handle,
+                env=self.environment,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(
+                    signal.SIGINT, signal.SIG_DFL
+                ),  # what runs in a shell's background ignores it
             )
         self._heads.append(Head(folder, process, screen))
         return self._heads[-1]

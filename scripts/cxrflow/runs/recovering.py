@@ -126,7 +126,7 @@ def read_last_run(folder: Path) -> LastRun | None:
     with log.open("rb") as handle:
         text = handle.read(HEADER_BYTES).decode("utf-8", "replace")
     fields = dict(re.findall(r"^  (Host|Command|Config file\(s\)): (.*)$", text, re.MULTILINE))
-    command = re.sub(r"^\S*?(snakemake)(?:/__main__\.py)?(?= |$)", r"\1", fields.get("Command", ""))
+    command = re.sub(r"^(?:/.*?/)?(snakemake)(?:/__main__\.py)?(?= |$)", r"\1", fields.get("Command", ""))
     configs = re.findall(r"Path\('([^']+)'\)", fields.get("Config file(s)", ""))
     return LastRun(log, fields.get("Host", ""), command, tuple(configs))
 
