@@ -122,7 +122,8 @@ class Login:
         self._prepared = prepared
         self._tmp = tmp
         self._heads: list[Head] = []
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # as after `source .venv/bin/activate`
+        self.python = find_python(cluster.folder)
+        path = f"{self.python.parent}:{os.environ['PATH']}"  # as after `source .venv/bin/activate`
         self.environment = {**os.environ, "PATH": path, **cluster.environment}
 
     def study(self, name: str) -> Path:
@@ -132,7 +133,7 @@ class Login:
     def snakemake(self, folder: Path, *arguments: str) -> Head:
         """Start Snakemake in a study's folder, in the background."""
         screen = folder / f"screen{len(self._heads)}.txt"
-        command = [sys.executable, "-m", "snakemake", *arguments]
+        command = [self.python, "-m", "snakemake", *arguments]
         with screen.open("wb") as handle:
             process = subprocess.Popen(
                 command,
@@ -150,7 +151,7 @@ class Login:
 
     def script(self, folder: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run one of the project's own commands on the login node."""
-        command = [sys.executable, f"scripts/{name}.py", *arguments]
+        command = [self.python, f"scripts/{name}.py", *arguments]
         return subprocess.run(command, cwd=folder, env=self.environment, capture_output=True, text=True, timeout=200)
 
     def job_of(self, model: Path) -> str:
@@ -168,6 +169,17 @@ class Login:
             if head.process.poll() is None:
                 head.kill()
         self.cluster.ask("scancel", "--user=root", check=False)
+
+
+def find_python(folder: Path) -> Path:
+    """Return this Python by a path without spaces: the Slurm plugin starts jobs with it unquoted."""
+    python = Path(sys.executable)
+    if " " not in str(python):
+        return python
+    link = folder / "venv"
+    if not link.exists():
+        link.symlink_to(python.parents[1])
+    return link / "bin" / python.name
 
 
 @pytest.fixture

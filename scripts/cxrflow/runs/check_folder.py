@@ -79,6 +79,9 @@ def check_python(n_nodes: int | None, *, wants_gpu: bool) -> Findings:
         yield Finding("PROBLEM", "no snakemake on the PATH", "make setup, then source .venv/bin/activate")
         return
     python = Path(snakemake).parent / "python"
+    if any(character.isspace() for character in str(python)):
+        text = f"{python} has a space in its path, and Snakemake's Slurm plugin starts jobs with it unquoted"
+        yield Finding("PROBLEM", text, "move the environment, or make a link without a space and use its bin/activate")
     said = probe_python(python)
     if isinstance(said, Finding):
         yield said
