@@ -83,6 +83,16 @@ def test_a_python_that_does_not_run_is_a_problem(bare_path: Path) -> None:
     assert "does not run" in finding.text
 
 
+def test_a_python_whose_path_has_a_space_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "my env"
+    home.mkdir()
+    for name in ("snakemake", "python"):
+        (home / name).write_text("#!/bin/sh\nexit 1\n")
+        (home / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(home))
+    assert "has a space in its path" in next(iter(check_python(1, wants_gpu=False))).text
+
+
 def test_weights_that_are_not_there_are_a_note_with_their_name(folder: Path) -> None:
     study = read_study(ROOT / "config/lungs.yaml")
     (absent,) = check_weights(study, folder)
