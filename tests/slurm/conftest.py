@@ -234,3 +234,8 @@ def training_process(model: Path) -> int:
         if words[1:2] == [b"scripts/train.py"] and Path(here) in model.parents and mark in b" ".join(words):
             return int(path.name)
     raise AssertionError(f"nothing trains {model}")
+
+
+def job_names(head: Head) -> str:
+    """Return the name of all jobs of a head."""
+    return wait_for(lambda: next((w for w in head.said.split() if w.startswith("cxrflow_")), ""), 5, "its run's name")

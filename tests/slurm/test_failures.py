@@ -22,6 +22,7 @@ from tests.slurm.conftest import (
     Head,
     Login,
     epochs_done,
+    job_names,
     local,
     model_folder,
     target,
@@ -232,8 +233,3 @@ def test_training_leaves_before_its_time_is_up(login: Login, undisturbed: Path, 
     assert "The next attempt goes on from there" in head.said
     assert "TIMEOUT" not in cluster.ask("sacct", "-n", "-X", "-o", "State,JobName", "--name", job_names(head))
     assert_equal(model, undisturbed)
-
-
-def job_names(head: Head) -> str:
-    """Return the name of all jobs of a head."""
-    return wait_for(lambda: next((w for w in head.said.split() if w.startswith("cxrflow_")), ""), 5, "its run's name")

@@ -7,7 +7,7 @@ import pytest
 
 from cxrflow.report.summary import SUMMARY_FILES
 from tests.slurm.cluster import Cluster
-from tests.slurm.conftest import ON_CLUSTER, Login, epochs_done, model_folder, wait_for
+from tests.slurm.conftest import ON_CLUSTER, Login, epochs_done, job_names, model_folder, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,9 @@ def test_a_study_from_the_data_to_the_report(login: Login, cluster: Cluster) -> 
     assert (study / "results/proof/report.html").stat().st_size > 100_000
     assert all((study / "results/proof/summary" / name).exists() for name in SUMMARY_FILES)
     assert not list((study / "results").rglob("*.tmp"))
-    states = cluster.ask("sacct", "-n", "-X", "-o", "JobName%30,Partition,State,Comment%60").splitlines()
+    states = cluster.ask(
+        "sacct", "-n", "-X", "--name", job_names(first), "-o", "JobName%30,Partition,State,Comment%60"
+    ).splitlines()
     trained = [line for line in states if "rule_train" in line]
     assert len(trained) == 3
     assert all(re.search(r"cxrflow_\S+ +gpu +COMPLETED", line) for line in trained)
