@@ -77,6 +77,9 @@ def test_training_out_of_time_saves_leaves_and_goes_on_to_the_same_bits(tmp_path
     with pytest.raises(CxrflowError, match=r"saved after epoch 2 of 4\. The next attempt goes on"):
         fit(training, store, lambda _row, _is_best: None, end)
     assert "epoch_0002.pt" in files(store.folder)
+    late = Deadline(at_s=1000.0, clock=lambda: 999.0)
+    with pytest.raises(CxrflowError, match="saved after epoch 3 of 4"):  # an attempt always gets on by an epoch
+        fit(toy_training(SETTINGS), store, lambda _row, _is_best: None, late)
     resumed = train(tmp_path)
     assert len(resumed.history) == 4
     assert equal_weights(resumed.network.state_dict(), whole.network.state_dict())

@@ -11,8 +11,10 @@ queue for them, and see CUDA_VISIBLE_DEVICES).
 """
 
 import argparse
+import contextlib
 import os
 import platform
+import random
 import shutil
 import signal
 import socket
@@ -116,7 +118,9 @@ class Cluster:
         """Start MariaDB on a socket of its own; the first time, make its tables."""
         data, sock = self.folder / "mysql/data", self.folder / "run/mysql.sock"
         if not data.exists():
-            self._run("mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}", "--skip-test-db")
+            # --force: also where the machine's name cannot be looked up; nothing here goes by names
+            where = ("--user=root", f"--datadir={data}", "--skip-test-db", "--force")
+            self._run("mariadb-install-db", "--no-defaults", *where)
         options = ("--user=root", f"--datadir={data}", f"--socket={sock}", "--skip-networking")
         self._start("mariadbd", "mariadbd", "--no-defaults", *options, f"--pid-file={self.folder}/mysql/pid")
         self._wait("mariadbd", sock.exists)
@@ -226,8 +230,9 @@ StorageLoc=slurm
         (self.folder / f"run/{name}.pid").write_text(str(self._started[name].pid))
 
     def _run(self, *command: str) -> None:
-        with (self.folder / "log/setup.out").open("a") as log:
-            subprocess.run(command, stdout=log, stderr=log, check=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode:
+            raise ClusterError(f"{command[0]} ended with {done.returncode}:\n{done.stdout[-1500:]}")
 
     def _wait(self, name: str, is_up: Callable[[], bool]) -> None:
         if not self._wait_quietly(is_up, START_S):
@@ -264,14 +269,14 @@ def _write_script(path: Path, commands: str) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return port numbers that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Return port numbers that nobody listens on now, below those that systems give to outgoing connections."""
+    free: list[int] = []
+    while len(free) < count:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            free.append(port)
+    return free
 
 
 def main() -> None:

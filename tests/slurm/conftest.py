@@ -1,4 +1,4 @@
-"""One real cluster for all tests of this folder, a prepared study to copy, and runs of Snakemake on the cluster."""
+"""A real cluster for each process of pytest, a prepared study to copy, and runs of Snakemake on the cluster."""
 
 import os
 import re
@@ -15,6 +15,9 @@ from typing import TypeVar
 
 import pytest
 
+from cxrflow.models.checkpoints import load_model
+from cxrflow.tables import read_table
+from tests.models.toy import equal_weights
 from tests.slurm.cluster import ACCOUNT, CPUS, GPUS, MEMORY_MB, PACKAGES, Cluster, missing_programs
 from tests.workflow.conftest import copy_workflow, run_snakemake
 
@@ -22,9 +25,7 @@ STUDY = """
 study: proof
 phantoms: {images_per_class: 14, size_scale: 0.13}
 datasets:
-  covid: {reader: covid_radiography, folder: covid, lesion_masks: lesion_masks}
   pneumonia: {reader: kermany, folder: pneumonia, lesion_masks: lesion_masks}
-  xray8: {reader: nih, folder: xray8, lesion_masks: lesion_masks}
 backbones: [mobilenet_v3_large]
 seeds: [0]
 preprocess: {size_px: 32}
@@ -37,7 +38,6 @@ variants:
   diverged: {train: {learning_rate: 1.0e+30, epochs: 1}}
   on_gpu: {train: {device: cuda, epochs: 1}}
   short: {train: {epochs: 1}}
-  long: {train: {epochs: 110}}
 """
 # Threads change the last bits: one everywhere. Fast polling: the node is the same machine.
 SITE = f"""
@@ -70,7 +70,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path:
-    """Make the data of the study on this machine, once."""
+    """Make the data of the study on this machine, once for all tests of a process."""
     folder = copy_workflow(tmp_path_factory.mktemp("slurm") / "prepared study")
     (folder / "config/proof.yaml").write_text(STUDY)
     (folder / "profiles/slurm/site.yaml").write_text(SITE)
@@ -82,6 +82,43 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path
 def local() -> tuple[str, ...]:
     """Return the arguments of the same study without a cluster."""
     return ("--profile", "profiles/local", "--configfile", "config/proof.yaml", "--set-threads", "train=1")
+
+
+class Peace:
+    """The same trainings on this machine, without a cluster and undisturbed; each is run when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take a prepared study of its own."""
+        self._folder = folder
+
+    def train(self, *targets: str) -> None:
+        """Train models of the study."""
+        seeds = ("--config", f"seeds={[*range(5)]}")
+        run = run_snakemake(self._folder, *targets, *local(), "--cores", "2", *seeds)
+        assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+
+    def assert_equal(self, model: Path) -> None:
+        """Assert that a model's weights and history are the undisturbed training's, and nothing is half-written."""
+        other = self._folder / model.relative_to(model.parents[7])
+        if not other.exists():
+            self.train(str(model.relative_to(model.parents[7]) / "model.pt"))
+        one, two = load_model(model / "model.pt"), load_model(other / "model.pt")
+        assert equal_weights(one.state_dict, two.state_dict)
+        assert _read_history(model) == _read_history(other)
+        assert not [path.name for path in model.rglob("*") if path.name.endswith(".tmp")]
+        assert not (model / "resume").exists()
+
+
+def _read_history(model: Path) -> list[dict[str, str]]:
+    """Return the epochs of a training without how long they took."""
+    timed = {"seconds", "images_per_s"}
+    return [{key: row[key] for key in row.keys() - timed} for row in read_table(model / "history.csv")]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(prepared: Path) -> Peace:
+    """Give the study to compare with."""
+    return Peace(Path(shutil.copytree(prepared, prepared.with_name("undisturbed study"))))
 
 
 @dataclass
@@ -116,19 +153,13 @@ class Head:
 class Login:
     """A login node: starts Snakemake on the cluster, and looks at jobs and processes."""
 
-    def __init__(self, cluster: Cluster, prepared: Path, tmp: Path) -> None:
-        """Take the cluster, the prepared study to copy, and a folder for copies."""
+    def __init__(self, cluster: Cluster) -> None:
+        """Take the cluster."""
         self.cluster = cluster
-        self._prepared = prepared
-        self._tmp = tmp
         self._heads: list[Head] = []
         self.python = find_python(cluster.folder)
         path = f"{self.python.parent}:{os.environ['PATH']}"  # as after `source .venv/bin/activate`
         self.environment = {**os.environ, "PATH": path, **cluster.environment}
-
-    def study(self, name: str) -> Path:
-        """Return a fresh copy of the prepared study."""
-        return Path(shutil.copytree(self._prepared, self._tmp / name))
 
     def snakemake(self, folder: Path, *arguments: str) -> Head:
         """Start Snakemake in a study's folder, in the background."""
@@ -157,7 +188,7 @@ class Login:
     def job_of(self, model: Path) -> str:
         """Return the id of the running job that trains a model, once there is one."""
         mark = model.relative_to(model.parents[4]).as_posix().replace("/", "_").replace("seed", "")
-        return wait_for(lambda: self._find_job(mark), 60, f"a job of {mark}")
+        return wait_for(lambda: self._find_job(mark), 120, f"a job of {mark}")
 
     def _find_job(self, mark: str) -> str:
         lines = self.cluster.ask("squeue", "-h", "-t", "R", "-o", "%i|%k").splitlines()
@@ -183,11 +214,17 @@ def find_python(folder: Path) -> Path:
 
 
 @pytest.fixture
-def login(cluster: Cluster, prepared: Path, tmp_path: Path) -> Iterator[Login]:
+def login(cluster: Cluster) -> Iterator[Login]:
     """Give a login node; what it started is ended after the test."""
-    node = Login(cluster, prepared, tmp_path)
+    node = Login(cluster)
     yield node
     node.close()
+
+
+@pytest.fixture
+def study(prepared: Path, tmp_path: Path) -> Path:
+    """Give a copy of the prepared study."""
+    return Path(shutil.copytree(prepared, tmp_path / "a study"))
 
 
 def model_folder(study: Path, variant: str = "base", seed: int = 0) -> Path:
@@ -209,7 +246,7 @@ def epochs_done(model: Path) -> int:
 
 def wait_for_epoch(model: Path, epoch: int) -> None:
     """Wait until a training has finished an epoch."""
-    wait_for(lambda: epochs_done(model) >= epoch, 90, f"epoch {epoch} in {model / 'train.log'}")
+    wait_for(lambda: epochs_done(model) >= epoch, 180, f"epoch {epoch} in {model / 'train.log'}")
 
 
 def wait_for(ask: Callable[[], T], seconds: float, what: str) -> T:

@@ -32,7 +32,10 @@ class Deadline:
     clock: Callable[[], float] = time.monotonic
 
     def allows(self, epoch_seconds: Sequence[float]) -> bool:
-        """Say whether one more epoch fits, judged by the seconds of the epochs so far; the first always does."""
+        """Say whether one more epoch fits, judged by the seconds of this attempt's epochs so far.
+
+        The first always does: so every attempt gets on by an epoch if its time allows one at all.
+        """
         if not epoch_seconds:
             return True
         return self.clock() + SPREAD * max(epoch_seconds[-LAST:]) + RESERVE_S < self.at_s

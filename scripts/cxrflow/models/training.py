@@ -196,8 +196,10 @@ def fit(
         lowest = np.minimum.accumulate([row.val_loss for row in training.history])
         for i, row in enumerate(training.history):
             report(row, i == 0 or row.val_loss < lowest[i - 1])
-    for epoch in range(len(training.history) + 1, training.settings.epochs + 1):
-        if deadline and training.ranks.share(not deadline.allows([row.seconds for row in training.history])):
+    n_restored = len(training.history)
+    for epoch in range(n_restored + 1, training.settings.epochs + 1):
+        own_s = [row.seconds for row in training.history[n_restored:]]  # another attempt's node may have been slower
+        if deadline and training.ranks.share(not deadline.allows(own_s)):
             if store:
                 store.save(epoch - 1, training.state, at_any_cost=True)
             # shared, so that nobody leaves before it is saved: the first process that ends has all others ended

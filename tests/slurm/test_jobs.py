@@ -1,0 +1,130 @@
+"""What clusters do to a training, on a real cluster: afterwards its weights equal the undisturbed run's, bit for bit.
+
+Disturbances that do not get in each other's way share one head: one training each, told apart by the seed.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import Cluster
+from tests.slurm.conftest import (
+    ON_CLUSTER,
+    Head,
+    Login,
+    Peace,
+    epochs_done,
+    model_folder,
+    target,
+    training_process,
+    wait_for,
+)
+
+pytestmark = pytest.mark.slow
+
+KILLED, CANCELLED, REQUEUED, FULL = range(1, 5)  # the seed of each disturbed training
+
+
+@dataclass
+class Disturbed:
+    """One head whose trainings are disturbed, each in its own way."""
+
+    study: Path
+    head: Head
+    status: int
+    jobs: dict[int, str]
+
+
+@pytest.fixture(scope="module")
+def disturbed(
+    cluster: Cluster, prepared: Path, undisturbed: Peace, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Disturbed]:
+    """Run four trainings and disturb each of them after some epochs."""
+    login = Login(cluster)
+    study = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("disturbed") / "a study"))
+    resume = model_folder(study, seed=FULL) / "resume"
+    resume.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(resume)], check=True)
+    try:
+        targets = [target(seed=seed) for seed in range(1, 5)]
+        head = login.snakemake(study, *targets, *ON_CLUSTER, "--config", "seeds=[0,1,2,3,4]")
+        waiting = {KILLED: kill, CANCELLED: cancel, REQUEUED: requeue}
+        jobs = {}
+        while waiting:  # whichever trains first: two run at a time
+            models = {seed: model_folder(study, seed=seed) for seed in waiting}
+            seed = wait_for(lambda at=models: next((s for s in at if epochs_done(at[s]) >= 5), None), 120, "epoch 5")
+            jobs[seed] = login.job_of(models[seed])
+            waiting.pop(seed)(cluster, models[seed], jobs[seed])
+        status = head.wait(300)
+        undisturbed.train(*(target(seed=seed) for seed in (KILLED, CANCELLED, REQUEUED)))  # two at a time
+        yield Disturbed(study, head, status, jobs)
+    finally:
+        login.close()
+        subprocess.run(["umount", str(resume)], check=False)
+
+
+def kill(_cluster: Cluster, model: Path, _job: str) -> None:
+    """End the training as the kernel does when memory is used up: SIGKILL, exit status 137."""
+    os.kill(training_process(model), signal.SIGKILL)
+
+
+def cancel(cluster: Cluster, _model: Path, job: str) -> None:
+    """Cancel the job."""
+    cluster.ask("scancel", job)
+
+
+def requeue(cluster: Cluster, _model: Path, job: str) -> None:
+    """Put the job back into the queue, as happens when its node fails or a more urgent job needs it."""
+    cluster.ask("scontrol", "requeue", job)
+    wait_for(lambda: "PENDING" in cluster.ask("squeue", "-h", "-j", job, "-o", "%T"), 60, "the job in the queue")
+    cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm would wait for two minutes
+
+
+def test_killed_training_goes_on_in_a_job_with_more_memory(
+    disturbed: Disturbed, undisturbed: Peace, cluster: Cluster
+) -> None:
+    model = model_folder(disturbed.study, seed=KILLED)
+    undisturbed.assert_equal(model)
+    assert "going on after epoch" in (model / "train.log").read_text()
+    lines = cluster.ask("sacct", "-n", "-X", "-P", "-o", "ReqMem,Comment").splitlines()
+    asked = [line.split("|")[0] for line in lines if line.endswith(f"scratch_base_{KILLED}")]
+    assert len(asked) >= 2
+    assert asked[-1] != asked[-2], "the second attempt asks for more memory"
+
+
+def test_cancelled_job_is_noticed_and_its_training_goes_on(disturbed: Disturbed, undisturbed: Peace) -> None:
+    undisturbed.assert_equal(model_folder(disturbed.study, seed=CANCELLED))
+    assert disturbed.jobs[CANCELLED] in disturbed.head.said
+
+
+def test_requeued_job_goes_on(disturbed: Disturbed, undisturbed: Peace) -> None:
+    undisturbed.assert_equal(model_folder(disturbed.study, seed=REQUEUED))
+
+
+def test_full_disk_is_named_and_the_rest_goes_on(disturbed: Disturbed) -> None:
+    assert disturbed.status != 0
+    assert "the disk is full: free space there and run the same command again" in disturbed.head.said
+    assert str(model_folder(Path(), seed=FULL) / "train.log") in disturbed.head.said
+    assert not (model_folder(disturbed.study, seed=FULL) / "model.pt").exists()
+
+
+def test_error_in_a_job_and_no_gpu_are_shown_with_their_log(login: Login, study: Path) -> None:
+    names = ("diverged", "on_gpu", "short")
+    head = login.snakemake(study, *map(target, names), *ON_CLUSTER, "--retries", "0")
+    assert head.wait(200) != 0
+    for variant, message in (
+        ("diverged", "Lower train.learning_rate tenfold"),
+        ("on_gpu", "device is cuda"),
+    ):
+        log = model_folder(study, variant) / "train.log"
+        assert message in log.read_text()
+        assert message in head.said
+        assert str(log.relative_to(study)) in head.said
+        assert not (log.parent / "model.pt").exists()
+    assert (model_folder(study, "short") / "model.pt").exists(), "one that fails does not stop the others"
