@@ -219,10 +219,17 @@ def _variant_problems(study: Study, name: str) -> list[str]:
     ):
         merged = {**settings_dict(base), **overrides}
         problems += find_problems(type(base), merged, f"config.variants.{name}.{section}")
-    if not problems:
-        kernel = study.preprocess_settings(name).blur_px
-        if kernel and kernel % 2 == 0:
-            problems.append(f"config.preprocess.blur_px ({name}): {kernel} is even; a kernel has a middle pixel")
+    return problems or _contradictions(study, name)
+
+
+def _contradictions(study: Study, name: str) -> list[str]:
+    """Return which valid settings of a variant do not go together."""
+    problems = []
+    kernel, train = study.preprocess_settings(name).blur_px, study.train_settings(name)
+    if kernel and kernel % 2 == 0:
+        problems.append(f"config.preprocess.blur_px ({name}): {kernel} is even; a kernel has a middle pixel")
+    if train.cuda_graphs and (train.gpus > 1 or train.device == "cpu"):
+        problems.append(f"config.train.cuda_graphs ({name}): needs train.gpus: 1 and a train.device other than cpu")
     return problems
 
 

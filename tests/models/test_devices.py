@@ -40,3 +40,4 @@ def test_threads_and_deterministic_algorithms_are_set(monkeypatch: pytest.Monkey
     assert torch.get_num_threads() == 2
     assert torch.are_deterministic_algorithms_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.utils.deterministic.fill_uninitialized_memory

@@ -3,6 +3,7 @@
 A network is torchvision's, with one linear layer, the head, from the backbone's features to the classes.
 """
 
+from functools import cache
 from typing import cast
 
 import torch
@@ -80,9 +81,16 @@ def normalize_gray(images: Tensor) -> Tensor:
     Returns:
         float (B, 3, H, W), channels_last.
     """
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1)
+    mean, std = _imagenet_statistics(images.device)
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@cache
+def _imagenet_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation, float32 (1, 3, 1, 1) each; kept: a copy to a GPU waits for all it has queued."""
+    with torch.inference_mode(False):  # whoever asks first, the next may train
+        mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return mean, std
 
 
 def to_network_input(images: Tensor) -> Tensor:
