@@ -140,7 +140,7 @@ class Head:
         """What stands on the screen."""
         return self.screen.read_text(errors="replace")
 
-    def wait(self, seconds: float = 240) -> int:
+    def wait(self, seconds: float = 600) -> int:
         """Wait until it ends; return its exit status."""
         return self.process.wait(seconds)
 

@@ -61,7 +61,7 @@ def disturbed(
             seed = wait_for(lambda at=models: next((s for s in at if epochs_done(at[s]) >= 5), None), 120, "epoch 5")
             jobs[seed] = login.job_of(models[seed])
             waiting.pop(seed)(cluster, models[seed], jobs[seed])
-        status = head.wait(300)
+        status = head.wait()
         undisturbed.train(*(target(seed=seed) for seed in (KILLED, CANCELLED, REQUEUED)))  # two at a time
         yield Disturbed(study, head, status, jobs)
     finally:
@@ -117,7 +117,7 @@ def test_full_disk_is_named_and_the_rest_goes_on(disturbed: Disturbed) -> None:
 def test_error_in_a_job_and_no_gpu_are_shown_with_their_log(login: Login, study: Path) -> None:
     names = ("diverged", "on_gpu", "short")
     head = login.snakemake(study, *map(target, names), *ON_CLUSTER, "--retries", "0")
-    assert head.wait(200) != 0
+    assert head.wait() != 0
     for variant, message in (
         ("diverged", "Lower train.learning_rate tenfold"),
         ("on_gpu", "device is cuda"),
