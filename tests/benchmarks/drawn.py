@@ -37,10 +37,13 @@ def draw_films(size_px: int, count: int = DISTINCT) -> list[tuple[str, Gray]]:
     """Draw X-rays of the three classes in turn; return their class and uint8 (size_px, size_px)."""
     cv2.setNumThreads(1)
     labels = [[*CLASSES][number % len(CLASSES)] for number in range(count)]
-    return [(label, draw_picture(_task(label, number, size_px), seed=0).pixels) for number, label in enumerate(labels)]
+    return [
+        (label, draw_picture(draw_task(label, number, size_px), seed=0).pixels) for number, label in enumerate(labels)
+    ]
 
 
-def _task(label: str, number: int, size_px: int) -> ImageTask:
+def draw_task(label: str, number: int, size_px: int) -> ImageTask:
+    """Return the task of drawing one X-ray of a class, of a patient of its own."""
     return ImageTask("xray8", f"{number}.png", label, KEPT, CLASSES[label], number, number, size_px, size_px)
 
 
