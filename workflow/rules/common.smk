@@ -63,6 +63,8 @@ def images_of(wildcards):
 
 def datasets_packed(in_shards):
     """A pattern of the datasets in front of those recipes that several jobs pack, or that one job packs."""
+    if not workflow.is_main_process:  # a job of a cluster: which rule it runs was chosen while there was an images.npy
+        return "|".join(DATASETS)
     pairs = [(dataset, recipe) for dataset in DATASETS for recipe in STUDY.recipes()]
     found = [pair for pair in pairs if (STUDY.shard_count(*pair) > 1) == in_shards]
     return "|".join(f"{re.escape(dataset)}(?=/{re.escape(recipe)}/)" for dataset, recipe in found) or "(?!)"
