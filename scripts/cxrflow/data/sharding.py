@@ -4,9 +4,7 @@ Reads names of folders only, and imports no numpy: planning and status ask here.
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 from cxrflow.errors import CxrflowError
@@ -65,7 +63,6 @@ def find_count(folder: Path) -> int | None:
     return counts[0] if counts else None
 
 
-def share_of(names: Iterable[str]) -> Fraction:
-    """Return the share of a dataset's images that a shard among these names stands for; 1 where none is one."""
-    counts = [int(match[2]) for name in names if (match := NAME.fullmatch(name))]
-    return Fraction(1, counts[0]) if counts else Fraction(1)
+def share_of(shard: str) -> float:
+    """Return the share of a dataset's images that a shard of this name has; 1 for no name."""
+    return 1 / Shard.parse(shard).count if shard else 1.0
