@@ -190,13 +190,11 @@ def estimate_by_images(job: Job, known: Known) -> Estimate | NotMeasured:
     counts, reader = known.counts.get(dataset), known.study.settings.datasets[dataset].reader
     if counts is None:
         return NotMeasured(UNKNOWN_COUNT)
+    rules = PACKING if job.rule in PACKING else (job.rule,)
     times = [
         time
         for time in known.measured.jobs
-        if time.rule in ALIKE.get(job.rule, {job.rule})
-        and time.reader == reader
-        and time.n_images
-        and _same_source(time, known)
+        if time.rule in rules and time.reader == reader and time.n_images and _same_source(time, known)
     ]
     per_image = [(time, time.seconds / time.n_images) for time in known.prefer_own(times) if time.n_images]
     return _from_jobs(f"{job.rule} {reader}", per_image, round(counts.total * share_of(job.wildcards.get("shard", ""))))
