@@ -130,6 +130,16 @@ def test_work_begun_for_another_stretch_is_not_continued(dataset: Path, capsys: 
     assert "going on" not in capsys.readouterr().out
 
 
+def test_rows_are_never_left_with_the_note_of_others(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [pack(dataset, shard) for shard in list_shards(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(joining, "write_json", lambda *arguments: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            pack(dataset, Shard(2, 2), PreprocessSettings(size_px=16, blur_px=0))
+    with pytest.raises(CxrflowError, match=r"rows\.json is not there"):
+        join(dataset, rows)
+
+
 def test_too_small_a_disk_stops_the_join(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [pack(dataset, shard) for shard in list_shards(2)]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 2**20))

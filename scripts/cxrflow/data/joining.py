@@ -28,6 +28,7 @@ def pack_shard(
     """
     packing = plan_packing(index, settings)
     mine = replace(packing, rows=packing.rows[shard.stretch(len(packing.rows))], key=f"{packing.key} {shard.name}")
+    note_of(rows).unlink(missing_ok=True)  # it may speak of other rows, and a kill may come before the new one
     pack_rows(mine, folder, threads, resume, rows)
     write_json(note_of(rows), _describe(packing, shard))  # last: its presence means that the shard is whole
 
