@@ -118,15 +118,21 @@ def swap_rows(index: Path) -> None:
     index.write_text("".join(lines[:1] + lines[:0:-1]))
 
 
-def test_work_begun_for_another_stretch_is_not_continued(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A resume folder that was moved or given twice: same index, settings and number of images, other rows."""
-    rows = pack(dataset, Shard(1, 2))
-    resume = rows_of(dataset, Shard(2, 2)).parent / "resume"
-    resume.mkdir(parents=True)
-    key = packing.plan_packing(dataset / "index.csv", SMALL).key
-    shutil.copy(rows, resume / "images.partial")
-    (resume / "progress.json").write_text(json.dumps({"key": f"{key} 1-of-2", "n_done": 10}))
-    assert join(dataset, [rows, pack(dataset, Shard(2, 2))]) == (dataset / "whole.npy").read_bytes()
+def test_work_begun_for_another_stretch_is_not_continued(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A resume folder in the wrong place: same index, settings and number of images, other rows."""
+    begun, resume = (rows_of(dataset, Shard(number, 2)).parent / "resume" for number in (1, 2))
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "SAVE_EVERY", 2)
+        left, read = iter(range(7)), packing.read_preprocessed
+        patch.setattr(packing, "read_preprocessed", lambda *a, **k: (next(left), read(*a, **k))[1])
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            pack(dataset, Shard(1, 2))
+    resume.parent.mkdir()
+    begun.rename(resume)
+    rows = [pack(dataset, shard) for shard in list_shards(2)]
+    assert join(dataset, rows) == (dataset / "whole.npy").read_bytes()
     assert "going on" not in capsys.readouterr().out
 
 

@@ -88,6 +88,15 @@ def test_one_job_or_several_pack_a_dataset(clone: Path, shards: int) -> None:
     assert planned(run) == {"index": 3, **packing, "samples": 3, "data": 1, "total": 7 + sum(packing.values())}
 
 
+def test_shards_of_two_packings_stop_before_any_job(clone: Path) -> None:
+    for name in ("1-of-2", "1-of-3"):
+        (clone / "results/lungs/data/covid/256px-equalized/shards" / name).mkdir(parents=True)
+    run = run_snakemake(clone, "-n", "--configfile", "config/lungs.yaml")
+    assert run.returncode == 1
+    assert "256px-equalized/shards holds shards of packings into 2 and 3: remove" in run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+
+
 def test_planning_imports_no_torch(clone: Path) -> None:
     (clone / "Snakefile").write_text(
         (clone / "Snakefile").read_text() + "\nassert not {'torch', 'cv2', 'matplotlib'} & set(sys.modules)\n"

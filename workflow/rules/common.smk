@@ -24,6 +24,7 @@ from cxrflow.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId, load_s
 
 try:
     STUDY = load_study(config)
+    NOTES = [*STUDY.missing_data(), *STUDY.other_shards()] if workflow.is_main_process else []
 except CxrflowError as error:
     raise WorkflowError(str(error)) from None
 
@@ -36,9 +37,8 @@ IMAGES = f"{RECIPE}/images.npy"
 SHARD = f"{RECIPE}/shards/{{shard}}"
 MODEL = f"{RESULTS}/models/{{dataset}}/{{backbone}}/{{init}}/{{variant}}/seed{{seed}}"
 
-if workflow.is_main_process:
-    for line in [*STUDY.missing_data(), *STUDY.other_shards()]:
-        print(f"data: {line}", file=sys.stderr)
+for line in NOTES:
+    print(f"data: {line}", file=sys.stderr)
 
 
 wildcard_constraints:
