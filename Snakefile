@@ -19,7 +19,7 @@ rule all:
         f"{RESULTS}/report.html",
 
 
-include: "workflow/rules/data.smk"  #     phantom, index, split, preprocess, samples
+include: "workflow/rules/data.smk"  #     phantom, index, split, preprocess (whole, or in shards), samples
 include: "workflow/rules/train.smk"  #    fetch_weights, train
 include: "workflow/rules/evaluate.smk"  # evaluate, score, embed
 include: "workflow/rules/explain.smk"  #  explain
@@ -29,7 +29,7 @@ include: "workflow/rules/plan.smk"  #     what scripts/plan.py reads
 
 rule data:
     input:
-        collect(rules.preprocess.output.images, dataset=DATASETS, recipe=STUDY.recipe()),
+        collect(IMAGES, dataset=DATASETS, recipe=STUDY.recipe()),
         collect(rules.samples.output, dataset=DATASETS, recipe=STUDY.recipe()),
 
 

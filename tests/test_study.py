@@ -80,6 +80,40 @@ def test_an_empty_config_says_how_to_choose_a_study() -> None:
         load_study({})
 
 
+SHARDED = 4
+
+
+@pytest.mark.parametrize(
+    ("begun", "count"),
+    [("", SHARDED), ("images.npy", 1), ("resume/lease.json", 1), ("shards/2-of-3/preprocess_shard.log", 3)],
+)
+def test_a_packing_that_has_begun_keeps_its_number_of_shards(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: str, count: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = load_study(config | {"preprocess_shards": SHARDED})
+    folder = study.recipe_folder("covid", study.recipe())
+    (folder / begun).parent.mkdir(parents=True)
+    if begun:
+        (folder / begun).write_text("")
+    assert study.shard_count("covid", study.recipe()) == count
+    assert study.shard_count("xray8", study.recipe()) == SHARDED
+    lines = [f"covid: its packing goes on in the {count} job(s)"] if begun and begun != "images.npy" else []
+    assert [line.partition(" that")[0] for line in study.other_shards()] == lines
+
+
+def test_shards_are_no_part_of_what_the_results_are(config: dict[str, Any]) -> None:
+    sharded, whole = load_study(config | {"preprocess_shards": 9}), load_study(config)
+    assert sharded.recipes() == whole.recipes()
+    assert sharded.result_settings == whole.settings != sharded.settings
+
+
+@pytest.mark.parametrize("count", [0, 257, 2.5])
+def test_a_number_of_shards_is_refused(config: dict[str, Any], count: float) -> None:
+    with pytest.raises(CxrflowError, match=r"config\.preprocess_shards"):
+        load_study(config | {"preprocess_shards": count})
+
+
 def test_missing_data_is_said_with_the_remedy(config: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "covid").mkdir()
     lines = load_study(config | {"data_root": str(tmp_path)}).missing_data()

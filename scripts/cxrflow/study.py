@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cxrflow.data.readers import READERS
+from cxrflow.data.sharding import find_count
 from cxrflow.errors import CxrflowError
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.identity import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
@@ -136,6 +137,36 @@ class Study:
         """Return every recipe of the study by name."""
         settings = [self.preprocess_settings(variant) for variant in (BASE, *self.settings.variants)]
         return {recipe_name(each): each for each in settings}
+
+    def recipe_folder(self, dataset: str, recipe: str) -> Path:
+        """Return where the packed images of a dataset and what belongs to them lie."""
+        return Path(self.results, "data", dataset, recipe)
+
+    def shard_count(self, dataset: str, recipe: str) -> int:
+        """Return how many jobs pack a dataset: as many as its packing was begun with, else as many as the setting says.
+
+        Snakemake makes a file again whose list of inputs has changed. If a packed dataset followed the setting, another
+        number would repeat its packing and, behind it, every training.
+        """
+        folder = self.recipe_folder(dataset, recipe)
+        is_begun = any((folder / name).exists() for name in ("images.npy", "resume"))
+        return find_count(folder) or (1 if is_begun else self.settings.preprocess_shards)
+
+    def other_shards(self) -> list[str]:
+        """Return one line per dataset whose unfinished packing goes on in another number of jobs than the setting's."""
+        pairs = [(dataset, recipe) for dataset in self.settings.datasets for recipe in self.recipes()]
+        return [
+            f"{dataset}: its packing goes on in the {count} job(s) that it was begun with, and preprocess_shards is"
+            f" {self.settings.preprocess_shards}; to begin anew, remove {self.recipe_folder(dataset, recipe)}"
+            for dataset, recipe in pairs
+            if (count := self.shard_count(dataset, recipe)) != self.settings.preprocess_shards
+            and not (self.recipe_folder(dataset, recipe) / "images.npy").exists()
+        ]
+
+    @property
+    def result_settings(self) -> StudySettings:
+        """The settings that can change a result: all but how many jobs share the packing."""
+        return replace(self.settings, preprocess_shards=StudySettings.preprocess_shards)
 
     def missing_data(self) -> list[str]:
         """Return one line per dataset whose folder is not there yet, with where it is expected."""

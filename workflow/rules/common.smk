@@ -1,5 +1,6 @@
 # The checked study, the paths, and what the other files ask of them.
 import os
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ from snakemake.exceptions import WorkflowError
 
 from cxrflow.code_hash import code_hash
 from cxrflow.data.readers import READERS
+from cxrflow.data.sharding import list_shards
 from cxrflow.errors import CxrflowError
 from cxrflow.files import sha256_file
 from cxrflow.models.backbones import BACKBONES
@@ -22,6 +24,7 @@ from cxrflow.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId, load_s
 
 try:
     STUDY = load_study(config)
+    NOTES = [*STUDY.missing_data(), *STUDY.other_shards()] if workflow.is_main_process else []
 except CxrflowError as error:
     raise WorkflowError(str(error)) from None
 
@@ -29,11 +32,13 @@ DATASETS = list(STUDY.settings.datasets)
 MODELS = STUDY.models()
 RESULTS = STUDY.results
 DATA = f"{RESULTS}/data/{{dataset}}"
+RECIPE = f"{DATA}/{{recipe}}"
+IMAGES = f"{RECIPE}/images.npy"
+SHARD = f"{RECIPE}/shards/{{shard}}"
 MODEL = f"{RESULTS}/models/{{dataset}}/{{backbone}}/{{init}}/{{variant}}/seed{{seed}}"
 
-if workflow.is_main_process:
-    for line in STUDY.missing_data():
-        print(f"data: {line}", file=sys.stderr)
+for line in NOTES:
+    print(f"data: {line}", file=sys.stderr)
 
 
 wildcard_constraints:
@@ -42,6 +47,7 @@ wildcard_constraints:
     init="|".join([SCRATCH, IMAGENET, *(FROM_DATASET + name for name in DATASETS)]),
     variant="|".join([BASE, *STUDY.settings.variants]),
     recipe="|".join(STUDY.recipes()),
+    shard=r"\d+-of-\d+",
     seed=r"\d+",
 
 
@@ -53,6 +59,23 @@ def model_of(wildcards):
 def images_of(wildcards):
     """The packed images that a model's variant is trained on."""
     return f"{RESULTS}/data/{wildcards.dataset}/{STUDY.recipe(wildcards.variant)}/images.npy"
+
+
+def datasets_packed(in_shards):
+    """A pattern of the datasets in front of those recipes that several jobs pack, or that one job packs."""
+    if not workflow.is_main_process:  # a job of a cluster: which rule it runs was chosen while there was an images.npy
+        return "|".join(DATASETS)
+    pairs = [(dataset, recipe) for dataset in DATASETS for recipe in STUDY.recipes()]
+    found = [pair for pair in pairs if (STUDY.shard_count(*pair) > 1) == in_shards]
+    return "|".join(f"{re.escape(dataset)}(?=/{re.escape(recipe)}/)" for dataset, recipe in found) or "(?!)"
+
+
+def shards_of(file):
+    """What makes the list of a file of each shard of some packed images, in the order of their rows."""
+    return lambda wildcards: [
+        f"{SHARD}/{file}".format(**wildcards, shard=shard.name)
+        for shard in list_shards(STUDY.shard_count(wildcards.dataset, wildcards.recipe))
+    ]
 
 
 def init_weights_of(wildcards):

@@ -1,4 +1,4 @@
-# Raw folders to packed images: phantom, index, split, preprocess, samples.
+# Raw folders to packed images: phantom, index, split, preprocess (or preprocess_shard and join_shards), samples.
 
 
 rule phantom:
@@ -79,11 +79,13 @@ rule preprocess:
     input:
         index=rules.index.output.index,
     output:
-        images=f"{DATA}/{{recipe}}/images.npy",
+        images=IMAGES,
     log:
-        f"{DATA}/{{recipe}}/preprocess.log",
+        f"{RECIPE}/preprocess.log",
     benchmark:
-        f"{DATA}/{{recipe}}/preprocess.tsv"
+        f"{RECIPE}/preprocess.tsv"
+    wildcard_constraints:
+        dataset=datasets_packed(in_shards=False),
     priority: 80
     conda:
         "../../envs/cxrflow.yaml"
@@ -91,7 +93,7 @@ rule preprocess:
     params:
         folder=rules.index.params.folder,
         settings=lambda wildcards: settings_json(STUDY.recipes()[wildcards.recipe]),
-        resume=f"{DATA}/{{recipe}}/resume",
+        resume=f"{RECIPE}/resume",
         code=code_hash("preprocess"),
     message:
         "preprocess {wildcards.dataset} to {wildcards.recipe}"
@@ -101,10 +103,66 @@ rule preprocess:
         " --images {output.images:q} > {log:q} 2>&1"
 
 
+rule preprocess_shard:
+    input:
+        index=rules.index.output.index,
+    output:
+        rows=temp(f"{SHARD}/rows.npy"),
+        note=temp(f"{SHARD}/rows.json"),
+    log:
+        f"{SHARD}/preprocess_shard.log",
+    benchmark:
+        f"{SHARD}/preprocess_shard.tsv"
+    priority: 80
+    conda:
+        "../../envs/cxrflow.yaml"
+    threads: 2
+    params:
+        folder=rules.index.params.folder,
+        settings=rules.preprocess.params.settings,
+        resume=f"{SHARD}/resume",
+        code=code_hash("preprocess_shard"),
+    message:
+        "preprocess {wildcards.dataset} to {wildcards.recipe}, shard {wildcards.shard}"
+    shell:
+        "python scripts/preprocess_shard.py --folder {params.folder:q} --index {input.index:q}"
+        " --settings {params.settings:q} --threads {threads} --shard {wildcards.shard:q} --resume {params.resume:q}"
+        " --rows {output.rows:q} > {log:q} 2>&1"
+
+
+rule join_shards:
+    # A job of its own: 112,120 images of 224 px are 5.6 GB to read and to write, of 1024 px 117 GB. That is no work for
+    # a login node, where a localrule would run, and on one machine it makes no difference.
+    input:
+        index=rules.index.output.index,
+        rows=shards_of("rows.npy"),
+        notes=shards_of("rows.json"),
+    output:
+        images=IMAGES,
+    log:
+        f"{RECIPE}/join_shards.log",
+    benchmark:
+        f"{RECIPE}/join_shards.tsv"
+    wildcard_constraints:
+        dataset=datasets_packed(in_shards=True),
+    priority: 80
+    conda:
+        "../../envs/cxrflow.yaml"
+    params:
+        settings=rules.preprocess.params.settings,
+        # The shards are gone once they are joined: what changes them must show here.
+        code=code_hash("join_shards", "preprocess_shard"),
+    message:
+        "join the shards of {wildcards.dataset}, {wildcards.recipe}"
+    shell:
+        "python scripts/join_shards.py --index {input.index:q} --settings {params.settings:q} --rows {input.rows:q}"
+        " --images {output.images:q} > {log:q} 2>&1"
+
+
 rule samples:
     input:
         index=rules.index.output.index,
-        images=rules.preprocess.output.images,
+        images=IMAGES,
     output:
         samples=report(
             f"{DATA}/{{recipe}}/samples.png",

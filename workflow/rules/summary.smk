@@ -42,7 +42,7 @@ rule summarize:
         results=subpath(output[0], ancestor=2),
         folder=subpath(output[0], parent=True),
         models=[model.path for model in MODELS],
-        config=settings_json(STUDY.settings),
+        config=settings_json(STUDY.result_settings),
         backbones={name: asdict(BACKBONES[name]) for name in STUDY.backbones()},
         code=code_hash("summarize"),
     message:

@@ -1,7 +1,7 @@
 """How long each job of a plan will take, from what was measured; what was never measured gets no number. Pure.
 
 Three kinds of scaling, all of them said beside the estimate: training and evaluation by images, epochs and pixels;
-index, preprocess and phantom by images; every other rule takes as long as it took.
+index, packing and phantom by images; every other rule takes as long as it took.
 """
 
 import math
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from cxrflow.data.readers import READERS
+from cxrflow.data.sharding import share_of
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.identity import ModelId
 from cxrflow.planning.dry_run import Job
@@ -20,6 +21,7 @@ from cxrflow.study import Study
 
 NEVER = "never measured"
 UNKNOWN_COUNT = "how many images there are is unknown before index has run"
+PACKING = ("preprocess", "preprocess_shard")  # an image takes as long in both
 PHANTOM_LAYOUTS = ("covid_radiography", "kermany", "nih")
 
 
@@ -183,18 +185,19 @@ def _training_basis(job: Job, known: Known, times: list[TrainingTime], remarks: 
 
 
 def estimate_by_images(job: Job, known: Known) -> Estimate | NotMeasured:
-    """Estimate index or preprocess: seconds per image of the same kind of dataset, as decoding is nearly all of it."""
+    """Estimate index or packing: seconds per image of the same kind of dataset, as decoding is nearly all of it."""
     dataset = job.wildcards["dataset"]
     counts, reader = known.counts.get(dataset), known.study.settings.datasets[dataset].reader
     if counts is None:
         return NotMeasured(UNKNOWN_COUNT)
+    rules = PACKING if job.rule in PACKING else (job.rule,)
     times = [
         time
         for time in known.measured.jobs
-        if time.rule == job.rule and time.reader == reader and time.n_images and _same_source(time, known)
+        if time.rule in rules and time.reader == reader and time.n_images and _same_source(time, known)
     ]
     per_image = [(time, time.seconds / time.n_images) for time in known.prefer_own(times) if time.n_images]
-    return _from_jobs(f"{job.rule} {reader}", per_image, counts.total)
+    return _from_jobs(f"{job.rule} {reader}", per_image, round(counts.total * share_of(job.wildcards.get("shard", ""))))
 
 
 def refuse_download(job: Job, known: Known) -> NotMeasured:
@@ -271,7 +274,7 @@ ESTIMATORS: dict[str, Callable[[Job, Known], Estimate | NotMeasured]] = {
     "train": estimate_training,
     "evaluate": estimate_evaluation,
     "index": estimate_by_images,
-    "preprocess": estimate_by_images,
+    **dict.fromkeys(("preprocess", "preprocess_shard", "join_shards"), estimate_by_images),
     "phantom": estimate_drawing,
     "fetch_weights": refuse_download,
 }
