@@ -171,8 +171,8 @@ def test_an_interlaced_png_is_left_to_cv2():
     assert read_kind(bytes(data)) is None
 
 
-@pytest.mark.parametrize("length", [0, 7, 28, 29, 60, 500, -20, -12, -1])
-def test_a_cut_file_is_refused_or_whole(length):
+@pytest.mark.parametrize("length", [0, 7, 28, 29, 60, 500, -20])
+def test_a_cut_file_is_refused(length):
     data = make_png(GRAY, [4])[:length]
     assert not accepts(data)
     with pytest.raises(DecodeError):

@@ -34,9 +34,7 @@ def decode_indexed(data: bytes) -> Gray:
     kind = read_kind(data) if load_kornia() else None
     if kind is not None:
         name, height, width = kind
-        with contextlib.suppress(
-            Exception
-        ):  # kornia_rs raises just that; cv2, which accepted these bytes, has the word
+        with contextlib.suppress(Exception):  # kornia_rs raises no other; cv2, which accepted these bytes, decides
             return DECODERS[name](data, height, width)
     return decode_image(data, max_mpx=float("inf")).gray
 
