@@ -89,9 +89,10 @@ def read_indexed(folder: Path, row: IndexRow) -> Gray:
     Raises:
         CxrflowError: the file is gone, or its bytes are not the indexed ones. Only the hash shows damage inside a JPEG.
     """
-    where = f"{folder / row.path}, image {row.image_id},"
+    path = folder / row.path
+    where = f"{path}, image {row.image_id},"
     try:
-        data = (folder / row.path).read_bytes()
+        data = path.read_bytes()
     except FileNotFoundError:
         raise CxrflowError(f"{where} is gone since it was indexed: put it back, or run index again") from None
     except OSError as error:
