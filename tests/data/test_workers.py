@@ -44,8 +44,10 @@ def test_no_process_where_it_would_not_pay(threads, holds_lock, n):
 
 
 def test_an_error_reaches_the_caller_as_it_was():
+    results = map_in_parallel(fail_at_three, range(20), 2, holds_lock=True)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(CxrflowError, match="film 3 is gone: put it back"):
-        list(map_in_parallel(fail_at_three, range(20), 2, holds_lock=True))
+        next(results)
 
 
 def test_a_process_that_is_killed_is_told():
@@ -62,10 +64,10 @@ def test_stopping_early_ends_the_processes():
 
 def test_one_process_answers_one_after_the_other():
     with share_in_processes(fail_at_three, 1) as call:
-        assert call(1) == 1
-        with pytest.raises(CxrflowError):
-            call(3)
-        assert call(4) == 4
+        assert call([1, 2]) == ([1, 2], None)
+        results, error = call([2, 3, 4])
+        assert (results, type(error)) == ([2], CxrflowError)
+        assert call([4]) == ([4], None)
 
 
 def test_the_processes_end_when_who_began_them_is_killed(tmp_path):
@@ -74,7 +76,7 @@ def test_the_processes_end_when_who_began_them_is_killed(tmp_path):
         "from cxrflow.data.workers import share_in_processes\n"
         "from tests.data.shared_task import write_process\n"
         "with share_in_processes(write_process, 2) as call:\n"
-        "    call(Path(sys.argv[1])); call(Path(sys.argv[1]))\n"
+        "    call([Path(sys.argv[1])]); call([Path(sys.argv[1])])\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(600)\n"
     )

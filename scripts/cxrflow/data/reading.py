@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 REPORT_EVERY_S = 5.0
 AHEAD_PER_THREAD = 16  # enough that a slow image keeps no thread waiting
 PROCESS_FROM = 250  # images for each process: a process takes half a second to begin, an image some milliseconds
+PER_MESSAGE = 8  # images that a process is given at a time: it wakes up for each message
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,9 @@ def hash_pixels(gray: NDArray[np.uint8]) -> str:
     return digest.hexdigest()
 
 
-def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+def map_in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead_per_thread: int = AHEAD_PER_THREAD
+) -> Iterator[Result]:
     """Yield `function(item)` in the order of the items, computed by `threads` threads.
 
     Only a few results wait at any time, so a slow consumer does not fill the memory. What has not begun is dropped
@@ -72,7 +75,7 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], th
         try:
             for item in items:
                 ahead.append(pool.submit(function, item))
-                if len(ahead) >= AHEAD_PER_THREAD * threads:
+                if len(ahead) >= ahead_per_thread * threads:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
@@ -91,8 +94,12 @@ def map_in_parallel(
     if threads == 1:
         yield from map(function, items)
     elif holds_lock and len(items) >= PROCESS_FROM * threads:
+        parts = [items[place : place + PER_MESSAGE] for place in range(0, len(items), PER_MESSAGE)]
         with share_in_processes(function, threads) as shared:
-            yield from map_in_threads(shared, items, threads)
+            for results, error in map_in_threads(shared, parts, threads, AHEAD_PER_THREAD // PER_MESSAGE):
+                yield from results
+                if error is not None:
+                    raise error
     else:
         yield from map_in_threads(function, items, threads)
 

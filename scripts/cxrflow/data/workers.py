@@ -6,8 +6,8 @@ else holds the pipe's other end.
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -21,21 +21,21 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def share_in_processes(function: Callable[[Item], Result], count: int) -> Iterator[Callable[[Item], Result]]:
-    """Give a function that computes `function(item)` in one of `count` processes; call it from as many threads.
+def share_in_processes(
+    function: Callable[[Item], Result], count: int
+) -> Iterator[Callable[[Sequence[Item]], tuple[list[Result], Exception | None]]]:
+    """Give what `answer_all` does with a function, done by one of `count` processes; call it from as many threads.
 
-    function, items and results are pickled. Exceptions of the function reach the caller; a process that ends by
-    itself is a CxrflowError.
+    function, items and results are pickled. A process that ends by itself is a CxrflowError.
     """
     idle: SimpleQueue[Worker] = SimpleQueue()
 
-    def call(item: Item) -> Result:
+    def call(items: Sequence[Item]) -> tuple[list[Result], Exception | None]:
         worker = idle.get()
         try:
-            result: Result = worker.call(item)
+            return worker.call(items)
         finally:
             idle.put(worker)
-        return result
 
     with ExitStack() as stack:
         for _ in range(count):
@@ -56,20 +56,18 @@ class Worker:
         self.process.start()
         other_end.close()  # so that the pipe breaks when the process ends
 
-    def call(self, item: Any) -> Any:
-        """Compute one item there."""
+    def call(self, items: Sequence[Any]) -> tuple[list[Any], Exception | None]:
+        """Compute some items there."""
         try:
-            self.pipe.send(item)
-            result, error = self.pipe.recv()
+            self.pipe.send(items)
+            results, error = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
             raise CxrflowError(
                 f"a process that preprocesses images ended by itself (exit code {self.process.exitcode}), most likely"
                 " because memory ran out: ask for more memory, or for fewer threads"
             ) from None
-        if error is not None:
-            raise error
-        return result
+        return results, error
 
     def end(self) -> None:
         """Let the process end and wait for it."""
@@ -78,20 +76,20 @@ class Worker:
 
 
 def serve(function: Callable[[Any], Any], pipe: Connection) -> None:
-    """Answer items with (result, None) or (None, error) until the pipe breaks."""
+    """Answer messages of items until the pipe breaks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the one who asks decides
     cv2.setNumThreads(1)
-    while True:
-        try:
-            item = pipe.recv()
-        except (EOFError, OSError):
-            return
-        pipe.send(answer(function, item))
+    with suppress(EOFError, OSError):
+        while True:
+            pipe.send(answer_all(function, pipe.recv()))
 
 
-def answer(function: Callable[[Any], Any], item: Any) -> tuple[Any, Exception | None]:
-    """Return (result, None), or (None, the error that the function raised)."""
+def answer_all(function: Callable[[Item], Result], items: Sequence[Item]) -> tuple[list[Result], Exception | None]:
+    """Return the results up to the first error that the function raises, and that error or None."""
+    results: list[Result] = []
     try:
-        return function(item), None
+        for item in items:
+            results.append(function(item))
     except Exception as error:  # it is raised again on the other side
-        return None, error
+        return results, error
+    return results, None
