@@ -15,7 +15,7 @@ from PIL import Image
 from cxrflow.data import indexed
 from cxrflow.data.decode import DecodeError, decode_image
 from cxrflow.data.indexed import agrees_with_cv2, decode_indexed, load_kornia, read_kind
-from tests.data.toy import draw, encode
+from tests.data.toy import draw, encode, real_data
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEIGHT, WIDTH = 30, 40  # they differ, so that no decoder can swap them
@@ -235,6 +235,15 @@ def test_damage_behind_right_checksums_is_refused_by_the_index_or_equal(data):
     damaged = make_png(GRAY, [4], bytes(stream), part=300)
     if accepts(damaged):
         check_equal(damaged)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["covid", "xray8"])
+def test_real_files_are_equal(name):
+    files = [path.read_bytes() for path in sorted(real_data(name).rglob("*.png"))[::5]]
+    assert any(read_kind(data) for data in files)
+    for data in files:
+        check_equal(data)
 
 
 def test_animation_and_transparency_are_left_to_the_index():
