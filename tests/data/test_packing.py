@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from cxrflow import leases
-from cxrflow.data import packing
+from cxrflow.data import packing, reading
 from cxrflow.data.decode import decode_image
 from cxrflow.data.images import load_images
 from cxrflow.data.indexing import build_index
 from cxrflow.data.packing import pack_images
 from cxrflow.data.preprocessing import preprocess_image
+from cxrflow.data.workers import share_in_processes
 from cxrflow.errors import CxrflowError
 from cxrflow.records import IndexRow
 from cxrflow.settings import IndexSettings, PreprocessSettings
@@ -67,6 +68,20 @@ def test_row_i_is_image_i_of_the_index(dataset):
 
 def test_threads_change_nothing(dataset):
     np.testing.assert_array_equal(pack(dataset, threads=1), pack(dataset, threads=5, images="other.npy"))
+
+
+def test_processes_change_nothing(dataset, monkeypatch):
+    begun = []
+
+    def share(function, count):
+        begun.append(count)
+        return share_in_processes(function, count)
+
+    expected = np.array(pack(dataset, threads=1, images="expected.npy"))
+    monkeypatch.setattr(reading, "PROCESS_FROM", 20)
+    monkeypatch.setattr(reading, "share_in_processes", share)
+    np.testing.assert_array_equal(pack(dataset, threads=2), expected)
+    assert begun == [2]
 
 
 def test_goes_on_after_a_stop_without_doing_work_twice(dataset, monkeypatch, capsys):

@@ -4,7 +4,7 @@ Files are decoded from bytes with cv2.imdecode, never with cv2.imread, which ret
 and crashes on a path that is not UTF-8. The header is read first with Pillow, which decodes nothing: a PNG of 0.9
 MB can unpack to 5 GB, and an animation or a stack of pages would be cut to its first picture without a word. What
 no decoder can see is damage inside a JPEG: it decodes to wrong pixels. The index therefore keeps every file's
-SHA-256.
+SHA-256. Bytes that the index has accepted may later be decoded faster: see indexed.py.
 """
 
 import io

@@ -19,9 +19,10 @@ import cv2
 import numpy as np
 
 from cxrflow.code_hash import code_hash
-from cxrflow.data.decode import DecodeError, decode_image
+from cxrflow.data.decode import DecodeError
+from cxrflow.data.indexed import decode_indexed, load_kornia
 from cxrflow.data.preprocessing import Gray, preprocess_image
-from cxrflow.data.reading import map_in_threads, report_progress
+from cxrflow.data.reading import map_in_parallel, report_progress
 from cxrflow.errors import CxrflowError
 from cxrflow.files import read_json, sha256_bytes, write_atomically, write_json
 from cxrflow.leases import FILE as LEASE_FILE
@@ -116,7 +117,7 @@ def _fill(part: "PartialPack", folder: Path, rows: list[IndexRow], settings: Pre
         print(f"going on after {part.n_done:,} images of an earlier run")
     pack = partial(read_preprocessed, folder, settings=settings)
     with part.open() as handle:
-        results = map_in_threads(pack, rows[part.n_done :], threads)
+        results = map_in_parallel(pack, rows[part.n_done :], threads, holds_lock=load_kornia() is not None)
         for image in report_progress(results, len(rows), "packed", part.n_done):
             part.append(handle, image)
 
@@ -132,9 +133,10 @@ def read_indexed(folder: Path, row: IndexRow) -> Gray:
     Raises:
         CxrflowError: the file is gone, or its bytes are not the indexed ones. Only the hash shows damage inside a JPEG.
     """
-    where = f"{folder / row.path}, image {row.image_id},"
+    path = folder / row.path
+    where = f"{path}, image {row.image_id},"
     try:
-        data = (folder / row.path).read_bytes()
+        data = path.read_bytes()
     except FileNotFoundError:
         raise CxrflowError(f"{where} is gone since it was indexed: put it back, or run index again") from None
     except OSError as error:
@@ -142,7 +144,7 @@ def read_indexed(folder: Path, row: IndexRow) -> Gray:
     if sha256_bytes(data) != row.sha256:
         raise CxrflowError(f"{where} has changed since it was indexed: restore it, or run index again")
     try:
-        return decode_image(data, max_mpx=float("inf")).gray
+        return decode_indexed(data)
     except DecodeError as error:
         raise CxrflowError(f"{where} could be decoded once and now not: {error}; run index again") from None
 

@@ -1,7 +1,7 @@
-"""Reading many image files in threads: bytes, their hash, their pixels and their hash.
+"""Reading many image files at once: bytes, their hash, their pixels and their hash.
 
-Reads the dataset's image files. cv2 and hashlib release Python's lock, so threads are as good as processes here and
-cost no copies.
+Reads the dataset's image files. cv2 and hashlib release Python's lock, so threads are as good as processes for them and
+cost no copies; what keeps the lock is shared among processes.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrflow.data.decode import DecodeError, decode_image
+from cxrflow.data.workers import share_in_processes
 from cxrflow.files import sha256_bytes
 
 Item = TypeVar("Item")
@@ -25,6 +26,8 @@ Result = TypeVar("Result")
 
 REPORT_EVERY_S = 5.0
 AHEAD_PER_THREAD = 16  # enough that a slow image keeps no thread waiting
+PROCESS_FROM = 250  # images for each process: a process takes half a second to begin, an image some milliseconds
+PER_MESSAGE = 8  # images that a process is given at a time: it wakes up for each message
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,9 @@ def hash_pixels(gray: NDArray[np.uint8]) -> str:
     return digest.hexdigest()
 
 
-def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+def map_in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead_per_thread: int = AHEAD_PER_THREAD
+) -> Iterator[Result]:
     """Yield `function(item)` in the order of the items, computed by `threads` threads.
 
     Only a few results wait at any time, so a slow consumer does not fill the memory. What has not begun is dropped
@@ -70,12 +75,33 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], th
         try:
             for item in items:
                 ahead.append(pool.submit(function, item))
-                if len(ahead) >= AHEAD_PER_THREAD * threads:
+                if len(ahead) >= ahead_per_thread * threads:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def map_in_parallel(
+    function: Callable[[Item], Result], items: Sequence[Item], threads: int, holds_lock: bool
+) -> Iterator[Result]:
+    """Yield `function(item)` in the order of the items, `threads` at a time.
+
+    holds_lock: the function keeps Python's lock, so many items are shared among processes: the function, the items and
+    the results must then be picklable.
+    """
+    if threads == 1:
+        yield from map(function, items)
+    elif holds_lock and len(items) >= PROCESS_FROM * threads:
+        parts = [items[place : place + PER_MESSAGE] for place in range(0, len(items), PER_MESSAGE)]
+        with share_in_processes(function, threads) as shared:
+            for results, error in map_in_threads(shared, parts, threads, AHEAD_PER_THREAD // PER_MESSAGE):
+                yield from results
+                if error is not None:
+                    raise error
+    else:
+        yield from map_in_threads(function, items, threads)
 
 
 def report_progress(results: Iterator[Result], total: int, verb: str, done: int = 0) -> Iterator[Result]:
@@ -96,4 +122,4 @@ def sequence_in_threads(
     function: Callable[[Item], Result], items: Sequence[Item], threads: int, verb: str
 ) -> Iterator[Result]:
     """Yield results in order, computed in threads, with progress lines."""
-    return report_progress(map_in_threads(function, items, threads), len(items), verb)
+    return report_progress(map_in_parallel(function, items, threads, holds_lock=False), len(items), verb)

@@ -11,7 +11,7 @@ from cxrflow.report.collect import Results
 from cxrflow.settings import settings_dict
 
 PACKAGES = (
-    "torch", "torchvision", "numpy", "opencv-python-headless", "scikit-learn", "grad-cam", "matplotlib",
+    "torch", "torchvision", "numpy", "opencv-python-headless", "kornia-rs", "scikit-learn", "grad-cam", "matplotlib",
     "pillow", "jinja2", "tabulate", "snakemake",
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,0 +1,95 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cxrflow.data import reading
+from cxrflow.data.reading import map_in_parallel
+from cxrflow.data.workers import share_in_processes
+from cxrflow.errors import CxrflowError
+from tests.data.shared_task import add_process, die_at_three, fail_at_three
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def few_images(monkeypatch):
+    monkeypatch.setattr(reading, "PROCESS_FROM", 2)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_processes_share_the_work_in_order_and_end_with_it():
+    results = list(map_in_parallel(add_process, range(60), 2, holds_lock=True))
+    assert [number for number, _ in results] == list(range(60))
+    workers = {pid for _, pid in results}
+    assert len(workers) == 2
+    assert os.getpid() not in workers
+    assert not any(is_alive(pid) for pid in workers)
+
+
+@pytest.mark.parametrize(("threads", "holds_lock", "n"), [(1, True, 60), (3, False, 60), (3, True, 5)])
+def test_no_process_where_it_would_not_pay(threads, holds_lock, n):
+    results = list(map_in_parallel(add_process, range(n), threads, holds_lock=holds_lock))
+    assert results == [(number, os.getpid()) for number in range(n)]
+
+
+def test_an_error_reaches_the_caller_as_it_was():
+    results = map_in_parallel(fail_at_three, range(20), 2, holds_lock=True)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(CxrflowError, match="film 3 is gone: put it back"):
+        next(results)
+
+
+def test_a_process_that_is_killed_is_told():
+    with pytest.raises(CxrflowError, match=r"ended by itself \(exit code -9\), most likely because memory ran out"):
+        list(map_in_parallel(die_at_three, range(20), 2, holds_lock=True))
+
+
+def test_stopping_early_ends_the_processes():
+    results = map_in_parallel(add_process, range(60), 2, holds_lock=True)
+    _, worker = next(results)
+    results.close()
+    assert not is_alive(worker)
+
+
+def test_one_process_answers_one_after_the_other():
+    with share_in_processes(fail_at_three, 1) as call:
+        assert call([1, 2]) == ([1, 2], None)
+        results, error = call([2, 3, 4])
+        assert (results, type(error)) == ([2], CxrflowError)
+        assert call([4]) == ([4], None)
+
+
+def test_the_processes_end_when_who_began_them_is_killed(tmp_path):
+    code = (
+        "import sys, time\nfrom pathlib import Path\n"
+        "from cxrflow.data.workers import share_in_processes\n"
+        "from tests.data.shared_task import write_process\n"
+        "with share_in_processes(write_process, 2) as call:\n"
+        "    call([Path(sys.argv[1])]); call([Path(sys.argv[1])])\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    search = os.pathsep.join([str(ROOT / "scripts"), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": search}
+    ) as run:
+        assert run.stdout.readline() == b"ready\n"
+        workers = [int(path.name) for path in tmp_path.iterdir()]
+        assert len(workers) == 2
+        run.send_signal(signal.SIGKILL)
+    for _ in range(300):
+        if not any(is_alive(pid) for pid in workers):
+            return
+        time.sleep(0.1)
+    pytest.fail("the processes live on")
