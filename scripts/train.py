@@ -12,6 +12,8 @@ same command again after an interruption. The test images are never opened.
 from contextlib import nullcontext
 from pathlib import Path
 
+import torch
+
 from cxrflow.files import write_json
 from cxrflow.leases import hold_lease
 from cxrflow.models.checkpoints import save_model
@@ -24,9 +26,10 @@ from cxrflow.models.interrupts import leave_on_sigterm
 from cxrflow.models.launch import run_ranks
 from cxrflow.models.networks import build_network
 from cxrflow.models.outcome import is_finished, saved_model, summarize_training
+from cxrflow.models.ranks import Ranks
 from cxrflow.models.resume import CheckpointStore, training_circumstances, training_key
-from cxrflow.models.subsets import open_split_images
-from cxrflow.models.training import fit, start_training, weigh_classes
+from cxrflow.models.subsets import SplitImages, open_split_images
+from cxrflow.models.training import Training, fit, start_training, weigh_classes
 from cxrflow.models.training_log import epoch_line, final_line, header
 from cxrflow.records import EpochRow
 from cxrflow.settings import PreprocessSettings, TrainSettings
@@ -69,32 +72,47 @@ def train_model(
         run_ranks(settings.gpus, choose_backend(settings.gpus, settings.device), train_model, arguments)
         return
     make_deterministic(max(1, threads // ranks.count))
-    identity = ModelId.parse(model_id)
-    device = choose_device(settings.device)
+    identity, device = ModelId.parse(model_id), choose_device(settings.device)
     data = open_split_images(images, split, preprocess.size_px)
-    if note := note_on_precision(device, settings.precision):
-        print(note)
+    key = training_key(identity, settings, preprocess, split=split, images=data.images, init_weights=init_weights)
     with hold_lease(resume, f"the training of {model_id}") if ranks.leads else nullcontext() as lease:
-        key = training_key(identity, settings, preprocess, split=split, images=data.images, init_weights=init_weights)
         circumstances = training_circumstances(describe_device(device), threads, ranks.count)
         store = CheckpointStore(resume, key, circumstances, guard=lease.check) if lease else None
         if ranks.share(store and is_finished(summary, model, store.key)):
             print(f"{model} is there already, of this very training: delete it to train again")
             return
-        network = build_network(identity.backbone, len(data.class_names), settings.batch_norm_momentum, identity.seed)
-        load_init(network, identity.backbone, identity.init, init_weights)
-        training = start_training(network, data, settings, seed=identity.seed, device=device, ranks=ranks)
-        device_name = describe_device(device, ranks.count)
-        print(header(identity, device_name, threads, data.counts("train"), weigh_classes(data, settings)))
+        training = prepare_training(identity, data, settings, init_weights, device, ranks)
+        tell_start(training, identity, data, threads)
         fit(training, store, lambda row, is_best: print(epoch_line(row, is_best)), find_deadline())
-        if store is None or lease is None:
-            return
-        lease.check()
-        print(final_line(training.best.epoch, training.history))
-        write_json(summary, summarize_training(training, identity, data, threads, store.key))
-        write_records(history, EpochRow, training.history)
-        save_model(model, saved_model(training, identity, data.class_names, preprocess))
-        store.clear()
+        if store and lease:
+            lease.check()
+            print(final_line(training.best.epoch, training.history))
+            write_json(summary, summarize_training(training, identity, data, threads, store.key))
+            write_records(history, EpochRow, training.history)
+            save_model(model, saved_model(training, identity, data.class_names, preprocess))
+            store.clear()
+
+
+def prepare_training(
+    identity: ModelId,
+    data: SplitImages,
+    settings: TrainSettings,
+    init_weights: Path | None,
+    device: torch.device,
+    ranks: Ranks,
+) -> Training:
+    """Build the network, give it its first weights, and make it ready for its first epoch."""
+    network = build_network(identity.backbone, len(data.class_names), settings.batch_norm_momentum, identity.seed)
+    load_init(network, identity.backbone, identity.init, init_weights)
+    return start_training(network, data, settings, seed=identity.seed, device=device, ranks=ranks)
+
+
+def tell_start(training: Training, identity: ModelId, data: SplitImages, threads: int) -> None:
+    """Print what the log starts with: where, how precisely, and on how many images of each class."""
+    if note := note_on_precision(training.device, training.settings.precision):
+        print(note)
+    device_name = describe_device(training.device, training.ranks.count)
+    print(header(identity, device_name, threads, data.counts("train"), weigh_classes(data, training.settings)))
 
 
 if __name__ == "__main__":

@@ -134,10 +134,8 @@ def _warnings_part(plan: Plan) -> str:
     over: dict[str, list[tuple[float, Job]]] = defaultdict(list)
     for jobid, each in plan.measured.items():
         job = plan.jobs[jobid]
-        is_short = 0 < job.ask("runtime") * 60 < each.seconds
-        if (
-            plan.profile.is_cluster and is_short and not each.basis.is_other_device
-        ):  # a CPU's time says nothing of a GPU's
+        can_tell = not each.basis.is_other_device  # a CPU's time says nothing of a GPU's
+        if plan.profile.is_cluster and can_tell and 0 < job.ask("runtime") * 60 < each.seconds:
             over[job.rule].append((each.seconds, job))
     return "\n".join(
         f"WARNING: {len(jobs)} {rule} job(s) ask for less time than estimated, at worst {job.title}: "
