@@ -8,10 +8,10 @@ from cxrflow.errors import CxrflowError
 from cxrflow.planning.dry_run import Job
 from cxrflow.planning.profile import choose_partition, load_config, read_profile
 
-PARTITIONS = {
-    "cpu": {"max_runtime": "1-00:00:00", "max_threads": 64},
+PARTITIONS: dict[str, dict[str, float]] = {
+    "cpu": {"max_runtime": 1440, "max_threads": 64},
     "gpu": {"max_runtime": 1440, "max_threads": 64, "max_gpu": 8},
-    "short": {"max_runtime": "1h", "max_threads": 64},
+    "short": {"max_runtime": 60, "max_threads": 64},
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cxrflow.errors import CxrflowError
 from cxrflow.runs.checking import Finding, check_cluster
-from cxrflow.runs.profiles import Quantity, parse_quantity, read_profile
+from cxrflow.runs.profiles import Quantity, parse_quantity, parse_runtime, read_profile
 from tests.runs.conftest import FakeCommand
 from tests.workflow.conftest import ROOT
 
@@ -112,7 +112,13 @@ def test_gpu_jobs_need_a_partition_with_gpus_in_the_file(good: FakeCommand, fold
 
 @pytest.mark.parametrize(
     ("resources", "gpus"),
-    [("{mem_mb: 1}", 2), ("{gpu: 1}", 1), ('{gpu: 0, gres: "gpu:3"}', 3), ('{gpu: 0, gres: "gpu:a100:4"}', 4)],
+    [
+        ("{mem_mb: 1}", 2),
+        ('{gpu: 0, gres: "gpu:a100"}', 1),
+        ("{gpu: 1}", 1),
+        ('{gpu: 0, gres: "gpu:3"}', 3),
+        ('{gpu: 0, gres: "gpu:a100:4"}', 4),
+    ],
 )
 def test_a_training_asks_for_the_gpus_of_its_settings_unless_the_profile_says(
     folder: Path, resources: str, gpus: int
@@ -181,17 +187,17 @@ def test_sacct_must_answer_if_the_profile_asks_it(good: FakeCommand, folder: Pat
 )
 def test_quantities_of_a_profile(value: object, quantity: Quantity | None) -> None:
     assert parse_quantity(value) == quantity
+    assert parse_runtime(value) == quantity
+
+
+def test_a_runtime_may_be_a_time() -> None:
+    assert parse_runtime("12h") == Quantity(720)
 
 
 def test_a_partition_file_that_is_not_there_is_named(folder: Path) -> None:
     (folder / "config.yaml").write_text("slurm-partition-config: no/such.yaml\n")
     with pytest.raises(CxrflowError, match=r"no/such\.yaml is not there"):
         read_profile(folder)
-
-
-def test_runtimes_of_a_partition_file_may_be_times_of_slurm(folder: Path) -> None:
-    profile = write_profile(folder, "", "partitions: {cpu: {max_runtime: 2-00:00:00, max_mem_mb: 1000}}")
-    assert read_profile(Path(profile)).partitions == {"cpu": {"max_runtime": 2880, "max_mem_mb": 1000}}
 
 
 def test_the_command_ends_with_1_and_says_that_there_is_no_sbatch(bare_path: Path) -> None:

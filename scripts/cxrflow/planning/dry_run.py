@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cxrflow.errors import CxrflowError
-from cxrflow.runs.slurm import parse_gpus
+from cxrflow.slurm_forms import parse_gpus
 
 MANY_CORES = 100_000  # a dry run cuts the threads of a job to the cores it is given, and a cluster has enough
 RULE = re.compile(r"(?:local)?(?:rule|checkpoint) (\w+):")

@@ -5,7 +5,6 @@ Reads <profile>/config.yaml, the partition file that it names, and the study's c
 
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,11 +14,11 @@ import yaml
 
 from cxrflow.errors import CxrflowError
 from cxrflow.planning.dry_run import Job
+from cxrflow.slurm_partitions import read_partitions
 from cxrflow.yaml_files import read_mapping
 
 # A partition's limits by what a job asks for: those that the Slurm plugin compares, under the same names.
 LIMITED = {"runtime": "max_runtime", "mem_mb": "max_mem_mb"}
-MINUTES = {"d": 1440.0, "h": 60.0, "m": 1.0, "s": 1 / 60}
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Profile:
     is_cluster: bool
     limits: dict[str, int]
     configfiles: list[Path] = field(default_factory=list)
-    partitions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    partitions: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def needs_of(self, job: Job) -> dict[str, int]:
         """Return what a job takes of the limits while it runs."""
@@ -77,7 +76,7 @@ def read_profile(folder: Path, jobs: int | None = None, resources: Sequence[str]
         is_cluster=is_cluster,
         limits={name: _count(limit), **{key: int(value) for key, value in most.items()}},
         configfiles=[Path(path) for path in ([configfiles] if isinstance(configfiles, str) else configfiles)],
-        partitions=read_mapping(Path(partition_file)).get("partitions", {}) if partition_file else {},
+        partitions=read_partitions(Path(partition_file)) if partition_file else {},
     )
 
 
@@ -116,7 +115,7 @@ def _merge(base: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return {key: join(key) for key in [*base, *(key for key in other if key not in base)]}
 
 
-def choose_partition(job: Job, partitions: Mapping[str, Mapping[str, Any]]) -> str:
+def choose_partition(job: Job, partitions: Mapping[str, Mapping[str, float]]) -> str:
     """Return the partition that the Slurm plugin chooses: of those that allow the job, the one that it fills most.
 
     Source: snakemake-executor-plugin-slurm 2.8.0, Partition.score_job_fit, as far as its limits are numbers here.
@@ -131,22 +130,11 @@ def choose_partition(job: Job, partitions: Mapping[str, Mapping[str, Any]]) -> s
     return max(fitting, key=lambda name: fitting[name])
 
 
-def _score(job: Job, limits: Mapping[str, Any]) -> float | None:
+def _score(job: Job, limits: Mapping[str, float]) -> float | None:
     """Return how much of a partition's limits a job fills, or None where it does not fit."""
     gpus, max_gpu = job.gpus, int(limits.get("max_gpu", 0))
-    shares = [job.ask(asked) / _minutes(limits.get(limit, math.inf)) for asked, limit in LIMITED.items()]
-    shares += [job.threads / float(limits.get("max_threads", math.inf))] * 2  # the plugin counts threads twice
+    shares = [job.ask(asked) / limits.get(limit, math.inf) for asked, limit in LIMITED.items()]
+    shares += [job.threads / limits.get("max_threads", math.inf)] * 2  # the plugin counts threads twice
     if any(share > 1 for share in shares) or gpus > max_gpu:
         return None
     return sum(shares) + (gpus / max_gpu if gpus else -1.0 if max_gpu else 0.0)
-
-
-def _minutes(limit: float | str) -> float:
-    """Return a limit as a number; times may be written 90, 12h, 1d12h or 1-12:00:00."""
-    if not isinstance(limit, str):
-        return float(limit)
-    if parts := re.findall(r"(\d+(?:\.\d+)?)([dhms])", limit):
-        return sum(float(number) * MINUTES[unit] for number, unit in parts)
-    days, _, clock = limit.rpartition("-")
-    hours, minutes, seconds = [*map(float, clock.split(":")), 0.0, 0.0][:3]
-    return float(days or 0) * 1440 + hours * 60 + minutes + seconds / 60 if ":" in clock else float(clock)

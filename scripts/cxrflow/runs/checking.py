@@ -143,19 +143,13 @@ def check_limits(cluster: Cluster) -> Findings:
         findings = [
             finding
             for key, unit, read in LIMITS
-            if (finding := _compare(name, key, unit, limits.get(key), _largest(groups, read), requests, profile))
+            if (finding := _compare(name, key, unit, limits.get(key), max(map(read, groups)), requests, profile))
         ]
         yield from findings or [Finding("OK", f"partition {name}: its limits and the jobs' requests fit the cluster")]
 
 
-def _largest(groups: Iterable[NodeGroup], read: Callable[[NodeGroup], float | None]) -> float | None:
-    """Return the largest value over nodes; None: unlimited."""
-    values = [read(group) for group in groups]
-    return None if None in values else max(value for value in values if value is not None)
-
-
 # Key of the partition file, unit, what the cluster says. The same keys name what a job asks (Request.of).
-LIMITS: tuple[tuple[str, str, Callable[[NodeGroup], float | None]], ...] = (
+LIMITS: tuple[tuple[str, str, Callable[[NodeGroup], float]], ...] = (
     ("max_runtime", "minutes", lambda group: group.max_minutes),
     ("max_threads", "CPUs of a node", lambda group: group.cpus),
     ("max_mem_mb", "MB of a node", lambda group: group.memory_mib),
@@ -167,13 +161,11 @@ def _compare(
     key: str,
     unit: str,
     allowed: float | None,
-    real: float | None,
+    real: float,
     requests: Iterable[Request],
     profile: Profile,
 ) -> Finding | None:
     """Compare one limit; None: all is well. A job refused at once is a problem, a limit that nobody reaches a note."""
-    if real is None:
-        return None
     too_much = {
         request.rule: attempt
         for request in requests
