@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cxrflow.job_schedule import Task, find_critical_path, simulate, sort_by_dependency
 from cxrflow.planning.disk import DiskUse, estimate_disk
 from cxrflow.planning.dry_run import Job, find_dependencies
 from cxrflow.planning.estimate import Estimate, Known, NotMeasured, estimate_jobs, expected_device
 from cxrflow.planning.profile import Profile
-from cxrflow.planning.schedule import Task, find_critical_path, simulate, sort_by_dependency
 
 CASES = ("seconds", "low", "high")
 
