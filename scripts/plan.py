@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 
 from cxrflow.errors import CxrflowError
+from cxrflow.image_counts import count_all
 from cxrflow.planning.dry_run import MANY_CORES, run_dry_run
 from cxrflow.planning.estimate import Known
-from cxrflow.planning.image_counts import count_all
 from cxrflow.planning.measurements import find_studies, read_measurements
+from cxrflow.planning.plan import make_plan
 from cxrflow.planning.plan_text import describe_plan
-from cxrflow.planning.planning import make_plan
-from cxrflow.planning.profile import Profile, load_config, read_profile
+from cxrflow.planning.run_profile import RunProfile, load_config, read_run_profile
 from cxrflow.study import load_study
 
 
@@ -45,7 +45,7 @@ def plan_study(arguments: argparse.Namespace) -> str:
     Raises:
         CxrflowError: the config, the profile or the dry run is wrong.
     """
-    profile = read_profile(arguments.profile, arguments.jobs, arguments.resources)
+    profile = read_run_profile(arguments.profile, arguments.jobs, arguments.resources)
     study = load_study(load_config(arguments.configfile or profile.configfiles, arguments.config))
     measured = read_measurements(find_studies(arguments.measured, Path(study.results)))
     jobs, warnings = run_dry_run(snakemake_arguments(arguments, profile), arguments.targets)
@@ -56,7 +56,7 @@ def plan_study(arguments: argparse.Namespace) -> str:
     return describe_plan(make_plan(jobs, profile, Known(study, measured, counts)), shutil.disk_usage(".").free)
 
 
-def snakemake_arguments(arguments: argparse.Namespace, profile: Profile) -> list[str]:
+def snakemake_arguments(arguments: argparse.Namespace, profile: RunProfile) -> list[str]:
     """Return what the dry run is called with: the same profile and study, and the cores that the jobs will have."""
     cores = MANY_CORES if profile.is_cluster else profile.limits["cores"]
     values = ["--profile", arguments.profile, "--cores", cores]

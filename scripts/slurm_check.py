@@ -14,7 +14,7 @@ from cxrflow.runs import slurm
 from cxrflow.runs.check_folder import check_folder, exit_status
 from cxrflow.runs.checking import Finding, check_cluster
 from cxrflow.runs.choosing import read_study
-from cxrflow.runs.profiles import read_profile
+from cxrflow.runs.cluster_profile import read_cluster_profile
 from cxrflow.stages import run_stage
 
 
@@ -26,7 +26,7 @@ def check_slurm(*, profile: Path = Path("profiles/slurm"), configfile: Path = Pa
     """
     study = read_study(configfile)
     try:
-        wanted = read_profile(profile, max(study.train_gpus(model.variant) for model in study.models()))
+        wanted = read_cluster_profile(profile, max(study.train_gpus(model.variant) for model in study.models()))
         findings, wants_gpu = check_cluster(wanted), any(request.gpus for request in wanted.requests)
     except CxrflowError as error:
         findings, wants_gpu = [Finding("PROBLEM", str(error))], False

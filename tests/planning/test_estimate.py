@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cxrflow.errors import CxrflowError
+from cxrflow.image_counts import count_images
 from cxrflow.planning.dry_run import Job
 from cxrflow.planning.estimate import Estimate, Known, NotMeasured, estimate_jobs
-from cxrflow.planning.image_counts import count_images
 from cxrflow.planning.measurements import find_studies, read_benchmark, read_measurements
 from tests.planning.conftest import make_study, train_job, write_benchmark, write_index, write_training
 

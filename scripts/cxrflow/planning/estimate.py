@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from statistics import median
 
 from cxrflow.data.readers import READERS
+from cxrflow.image_counts import ImageCounts, drawn_per_class
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.identity import ModelId
 from cxrflow.planning.dry_run import Job
-from cxrflow.planning.image_counts import ImageCounts, drawn_per_class
 from cxrflow.planning.measurements import JobTime, Measurements, TrainingTime
 from cxrflow.settings import PhantomSettings, parse_settings
 from cxrflow.study import Study

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cxrflow.errors import CxrflowError
 from cxrflow.runs import slurm
-from cxrflow.runs.profiles import Profile, Request
+from cxrflow.runs.cluster_profile import ClusterProfile, Request
 from cxrflow.runs.slurm import NodeGroup
 
 MIN_JOB_AGE_WAITS = 3  # MinJobAge is at least this many first waits, or squeue forgets jobs before they are seen
@@ -41,7 +41,7 @@ Findings = Iterator[Finding]
 class Cluster:
     """What Slurm says of itself, and what the profile wants of it."""
 
-    profile: Profile
+    profile: ClusterProfile
     groups: tuple[NodeGroup, ...]
     config: Mapping[str, str]
 
@@ -50,7 +50,7 @@ class Cluster:
         return [group for group in self.groups if group.partition == partition]
 
 
-def check_cluster(profile: Profile) -> list[Finding]:
+def check_cluster(profile: ClusterProfile) -> list[Finding]:
     """Return what is found about Slurm; a check that Slurm does not answer is a problem of its own."""
     absent = [name for name in ("sbatch", "squeue", "sinfo", "scontrol", "scancel") if not slurm.has_command(name)]
     if absent:
@@ -163,7 +163,7 @@ def _compare(
     allowed: float | None,
     real: float,
     requests: Iterable[Request],
-    profile: Profile,
+    profile: ClusterProfile,
 ) -> Finding | None:
     """Compare one limit; None: all is well. A job refused at once is a problem, a limit that nobody reaches a note."""
     too_much = {

@@ -51,7 +51,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Profile:
+class ClusterProfile:
     """A profile, read.
 
     Attributes:
@@ -85,7 +85,7 @@ class Profile:
         return fitting if fitting or needs_gpu else list(self.partitions)
 
 
-def read_profile(folder: Path, train_gpus: int = 1) -> Profile:
+def read_cluster_profile(folder: Path, train_gpus: int = 1) -> ClusterProfile:
     """Read a profile's config.yaml and the partition file that it names.
 
     Args:
@@ -99,7 +99,7 @@ def read_profile(folder: Path, train_gpus: int = 1) -> Profile:
     content = read_mapping(path)
     file = content.get("slurm-partition-config")
     default = _as_resources(content.get("default-resources"))
-    return Profile(
+    return ClusterProfile(
         path=path,
         partition_file=Path(file) if file else None,
         partitions=read_partitions(Path(file)) if file else {},

@@ -22,7 +22,7 @@ LIMITED = {"runtime": "max_runtime", "mem_mb": "max_mem_mb"}
 
 
 @dataclass(frozen=True)
-class Profile:
+class RunProfile:
     """Where and how many.
 
     Attributes:
@@ -51,7 +51,7 @@ class Profile:
         return replace(job, resources={name: value for name, value in job.resources.items() if name != "gpu"})
 
 
-def read_profile(folder: Path, jobs: int | None = None, resources: Sequence[str] = ()) -> Profile:
+def read_run_profile(folder: Path, jobs: int | None = None, resources: Sequence[str] = ()) -> RunProfile:
     """Read a profile.
 
     Args:
@@ -71,7 +71,7 @@ def read_profile(folder: Path, jobs: int | None = None, resources: Sequence[str]
     most = {**(values.get("resources") or {}), **dict(map(_split_resource, resources))}
     partition_file = values.get("slurm-partition-config")
     configfiles = values.get("configfile", [])
-    return Profile(
+    return RunProfile(
         folder=folder,
         is_cluster=is_cluster,
         limits={name: _count(limit), **{key: int(value) for key, value in most.items()}},

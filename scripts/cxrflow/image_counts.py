@@ -33,14 +33,21 @@ class ImageCounts:
 
 def count_images(study: Study, dataset: str) -> ImageCounts | None:
     """Return how many images a dataset has; None where it is not indexed yet and no count is published."""
-    folder = Path(study.results, "data", dataset)
-    total, origin = _count_total(study, dataset, folder / "index.json")
+    total, origin = count_total(study, dataset)
     if total is None:
         return None
-    return ImageCounts(total, _count_subsets(study, folder / "split.csv", total), origin)
+    return ImageCounts(total, _count_subsets(study, Path(study.results, "data", dataset, "split.csv"), total), origin)
 
 
-def _count_total(study: Study, dataset: str, index: Path) -> tuple[int | None, str]:
+def count_total(study: Study, dataset: str, folder: Path = Path()) -> tuple[int | None, str]:
+    """Return how many images a dataset has, None where that is not known yet, and where the number is from.
+
+    Args:
+        study: that has it.
+        dataset: its name.
+        folder: the study's working directory.
+    """
+    index = folder / study.results / "data" / dataset / "index.json"
     if index.exists():
         return sum(read_json(index)["counts"].values()), "counted by index"
     settings, reader = study.settings, study.settings.datasets[dataset].reader
