@@ -19,8 +19,9 @@ from cxrflow.planning.estimate import Known
 from cxrflow.planning.measurements import find_studies, read_measurements
 from cxrflow.planning.plan import make_plan
 from cxrflow.planning.plan_text import describe_plan
-from cxrflow.planning.run_profile import RunProfile, load_config, read_run_profile
+from cxrflow.planning.run_profile import RunProfile, read_run_profile
 from cxrflow.study import load_study
+from cxrflow.study_config import load_config
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -32,7 +33,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("targets", nargs="*", help="files or rules to plan for, before the options; none: the whole study")
     add("--profile", type=Path, required=True, help="folder of the Snakemake profile")
     add("--configfile", type=Path, nargs="+", default=[], help="the study; by default the one that the profile names")
-    add("--config", nargs="+", default=[], metavar="KEY=VALUE", help="settings that replace those of the study")
+    add(
+        "--config",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings that replace those of the study, as for Snakemake: data_root=DIR, 'train={epochs: 3}'",
+    )
     add("--jobs", type=int, help="jobs at once (on one machine: cores) instead of the profile's number")
     add("--resources", nargs="+", default=[], metavar="NAME=N", help="what all jobs together may take, such as gpu=1")
     add("--measured", type=Path, nargs="+", default=[], help="results/<study> to take times from; by default all")

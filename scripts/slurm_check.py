@@ -18,13 +18,20 @@ from cxrflow.runs.cluster_profile import read_cluster_profile
 from cxrflow.stages import run_stage
 
 
-def check_slurm(*, profile: Path = Path("profiles/slurm"), configfile: Path = Path("config/lungs.yaml")) -> None:
+def check_slurm(
+    *,
+    profile: Path = Path("profiles/slurm"),
+    configfile: Path = Path("config/lungs.yaml"),
+    config: list[str] | None = None,
+) -> None:
     """Print what is ready and what is missing.
 
     profile: folder of the Snakemake profile
     configfile: the study's config
+    config: settings that replace those of the study, as for Snakemake: data_root=DIR,
+        'train={epochs: 3}'
     """
-    study = read_study(configfile)
+    study = read_study(configfile, config or ())
     try:
         wanted = read_cluster_profile(profile, max(study.train_gpus(model.variant) for model in study.models()))
         findings, wants_gpu = check_cluster(wanted), any(request.gpus for request in wanted.requests)

@@ -6,7 +6,7 @@ import pytest
 
 from cxrflow.errors import CxrflowError
 from cxrflow.planning.dry_run import Job
-from cxrflow.planning.run_profile import choose_partition, load_config, read_run_profile
+from cxrflow.planning.run_profile import choose_partition, read_run_profile
 
 PARTITIONS: dict[str, dict[str, float]] = {
     "cpu": {"max_runtime": 1440, "max_threads": 64},
@@ -58,10 +58,3 @@ def test_a_profile_without_a_number_of_jobs_is_refused(tmp_path: Path) -> None:
         read_run_profile(write_profile(tmp_path, "keep-going: true\n"))
     with pytest.raises(CxrflowError, match="is not there"):
         read_run_profile(tmp_path / "none")
-
-
-def test_later_configs_win_key_by_key(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("study: a\ntrain: {epochs: 3, batch_size: 8}\n")
-    (tmp_path / "b.yaml").write_text("train: {epochs: 5}\n")
-    config = load_config([tmp_path / "a.yaml", tmp_path / "b.yaml"], ["data_root=x", "train={batch_size: 16}"])
-    assert config == {"study": "a", "train": {"epochs": 5, "batch_size": 16}, "data_root": "x"}

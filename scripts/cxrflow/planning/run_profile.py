@@ -1,6 +1,6 @@
 """A Snakemake profile, as far as it decides how many jobs run at once and where.
 
-Reads <profile>/config.yaml, the partition file that it names, and the study's config files.
+Reads <profile>/config.yaml and the partition file that it names.
 """
 
 import math
@@ -8,9 +8,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from cxrflow.errors import CxrflowError
 from cxrflow.planning.dry_run import Job
@@ -92,27 +89,6 @@ def _count(limit: int | str) -> int:
     if str(limit).isdigit():
         return int(limit)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def load_config(paths: Sequence[Path], overrides: Sequence[str]) -> dict[str, Any]:
-    """Merge config files and KEY=VALUE overrides as Snakemake does: later ones win, key by key."""
-    config: dict[str, Any] = {}
-    for path in paths:
-        config = _merge(config, read_mapping(path))
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise CxrflowError(f"--config {override}: expected KEY=VALUE")
-        config = _merge(config, {key: yaml.safe_load(value)})
-    return config
-
-
-def _merge(base: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    def join(key: str) -> Any:
-        both = isinstance(base.get(key), dict) and isinstance(other.get(key), dict)
-        return _merge(base[key], other[key]) if both else other.get(key, base.get(key))
-
-    return {key: join(key) for key in [*base, *(key for key in other if key not in base)]}
 
 
 def choose_partition(job: Job, partitions: Mapping[str, Mapping[str, float]]) -> str:
