@@ -73,10 +73,10 @@ class PhantomSettings:
         default=120,
         minimum=12,
     )
-    images_per_xray8_class: int | None = setting(
-        "as images_per_class, for the seven classes of xray8, which take half of the time that the study computes;"
-        " none: as the others",
-        default=None,
+    images_per_class_of: dict[str, int] = setting(
+        "as images_per_class, for single datasets, {covid, pneumonia or xray8: images}: the seven classes of xray8 take"
+        " half of the time that a study computes",
+        default_factory=dict,
         minimum=12,
     )
     size_scale: float = setting(
@@ -92,6 +92,10 @@ class PhantomSettings:
         maximum=4.0,
     )
     seed: int = setting("seed of everything drawn", default=0, minimum=0)
+
+    def count_of(self, dataset: str) -> int:
+        """Return how many images are drawn for each class of a dataset."""
+        return self.images_per_class_of.get(dataset, self.images_per_class)
 
 
 @dataclass(frozen=True)

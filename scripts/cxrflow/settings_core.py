@@ -82,7 +82,7 @@ def _parse(annotation: Any, value: Any, where: str, problems: list[str], meta: M
     if origin is tuple:
         return _parse_tuple(annotation, value, where, problems)
     if origin is dict:
-        return _parse_dict(annotation, value, where, problems)
+        return _parse_dict(annotation, value, where, problems, meta or {})
     if annotation is Any:
         return value
     return _parse_scalar(annotation, value, where, problems, meta or {})
@@ -121,7 +121,7 @@ def _parse_tuple(annotation: Any, value: Any, where: str, problems: list[str]) -
     return tuple(_parse(item, entry, f"{where}[{i}]", problems) for i, entry in enumerate(value))
 
 
-def _parse_dict(annotation: Any, value: Any, where: str, problems: list[str]) -> Any:
+def _parse_dict(annotation: Any, value: Any, where: str, problems: list[str], meta: Mapping[str, Any]) -> Any:
     if value is None:
         value = {}
     if not isinstance(value, Mapping):
@@ -131,7 +131,7 @@ def _parse_dict(annotation: Any, value: Any, where: str, problems: list[str]) ->
     for key in value:
         if not isinstance(key, str):
             problems.append(f"{where}: the name {key!r} is no text; put it in quotes ({YAML_TRAP})")
-    return {str(key): _parse(item, entry, f"{where}.{key}", problems) for key, entry in value.items()}
+    return {str(key): _parse(item, entry, f"{where}.{key}", problems, meta) for key, entry in value.items()}
 
 
 def _parse_scalar(kind: type, value: Any, where: str, problems: list[str], meta: Mapping[str, Any]) -> Any:

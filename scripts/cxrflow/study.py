@@ -13,6 +13,7 @@ from cxrflow.data.readers import READERS
 from cxrflow.errors import CxrflowError
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.identity import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
+from cxrflow.phantoms.layouts import DRAWN_LAYOUTS
 from cxrflow.settings import (
     DatasetSettings,
     PreprocessSettings,
@@ -183,6 +184,8 @@ def _problems(study: Study) -> list[str]:
     ]
     for name, data in settings.datasets.items():
         problems += _unknown(f"config.datasets.{name}.reader", data.reader, READERS)
+    for drawn in settings.phantoms.images_per_class_of if settings.phantoms else ():
+        problems += _unknown("config.phantoms.images_per_class_of", drawn, DRAWN_LAYOUTS)
     for backbone in settings.backbones:
         problems += _unknown("config.backbones", backbone, BACKBONES)
     for variant in settings.ablation.variants:
