@@ -141,7 +141,7 @@ def test_every_lesion_mask_is_as_large_as_its_image_and_8_bit(drawing: Drawing) 
 
 
 def test_the_demo_draws_as_many_images_as_its_config_says() -> None:
-    """The demo's results are published with the repository: its images change only on purpose."""
+    """Its results are quoted where the project is described: they change only on purpose."""
     demo = yaml.safe_load((ROOT / "config/demo.yaml").read_text())["phantoms"]
     plans = {name: plan(parse_settings(PhantomSettings, demo)) for name, plan in LAYOUTS.items()}
     assert {name: len(plan.tasks) for name, plan in plans.items()} == {"covid": 244, "pneumonia": 241, "xray8": 398}

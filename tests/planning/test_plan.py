@@ -76,5 +76,17 @@ def test_too_short_a_request_is_warned_of(known: Known) -> None:
     assert "WARNING" not in describe_plan(make_plan(jobs, CLUSTER, known), 1 << 40)
 
 
+def test_jobs_beside_snakemake_are_shown_as_local_and_ask_for_nothing(known: Known) -> None:
+    partitions: dict[str, dict[str, float]] = {"cpu": {"max_runtime": 1440}}
+    profile = replace(CLUSTER, partitions=partitions)
+    jobs = [replace(job, resources={"runtime": 1, "mem_mb": 500}) for job in JOBS]
+    jobs = [replace(jobs[0], is_local=True), *jobs[1:]]
+    text = describe_plan(make_plan(jobs, profile, known), 1 << 40)
+    rows = [line.split() for line in text.splitlines() if line.startswith("train ")]
+    assert ["train", "1", "4", "local"] in [row[:4] for row in rows]
+    assert ["train", "1", "4", "500", "1", "cpu"] in [row[:6] for row in rows]
+    assert "WARNING: 1 train job(s)" in text, "nobody ends a local job for its time"
+
+
 def test_no_jobs_no_plan(known: Known) -> None:
     assert describe_plan(make_plan([], LOCAL, known), 1).startswith("Nothing to do")

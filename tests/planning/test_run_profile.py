@@ -37,6 +37,11 @@ def test_a_job_goes_to_the_partition_that_it_fills_most(asked: dict[str, int | s
     assert choose_partition(Job(1, "a", resources=asked), PARTITIONS) == partition
 
 
+def test_a_local_job_goes_to_no_partition() -> None:
+    assert choose_partition(Job(1, "split", is_local=True), PARTITIONS) == "local"
+    assert choose_partition(Job(1, "split", is_local=True), {}) == ""
+
+
 def test_no_partition_file_no_partition() -> None:
     assert choose_partition(Job(1, "a"), {}) == ""
 

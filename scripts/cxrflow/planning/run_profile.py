@@ -14,6 +14,7 @@ from cxrflow.planning.dry_run import Job
 from cxrflow.slurm_partitions import read_partitions
 from cxrflow.yaml_files import read_mapping
 
+LOCAL = "local"  # in place of a partition
 # A partition's limits by what a job asks for: those that the Slurm plugin compares, under the same names.
 LIMITED = {"runtime": "max_runtime", "mem_mb": "max_mem_mb"}
 
@@ -42,7 +43,13 @@ class RunProfile:
         return {name: own.get(name, job.ask(name)) for name in self.limits}
 
     def as_run(self, job: Job) -> Job:
-        """Return a job as it runs here: one machine hands out GPUs only where its profile says how many there are."""
+        """Return a job with what it asks for here.
+
+        One machine hands out GPUs only where its profile says how many there are; of a cluster, a job that runs where
+        Snakemake does asks for nothing.
+        """
+        if self.is_cluster and job.is_local:
+            return replace(job, resources={})
         if self.is_cluster or "gpu" in self.limits:
             return job
         return replace(job, resources={name: value for name, value in job.resources.items() if name != "gpu"})
@@ -95,8 +102,11 @@ def choose_partition(job: Job, partitions: Mapping[str, Mapping[str, float]]) ->
     """Return the partition that the Slurm plugin chooses: of those that allow the job, the one that it fills most.
 
     Source: snakemake-executor-plugin-slurm 2.8.0, Partition.score_job_fit, as far as its limits are numbers here.
-    Returns `none fits` where no partition allows it, and nothing where there are no partitions.
+    Returns `local` where it runs beside Snakemake instead, `none fits` where no partition allows it, and nothing where
+    there are no partitions.
     """
+    if job.is_local and partitions:
+        return LOCAL
     if "slurm_partition" in job.resources:
         return str(job.resources["slurm_partition"])
     scores = {name: _score(job, limits) for name, limits in partitions.items()}
