@@ -5,7 +5,7 @@ per epoch), model.pt.sha256 and model.pt. Checkpoints go to the resume folder an
 same command again after an interruption. The test images are never opened.
 
     python scripts/train.py --images images.npy --split split.csv --model-id covid/resnet34/scratch/base/seed0 \
-        --preprocess '{"size_px": 256}' --settings '{"epochs": 50}' --threads 2 --resume resume \
+        --preprocess '{"size_px": 256}' --settings '{"epochs": 50}' --device cuda --threads 2 --resume resume \
         --history history.csv --summary training.json --model model.pt
 """
 
@@ -32,7 +32,7 @@ from cxrflow.models.subsets import SplitImages, open_split_images
 from cxrflow.models.training import Training, fit, start_training, weigh_classes
 from cxrflow.models.training_log import epoch_line, final_line, header
 from cxrflow.records import EpochRow
-from cxrflow.settings import PreprocessSettings, TrainSettings
+from cxrflow.settings import PreprocessSettings, TrainSettings, move_settings
 from cxrflow.stages import run_stage
 from cxrflow.tables import write_records
 
@@ -44,6 +44,8 @@ def train_model(
     model_id: str,
     preprocess: PreprocessSettings,
     settings: TrainSettings,
+    device: str | None = None,
+    gpus: int | None = None,
     init_weights: Path | None = None,
     threads: int,
     resume: Path,
@@ -58,6 +60,8 @@ def train_model(
     model_id: dataset/backbone/init/variant/seed0
     preprocess: how the images were made, as JSON.
     settings: the training, as JSON.
+    device: auto, cpu or cuda, in place of the settings' device
+    gpus: processes that share the training, one per GPU, in place of the settings' gpus
     init_weights: what a transferred model starts from: torchvision's .pth file, or another dataset's model.pt
     threads: CPU threads, divided among the processes of several GPUs; another number changes the last bits of the
         result
@@ -67,21 +71,22 @@ def train_model(
     model: model.pt to write, last
     """
     arguments, ranks = {**locals()}, find_ranks()
+    settings = move_settings(settings, device=device, gpus=gpus)
     leave_on_sigterm(tell=ranks.count == 1)
     if ranks.count < settings.gpus:
         run_ranks(settings.gpus, choose_backend(settings.gpus, settings.device), train_model, arguments)
         return
     make_deterministic(max(1, threads // ranks.count))
-    identity, device = ModelId.parse(model_id), choose_device(settings.device)
+    identity, found = ModelId.parse(model_id), choose_device(settings.device)
     data = open_split_images(images, split, preprocess.size_px)
     key = training_key(identity, settings, preprocess, split=split, images=data.images, init_weights=init_weights)
     with hold_lease(resume, f"the training of {model_id}") if ranks.leads else nullcontext() as lease:
-        circumstances = training_circumstances(describe_device(device), threads, ranks.count)
+        circumstances = training_circumstances(describe_device(found), threads, ranks.count)
         store = CheckpointStore(resume, key, circumstances, guard=lease.check) if lease else None
         if ranks.share(store and is_finished(summary, model, store.key)):
             print(f"{model} is there already, of this very training: delete it to train again")
             return
-        training = prepare_training(identity, data, settings, init_weights, device, ranks)
+        training = prepare_training(identity, data, settings, init_weights, found, ranks)
         tell_start(training, identity, data, threads)
         fit(training, store, lambda row, is_best: print(epoch_line(row, is_best)), find_deadline())
         if store and lease:

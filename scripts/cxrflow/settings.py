@@ -8,7 +8,15 @@ because rules get their slice with the defaults filled in.
 from dataclasses import dataclass, field
 from typing import Any
 
-from cxrflow.settings_core import parse_settings, setting, settings_dict, settings_json
+from cxrflow.settings_core import (
+    move_settings,
+    override_settings,
+    parse_settings,
+    result_json,
+    setting,
+    settings_dict,
+    settings_json,
+)
 
 __all__ = [
     "AblationSettings",
@@ -27,7 +35,10 @@ __all__ = [
     "TrainSettings",
     "TransferSettings",
     "VariantSettings",
+    "move_settings",
+    "override_settings",
     "parse_settings",
+    "result_json",
     "settings_dict",
     "settings_json",
 ]
@@ -146,15 +157,22 @@ class TrainSettings:
     """The training, the same for every model."""
 
     device: str = setting(
-        "cuda stops where no GPU is; auto takes a GPU if there is one", default="auto", choices=("auto", "cpu", "cuda")
+        "cuda stops where no GPU is; auto takes a GPU if there is one. A change trains no finished model again: it says"
+        " where, not what; a CPU and a GPU round differently, so a model trained on the other differs as from another"
+        " run of chance",
+        default="auto",
+        choices=("auto", "cpu", "cuda"),
+        is_place=True,
     )
     gpus: int = setting(
         "GPUs of this machine that share one training: each takes its part of every batch, and the result is that of"
         " one GPU but for rounding. Pays for large images and batches; many small models are faster side by side. With"
-        " device: cpu, as many processes on the CPU (for tests, not for speed)",
+        " device: cpu, as many processes on the CPU (for tests, not for speed). A change trains no finished model"
+        " again",
         default=1,
         minimum=1,
         unit="GPUs",
+        is_place=True,
     )
     precision: str = setting(
         "bfloat16 computes the forward pass in bfloat16 (autocast); weights stay float32",
@@ -188,7 +206,7 @@ class TrainSettings:
 class EvaluateSettings:
     """The one look at the test subset."""
 
-    device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"))
+    device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"), is_place=True)
     batch_size: int = setting("images per step", default=64, minimum=1, unit="images")
 
 
@@ -221,7 +239,7 @@ class ExplainSettings:
         choices=("direct", "pytorch_grad_cam"),
     )
 
-    device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"))
+    device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"), is_place=True)
     images_per_class: int = setting(
         "gallery: right and wrong test images shown of each class, each", default=3, minimum=1, unit="images"
     )
@@ -243,7 +261,9 @@ class SamplesSettings:
 class ProfileSettings:
     """The cost of a backbone: parameters, multiply-adds, latency."""
 
-    device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"))
+    device: str = setting(
+        "as for train, but what is measured: a change measures again", default="auto", choices=("auto", "cpu", "cuda")
+    )
     repeats: int = setting("timed forward passes of one image; their median is reported", default=30, minimum=3)
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cxrflow.data.readers import READERS
 from cxrflow.errors import CxrflowError
@@ -20,12 +20,11 @@ from cxrflow.settings import (
     StudySettings,
     TrainSettings,
     VariantSettings,
+    override_settings,
     parse_settings,
     settings_dict,
 )
 from cxrflow.settings_core import find_problems, raise_problems
-
-S = TypeVar("S")  # a settings dataclass; Python 3.11 has no def f[S]
 
 __all__ = ["BASE", "FROM_DATASET", "IMAGENET", "NAME", "SCRATCH", "ModelId", "Study", "load_study", "recipe_name"]
 
@@ -108,11 +107,13 @@ class Study:
 
     def preprocess_settings(self, variant: str) -> PreprocessSettings:
         """Return the preprocessing of a variant, its overrides applied."""
-        return _override(self.settings.preprocess, self._variant(variant).preprocess, f"variants.{variant}.preprocess")
+        return override_settings(
+            self.settings.preprocess, self._variant(variant).preprocess, f"variants.{variant}.preprocess"
+        )
 
     def train_settings(self, variant: str) -> TrainSettings:
         """Return the training of a variant, its overrides applied."""
-        return _override(self.settings.train, self._variant(variant).train, f"variants.{variant}.train")
+        return override_settings(self.settings.train, self._variant(variant).train, f"variants.{variant}.train")
 
     def train_gpus(self, variant: str) -> int:
         """Return the GPUs that a training asks a cluster for: none where it computes on the CPU."""
@@ -227,7 +228,3 @@ def _variant_problems(study: Study, name: str) -> list[str]:
         if kernel and kernel % 2 == 0:
             problems.append(f"config.preprocess.blur_px ({name}): {kernel} is even; a kernel has a middle pixel")
     return problems
-
-
-def _override(settings: S, overrides: dict[str, Any], where: str) -> S:
-    return parse_settings(type(settings), {**settings_dict(settings), **overrides}, where)
