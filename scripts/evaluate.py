@@ -16,7 +16,8 @@ from cxrflow.models.inference import predict
 from cxrflow.models.outcome import check_classes, join_predictions
 from cxrflow.models.subsets import open_split_images
 from cxrflow.records import write_predictions
-from cxrflow.settings import EvaluateSettings, move_settings
+from cxrflow.settings import EvaluateSettings
+from cxrflow.settings_core import move_settings
 from cxrflow.stages import run_stage
 
 

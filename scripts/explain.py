@@ -29,7 +29,8 @@ from cxrflow.results.explaining import (
 from cxrflow.results.gallery import draw_gallery
 from cxrflow.results.localization import LocalizationRow, summarize_rows
 from cxrflow.results.regions import group_regions
-from cxrflow.settings import ExplainSettings, move_settings
+from cxrflow.settings import ExplainSettings
+from cxrflow.settings_core import move_settings
 from cxrflow.stages import run_stage
 from cxrflow.tables import read_records, write_records
 

@@ -32,7 +32,8 @@ from cxrflow.models.subsets import SplitImages, open_split_images
 from cxrflow.models.training import Training, fit, start_training, weigh_classes
 from cxrflow.models.training_log import epoch_line, final_line, header
 from cxrflow.records import EpochRow
-from cxrflow.settings import PreprocessSettings, TrainSettings, move_settings
+from cxrflow.settings import PreprocessSettings, TrainSettings
+from cxrflow.settings_core import move_settings
 from cxrflow.stages import run_stage
 from cxrflow.tables import write_records
 

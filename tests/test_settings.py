@@ -12,12 +12,11 @@ from cxrflow.settings import (
     ProfileSettings,
     StudySettings,
     TrainSettings,
-    move_settings,
     parse_settings,
-    result_json,
     settings_dict,
     settings_json,
 )
+from cxrflow.settings_core import move_settings, result_json
 from cxrflow.settings_docs import json_schema, sections, settings_readme
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,15 +8,7 @@ because rules get their slice with the defaults filled in.
 from dataclasses import dataclass, field
 from typing import Any
 
-from cxrflow.settings_core import (
-    move_settings,
-    override_settings,
-    parse_settings,
-    result_json,
-    setting,
-    settings_dict,
-    settings_json,
-)
+from cxrflow.settings_core import parse_settings, setting, settings_dict, settings_json
 
 __all__ = [
     "AblationSettings",
@@ -35,10 +27,7 @@ __all__ = [
     "TrainSettings",
     "TransferSettings",
     "VariantSettings",
-    "move_settings",
-    "override_settings",
     "parse_settings",
-    "result_json",
     "settings_dict",
     "settings_json",
 ]

@@ -20,11 +20,10 @@ from cxrflow.settings import (
     StudySettings,
     TrainSettings,
     VariantSettings,
-    override_settings,
     parse_settings,
     settings_dict,
 )
-from cxrflow.settings_core import find_problems, raise_problems
+from cxrflow.settings_core import find_problems, override_settings, raise_problems
 
 __all__ = ["BASE", "FROM_DATASET", "IMAGENET", "NAME", "SCRATCH", "ModelId", "Study", "load_study", "recipe_name"]
 

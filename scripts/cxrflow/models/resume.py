@@ -22,7 +22,8 @@ from cxrflow.files import sha256_file
 from cxrflow.models.checkpoints import checksum_path, load_checked, save_checked
 from cxrflow.models.identity import ModelId
 from cxrflow.models.networks import find_backbone
-from cxrflow.settings import PreprocessSettings, TrainSettings, result_json, settings_json
+from cxrflow.settings import PreprocessSettings, TrainSettings, settings_json
+from cxrflow.settings_core import result_json
 
 KEPT = 2  # checkpoints; the older one serves where the newer is damaged
 SAMPLED_IMAGES = 64
