@@ -17,6 +17,7 @@ from cxrflow.models.outcome import check_classes, join_predictions
 from cxrflow.models.subsets import open_split_images
 from cxrflow.records import write_predictions
 from cxrflow.settings import EvaluateSettings
+from cxrflow.settings_core import move_settings
 from cxrflow.stages import run_stage
 
 
@@ -26,6 +27,7 @@ def evaluate_model(
     split: Path,
     model: Path,
     settings: EvaluateSettings,
+    device: str | None = None,
     threads: int,
     features: Path,
     predictions: Path,
@@ -36,12 +38,13 @@ def evaluate_model(
     split: split.csv of the dataset
     model: model.pt; its checksum lies beside it
     settings: device and batch size, as JSON.
+    device: auto, cpu or cuda, in place of the settings' device
     threads: CPU threads
     features: features.npy to write
     predictions: predictions.csv to write, last
     """
     make_deterministic(threads)
-    device = choose_device(settings.device)
+    found = choose_device(move_settings(settings, device=device).device)
     saved = load_model(model)
     data = open_split_images(images, split, saved.preprocess.size_px)
     check_classes(saved, data, model)
@@ -50,12 +53,12 @@ def evaluate_model(
         saved.backbone,
         data.images,
         data.rows["test"],
-        device=device,
+        device=found,
         batch_size=settings.batch_size,
     )
     write_array(features, vectors)
     write_predictions(predictions, join_predictions(data, probabilities))
-    print(f"{len(probabilities)} test images through {model} on {describe_device(device)}, epoch {saved.epoch}")
+    print(f"{len(probabilities)} test images through {model} on {describe_device(found)}, epoch {saved.epoch}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from cxrflow.results.gallery import draw_gallery
 from cxrflow.results.localization import LocalizationRow, summarize_rows
 from cxrflow.results.regions import group_regions
 from cxrflow.settings import ExplainSettings
+from cxrflow.settings_core import move_settings
 from cxrflow.stages import run_stage
 from cxrflow.tables import read_records, write_records
 
@@ -43,6 +44,7 @@ def explain_model(
     model: Path,
     predictions: Path,
     settings: ExplainSettings,
+    device: str | None = None,
     threads: int,
     title: str,
     gallery: Path,
@@ -58,6 +60,7 @@ def explain_model(
     model: model.pt; its checksum lies beside it
     predictions: predictions.csv of the model: the test images
     settings: how many images are shown and scored, as JSON.
+    device: auto, cpu or cuda, in place of the settings' device
     threads: CPU threads
     title: shown above the gallery
     gallery: PNG to write
@@ -69,7 +72,7 @@ def explain_model(
     explainer = Explainer(
         network=restore_network(saved),
         layer=find_backbone(saved.backbone).gradcam_layer,
-        device=choose_device(settings.device),
+        device=choose_device(move_settings(settings, device=device).device),
         engine=settings.engine,
     )
     test = open_test_images(images, index, regions, folder, predictions)

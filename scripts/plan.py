@@ -13,14 +13,15 @@ import sys
 from pathlib import Path
 
 from cxrflow.errors import CxrflowError
+from cxrflow.image_counts import count_all
 from cxrflow.planning.dry_run import MANY_CORES, run_dry_run
 from cxrflow.planning.estimate import Known
-from cxrflow.planning.image_counts import count_all
 from cxrflow.planning.measurements import find_studies, read_measurements
+from cxrflow.planning.plan import make_plan
 from cxrflow.planning.plan_text import describe_plan
-from cxrflow.planning.planning import make_plan
-from cxrflow.planning.profile import Profile, load_config, read_profile
+from cxrflow.planning.run_profile import RunProfile, read_run_profile
 from cxrflow.study import load_study
+from cxrflow.study_config import load_config
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -32,7 +33,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("targets", nargs="*", help="files or rules to plan for, before the options; none: the whole study")
     add("--profile", type=Path, required=True, help="folder of the Snakemake profile")
     add("--configfile", type=Path, nargs="+", default=[], help="the study; by default the one that the profile names")
-    add("--config", nargs="+", default=[], metavar="KEY=VALUE", help="settings that replace those of the study")
+    add(
+        "--config",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings that replace those of the study, as for Snakemake: data_root=DIR, 'train={epochs: 3}'",
+    )
     add("--jobs", type=int, help="jobs at once (on one machine: cores) instead of the profile's number")
     add("--resources", nargs="+", default=[], metavar="NAME=N", help="what all jobs together may take, such as gpu=1")
     add("--measured", type=Path, nargs="+", default=[], help="results/<study> to take times from; by default all")
@@ -45,7 +52,7 @@ def plan_study(arguments: argparse.Namespace) -> str:
     Raises:
         CxrflowError: the config, the profile or the dry run is wrong.
     """
-    profile = read_profile(arguments.profile, arguments.jobs, arguments.resources)
+    profile = read_run_profile(arguments.profile, arguments.jobs, arguments.resources)
     study = load_study(load_config(arguments.configfile or profile.configfiles, arguments.config))
     measured = read_measurements(find_studies(arguments.measured, Path(study.results)))
     jobs, warnings = run_dry_run(snakemake_arguments(arguments, profile), arguments.targets)
@@ -56,7 +63,7 @@ def plan_study(arguments: argparse.Namespace) -> str:
     return describe_plan(make_plan(jobs, profile, Known(study, measured, counts)), shutil.disk_usage(".").free)
 
 
-def snakemake_arguments(arguments: argparse.Namespace, profile: Profile) -> list[str]:
+def snakemake_arguments(arguments: argparse.Namespace, profile: RunProfile) -> list[str]:
     """Return what the dry run is called with: the same profile and study, and the cores that the jobs will have."""
     cores = MANY_CORES if profile.is_cluster else profile.limits["cores"]
     values = ["--profile", arguments.profile, "--cores", cores]

@@ -9,6 +9,7 @@ login node.
     python scripts/recover.py --cancel     # cancel them; trainings go on from their last checkpoint
 """
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,7 @@ def recover(
     head_is_dead: bool = False,
     profile: str | None = None,
     configfile: Path | None = None,
+    config: list[str] | None = None,
     poll: float = POLL_S,
 ) -> None:
     """Explain what a dead Snakemake left, and put it right.
@@ -52,6 +54,8 @@ def recover(
     profile: for the command that goes on, where Snakemake's log does not tell the last one; without it,
         profiles/slurm, or profiles/local where there is no Slurm
     configfile: the study's config, where Snakemake's log does not tell it
+    config: settings that replace those of the study, as they were given to Snakemake: data_root=DIR,
+        'train={epochs: 3}'
     poll: seconds between looks at the queue while waiting
     """
     if wait and cancel:
@@ -64,34 +68,38 @@ def recover(
     if (found.orphans or found.workers) and not (wait or cancel):
         print(CHOICE)
         return
-    config = str(configfile or find_configfile(found) or choose_config(None, None))
+    chosen = configfile or find_configfile(found) or choose_config(None, None)
+    study = ["--configfile", str(chosen), *(["--config", *config] if config else [])]
     if cancel:
         cancel_orphans(found)
     wait_for_end(folder, print, poll_s=poll)
     if found.is_locked:
-        unlock(config)
-    print(f"\nto go on:\n  {command_to_go_on(found, profile, config)}")
+        unlock(study)
+    print(f"\nto go on:\n  {command_to_go_on(found, profile, study)}")
 
 
-def unlock(config: str) -> None:
+def unlock(study: list[str]) -> None:
     """Remove Snakemake's lock.
+
+    Args:
+        study: the arguments that name the study and replace its settings.
 
     Raises:
         CxrflowError: Snakemake could not.
     """
-    command = [sys.executable, "-m", "snakemake", "--unlock", "--configfile", config]
+    command = [sys.executable, "-m", "snakemake", "--unlock", *study]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise CxrflowError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
     print("unlocked")
 
 
-def command_to_go_on(found: Leftovers, profile: str | None, config: str) -> str:
-    """Return the last command, or one made from the profile and the config where the last is not known."""
+def command_to_go_on(found: Leftovers, profile: str | None, study: list[str]) -> str:
+    """Return the last command, or one made from the profile and the study's arguments where the last is not known."""
     if found.last and found.last.command:
         return found.last.command
     profile = profile or ("profiles/slurm" if found.has_slurm else "profiles/local")
-    return f"snakemake --profile {profile} --configfile {config}"
+    return shlex.join(["snakemake", "--profile", profile, *study])
 
 
 if __name__ == "__main__":

@@ -14,19 +14,26 @@ from cxrflow.runs import slurm
 from cxrflow.runs.check_folder import check_folder, exit_status
 from cxrflow.runs.checking import Finding, check_cluster
 from cxrflow.runs.choosing import read_study
-from cxrflow.runs.profiles import read_profile
+from cxrflow.runs.cluster_profile import read_cluster_profile
 from cxrflow.stages import run_stage
 
 
-def check_slurm(*, profile: Path = Path("profiles/slurm"), configfile: Path = Path("config/lungs.yaml")) -> None:
+def check_slurm(
+    *,
+    profile: Path = Path("profiles/slurm"),
+    configfile: Path = Path("config/lungs.yaml"),
+    config: list[str] | None = None,
+) -> None:
     """Print what is ready and what is missing.
 
     profile: folder of the Snakemake profile
     configfile: the study's config
+    config: settings that replace those of the study, as for Snakemake: data_root=DIR,
+        'train={epochs: 3}'
     """
-    study = read_study(configfile)
+    study = read_study(configfile, config or ())
     try:
-        wanted = read_profile(profile, max(study.train_gpus(model.variant) for model in study.models()))
+        wanted = read_cluster_profile(profile, max(study.train_gpus(model.variant) for model in study.models()))
         findings, wants_gpu = check_cluster(wanted), any(request.gpus for request in wanted.requests)
     except CxrflowError as error:
         findings, wants_gpu = [Finding("PROBLEM", str(error))], False

@@ -17,14 +17,22 @@ from cxrflow.stages import run_stage
 CLEAR = "\033[2J\033[H"  # of a terminal
 
 
-def show_status(*, configfile: Path | None = None, study: str | None = None, watch: float | None = None) -> None:
+def show_status(
+    *,
+    configfile: Path | None = None,
+    study: str | None = None,
+    config: list[str] | None = None,
+    watch: float | None = None,
+) -> None:
     """Print the state of a study once, or again and again.
 
     configfile: the study's config; without it and --study, the one study that has results here
     study: name of the study, instead of its config
+    config: settings that replace those of the study, as they were given to Snakemake: data_root=DIR,
+        'train={epochs: 3}'
     watch: seconds between looks until Ctrl-C; without it there is one look
     """
-    chosen = read_study(choose_config(configfile, study))
+    chosen = read_study(choose_config(configfile, study), config or ())
     print(describe_study(chosen, Path.cwd()))
     while watch is not None:
         time.sleep(max(1.0, watch))

@@ -5,12 +5,14 @@ per epoch), model.pt.sha256 and model.pt. Checkpoints go to the resume folder an
 same command again after an interruption. The test images are never opened.
 
     python scripts/train.py --images images.npy --split split.csv --model-id covid/resnet34/scratch/base/seed0 \
-        --preprocess '{"size_px": 256}' --settings '{"epochs": 50}' --threads 2 --resume resume \
+        --preprocess '{"size_px": 256}' --settings '{"epochs": 50}' --device cuda --threads 2 --resume resume \
         --history history.csv --summary training.json --model model.pt
 """
 
 from contextlib import nullcontext
 from pathlib import Path
+
+import torch
 
 from cxrflow.files import write_json
 from cxrflow.leases import hold_lease
@@ -24,12 +26,14 @@ from cxrflow.models.interrupts import leave_on_sigterm
 from cxrflow.models.launch import run_ranks
 from cxrflow.models.networks import build_network
 from cxrflow.models.outcome import is_finished, saved_model, summarize_training
+from cxrflow.models.ranks import Ranks
 from cxrflow.models.resume import CheckpointStore, training_circumstances, training_key
-from cxrflow.models.subsets import open_split_images
-from cxrflow.models.training import fit, start_training, weigh_classes
+from cxrflow.models.subsets import SplitImages, open_split_images
+from cxrflow.models.training import Training, fit, start_training, weigh_classes
 from cxrflow.models.training_log import epoch_line, final_line, header
 from cxrflow.records import EpochRow
 from cxrflow.settings import PreprocessSettings, TrainSettings
+from cxrflow.settings_core import move_settings
 from cxrflow.stages import run_stage
 from cxrflow.tables import write_records
 
@@ -41,6 +45,8 @@ def train_model(
     model_id: str,
     preprocess: PreprocessSettings,
     settings: TrainSettings,
+    device: str | None = None,
+    gpus: int | None = None,
     init_weights: Path | None = None,
     threads: int,
     resume: Path,
@@ -55,6 +61,8 @@ def train_model(
     model_id: dataset/backbone/init/variant/seed0
     preprocess: how the images were made, as JSON.
     settings: the training, as JSON.
+    device: auto, cpu or cuda, in place of the settings' device
+    gpus: processes that share the training, one per GPU, in place of the settings' gpus
     init_weights: what a transferred model starts from: torchvision's .pth file, or another dataset's model.pt
     threads: CPU threads, divided among the processes of several GPUs; another number changes the last bits of the
         result
@@ -64,37 +72,53 @@ def train_model(
     model: model.pt to write, last
     """
     arguments, ranks = {**locals()}, find_ranks()
+    settings = move_settings(settings, device=device, gpus=gpus)
     leave_on_sigterm(tell=ranks.count == 1)
     if ranks.count < settings.gpus:
         run_ranks(settings.gpus, choose_backend(settings.gpus, settings.device), train_model, arguments)
         return
     make_deterministic(max(1, threads // ranks.count))
-    identity = ModelId.parse(model_id)
-    device = choose_device(settings.device)
+    identity, found = ModelId.parse(model_id), choose_device(settings.device)
     data = open_split_images(images, split, preprocess.size_px)
-    if note := note_on_precision(device, settings.precision):
-        print(note)
+    key = training_key(identity, settings, preprocess, split=split, images=data.images, init_weights=init_weights)
     with hold_lease(resume, f"the training of {model_id}") if ranks.leads else nullcontext() as lease:
-        key = training_key(identity, settings, preprocess, split=split, images=data.images, init_weights=init_weights)
-        circumstances = training_circumstances(describe_device(device), threads, ranks.count)
+        circumstances = training_circumstances(describe_device(found), threads, ranks.count)
         store = CheckpointStore(resume, key, circumstances, guard=lease.check) if lease else None
         if ranks.share(store and is_finished(summary, model, store.key)):
             print(f"{model} is there already, of this very training: delete it to train again")
             return
-        network = build_network(identity.backbone, len(data.class_names), settings.batch_norm_momentum, identity.seed)
-        load_init(network, identity.backbone, identity.init, init_weights)
-        training = start_training(network, data, settings, seed=identity.seed, device=device, ranks=ranks)
-        device_name = describe_device(device, ranks.count)
-        print(header(identity, device_name, threads, data.counts("train"), weigh_classes(data, settings)))
+        training = prepare_training(identity, data, settings, init_weights, found, ranks)
+        tell_start(training, identity, data, threads)
         fit(training, store, lambda row, is_best: print(epoch_line(row, is_best)), find_deadline())
-        if store is None or lease is None:
-            return
-        lease.check()
-        print(final_line(training.best.epoch, training.history))
-        write_json(summary, summarize_training(training, identity, data, threads, store.key))
-        write_records(history, EpochRow, training.history)
-        save_model(model, saved_model(training, identity, data.class_names, preprocess))
-        store.clear()
+        if store and lease:
+            lease.check()
+            print(final_line(training.best.epoch, training.history))
+            write_json(summary, summarize_training(training, identity, data, threads, store.key))
+            write_records(history, EpochRow, training.history)
+            save_model(model, saved_model(training, identity, data.class_names, preprocess))
+            store.clear()
+
+
+def prepare_training(
+    identity: ModelId,
+    data: SplitImages,
+    settings: TrainSettings,
+    init_weights: Path | None,
+    device: torch.device,
+    ranks: Ranks,
+) -> Training:
+    """Build the network, give it its first weights, and make it ready for its first epoch."""
+    network = build_network(identity.backbone, len(data.class_names), settings.batch_norm_momentum, identity.seed)
+    load_init(network, identity.backbone, identity.init, init_weights)
+    return start_training(network, data, settings, seed=identity.seed, device=device, ranks=ranks)
+
+
+def tell_start(training: Training, identity: ModelId, data: SplitImages, threads: int) -> None:
+    """Print what the log starts with: where, how precisely, and on how many images of each class."""
+    if note := note_on_precision(training.device, training.settings.precision):
+        print(note)
+    device_name = describe_device(training.device, training.ranks.count)
+    print(header(identity, device_name, threads, data.counts("train"), weigh_classes(data, training.settings)))
 
 
 if __name__ == "__main__":

@@ -91,8 +91,11 @@ def test_a_killed_holder_on_this_machine_is_in_nobodys_way(
 
 def test_a_process_number_that_is_used_again_is_not_taken_for_the_holder(folder: Path) -> None:
     write_foreign_lease(folder, pid=os.getpid(), started=1, space=leases._process_space())
-    with hold_lease(folder, "the training", wait_s=0):
-        pass
+    with hold_lease(folder, "the training", wait_s=0) as lease:
+        lease.check()
+        holder = read_holder(folder / FILE)
+        assert holder is not None
+        assert (holder.pid, holder.started) == (os.getpid(), leases._start_of(os.getpid()))
 
 
 def test_a_process_that_this_user_may_not_see_lives(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,15 @@ import pytest
 import yaml
 
 from cxrflow.errors import CxrflowError
-from cxrflow.settings import StudySettings, TrainSettings, parse_settings, settings_dict, settings_json
+from cxrflow.settings import (
+    ProfileSettings,
+    StudySettings,
+    TrainSettings,
+    parse_settings,
+    settings_dict,
+    settings_json,
+)
+from cxrflow.settings_core import move_settings, result_json
 from cxrflow.settings_docs import json_schema, sections, settings_readme
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,6 +75,20 @@ def test_json_gives_the_same_settings_back() -> None:
     settings = parse_settings(StudySettings, yaml.safe_load((ROOT / "config/lungs.yaml").read_text()))
     assert parse_settings(StudySettings, json.loads(settings_json(settings))) == settings
     assert settings_dict(settings)["train"]["epochs"] == 50
+
+
+def test_where_something_is_computed_is_kept_apart_from_what() -> None:
+    here, there = TrainSettings(), TrainSettings(device="cuda", gpus=4)
+    assert result_json(here) == result_json(there) != result_json(TrainSettings(epochs=3))
+    assert parse_settings(TrainSettings, json.loads(result_json(there))) == here
+    assert move_settings(here, device="cuda", gpus=4) == there
+    assert move_settings(there, device=None, gpus=None) == there
+    with pytest.raises(CxrflowError, match=r"flags\.device: 'gpu' is none of auto, cpu, cuda"):
+        move_settings(here, device="gpu")
+
+
+def test_the_device_of_a_measurement_is_what_is_measured() -> None:
+    assert result_json(ProfileSettings(device="cpu")) != result_json(ProfileSettings(device="cuda"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

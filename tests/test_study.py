@@ -66,6 +66,8 @@ def test_variants_override_only_what_they_name(config: dict[str, Any]) -> None:
         ({"variants": {"base": {}}}, "this name is taken"),
         ({"ablation": {"variants": ["no_such"]}}, "'no_such' is not known"),
         ({"transfer": {"covid": {"init": "from_covid", "backbone": "resnet34"}}}, "'from_covid' is not known"),
+        ({"phantoms": {"images_per_class_of": {"xray9": 20}}}, "images_per_class_of: 'xray9' is not known"),
+        ({"phantoms": {"images_per_class_of": {"xray8": 3}}}, "images_per_class_of.xray8: 3 is out of range"),
         ({"transfer": {"mars": {"init": "imagenet", "backbone": "resnet34"}}}, "'mars' is not known"),
     ],
 )

@@ -73,10 +73,10 @@ class PhantomSettings:
         default=120,
         minimum=12,
     )
-    images_per_xray8_class: int | None = setting(
-        "as images_per_class, for the seven classes of xray8, which take half of the time that the study computes;"
-        " none: as the others",
-        default=None,
+    images_per_class_of: dict[str, int] = setting(
+        "as images_per_class, for single datasets, {covid, pneumonia or xray8: images}: the seven classes of xray8 take"
+        " half of the time that a study computes",
+        default_factory=dict,
         minimum=12,
     )
     size_scale: float = setting(
@@ -92,6 +92,10 @@ class PhantomSettings:
         maximum=4.0,
     )
     seed: int = setting("seed of everything drawn", default=0, minimum=0)
+
+    def count_of(self, dataset: str) -> int:
+        """Return how many images are drawn for each class of a dataset."""
+        return self.images_per_class_of.get(dataset, self.images_per_class)
 
 
 @dataclass(frozen=True)
@@ -142,15 +146,22 @@ class TrainSettings:
     """The training, the same for every model."""
 
     device: str = setting(
-        "cuda stops where no GPU is; auto takes a GPU if there is one", default="auto", choices=("auto", "cpu", "cuda")
+        "cuda stops where no GPU is; auto takes a GPU if there is one. A change trains no finished model again: it says"
+        " where, not what; a CPU and a GPU round differently, so a model trained on the other differs as from another"
+        " run of chance",
+        default="auto",
+        choices=("auto", "cpu", "cuda"),
+        is_place=True,
     )
     gpus: int = setting(
         "GPUs of this machine that share one training: each takes its part of every batch, and the result is that of"
         " one GPU but for rounding. Pays for large images and batches; many small models are faster side by side. With"
-        " device: cpu, as many processes on the CPU (for tests, not for speed)",
+        " device: cpu, as many processes on the CPU (for tests, not for speed). A change trains no finished model"
+        " again",
         default=1,
         minimum=1,
         unit="GPUs",
+        is_place=True,
     )
     precision: str = setting(
         "bfloat16 computes the forward pass in bfloat16 (autocast); weights stay float32",
@@ -190,7 +201,7 @@ class TrainSettings:
 class EvaluateSettings:
     """The one look at the test subset."""
 
-    device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"))
+    device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"), is_place=True)
     batch_size: int = setting("images per step", default=64, minimum=1, unit="images")
 
 
@@ -223,7 +234,7 @@ class ExplainSettings:
         choices=("direct", "pytorch_grad_cam"),
     )
 
-    device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"))
+    device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"), is_place=True)
     images_per_class: int = setting(
         "gallery: right and wrong test images shown of each class, each", default=3, minimum=1, unit="images"
     )
@@ -245,7 +256,9 @@ class SamplesSettings:
 class ProfileSettings:
     """The cost of a backbone: parameters, multiply-adds, latency."""
 
-    device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"))
+    device: str = setting(
+        "as for train, but what is measured: a change measures again", default="auto", choices=("auto", "cpu", "cuda")
+    )
     repeats: int = setting("timed forward passes of one image; their median is reported", default=30, minimum=3)
 
 

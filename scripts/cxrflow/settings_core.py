@@ -35,9 +35,14 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
+    is_place: bool = False,
 ) -> Any:
-    """Declare one setting of a settings dataclass; without a default it must be given."""
+    """Declare one setting of a settings dataclass; without a default it must be given.
+
+    A setting that `is_place` says where something is computed and not what: a change makes no result anew.
+    """
     metadata = {"meaning": meaning, "unit": unit, "minimum": minimum, "maximum": maximum, "choices": choices}
+    metadata |= {"is_place": is_place}
     if default is not dataclasses.MISSING:
         return dataclasses.field(default=default, metadata=metadata)
     if default_factory is not dataclasses.MISSING:
@@ -82,7 +87,7 @@ def _parse(annotation: Any, value: Any, where: str, problems: list[str], meta: M
     if origin is tuple:
         return _parse_tuple(annotation, value, where, problems)
     if origin is dict:
-        return _parse_dict(annotation, value, where, problems)
+        return _parse_dict(annotation, value, where, problems, meta or {})
     if annotation is Any:
         return value
     return _parse_scalar(annotation, value, where, problems, meta or {})
@@ -121,7 +126,7 @@ def _parse_tuple(annotation: Any, value: Any, where: str, problems: list[str]) -
     return tuple(_parse(item, entry, f"{where}[{i}]", problems) for i, entry in enumerate(value))
 
 
-def _parse_dict(annotation: Any, value: Any, where: str, problems: list[str]) -> Any:
+def _parse_dict(annotation: Any, value: Any, where: str, problems: list[str], meta: Mapping[str, Any]) -> Any:
     if value is None:
         value = {}
     if not isinstance(value, Mapping):
@@ -131,7 +136,7 @@ def _parse_dict(annotation: Any, value: Any, where: str, problems: list[str]) ->
     for key in value:
         if not isinstance(key, str):
             problems.append(f"{where}: the name {key!r} is no text; put it in quotes ({YAML_TRAP})")
-    return {str(key): _parse(item, entry, f"{where}.{key}", problems) for key, entry in value.items()}
+    return {str(key): _parse(item, entry, f"{where}.{key}", problems, meta) for key, entry in value.items()}
 
 
 def _parse_scalar(kind: type, value: Any, where: str, problems: list[str], meta: Mapping[str, Any]) -> Any:
@@ -173,3 +178,23 @@ def settings_dict(settings: Any) -> dict[str, Any]:
 def settings_json(settings: Any) -> str:
     """Return one line of JSON, defaults filled in, keys in definition order: equal settings are equal text."""
     return json.dumps(dataclasses.asdict(settings), ensure_ascii=False)
+
+
+def result_json(settings: Any) -> str:
+    """Return `settings_json` without what only says where: equal text, and results are equal but for rounding."""
+    places = {field.name for field in dataclasses.fields(settings) if field.metadata.get("is_place")}
+    return json.dumps({k: v for k, v in dataclasses.asdict(settings).items() if k not in places}, ensure_ascii=False)
+
+
+def override_settings(settings: S, overrides: Mapping[str, Any], where: str) -> S:
+    """Return settings with some keys replaced, checked as `parse_settings` checks them."""
+    return parse_settings(type(settings), {**settings_dict(settings), **overrides}, where)
+
+
+def move_settings(settings: S, **place: Any) -> S:
+    """Return settings to be computed elsewhere; what is None stays as it is.
+
+    Raises:
+        CxrflowError: a value is none that the setting takes.
+    """
+    return override_settings(settings, {key: value for key, value in place.items() if value is not None}, "flags")

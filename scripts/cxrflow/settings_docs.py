@@ -131,7 +131,7 @@ def _schema(annotation: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
     if origin is tuple:
         return {"type": "array", "items": _schema(annotation.__args__[0], {})}
     if origin is dict:
-        return {"type": "object", "additionalProperties": _schema(annotation.__args__[1], {})}
+        return {"type": "object", "additionalProperties": _schema(annotation.__args__[1], meta)}
     if annotation is Any:
         return {}
     if annotation is type(None):

@@ -135,7 +135,7 @@ def _argument_type(annotation: Any) -> dict[str, Any]:
 def _metavar(annotation: Any) -> str:
     if dataclasses.is_dataclass(annotation):
         return "JSON"
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is list:
+    while isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is list:
         annotation = annotation.__args__[0]
     return str(annotation.__name__).upper()
 

@@ -7,13 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cxrflow.data.readers import READERS
 from cxrflow.data.sharding import find_count
 from cxrflow.errors import CxrflowError
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.identity import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
+from cxrflow.phantoms.layouts import DRAWN_LAYOUTS
 from cxrflow.settings import (
     DatasetSettings,
     PreprocessSettings,
@@ -23,9 +24,7 @@ from cxrflow.settings import (
     parse_settings,
     settings_dict,
 )
-from cxrflow.settings_core import find_problems, raise_problems
-
-S = TypeVar("S")  # a settings dataclass; Python 3.11 has no def f[S]
+from cxrflow.settings_core import find_problems, override_settings, raise_problems
 
 __all__ = ["BASE", "FROM_DATASET", "IMAGENET", "NAME", "SCRATCH", "ModelId", "Study", "load_study", "recipe_name"]
 
@@ -108,11 +107,13 @@ class Study:
 
     def preprocess_settings(self, variant: str) -> PreprocessSettings:
         """Return the preprocessing of a variant, its overrides applied."""
-        return _override(self.settings.preprocess, self._variant(variant).preprocess, f"variants.{variant}.preprocess")
+        return override_settings(
+            self.settings.preprocess, self._variant(variant).preprocess, f"variants.{variant}.preprocess"
+        )
 
     def train_settings(self, variant: str) -> TrainSettings:
         """Return the training of a variant, its overrides applied."""
-        return _override(self.settings.train, self._variant(variant).train, f"variants.{variant}.train")
+        return override_settings(self.settings.train, self._variant(variant).train, f"variants.{variant}.train")
 
     def train_gpus(self, variant: str) -> int:
         """Return the GPUs that a training asks a cluster for: none where it computes on the CPU."""
@@ -214,6 +215,8 @@ def _problems(study: Study) -> list[str]:
     ]
     for name, data in settings.datasets.items():
         problems += _unknown(f"config.datasets.{name}.reader", data.reader, READERS)
+    for drawn in settings.phantoms.images_per_class_of if settings.phantoms else ():
+        problems += _unknown("config.phantoms.images_per_class_of", drawn, DRAWN_LAYOUTS)
     for backbone in settings.backbones:
         problems += _unknown("config.backbones", backbone, BACKBONES)
     for variant in settings.ablation.variants:
@@ -262,7 +265,3 @@ def _contradictions(study: Study, name: str) -> list[str]:
     if train.cuda_graphs and (train.gpus > 1 or train.device == "cpu"):
         problems.append(f"config.train.cuda_graphs ({name}): needs train.gpus: 1 and a train.device other than cpu")
     return problems
-
-
-def _override(settings: S, overrides: dict[str, Any], where: str) -> S:
-    return parse_settings(type(settings), {**settings_dict(settings), **overrides}, where)

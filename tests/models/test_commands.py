@@ -176,12 +176,13 @@ def test_arguments_that_do_not_belong_together(files: dict[str, Any], change: di
     assert not files["model"].exists()
 
 
+@pytest.mark.parametrize("asked", [{"settings": dataclasses.replace(SETTINGS, device="cuda")}, {"device": "cuda"}])
 def test_cuda_that_is_not_there_stops_before_anything_is_written(
-    files: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    files: dict[str, Any], monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(CxrflowError, match="sees no GPU"):
-        train.train_model(**{**files, "settings": dataclasses.replace(SETTINGS, device="cuda")})
+        train.train_model(**{**files, **asked})
     assert not files["resume"].exists()
 
 

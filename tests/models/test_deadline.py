@@ -6,15 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.models.deadline import RESERVE_S, SPREAD, Deadline, find_deadline, parse_time_left
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("59", 59), ("4:05", 245), ("1:00:00", 3600), ("2-03:04:05", 183845), ("UNLIMITED", None), ("INVALID", None)],
-)
-def test_squeues_time_left_in_seconds(text: str, seconds: float | None) -> None:
-    assert parse_time_left(text) == seconds
+from cxrflow.models.deadline import RESERVE_S, SPREAD, Deadline, find_deadline
 
 
 def test_another_epoch_starts_only_where_it_can_end() -> None:
@@ -32,14 +24,28 @@ def test_outside_of_slurm_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None
     assert find_deadline().at_s == math.inf
 
 
-def test_slurm_is_asked_in_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    squeue = tmp_path / "squeue"
-    squeue.write_text('#!/bin/sh\n[ "$3" = 77 ] && echo 1:40\n')
+def answer(left: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a squeue that says how much time job 77 has left, and be that job."""
+    squeue = folder / "squeue"
+    squeue.write_text(f'#!/bin/sh\n[ "$3" = 77 ] && echo {left}\n')
     squeue.chmod(squeue.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
+
+
+@pytest.mark.parametrize(("left", "seconds"), [("1:40", 100), ("2-03:04:05", 183845), ("UNLIMITED", math.inf)])
+def test_slurm_is_asked_in_a_job(left: str, seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(left, tmp_path, monkeypatch)
     deadline = find_deadline()
-    assert deadline.at_s - deadline.clock() == pytest.approx(100, abs=5)
+    assert deadline.at_s - deadline.clock() == pytest.approx(seconds, abs=5)
+
+
+def test_an_answer_that_is_no_time_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer("INVALID", tmp_path, monkeypatch)
+    assert find_deadline().at_s == math.inf
+    assert "does not say when job 77 ends ('INVALID" in capsys.readouterr().out
 
 
 def test_where_slurm_does_not_answer_it_is_told(

@@ -6,15 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from cxrflow.data.readers import READERS
 from cxrflow.errors import CxrflowError
 from cxrflow.files import read_json, write_json
 from cxrflow.phantoms.covid import plan_covid
+from cxrflow.phantoms.layouts import DRAWN_LAYOUTS
 from cxrflow.phantoms.render import encode_task
-from cxrflow.phantoms.write import MARKER, claim_folder, draw_datasets, hash_files
-from cxrflow.settings import PhantomSettings
+from cxrflow.phantoms.write import LAYOUTS, MARKER, claim_folder, draw_datasets, hash_files
+from cxrflow.settings import PhantomSettings, parse_settings
 from tests.phantoms.conftest import Drawing, read_image
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def file_digests(folder: Path) -> dict[str, str]:
@@ -133,6 +138,18 @@ def test_every_lesion_mask_is_as_large_as_its_image_and_8_bit(drawing: Drawing) 
             mask = read_image(path)
             assert (mask.mode, mask.size) == ("L", read_image(images[path.stem]).size)
             assert 0 < np.count_nonzero(mask) < 0.5 * mask.width * mask.height
+
+
+def test_the_demo_draws_as_many_images_as_its_config_says() -> None:
+    """Its results are quoted where the project is described: they change only on purpose."""
+    demo = yaml.safe_load((ROOT / "config/demo.yaml").read_text())["phantoms"]
+    plans = {name: plan(parse_settings(PhantomSettings, demo)) for name, plan in LAYOUTS.items()}
+    assert {name: len(plan.tasks) for name, plan in plans.items()} == {"covid": 244, "pneumonia": 241, "xray8": 398}
+
+
+def test_every_drawn_dataset_has_a_reader() -> None:
+    assert set(DRAWN_LAYOUTS) == set(LAYOUTS)
+    assert set(DRAWN_LAYOUTS.values()) <= set(READERS)
 
 
 def test_a_folder_of_others_is_refused_and_left_as_it_was(tmp_path: Path) -> None:

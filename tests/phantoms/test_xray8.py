@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxrflow.phantoms.covid import plan_covid
+from cxrflow.phantoms.pneumonia import plan_pneumonia
 from cxrflow.phantoms.tasks import KEPT
 from cxrflow.phantoms.xray8 import class_of, plan_xray8
 from cxrflow.settings import PhantomSettings
@@ -151,6 +153,9 @@ def test_patients_have_images_of_several_classes() -> None:
 
 
 def test_its_classes_can_be_smaller_than_those_of_the_others() -> None:
-    settings = PhantomSettings(images_per_class=30, images_per_xray8_class=12)
+    settings = PhantomSettings(images_per_class=30, images_per_class_of={"xray8": 12})
     kept = Counter(class_of(task.label) for task in plan_xray8(settings).tasks if task.fate == KEPT)
     assert set(kept.values()) <= {12, 13}, "one class holds a copy on top"
+    assert plan_xray8(settings).tasks == plan_xray8(PhantomSettings(images_per_class=12)).tasks
+    assert plan_covid(settings).tasks == plan_covid(PhantomSettings(images_per_class=30)).tasks
+    assert plan_pneumonia(settings).tasks == plan_pneumonia(PhantomSettings(images_per_class=30)).tasks

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from cxrflow.image_counts import count_all
 from cxrflow.models.identity import ModelId
 from cxrflow.planning.dry_run import Job
 from cxrflow.planning.estimate import Known
-from cxrflow.planning.image_counts import count_all
 from cxrflow.planning.measurements import read_measurements
 from cxrflow.records import EpochRow
 from cxrflow.study import Study, load_study

@@ -30,6 +30,7 @@ def test_a_recorded_dry_run_gives_its_jobs() -> None:
     assert "disk_mb" not in train.resources, "what Snakemake does not know yet is no request"
     assert jobs["index"].priority == 100
     assert jobs["split"].threads == 1
+    assert {job.rule for job in jobs.values() if job.is_local} == {"fetch_weights", "split", "score"}
 
 
 def test_jobs_wait_for_those_that_make_their_inputs() -> None:
@@ -63,6 +64,7 @@ def test_the_demo_is_planned_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     jobs, warnings = run_dry_run(["--profile", "profiles/demo", "--cores", "1"])
     assert warnings == ""
     assert sum(job.rule == "train" for job in jobs) == 12
+    assert {job.rule for job in jobs if job.is_local} == {"split", "score"}
     assert all(find_dependencies(jobs)[job.jobid] for job in jobs if job.rule == "summarize")
     for name, glob in FILES.items():
         made = [path for job in jobs if job.rule == name.split()[0] for path in job.outputs]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cxrflow.errors import CxrflowError
+from cxrflow.image_counts import count_all, count_images
 from cxrflow.planning.dry_run import Job
 from cxrflow.planning.estimate import Estimate, Known, NotMeasured, estimate_jobs
-from cxrflow.planning.image_counts import count_images
 from cxrflow.planning.measurements import find_studies, read_benchmark, read_measurements
 from tests.planning.conftest import make_study, train_job, write_benchmark, write_index, write_training
 
@@ -157,6 +157,17 @@ def test_images_are_counted_or_published_and_capped_or_unknown(results: Path) ->
     counted = count_images(own, "covid")
     assert counted is not None
     assert (counted.total, counted.subsets) == (10, {"train": 2, "val": 0, "test": 1})
+
+
+def test_drawn_images_are_counted_as_phantom_draws_them(results: Path) -> None:
+    phantoms = {"images_per_class": 20, "images_per_class_of": {"xray8": 12}}
+    datasets = {
+        "covid": {"reader": "covid_radiography", "folder": "covid"},
+        "chest": {"reader": "nih", "folder": "xray8"},
+    }
+    study = make_study(datasets=datasets, phantoms=phantoms, transfer={})
+    totals = {name: counts.total for name, counts in count_all(study, datasets).items()}
+    assert totals == {"covid": 3 * 20, "chest": 7 * 12}
 
 
 def test_an_unknown_number_of_images_has_no_estimate(results: Path, know: Callable[..., Known]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cxrflow.errors import CxrflowError
 from cxrflow.runs.checking import Finding, check_cluster
-from cxrflow.runs.profiles import Quantity, parse_quantity, read_profile
+from cxrflow.runs.cluster_profile import Quantity, parse_quantity, parse_runtime, read_cluster_profile
 from tests.runs.conftest import FakeCommand
 from tests.workflow.conftest import ROOT
 
@@ -41,7 +41,7 @@ def set_config(bare_path: Path, config: dict[str, str]) -> None:
 
 
 def find(profile: str = "profiles/slurm") -> list[Finding]:
-    return check_cluster(read_profile(Path(profile)))
+    return check_cluster(read_cluster_profile(Path(profile)))
 
 
 def problems(profile: str = "profiles/slurm") -> list[str]:
@@ -115,12 +115,18 @@ def test_gpu_jobs_need_a_partition_with_gpus_in_the_file(good: FakeCommand, fold
 
 @pytest.mark.parametrize(
     ("resources", "gpus"),
-    [("{mem_mb: 1}", 2), ("{gpu: 1}", 1), ('{gpu: 0, gres: "gpu:3"}', 3), ('{gpu: 0, gres: "gpu:a100:4"}', 4)],
+    [
+        ("{mem_mb: 1}", 2),
+        ('{gpu: 0, gres: "gpu:a100"}', 1),
+        ("{gpu: 1}", 1),
+        ('{gpu: 0, gres: "gpu:3"}', 3),
+        ('{gpu: 0, gres: "gpu:a100:4"}', 4),
+    ],
 )
 def test_a_training_asks_for_the_gpus_of_its_settings_unless_the_profile_says(
     folder: Path, resources: str, gpus: int
 ) -> None:
-    profile = read_profile(Path(write_profile(folder, f"set-resources: {{train: {resources}}}")), train_gpus=2)
+    profile = read_cluster_profile(Path(write_profile(folder, f"set-resources: {{train: {resources}}}")), train_gpus=2)
     assert [request.gpus for request in profile.requests if request.rule == "train"] == [gpus]
 
 
@@ -129,7 +135,7 @@ def test_jobs_never_ask_for_more_than_the_partitions_they_go_to(folder: Path) ->
     shutil.copytree(ROOT / "profiles/slurm", folder / "profiles/slurm")
     site = "partitions: {cpu: {max_runtime: 9000, max_mem_mb: 500}, gpu: {max_runtime: 700, max_gpu: 1}}"
     (folder / "profiles/slurm/site.yaml").write_text(site)
-    asked = {request.rule: request for request in read_profile(Path("profiles/slurm")).requests}
+    asked = {request.rule: request for request in read_cluster_profile(Path("profiles/slurm")).requests}
     assert asked["train"].runtime_minutes == Quantity(480, True, 700)
     assert asked["train"].mem_mb == Quantity(12000, True, 10**9)
     assert asked["index"].runtime_minutes == Quantity(120, True, 9000)
@@ -184,17 +190,17 @@ def test_sacct_must_answer_if_the_profile_asks_it(good: FakeCommand, folder: Pat
 )
 def test_quantities_of_a_profile(value: object, quantity: Quantity | None) -> None:
     assert parse_quantity(value) == quantity
+    assert parse_runtime(value) == quantity
+
+
+def test_a_runtime_may_be_a_time() -> None:
+    assert parse_runtime("12h") == Quantity(720)
 
 
 def test_a_partition_file_that_is_not_there_is_named(folder: Path) -> None:
     (folder / "config.yaml").write_text("slurm-partition-config: no/such.yaml\n")
     with pytest.raises(CxrflowError, match=r"no/such\.yaml is not there"):
-        read_profile(folder)
-
-
-def test_runtimes_of_a_partition_file_may_be_times_of_slurm(folder: Path) -> None:
-    profile = write_profile(folder, "", "partitions: {cpu: {max_runtime: 2-00:00:00, max_mem_mb: 1000}}")
-    assert read_profile(Path(profile)).partitions == {"cpu": {"max_runtime": 2880, "max_mem_mb": 1000}}
+        read_cluster_profile(folder)
 
 
 def test_the_command_ends_with_1_and_says_that_there_is_no_sbatch(bare_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from cxrflow.models.identity import ModelId
 from cxrflow.records import EpochRow
-from cxrflow.runs.progress import Progress, estimate_left, finish_s, guess_epoch_s
+from cxrflow.runs.progress import Progress, estimate_left, guess_epoch_s
 
 
 def progress(dataset: str, backbone: str, *seconds: float, epochs: int = 10) -> Progress:
@@ -22,11 +22,12 @@ def test_an_epochs_time_is_that_of_the_last_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lefts", "slots", "end_s"),
-    [([10, 10, 10], 3, 10), ([10, 10, 10], 1, 30), ([5, 20, 10], 2, 20), ([30, 1, 1], 2, 30)],
+    ("lefts", "running", "wall_s"),
+    [([10, 10, 10], 3, 10), ([10, 10, 10], 1, 30), ([5, 20, 10], 2, 20), ([30, 1, 1], 2, 30), ([5, 6], 0, 11)],
 )
-def test_slots_take_the_next_as_they_get_free(lefts: list[float], slots: int, end_s: float) -> None:
-    assert finish_s(lefts, slots) == end_s
+def test_trainings_start_as_running_ones_end(lefts: list[float], running: int, wall_s: float) -> None:
+    trainings = [progress("covid", "resnet34", left_s, epochs=2) for left_s in lefts]
+    assert estimate_left(trainings, trainings, running, no_images).wall_s == wall_s
 
 
 def test_the_same_dataset_is_a_better_guess_than_a_scaled_one() -> None:

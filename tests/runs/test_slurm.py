@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cxrflow.runs import slurm
-from cxrflow.runs.slurm import SlurmError, parse_gpus, parse_jobs, parse_minutes, parse_partitions
+from cxrflow.runs.slurm import SlurmError, parse_jobs, parse_partitions
 from tests.runs.conftest import FakeCommand
 
 
@@ -45,41 +45,6 @@ def test_jobs_with_odd_folders_and_empty_fields_are_read() -> None:
 def test_snakemakes_jobs_are_known_by_their_name(name: str, is_run: bool) -> None:
     (job,) = parse_jobs(f"1|RUNNING|0:01|n|{name}|c|None|/x\n")
     assert job.is_from_snakemake is is_run
-
-
-@pytest.mark.parametrize(
-    ("limit", "minutes"),
-    [
-        ("infinite", None),
-        ("30", 30),
-        ("30:30", 30.5),
-        ("12:00:00", 720),
-        ("1-00:00:00", 1440),
-        ("2-12", 3600),
-        ("1-01:30", 1530),
-    ],
-)
-def test_time_limits(limit: str, minutes: float | None) -> None:
-    assert parse_minutes(limit) == minutes
-
-
-def test_a_time_that_is_none_is_refused() -> None:
-    with pytest.raises(SlurmError, match="'soon'"):
-        parse_minutes("soon")
-
-
-@pytest.mark.parametrize(
-    ("gres", "gpus"),
-    [
-        ("(null)", {}),
-        ("gpu:2", {"": 2}),
-        ("gpu:a100:4(S:0-1)", {"a100": 4}),
-        ("gpu:a100:2(S:0,2),gpu:v100:1,lustre:1", {"a100": 2, "v100": 1}),
-        ("gpu:1g.5gb:7", {"1g.5gb": 7}),
-    ],
-)
-def test_gpus(gres: str, gpus: dict[str, int]) -> None:
-    assert parse_gpus(gres) == gpus
 
 
 def test_partitions() -> None:

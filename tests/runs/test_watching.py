@@ -17,7 +17,7 @@ from cxrflow.models.training_log import epoch_line
 from cxrflow.records import EpochRow
 from cxrflow.runs.evidence import look, see_step
 from cxrflow.runs.steps import MODEL_OUTPUTS, PACKING_RULES, Step, expected_steps
-from cxrflow.runs.watching import describe_study, say_time
+from cxrflow.runs.watching import describe_study
 from cxrflow.study import Study, load_study
 from tests.runs.conftest import FakeCommand, job_line
 
@@ -198,8 +198,8 @@ def test_a_queue_that_does_not_answer_is_said_and_the_files_are_still_read(
 def test_the_page_of_a_running_study(folder: Path, fake: FakeCommand, study: Study, step: Step) -> None:
     fake("squeue", job_line("12", "RUNNING", COMMENT, folder))
     write_epochs(step.log, 4, seconds=60.0)
-    write(Path("results/toy/data/covid/split.csv"), "head\n" + "row\n" * 100)
-    write(Path("results/toy/data/other/split.csv"), "head\n" + "row\n" * 200)
+    write(Path("results/toy/data/covid/index.json"), '{"counts": {"a": 60, "b": 40}}')
+    write(Path("results/toy/data/other/index.json"), '{"counts": {"a": 200}}')
     page = describe_study(study, folder)
     assert "toy at " in page
     assert "0 of 2 models complete" in page
@@ -232,10 +232,3 @@ def test_looking_changes_nothing(folder: Path, fake: FakeCommand, study: Study, 
 def test_every_step_of_a_model_has_a_row(folder: Path, bare_path: Path, study: Study) -> None:
     page = describe_study(study, folder)
     assert all(rule in page for rule in MODEL_OUTPUTS)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0, "0 s"), (59.4, "59 s"), (125, "2 min"), (12_000, "3 h 20 min"), (187_200, "2 d 4 h")]
-)
-def test_times_in_words(seconds: float, words: str) -> None:
-    assert say_time(seconds) == words

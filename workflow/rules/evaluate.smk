@@ -15,14 +15,16 @@ rule evaluate:
     conda:
         "../../envs/cxrflow.yaml"
     threads: 2
+    resources:
+        device=lambda _: STUDY.settings.evaluate.device,  # no param: where, not what (see train)
     params:
-        settings=settings_json(STUDY.settings.evaluate),
+        settings=result_json(STUDY.settings.evaluate),
         code=code_hash("evaluate"),
     message:
         "evaluate {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
         "python scripts/evaluate.py --images {input.images:q} --split {input.split:q} --model {input.model:q}"
-        " --settings {params.settings:q} --threads {threads}"
+        " --settings {params.settings:q} --device {resources.device:q} --threads {threads}"
         " --features {output.features:q} --predictions {output.predictions:q} > {log:q} 2>&1"
 
 

@@ -18,10 +18,12 @@ rule explain:
     conda:
         "../../envs/cxrflow.yaml"
     threads: 2
+    resources:
+        device=lambda _: STUDY.settings.explain.device,  # no param: where, not what (see train)
     params:
         folder=rules.index.params.folder,
         title=rules.score.params.title,
-        settings=settings_json(STUDY.settings.explain),
+        settings=result_json(STUDY.settings.explain),
         layer=lambda wildcards: BACKBONES[wildcards.backbone].gradcam_layer,
         code=code_hash("explain"),
     message:
@@ -29,5 +31,5 @@ rule explain:
     shell:
         "python scripts/explain.py --images {input.images:q} --index {input.index:q} --regions {input.regions:q}"
         " --folder {params.folder:q} --model {input.model:q} --predictions {input.predictions:q}"
-        " --settings {params.settings:q} --threads {threads} --title {params.title:q}"
+        " --settings {params.settings:q} --device {resources.device:q} --threads {threads} --title {params.title:q}"
         " --gallery {output.gallery:q} --table {output.table:q} --summary {output.summary:q} > {log:q} 2>&1"

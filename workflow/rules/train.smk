@@ -38,10 +38,14 @@ rule train:
     resources:
         # on one machine nothing waits for them, unless `--resources gpu=N` says how many there are
         gpu=lambda wildcards: STUDY.train_gpus(wildcards.variant),
+        # Where it trains, not what: Snakemake compares params with those of the last run and resources not, so that a
+        # study which moves to another device trains no finished model again (what it would train differs by rounding).
+        device=lambda wildcards: STUDY.train_settings(wildcards.variant).device,
+        processes=lambda wildcards: STUDY.train_settings(wildcards.variant).gpus,
     params:
         model_id=f"{MODEL}".removeprefix(f"{RESULTS}/models/"),
         preprocess=lambda wildcards: settings_json(STUDY.preprocess_settings(wildcards.variant)),
-        settings=lambda wildcards: settings_json(STUDY.train_settings(wildcards.variant)),
+        settings=lambda wildcards: result_json(STUDY.train_settings(wildcards.variant)),
         init_weights=lambda wildcards, input: (
             ["--init-weights", input.init_weights] if input.get("init_weights") else []
         ),
@@ -53,5 +57,6 @@ rule train:
     shell:
         "python scripts/train.py --images {input.images:q} --split {input.split:q} --model-id {params.model_id:q}"
         " {params.init_weights:q} --preprocess {params.preprocess:q} --settings {params.settings:q}"
+        " --device {resources.device:q} --gpus {resources.processes}"
         " --threads {threads} --resume {params.resume:q} --history {output.history:q} --summary {output.summary:q}"
         " --model {output.model:q} > {log:q} 2>&1"

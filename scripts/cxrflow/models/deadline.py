@@ -5,18 +5,17 @@ Asks Slurm once, at the start, how much time the job has left; from then on it i
 
 import math
 import os
-import re
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cxrflow.errors import CxrflowError
+from cxrflow.slurm_forms import parse_minutes
 
 RESERVE_S = 30.0  # to write a checkpoint and to end
 SPREAD = 1.2  # an epoch may take this much longer than the longest of the last ones
 LAST = 5
-TIME_LEFT = re.compile(r"(?:(?P<days>\d+)-)?(?:(?:(?P<hours>\d+):)?(?P<minutes>\d+):)?(?P<seconds>\d+)")
 
 
 @dataclass(frozen=True)
@@ -52,27 +51,15 @@ class Deadline:
 def find_deadline() -> Deadline:
     """Return the deadline of the Slurm job that this process runs in; none outside of one."""
     job = os.environ.get("SLURM_JOB_ID")
-    if not job:
-        return Deadline()
-    left_s = _ask_slurm(job)
-    return Deadline() if left_s is None else Deadline(time.monotonic() + left_s)
+    return Deadline(time.monotonic() + _ask_slurm(job)) if job else Deadline()
 
 
-def _ask_slurm(job: str) -> float | None:
-    """Return the seconds that a job has left; None without a limit, or where nobody answers, which is told."""
+def _ask_slurm(job: str) -> float:
+    """Return the seconds that a job has left; infinity without a limit, or where nobody answers, which is told."""
     command = ["squeue", "--noheader", "--jobs", job, "--format", "%L"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError) as error:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        return parse_minutes(answer) * 60
+    except (OSError, subprocess.SubprocessError, CxrflowError) as error:
         print(f"note: Slurm does not say when job {job} ends ({error}); at its limit the last checkpoint counts")
-        return None
-    return parse_time_left(answer)
-
-
-def parse_time_left(text: str) -> float | None:
-    """Return seconds from squeue's `[days-]hours:minutes:seconds`; None for UNLIMITED and the like."""
-    match = TIME_LEFT.fullmatch(text)
-    if not match:
-        return None
-    days, hours, minutes, seconds = (int(match[part] or 0) for part in ("days", "hours", "minutes", "seconds"))
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+        return math.inf

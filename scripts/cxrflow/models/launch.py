@@ -73,9 +73,8 @@ def _wait_for_first_failure(processes: list[SpawnProcess]) -> SpawnProcess | Non
         for process in ended:
             process.join()
         failed = [process for process in ended if process.exitcode]
-        if (
-            failed
-        ):  # first what was killed from outside, a status below 0: the others may have failed for the lack of it
+        if failed:
+            # First what was killed from outside, a status below 0: the others may have failed for the lack of it.
             return min(failed, key=lambda process: process.exitcode or 0)
     return None
 
@@ -96,6 +95,8 @@ def _raise_failure(failed: SpawnProcess, count: int, error_file: Path) -> None:
     """Raise in this process what a process of the group has raised, or say how it ended."""
     assert failed.exitcode is not None
     if error_file.exists():
+        # Written by a process that this one started, in a temporary folder of its own that only this user may enter
+        # (mkdtemp makes it with mode 0700): nobody else can put a pickle there.
         raise pickle.loads(error_file.read_bytes())
     if failed.exitcode > 0:
         if failed.exitcode == SIGTERM_STATUS:

@@ -4,7 +4,6 @@ Writes <resume>/<key>/epoch_0007.pt with epoch_0007.pt.sha256, keeps the last tw
 done. The folder is no declared output of a rule: Snakemake deletes declared outputs before it runs a rule again.
 """
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -24,6 +23,7 @@ from cxrflow.models.checkpoints import checksum_path, load_checked, save_checked
 from cxrflow.models.identity import ModelId
 from cxrflow.models.networks import find_backbone
 from cxrflow.settings import PreprocessSettings, TrainSettings, settings_json
+from cxrflow.settings_core import result_json
 
 KEPT = 2  # checkpoints; the older one serves where the newer is damaged
 SAMPLED_IMAGES = 64
@@ -53,7 +53,7 @@ def training_key(
     return {
         "model": model.path,
         "network": f"{entry.torchvision_name} with head {entry.head}",
-        "settings": settings_json(dataclasses.replace(settings, device="auto", gpus=1)),
+        "settings": result_json(settings),
         "preprocess": settings_json(preprocess),
         "split": sha256_file(split),
         "images": hash_sample(images),

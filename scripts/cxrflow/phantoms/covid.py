@@ -14,7 +14,7 @@ LEFT_OUT = "Lung_Opacity"  # a fourth class of the published set, which the stud
 
 def plan_covid(settings: PhantomSettings) -> Plan:
     """Plan the three classes of the study, a few images of the fourth, and this dataset's defects."""
-    count = settings.images_per_class
+    count = settings.count_of(DATASET)
     tasks = [_task(settings, label, number, KEPT) for label in SIGNS for number in range(1, count + 1)]
     tasks += [_task(settings, LEFT_OUT, number, DROPPED) for number in range(1, max(3, count // 20) + 1)]
     return Plan(_add_defects(tasks))
@@ -30,8 +30,7 @@ def _task(settings: PhantomSettings, label: str, number: int, fate: str) -> Imag
         label=label,
         fate=fate,
         signs=signs,
-        patient=1000 * [*SIGNS, LEFT_OUT].index(label) * settings.images_per_class
-        + number,  # each image its own patient
+        patient=1000 * [*SIGNS, LEFT_OUT].index(label) * settings.count_of(DATASET) + number,  # each image its own
         number=number,
         width_px=side,
         height_px=side,

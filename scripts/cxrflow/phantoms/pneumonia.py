@@ -37,7 +37,7 @@ def plan_pneumonia(settings: PhantomSettings) -> Plan:
     tasks: list[ImageTask] = []
     for label in SIGNS:
         extra = 1 if label == "bacterial" else 0  # one more, to be truncated
-        tasks += _class_tasks(settings, label, settings.images_per_class + extra, rng)
+        tasks += _class_tasks(settings, label, settings.count_of(DATASET) + extra, rng)
     return Plan(_add_defects(tasks))
 
 
@@ -81,7 +81,7 @@ def _task(
         label=label,
         fate=KEPT,
         signs=SIGNS[label],
-        patient=1000 * list(SIGNS).index(label) * settings.images_per_class + patient,
+        patient=1000 * list(SIGNS).index(label) * settings.count_of(DATASET) + patient,
         number=number,
         width_px=scale_side(width, settings.size_scale),
         height_px=scale_side(width / aspect, settings.size_scale),

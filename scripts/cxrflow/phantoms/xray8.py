@@ -86,7 +86,7 @@ class Row:
 def plan_xray8(settings: PhantomSettings) -> Plan:
     """Plan the seven classes, what the rule drops, this dataset's defects, and the two tables."""
     rng = make_rng(settings.seed, DATASET, "plan")
-    count = settings.images_per_xray8_class or settings.images_per_class
+    count = settings.count_of(DATASET)
     rows = _make_rows(_make_patients(count, rng), settings, rng)
     tasks = [row.task for row in rows if row.task is not None]
     return Plan(

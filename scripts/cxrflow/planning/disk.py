@@ -8,7 +8,7 @@ from cxrflow.models.backbones import BACKBONES
 from cxrflow.planning.dry_run import Job
 from cxrflow.planning.estimate import Known, model_of
 from cxrflow.planning.measurements import PICTURES
-from cxrflow.planning.profile import Profile
+from cxrflow.planning.run_profile import RunProfile
 
 BYTES_PER_WEIGHT = 4  # float32; features too
 # Two checkpoints are kept of a training that runs, each with the weights, Adam's two moments and the best weights.
@@ -32,7 +32,7 @@ class DiskUse:
     is_temporary: bool = False
 
 
-def estimate_disk(jobs: Sequence[Job], known: Known, profile: Profile) -> list[DiskUse]:
+def estimate_disk(jobs: Sequence[Job], known: Known, profile: RunProfile) -> list[DiskUse]:
     """Return the disk that the jobs' files take, kinds without a job left out."""
     by_rule = {rule: [job for job in jobs if job.rule == rule] for rule in {job.rule for job in jobs}}
     packings = [*by_rule.get("preprocess", []), *by_rule.get("join_shards", [])]
@@ -76,7 +76,7 @@ def _feature_bytes(job: Job, known: Known) -> int | None:
     return counts.subsets["test"] * n_features * BYTES_PER_WEIGHT if counts else None
 
 
-def _checkpoints(jobs: Sequence[Job], known: Known, profile: Profile) -> DiskUse | None:
+def _checkpoints(jobs: Sequence[Job], known: Known, profile: RunProfile) -> DiskUse | None:
     """Return the most that the checkpoints of trainings that run at once take."""
     if not jobs:
         return None

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cxrflow.errors import CxrflowError
-from cxrflow.runs.slurm import parse_gpus
+from cxrflow.slurm_forms import parse_gpus
 
 MANY_CORES = 100_000  # a dry run cuts the threads of a job to the cores it is given, and a cluster has enough
 RULE = re.compile(r"(?:local)?(?:rule|checkpoint) (\w+):")
+LOCAL_RULES = re.compile(r"^local rules: (.*)$", re.MULTILINE)
 DETAIL = re.compile(r"    (\w+): (.*)")
 
 
@@ -31,6 +32,7 @@ class Job:
         threads: that it claims.
         priority: ready jobs of a higher one start first.
         resources: what it asks for: numbers as int (mem_mb, runtime in minutes, gpu), the rest as text.
+        is_local: whether it runs where Snakemake does, on a cluster too.
     """
 
     jobid: int
@@ -41,6 +43,7 @@ class Job:
     threads: int = 1
     priority: int = 0
     resources: dict[str, int | str] = field(default_factory=dict)
+    is_local: bool = False
 
     @property
     def title(self) -> str:
@@ -78,7 +81,8 @@ def run_dry_run(arguments: Sequence[str], targets: Sequence[str] = ()) -> tuple[
 
 def parse_jobs(text: str) -> list[Job]:
     """Return the jobs that a dry run prints, by number; rules without output only collect files and are left out."""
-    jobs = [_read_job(rule, details) for rule, details in _job_blocks(text)]
+    local = {rule for names in LOCAL_RULES.findall(text) for rule in names.split(", ")}
+    jobs = [_read_job(rule, details, rule in local) for rule, details in _job_blocks(text)]
     return sorted((job for job in jobs if job.outputs), key=lambda job: job.jobid)
 
 
@@ -97,7 +101,7 @@ def _job_blocks(text: str) -> list[tuple[str, dict[str, str]]]:
     return blocks
 
 
-def _read_job(rule: str, details: dict[str, str]) -> Job:
+def _read_job(rule: str, details: dict[str, str], is_local: bool) -> Job:
     return Job(
         jobid=int(details["jobid"]),
         rule=rule,
@@ -111,6 +115,7 @@ def _read_job(rule: str, details: dict[str, str]) -> Job:
             for name, value in _split_pairs(details.get("resources", ""))
             if value != "<TBD>"
         },
+        is_local=is_local,
     )
 
 

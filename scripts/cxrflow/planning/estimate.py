@@ -11,10 +11,11 @@ from statistics import median
 
 from cxrflow.data.readers import READERS
 from cxrflow.data.sharding import share_of
+from cxrflow.image_counts import ImageCounts
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.identity import ModelId
+from cxrflow.phantoms.layouts import DRAWN_LAYOUTS
 from cxrflow.planning.dry_run import Job
-from cxrflow.planning.image_counts import ImageCounts, drawn_per_class
 from cxrflow.planning.measurements import JobTime, Measurements, TrainingTime
 from cxrflow.settings import PhantomSettings, parse_settings
 from cxrflow.study import Study
@@ -22,7 +23,6 @@ from cxrflow.study import Study
 NEVER = "never measured"
 UNKNOWN_COUNT = "how many images there are is unknown before index has run"
 PACKING = ("preprocess", "preprocess_shard")  # an image takes as long in both
-PHANTOM_LAYOUTS = ("covid_radiography", "kermany", "nih")
 
 
 @dataclass(frozen=True)
@@ -208,13 +208,19 @@ def refuse_download(job: Job, known: Known) -> NotMeasured:
 def estimate_drawing(job: Job, known: Known) -> Estimate | NotMeasured:
     """Estimate phantom: seconds per drawn image of the same scale."""
     times = [time for time in known.measured.jobs if time.rule == job.rule and _same_source(time, known)]
-    per_image = [(t, t.seconds / _count_drawn(parse_settings(PhantomSettings, t.drawn, "manifest"))) for t in times]
+    per_image = [(time, time.seconds / _count_drawn(_read_drawn(time))) for time in times]
     drawn = _count_drawn(known.study.settings.phantoms) if known.study.settings.phantoms else 0
     return _from_jobs(job.rule, per_image, drawn)
 
 
 def _count_drawn(phantoms: PhantomSettings) -> int:
-    return sum(len(READERS[name].published_counts) * drawn_per_class(phantoms, name) for name in PHANTOM_LAYOUTS)
+    return sum(
+        len(READERS[reader].published_counts) * phantoms.count_of(name) for name, reader in DRAWN_LAYOUTS.items()
+    )
+
+
+def _read_drawn(time: JobTime) -> PhantomSettings:
+    return parse_settings(PhantomSettings, time.drawn, f"results/{time.study}/phantoms/manifest.json, settings")
 
 
 def _same_source(time: JobTime, known: Known) -> bool:

@@ -7,11 +7,10 @@ from tabulate import tabulate
 
 from cxrflow.planning.dry_run import Job
 from cxrflow.planning.estimate import NEVER, Basis, Estimate
-from cxrflow.planning.planning import Plan, Span
-from cxrflow.planning.profile import choose_partition
+from cxrflow.planning.plan import Plan, Span
+from cxrflow.planning.run_profile import choose_partition
+from cxrflow.quantities import format_bytes, format_duration, format_hours
 
-UNITS_S = ((172_800, 86_400, "days"), (5_400, 3_600, "h"), (90, 60, "min"), (0, 1, "s"))
-UNITS_BYTES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (0, "KiB"))
 HOW_TO_MEASURE = (
     "To measure what is missing, run any study whole: `make demo` (drawn X-rays, on this machine), or on the devices"
     " that will compute `snakemake --profile {profile} --configfile config/quick.yaml`; then plan again."
@@ -134,10 +133,8 @@ def _warnings_part(plan: Plan) -> str:
     over: dict[str, list[tuple[float, Job]]] = defaultdict(list)
     for jobid, each in plan.measured.items():
         job = plan.jobs[jobid]
-        is_short = 0 < job.ask("runtime") * 60 < each.seconds
-        if (
-            plan.profile.is_cluster and is_short and not each.basis.is_other_device
-        ):  # a CPU's time says nothing of a GPU's
+        can_tell = not each.basis.is_other_device  # a CPU's time says nothing of a GPU's
+        if plan.profile.is_cluster and can_tell and 0 < job.ask("runtime") * 60 < each.seconds:
             over[job.rule].append((each.seconds, job))
     return "\n".join(
         f"WARNING: {len(jobs)} {rule} job(s) ask for less time than estimated, at worst {job.title}: "
@@ -156,22 +153,3 @@ def _missing_part(plan: Plan) -> str:
         reasons[each.reason].append(jobid)
     lines = [f"Not measured: {_count_rules(plan, jobids)}: {reason}." for reason, jobids in reasons.items()]
     return "\n".join([*lines, *([HOW_TO_MEASURE.format(profile=plan.profile.folder)] * (NEVER in reasons))])
-
-
-def format_duration(seconds: float) -> str:
-    """Return seconds in the unit that fits: `45 s`, `12 min`, `3.4 h`, `2.1 days`."""
-    size, unit = next((size, unit) for least, size, unit in UNITS_S if seconds >= least)
-    value = seconds / size
-    return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
-
-
-def format_hours(seconds: float) -> str:
-    """Return seconds as hours with three digits, as clusters account them; less than an hour as `format_duration`."""
-    hours = seconds / 3600
-    return f"{hours:,.0f} h" if hours >= 100 else f"{hours:.3g} h" if hours >= 1 else format_duration(seconds)
-
-
-def format_bytes(size: int) -> str:
-    """Return a size in KiB, MiB or GiB."""
-    least, unit = next((least, unit) for least, unit in UNITS_BYTES if size >= least)
-    return f"{size / (least or 1024):.1f} {unit}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cxrflow.errors import CxrflowError
 from cxrflow.runs import slurm
-from cxrflow.runs.profiles import Profile, Request
+from cxrflow.runs.cluster_profile import ClusterProfile, Request
 from cxrflow.runs.slurm import NodeGroup
 
 MIN_JOB_AGE_WAITS = 3  # MinJobAge is at least this many first waits, or squeue forgets jobs before they are seen
@@ -41,7 +41,7 @@ Findings = Iterator[Finding]
 class Cluster:
     """What Slurm says of itself, and what the profile wants of it."""
 
-    profile: Profile
+    profile: ClusterProfile
     groups: tuple[NodeGroup, ...]
     config: Mapping[str, str]
 
@@ -50,7 +50,7 @@ class Cluster:
         return [group for group in self.groups if group.partition == partition]
 
 
-def check_cluster(profile: Profile) -> list[Finding]:
+def check_cluster(profile: ClusterProfile) -> list[Finding]:
     """Return what is found about Slurm; a check that Slurm does not answer is a problem of its own."""
     absent = [name for name in ("sbatch", "squeue", "sinfo", "scontrol", "scancel") if not slurm.has_command(name)]
     if absent:
@@ -143,19 +143,13 @@ def check_limits(cluster: Cluster) -> Findings:
         findings = [
             finding
             for key, unit, read in LIMITS
-            if (finding := _compare(name, key, unit, limits.get(key), _largest(groups, read), requests, profile))
+            if (finding := _compare(name, key, unit, limits.get(key), max(map(read, groups)), requests, profile))
         ]
         yield from findings or [Finding("OK", f"partition {name}: its limits and the jobs' requests fit the cluster")]
 
 
-def _largest(groups: Iterable[NodeGroup], read: Callable[[NodeGroup], float | None]) -> float | None:
-    """Return the largest value over nodes; None: unlimited."""
-    values = [read(group) for group in groups]
-    return None if None in values else max(value for value in values if value is not None)
-
-
 # Key of the partition file, unit, what the cluster says. The same keys name what a job asks (Request.of).
-LIMITS: tuple[tuple[str, str, Callable[[NodeGroup], float | None]], ...] = (
+LIMITS: tuple[tuple[str, str, Callable[[NodeGroup], float]], ...] = (
     ("max_runtime", "minutes", lambda group: group.max_minutes),
     ("max_threads", "CPUs of a node", lambda group: group.cpus),
     ("max_mem_mb", "MB of a node", lambda group: group.memory_mib),
@@ -167,13 +161,11 @@ def _compare(
     key: str,
     unit: str,
     allowed: float | None,
-    real: float | None,
+    real: float,
     requests: Iterable[Request],
-    profile: Profile,
+    profile: ClusterProfile,
 ) -> Finding | None:
     """Compare one limit; None: all is well. A job refused at once is a problem, a limit that nobody reaches a note."""
-    if real is None:
-        return None
     too_much = {
         request.rule: attempt
         for request in requests

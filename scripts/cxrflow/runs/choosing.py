@@ -1,9 +1,11 @@
 """Which study is meant: by its config file or by its name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cxrflow.errors import CxrflowError
 from cxrflow.study import Study, load_study
+from cxrflow.study_config import load_config
 from cxrflow.yaml_files import read_mapping
 
 CONFIGS = Path("config")
@@ -44,10 +46,14 @@ def choose_config(configfile: Path | None, study: str | None) -> Path:
     return known[name]
 
 
-def read_study(configfile: Path) -> Study:
-    """Read and check a config file.
+def read_study(configfile: Path, overrides: Sequence[str] = ()) -> Study:
+    """Read and check a config file, and what replaces its settings.
+
+    Args:
+        configfile: of the study.
+        overrides: KEY=VALUE, as Snakemake's `--config` takes them.
 
     Raises:
-        CxrflowError: it is not there, no YAML, or no study.
+        CxrflowError: it is not there, no YAML, or no study, or an override is not KEY=VALUE.
     """
-    return load_study(read_mapping(configfile))
+    return load_study(load_config([configfile], overrides))

@@ -3,12 +3,12 @@
 Only trainings are counted: next to them the other steps take little.
 """
 
-import heapq
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrflow.job_schedule import Task, simulate
 from cxrflow.models.identity import ModelId
 from cxrflow.models.training_log import parse_epochs
 from cxrflow.records import EpochRow
@@ -91,12 +91,18 @@ def estimate_left(
     lefts = [each.left_s(epoch_s) for each, epoch_s in zip(unfinished, like, strict=True) if epoch_s is not None]
     slots = max(1, running)
     return TimeLeft(
-        wall_s=finish_s(lefts, slots) if lefts else None,
+        wall_s=_last_end_s(lefts, slots) if lefts else None,
         work_s=sum(lefts),
         slots=slots,
         by_likeness=sum(mine is None and other is not None for mine, other in zip(own, like, strict=True)),
         unknown=sum(epoch_s is None for epoch_s in like),
     )
+
+
+def _last_end_s(lefts: Sequence[float], slots: int) -> float:
+    """Return when the last training ends if each starts, in this order, as soon as one of the slots is free."""
+    tasks = [Task(number, left_s, needs={"slots": 1}) for number, left_s in enumerate(lefts)]
+    return max(end_s for _, end_s in simulate(tasks, {"slots": slots}).values())
 
 
 def guess_epoch_s(model: ModelId, others: Iterable[Progress], n_images: Callable[[str], int]) -> float | None:
@@ -112,14 +118,3 @@ def guess_epoch_s(model: ModelId, others: Iterable[Progress], n_images: Callable
         if other.epoch_s is not None and target and n_images(other.model.dataset)
     ]
     return statistics.median(scaled) if scaled else None
-
-
-def finish_s(lefts: Iterable[float], slots: int) -> float:
-    """Return when the last job ends if each starts, in this order, as soon as one of the slots is free."""
-    free_s = [0.0] * slots
-    end_s = 0.0
-    for left_s in lefts:
-        done_s = heapq.heappop(free_s) + left_s
-        end_s = max(end_s, done_s)
-        heapq.heappush(free_s, done_s)
-    return end_s

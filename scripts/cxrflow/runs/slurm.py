@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrflow.errors import CxrflowError
+from cxrflow.slurm_forms import parse_gpus, parse_minutes
 
 TIMEOUT_S = 30.0
 RUN_ID = re.compile(r"(?:[A-Za-z0-9_-]{1,50}_)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -80,7 +81,7 @@ class NodeGroup:
         partition: its name.
         is_default: whether jobs without a partition go there.
         is_up: whether it takes jobs.
-        max_minutes: its time limit; None: unlimited.
+        max_minutes: its time limit; infinity: none.
         cpus, memory_mib, n_nodes: of each node, and how many there are.
         state: of the nodes, such as `idle` or `drained*`.
         gpus: {model: number per node}; the model is empty where the site names none.
@@ -89,7 +90,7 @@ class NodeGroup:
     partition: str
     is_default: bool
     is_up: bool
-    max_minutes: float | None
+    max_minutes: float
     cpus: int
     memory_mib: int
     n_nodes: int
@@ -188,36 +189,6 @@ def parse_partitions(text: str) -> list[NodeGroup]:
         )
         for name, available, limit, cpus, memory, nodes, state, gres in (row for row in rows if len(row) == 8)
     ]
-
-
-def parse_minutes(limit: str) -> float | None:
-    """Return Slurm's `days-hours:minutes:seconds`, or a part of it, in minutes; None: unlimited.
-
-    Raises:
-        SlurmError: it is no time.
-    """
-    if limit.lower() in ("infinite", "unlimited", "n/a"):
-        return None
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+(?::\d+){0,2})", limit)
-    if not match:
-        raise SlurmError(f"{limit!r} is no time limit of Slurm: expected days-hours:minutes:seconds")
-    parts = [int(part) for part in match[2].split(":")]
-    if match[1] is not None:  # with days the first number is hours
-        hours, minutes, seconds = (*parts, 0, 0)[:3]
-    else:  # without: minutes, minutes:seconds, or hours:minutes:seconds
-        hours, minutes, seconds = parts if len(parts) == 3 else (0, *parts, 0)[:3]
-    return int(match[1] or 0) * 1440 + hours * 60 + minutes + seconds / 60
-
-
-def parse_gpus(gres: str) -> dict[str, int]:
-    """Return the GPUs of a node, {model: number}, from `gpu:a100:4(S:0-1),gpu:2`; a model without a name is empty."""
-    gpus: dict[str, int] = {}
-    for entry in re.sub(r"\([^)]*\)", "", gres).split(","):
-        name, *rest = entry.split(":")
-        if name == "gpu" and rest:
-            model = rest[0] if len(rest) == 2 else ""
-            gpus[model] = gpus.get(model, 0) + int(rest[-1])
-    return gpus
 
 
 def ping_controller() -> list[str]:

@@ -4,9 +4,10 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 
+from cxrflow.image_counts import count_total
+from cxrflow.quantities import format_duration
 from cxrflow.runs.evidence import STATES, Evidence, Sight, look, see_step
 from cxrflow.runs.progress import Progress, TimeLeft, estimate_left, read_progress
 from cxrflow.runs.steps import Step, expected_steps
@@ -92,10 +93,11 @@ def _say_progress(progress: Progress) -> str:
         return f"all {progress.epochs} epochs done, writing the model"
     text = (
         f"epoch {last.epoch} of {progress.epochs} done, val loss {last.val_loss:.4f},"
-        f" val macro F1 {last.val_macro_f1:.4f}, {epoch_s:.1f} s an epoch, {say_time(progress.left_s(epoch_s))} left"
+        f" val macro F1 {last.val_macro_f1:.4f}, {epoch_s:.1f} s an epoch,"
+        f" {format_duration(progress.left_s(epoch_s))} left"
     )
     slow = progress.quiet_s > SLOW_EPOCHS * epoch_s
-    return text + (f" (no epoch has ended for {say_time(progress.quiet_s)})" if slow else "")
+    return text + (f" (no epoch has ended for {format_duration(progress.quiet_s)})" if slow else "")
 
 
 def _named(title: str, sights: Sights, state: str = "failed") -> list[str]:
@@ -116,7 +118,10 @@ def _say_left(study: Study, folder: Path, sights: Sights, trainings: Mapping[Ste
     if not unfinished:
         return "time left: all trainings are done"
     running = sum(sights[step].state == "running" for step in unfinished)
-    n_images = partial(_count_images, folder / study.results)
+
+    def n_images(dataset: str) -> int:
+        return count_total(study, dataset, folder)[0] or 0
+
     left = estimate_left([trainings[step] for step in unfinished], list(trainings.values()), running, n_images)
     return "\n".join(_say_estimate(left, len(unfinished), running))
 
@@ -126,9 +131,9 @@ def _say_estimate(left: TimeLeft, unfinished: int, running: int) -> Iterator[str
         yield f"time left: unknown, no epoch of any training has ended yet ({unfinished} trainings to go)"
         return
     at_once = f"{running} at once, as now" if running else "one after the other, because none runs now"
-    yield f"time left: about {say_time(left.wall_s)} of training, without waiting in the queue"
+    yield f"time left: about {format_duration(left.wall_s)} of training, without waiting in the queue"
     yield (
-        f"  = epochs to go x the median time of the last epochs, {say_time(left.work_s)} in all, {at_once};"
+        f"  = epochs to go x the median time of the last epochs, {format_duration(left.work_s)} in all, {at_once};"
         " the other steps are not counted"
     )
     if left.by_likeness:
@@ -138,24 +143,3 @@ def _say_estimate(left: TimeLeft, unfinished: int, running: int) -> Iterator[str
         )
     if left.unknown:
         yield f"  {left.unknown} not counted: no epoch of their backbone has ended yet"
-
-
-def _count_images(results: Path, dataset: str) -> int:
-    """Return the images of a dataset's split; 0: it is not there yet."""
-    try:
-        with (results / "data" / dataset / "split.csv").open("rb") as handle:
-            return max(0, sum(1 for _ in handle) - 1)
-    except OSError:
-        return 0
-
-
-def say_time(seconds: float) -> str:
-    """Return a time in words: `40 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
-    minutes = round(seconds / 60)
-    if seconds < 60:
-        return f"{round(seconds)} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // 1440} d {minutes % 1440 // 60} h"

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cxrflow.job_schedule import Task, find_critical_path, simulate, sort_by_dependency
 from cxrflow.planning.disk import DiskUse, estimate_disk
 from cxrflow.planning.dry_run import Job, find_dependencies
 from cxrflow.planning.estimate import Estimate, Known, NotMeasured, estimate_jobs, expected_device
-from cxrflow.planning.profile import Profile
-from cxrflow.planning.schedule import Task, find_critical_path, simulate, sort_by_dependency
+from cxrflow.planning.run_profile import RunProfile
 
 CASES = ("seconds", "low", "high")
 
@@ -39,7 +39,7 @@ class Plan:
 
     jobs: dict[int, Job]
     estimates: dict[int, Estimate | NotMeasured]
-    profile: Profile
+    profile: RunProfile
     known: Known
     gpu_s: Span
     cpu_s: Span
@@ -59,7 +59,7 @@ class Plan:
         return {jobid: each for jobid, each in self.estimates.items() if isinstance(each, NotMeasured)}
 
 
-def make_plan(jobs: Sequence[Job], profile: Profile, known: Known) -> Plan:
+def make_plan(jobs: Sequence[Job], profile: RunProfile, known: Known) -> Plan:
     """Estimate every job and schedule them all; a job that was never measured takes no time and no part in the sums."""
     jobs = [profile.as_run(job) for job in jobs]
     by_id = {job.jobid: job for job in jobs}
@@ -88,7 +88,7 @@ def count_gpus(job: Job, known: Known) -> int:
 
 
 def _make_tasks(
-    jobs: Sequence[Job], estimates: dict[int, Estimate | NotMeasured], profile: Profile, case: str
+    jobs: Sequence[Job], estimates: dict[int, Estimate | NotMeasured], profile: RunProfile, case: str
 ) -> list[Task]:
     after = find_dependencies(jobs)
     return [
@@ -103,7 +103,7 @@ def _make_tasks(
     ]
 
 
-def _wall_s(tasks: Sequence[Task], profile: Profile) -> float:
+def _wall_s(tasks: Sequence[Task], profile: RunProfile) -> float:
     return max((end for _, end in simulate(tasks, profile.limits).values()), default=0.0)
 
 

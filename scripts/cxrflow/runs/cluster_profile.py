@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cxrflow.errors import CxrflowError
-from cxrflow.runs.slurm import SlurmError, parse_minutes
+from cxrflow.slurm_forms import parse_gpus, parse_minutes
+from cxrflow.slurm_partitions import read_partitions
 from cxrflow.yaml_files import read_mapping
 
 PLUGIN_FIRST_WAIT_S = 40.0  # of the Slurm plugin, where the profile says nothing
@@ -50,7 +51,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Profile:
+class ClusterProfile:
     """A profile, read.
 
     Attributes:
@@ -84,7 +85,7 @@ class Profile:
         return fitting if fitting or needs_gpu else list(self.partitions)
 
 
-def read_profile(folder: Path, train_gpus: int = 1) -> Profile:
+def read_cluster_profile(folder: Path, train_gpus: int = 1) -> ClusterProfile:
     """Read a profile's config.yaml and the partition file that it names.
 
     Args:
@@ -98,7 +99,7 @@ def read_profile(folder: Path, train_gpus: int = 1) -> Profile:
     content = read_mapping(path)
     file = content.get("slurm-partition-config")
     default = _as_resources(content.get("default-resources"))
-    return Profile(
+    return ClusterProfile(
         path=path,
         partition_file=Path(file) if file else None,
         partitions=read_partitions(Path(file)) if file else {},
@@ -108,39 +109,6 @@ def read_profile(folder: Path, train_gpus: int = 1) -> Profile:
         status_command=str(content.get("slurm-status-command") or ""),
         first_wait_s=float(content.get("slurm-init-seconds-before-status-checks", PLUGIN_FIRST_WAIT_S)),
     )
-
-
-def read_partitions(path: Path) -> dict[str, dict[str, float]]:
-    """Read a partition file of the Slurm plugin: {name: {limit: number}}; limits that are no numbers are left out.
-
-    Raises:
-        CxrflowError: it is not there or has no `partitions`.
-    """
-    partitions = _as_mapping(read_mapping(path).get("partitions"), path)
-    read = {str(name): _as_mapping(limits or {}, path) for name, limits in partitions.items()}
-    return {
-        name: {key: number for key, value in limits.items() if (number := _read_limit(key, value)) is not None}
-        for name, limits in read.items()
-    }
-
-
-def _read_limit(key: str, value: Any) -> float | None:
-    """Read one limit; a runtime may be minutes or a time of Slurm."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if key != "max_runtime":
-        return None
-    try:
-        minutes = parse_minutes(str(value))
-    except SlurmError:
-        return None
-    return math.inf if minutes is None else minutes
-
-
-def _as_mapping(value: Any, path: Path) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise CxrflowError(f"{path} has no mapping where one is expected: compare it with the one in the repository")
-    return value
 
 
 def _as_resources(value: Any) -> dict[str, Any]:
@@ -163,7 +131,7 @@ def _read_requests(
             gpus=_count_gpus(own),
             threads=parse_quantity(threads.get(rule)),
             mem_mb=parse_quantity(own.get("mem_mb")),
-            runtime_minutes=parse_quantity(own.get("runtime")),
+            runtime_minutes=parse_runtime(own.get("runtime")),
         )
 
 
@@ -173,10 +141,17 @@ def parse_quantity(value: Any) -> Quantity | None:
     return Quantity(float(match["base"]), bool(match["grows"]), float(match["most"] or math.inf)) if match else None
 
 
+def parse_runtime(value: Any) -> Quantity | None:
+    """Read a runtime: as any quantity, in minutes, or as a time such as `12h`."""
+    try:
+        return parse_quantity(value) or Quantity(parse_minutes(str(value)))
+    except CxrflowError:
+        return None
+
+
 def _count_gpus(resources: Mapping[str, Any]) -> int:
     """Return how many GPUs a job asks for, as `gpu: 1` or as `gres: "gpu:a100:1"`; `gpu` alone is one."""
     asked = parse_quantity(resources.get("gpu"))
     if asked and asked.base:
         return int(asked.base)
-    match = re.fullmatch(r"gpu(?::[A-Za-z]\w*)?(?::(?P<count>\d+))?", str(resources.get("gres", "")))
-    return int(match["count"] or 1) if match else 0
+    return sum(parse_gpus(str(resources.get("gres", ""))).values())

@@ -11,7 +11,6 @@ from pathlib import Path
 from cxrflow.data.readers import READERS
 from cxrflow.files import read_json
 from cxrflow.records import SUBSETS
-from cxrflow.settings import PhantomSettings
 from cxrflow.study import Study
 from cxrflow.tables import read_table
 
@@ -33,32 +32,33 @@ class ImageCounts:
 
 def count_images(study: Study, dataset: str) -> ImageCounts | None:
     """Return how many images a dataset has; None where it is not indexed yet and no count is published."""
-    folder = Path(study.results, "data", dataset)
-    total, origin = _count_total(study, dataset, folder / "index.json")
+    total, origin = count_total(study, dataset)
     if total is None:
         return None
-    return ImageCounts(total, _count_subsets(study, folder / "split.csv", total), origin)
+    return ImageCounts(total, _count_subsets(study, Path(study.results, "data", dataset, "split.csv"), total), origin)
 
 
-def _count_total(study: Study, dataset: str, index: Path) -> tuple[int | None, str]:
+def count_total(study: Study, dataset: str, folder: Path = Path()) -> tuple[int | None, str]:
+    """Return how many images a dataset has, None where that is not known yet, and where the number is from.
+
+    Args:
+        study: that has it.
+        dataset: its name.
+        folder: the study's working directory.
+    """
+    index = folder / study.results / "data" / dataset / "index.json"
     if index.exists():
         return sum(read_json(index)["counts"].values()), "counted by index"
-    settings, reader = study.settings, study.settings.datasets[dataset].reader
-    published = READERS[reader].published_counts
+    settings, data = study.settings, study.settings.datasets[dataset]
+    published = READERS[data.reader].published_counts
     if not published:
         return None, ""
     if settings.phantoms:
-        return len(published) * drawn_per_class(settings.phantoms, reader), "as many as phantom draws"
+        return len(published) * settings.phantoms.count_of(data.folder), "as many as phantom draws"
     cap = settings.index.max_images_per_class
     if cap:
         return sum(min(cap, count) for count in published.values()), f"published, at most {cap:,} a class"
     return sum(published.values()), "published"
-
-
-def drawn_per_class(phantoms: PhantomSettings, reader: str) -> int:
-    """Return how many images the phantoms have in each class of a layout."""
-    is_xray8 = reader == "nih"  # the one layout with a count of its own
-    return (phantoms.images_per_xray8_class if is_xray8 else None) or phantoms.images_per_class
 
 
 def _count_subsets(study: Study, split: Path, total: int) -> dict[str, int]:

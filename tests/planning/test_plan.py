@@ -8,14 +8,14 @@ import pytest
 
 from cxrflow.planning.dry_run import Job
 from cxrflow.planning.estimate import Known
-from cxrflow.planning.plan_text import describe_plan, format_bytes, format_duration
-from cxrflow.planning.planning import make_plan
-from cxrflow.planning.profile import Profile
+from cxrflow.planning.plan import make_plan
+from cxrflow.planning.plan_text import describe_plan
+from cxrflow.planning.run_profile import RunProfile
 from tests.planning.conftest import train_job, write_training
 
 EPOCHS_S = 4 * 210 * 0.1  # of each training
-LOCAL = Profile(Path("profiles/local"), is_cluster=False, limits={"cores": 4})
-CLUSTER = Profile(Path("profiles/slurm"), is_cluster=True, limits={"jobs": 9})
+LOCAL = RunProfile(Path("profiles/local"), is_cluster=False, limits={"cores": 4})
+CLUSTER = RunProfile(Path("profiles/slurm"), is_cluster=True, limits={"jobs": 9})
 PACK = Job(
     7, "preprocess", outputs=("images.npy",), wildcards={"dataset": "covid", "recipe": "128px-equalized"}, threads=4
 )
@@ -43,7 +43,7 @@ def test_sums_and_wall_time_leave_out_what_was_not_measured(known: Known) -> Non
 def test_one_machine_that_names_no_gpus_hands_none_out(known: Known) -> None:
     """The rule train asks for one wherever it runs."""
     jobs = [replace(job, resources={"gpu": 1}) for job in JOBS]
-    local = Profile(Path("profiles/local"), is_cluster=False, limits={"cores": 9})
+    local = RunProfile(Path("profiles/local"), is_cluster=False, limits={"cores": 9})
     assert make_plan(jobs, local, known).gpu_s.seconds == 0
     assert make_plan(jobs, replace(local, limits={"cores": 9, "gpu": 1}), known).gpu_s.seconds > 0
 
@@ -84,16 +84,17 @@ def test_too_short_a_request_is_warned_of(known: Known) -> None:
     assert "WARNING" not in describe_plan(make_plan(jobs, CLUSTER, known), 1 << 40)
 
 
+def test_jobs_beside_snakemake_are_shown_as_local_and_ask_for_nothing(known: Known) -> None:
+    partitions: dict[str, dict[str, float]] = {"cpu": {"max_runtime": 1440}}
+    profile = replace(CLUSTER, partitions=partitions)
+    jobs = [replace(job, resources={"runtime": 1, "mem_mb": 500}) for job in JOBS]
+    jobs = [replace(jobs[0], is_local=True), *jobs[1:]]
+    text = describe_plan(make_plan(jobs, profile, known), 1 << 40)
+    rows = [line.split() for line in text.splitlines() if line.startswith("train ")]
+    assert ["train", "1", "4", "local"] in [row[:4] for row in rows]
+    assert ["train", "1", "4", "500", "1", "cpu"] in [row[:6] for row in rows]
+    assert "WARNING: 1 train job(s)" in text, "nobody ends a local job for its time"
+
+
 def test_no_jobs_no_plan(known: Known) -> None:
     assert describe_plan(make_plan([], LOCAL, known), 1).startswith("Nothing to do")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "0.2 s"), (89, "89 s"), (90, "1.5 min"), (5400, "1.5 h"), (259_200, "3.0 days")]
-)
-def test_durations_have_the_unit_that_fits(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text
-
-
-def test_sizes_have_the_unit_that_fits() -> None:
-    assert [format_bytes(size) for size in (512, 1 << 20, 3 << 30)] == ["0.5 KiB", "1.0 MiB", "3.0 GiB"]

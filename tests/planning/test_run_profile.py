@@ -6,12 +6,12 @@ import pytest
 
 from cxrflow.errors import CxrflowError
 from cxrflow.planning.dry_run import Job
-from cxrflow.planning.profile import choose_partition, load_config, read_profile
+from cxrflow.planning.run_profile import choose_partition, read_run_profile
 
-PARTITIONS = {
-    "cpu": {"max_runtime": "1-00:00:00", "max_threads": 64},
+PARTITIONS: dict[str, dict[str, float]] = {
+    "cpu": {"max_runtime": 1440, "max_threads": 64},
     "gpu": {"max_runtime": 1440, "max_threads": 64, "max_gpu": 8},
-    "short": {"max_runtime": "1h", "max_threads": 64},
+    "short": {"max_runtime": 60, "max_threads": 64},
 }
 
 
@@ -37,31 +37,29 @@ def test_a_job_goes_to_the_partition_that_it_fills_most(asked: dict[str, int | s
     assert choose_partition(Job(1, "a", resources=asked), PARTITIONS) == partition
 
 
+def test_a_local_job_goes_to_no_partition() -> None:
+    assert choose_partition(Job(1, "split", is_local=True), PARTITIONS) == "local"
+    assert choose_partition(Job(1, "split", is_local=True), {}) == ""
+
+
 def test_no_partition_file_no_partition() -> None:
     assert choose_partition(Job(1, "a"), {}) == ""
 
 
 def test_a_cluster_limits_jobs_and_a_machine_cores(tmp_path: Path) -> None:
     job = Job(1, "train", threads=4, resources={"gpu": 1})
-    cluster = read_profile(write_profile(tmp_path, "executor: slurm\njobs: 50\n"))
+    cluster = read_run_profile(write_profile(tmp_path, "executor: slurm\njobs: 50\n"))
     assert (cluster.is_cluster, cluster.limits, cluster.needs_of(job)) == (True, {"jobs": 50}, {"jobs": 1})
-    local = read_profile(write_profile(tmp_path, "cores: 8\nresources: {gpu: 1}\n"), jobs=6)
+    local = read_run_profile(write_profile(tmp_path, "cores: 8\nresources: {gpu: 1}\n"), jobs=6)
     assert (local.is_cluster, local.limits) == (False, {"cores": 6, "gpu": 1})
     assert local.needs_of(job) == {"cores": 4, "gpu": 1}
-    assert read_profile(tmp_path, resources=["gpu=2"]).limits == {"cores": 8, "gpu": 2}
+    assert read_run_profile(tmp_path, resources=["gpu=2"]).limits == {"cores": 8, "gpu": 2}
     with pytest.raises(CxrflowError, match="--resources gpu: expected NAME=N"):
-        read_profile(tmp_path, resources=["gpu"])
+        read_run_profile(tmp_path, resources=["gpu"])
 
 
 def test_a_profile_without_a_number_of_jobs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CxrflowError, match="say --jobs N"):
-        read_profile(write_profile(tmp_path, "keep-going: true\n"))
+        read_run_profile(write_profile(tmp_path, "keep-going: true\n"))
     with pytest.raises(CxrflowError, match="is not there"):
-        read_profile(tmp_path / "none")
-
-
-def test_later_configs_win_key_by_key(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("study: a\ntrain: {epochs: 3, batch_size: 8}\n")
-    (tmp_path / "b.yaml").write_text("train: {epochs: 5}\n")
-    config = load_config([tmp_path / "a.yaml", tmp_path / "b.yaml"], ["data_root=x", "train={batch_size: 16}"])
-    assert config == {"study": "a", "train": {"epochs": 5, "batch_size": 16}, "data_root": "x"}
+        read_run_profile(tmp_path / "none")

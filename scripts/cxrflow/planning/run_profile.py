@@ -1,29 +1,26 @@
 """A Snakemake profile, as far as it decides how many jobs run at once and where.
 
-Reads <profile>/config.yaml, the partition file that it names, and the study's config files.
+Reads <profile>/config.yaml and the partition file that it names.
 """
 
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from cxrflow.errors import CxrflowError
 from cxrflow.planning.dry_run import Job
+from cxrflow.slurm_partitions import read_partitions
 from cxrflow.yaml_files import read_mapping
 
+LOCAL = "local"  # in place of a partition
 # A partition's limits by what a job asks for: those that the Slurm plugin compares, under the same names.
 LIMITED = {"runtime": "max_runtime", "mem_mb": "max_mem_mb"}
-MINUTES = {"d": 1440.0, "h": 60.0, "m": 1.0, "s": 1 / 60}
 
 
 @dataclass(frozen=True)
-class Profile:
+class RunProfile:
     """Where and how many.
 
     Attributes:
@@ -38,7 +35,7 @@ class Profile:
     is_cluster: bool
     limits: dict[str, int]
     configfiles: list[Path] = field(default_factory=list)
-    partitions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    partitions: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def needs_of(self, job: Job) -> dict[str, int]:
         """Return what a job takes of the limits while it runs."""
@@ -46,13 +43,19 @@ class Profile:
         return {name: own.get(name, job.ask(name)) for name in self.limits}
 
     def as_run(self, job: Job) -> Job:
-        """Return a job as it runs here: one machine hands out GPUs only where its profile says how many there are."""
+        """Return a job with what it asks for here.
+
+        One machine hands out GPUs only where its profile says how many there are; of a cluster, a job that runs where
+        Snakemake does asks for nothing.
+        """
+        if self.is_cluster and job.is_local:
+            return replace(job, resources={})
         if self.is_cluster or "gpu" in self.limits:
             return job
         return replace(job, resources={name: value for name, value in job.resources.items() if name != "gpu"})
 
 
-def read_profile(folder: Path, jobs: int | None = None, resources: Sequence[str] = ()) -> Profile:
+def read_run_profile(folder: Path, jobs: int | None = None, resources: Sequence[str] = ()) -> RunProfile:
     """Read a profile.
 
     Args:
@@ -72,12 +75,12 @@ def read_profile(folder: Path, jobs: int | None = None, resources: Sequence[str]
     most = {**(values.get("resources") or {}), **dict(map(_split_resource, resources))}
     partition_file = values.get("slurm-partition-config")
     configfiles = values.get("configfile", [])
-    return Profile(
+    return RunProfile(
         folder=folder,
         is_cluster=is_cluster,
         limits={name: _count(limit), **{key: int(value) for key, value in most.items()}},
         configfiles=[Path(path) for path in ([configfiles] if isinstance(configfiles, str) else configfiles)],
-        partitions=read_mapping(Path(partition_file)).get("partitions", {}) if partition_file else {},
+        partitions=read_partitions(Path(partition_file)) if partition_file else {},
     )
 
 
@@ -95,33 +98,15 @@ def _count(limit: int | str) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def load_config(paths: Sequence[Path], overrides: Sequence[str]) -> dict[str, Any]:
-    """Merge config files and KEY=VALUE overrides as Snakemake does: later ones win, key by key."""
-    config: dict[str, Any] = {}
-    for path in paths:
-        config = _merge(config, read_mapping(path))
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise CxrflowError(f"--config {override}: expected KEY=VALUE")
-        config = _merge(config, {key: yaml.safe_load(value)})
-    return config
-
-
-def _merge(base: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    def join(key: str) -> Any:
-        both = isinstance(base.get(key), dict) and isinstance(other.get(key), dict)
-        return _merge(base[key], other[key]) if both else other.get(key, base.get(key))
-
-    return {key: join(key) for key in [*base, *(key for key in other if key not in base)]}
-
-
-def choose_partition(job: Job, partitions: Mapping[str, Mapping[str, Any]]) -> str:
+def choose_partition(job: Job, partitions: Mapping[str, Mapping[str, float]]) -> str:
     """Return the partition that the Slurm plugin chooses: of those that allow the job, the one that it fills most.
 
     Source: snakemake-executor-plugin-slurm 2.8.0, Partition.score_job_fit, as far as its limits are numbers here.
-    Returns `none fits` where no partition allows it, and nothing where there are no partitions.
+    Returns `local` where it runs beside Snakemake instead, `none fits` where no partition allows it, and nothing where
+    there are no partitions.
     """
+    if job.is_local and partitions:
+        return LOCAL
     if "slurm_partition" in job.resources:
         return str(job.resources["slurm_partition"])
     scores = {name: _score(job, limits) for name, limits in partitions.items()}
@@ -131,22 +116,11 @@ def choose_partition(job: Job, partitions: Mapping[str, Mapping[str, Any]]) -> s
     return max(fitting, key=lambda name: fitting[name])
 
 
-def _score(job: Job, limits: Mapping[str, Any]) -> float | None:
+def _score(job: Job, limits: Mapping[str, float]) -> float | None:
     """Return how much of a partition's limits a job fills, or None where it does not fit."""
     gpus, max_gpu = job.gpus, int(limits.get("max_gpu", 0))
-    shares = [job.ask(asked) / _minutes(limits.get(limit, math.inf)) for asked, limit in LIMITED.items()]
-    shares += [job.threads / float(limits.get("max_threads", math.inf))] * 2  # the plugin counts threads twice
+    shares = [job.ask(asked) / limits.get(limit, math.inf) for asked, limit in LIMITED.items()]
+    shares += [job.threads / limits.get("max_threads", math.inf)] * 2  # the plugin counts threads twice
     if any(share > 1 for share in shares) or gpus > max_gpu:
         return None
     return sum(shares) + (gpus / max_gpu if gpus else -1.0 if max_gpu else 0.0)
-
-
-def _minutes(limit: float | str) -> float:
-    """Return a limit as a number; times may be written 90, 12h, 1d12h or 1-12:00:00."""
-    if not isinstance(limit, str):
-        return float(limit)
-    if parts := re.findall(r"(\d+(?:\.\d+)?)([dhms])", limit):
-        return sum(float(number) * MINUTES[unit] for number, unit in parts)
-    days, _, clock = limit.rpartition("-")
-    hours, minutes, seconds = [*map(float, clock.split(":")), 0.0, 0.0][:3]
-    return float(days or 0) * 1440 + hours * 60 + minutes + seconds / 60 if ":" in clock else float(clock)

@@ -3,7 +3,7 @@
 import pytest
 
 from cxrflow.errors import CxrflowError
-from cxrflow.planning.schedule import Task, find_critical_path, simulate, sort_by_dependency
+from cxrflow.job_schedule import Task, find_critical_path, simulate, sort_by_dependency
 
 
 def task(id_: int, seconds: float, *after: int, priority: int = 0, **needs: int) -> Task:

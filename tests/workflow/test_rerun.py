@@ -1,0 +1,58 @@
+"""What a changed setting makes anew, planned for a study whose files are all there, though none was computed."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cxrflow.runs.choosing import read_study
+from cxrflow.runs.steps import expected_steps
+from tests.workflow.conftest import copy_workflow, run_snakemake
+
+STUDY = ("--configfile", "config/demo.yaml", "--cores", "1")
+MODELS = 12
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which Snakemake has on record that every file of the demo was made with its settings."""
+    folder = copy_workflow(tmp_path_factory.mktemp("runs") / "a clone")
+    for step in expected_steps(read_study(folder / "config/demo.yaml")):
+        for path in step.outputs:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).touch()
+    run = run_snakemake(folder, "--touch", "--forceall", "--quiet", "all", *STUDY)
+    assert run.returncode == 0, run.stderr
+    assert planned(folder) == {}
+    return folder
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    """Return how many jobs of each rule Snakemake would run."""
+    run = run_snakemake(folder, *arguments[:1], "-n", "--quiet", "rules", *STUDY, *arguments[1:])
+    assert run.returncode == 0, run.stderr
+    jobs = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", run.stdout, flags=re.MULTILINE)}
+    return {rule: n for rule, n in jobs.items() if rule not in ("all", "models", "total")}
+
+
+def test_a_study_that_moves_computes_nothing_again(finished: Path) -> None:
+    moved = ("train={device: auto, gpus: 2}", "evaluate={device: auto}", "explain={device: auto}")
+    assert planned(finished, "models", "--config", *moved) == {}
+    jobs = planned(finished, "all", "--config", *moved)
+    assert jobs == {"summarize": 1, "report": 1}, "the report states the settings"
+
+
+def test_another_learning_rate_trains_every_model_again(finished: Path) -> None:
+    jobs = planned(finished, "models", "--config", "train={learning_rate: 0.003}")
+    assert jobs["train"] == MODELS
+    assert not {"phantom", "index", "split", "preprocess"} & set(jobs)
+
+
+def test_the_device_reaches_the_command(finished: Path) -> None:
+    target = "results/demo/models/covid/resnet34/scratch/base/seed0/model.pt"
+    run = run_snakemake(
+        finished, target, "-n", "-p", "--force", *STUDY, "--config", "train={device: cuda, gpus: 3, epochs: 4}"
+    )
+    (command,) = re.findall(r"python \S*train\.py.*", run.stdout.replace("\\\n", " "))
+    assert "--device cuda --gpus 3" in command
+    assert '"device"' not in command
