@@ -33,7 +33,7 @@ def predict(
     threads = threads or count_cores()
     opened = open_model(model, threads)
     card = opened.card
-    print(f"{card.name}, epoch {card.epoch}, trained on {card.n_train:,} images. {card.notice}", file=sys.stderr)
+    print(f"{card.describe()}. {card.notice}", file=sys.stderr)
     table, n_files, n_problems = AnswerTable(card.class_names), 0, 0
     print(table.header())
     with open_csv(csv, card.class_names) as write_answer:

@@ -63,6 +63,11 @@ class ModelCard:
         """`dataset/backbone/init/variant/seed0`."""
         return f"{self.dataset}/{self.backbone}/{self.init}/{self.variant}/seed{self.seed}"
 
+    def describe(self) -> str:
+        """Return in one line which model it is."""
+        images = f", trained on {self.n_train:,} images" if self.n_train else ""
+        return f"{self.name}, epoch {self.epoch}{images}"
+
 
 def card_to_metadata(card: ModelCard) -> dict[str, str]:
     """Return the metadata of an ONNX file, {field: JSON}."""

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from cxrflow.delivery.card import INPUT, PROBABILITIES, card_from_metadata
@@ -24,8 +23,14 @@ class DeliveredModel:
         """Take the bytes of model.onnx; `path` is named in errors.
 
         Raises:
-            CxrflowError: ONNX Runtime cannot run it, or its metadata is not ours.
+            CxrflowError: ONNX Runtime is missing or cannot run it, or its metadata is not ours.
         """
+        try:
+            import onnxruntime
+        except ImportError:
+            raise CxrflowError(
+                "the package onnxruntime is missing: pip install onnxruntime, or use the environment in envs/"
+            ) from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = ERRORS_ONLY
