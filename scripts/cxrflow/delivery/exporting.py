@@ -78,13 +78,17 @@ def export_model(saved: SavedModel, card: ModelCard) -> bytes:
     """Return the sealed bytes of model.onnx; equal models give equal bytes.
 
     Raises:
-        CxrflowError: the package onnx is missing.
+        CxrflowError: the package onnx is missing, or the network has a part that ONNX lacks.
     """
     try:
         import onnx
     except ImportError:
         raise CxrflowError("exporting needs the package onnx: pip install onnx, or use the environment in envs/") from None
-    graph = onnx.load_model_from_string(trace_network(restore_network(saved), card.preprocess.size_px))
+    try:
+        graph = onnx.load_model_from_string(trace_network(restore_network(saved), card.preprocess.size_px))
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error).splitlines()[0]
+        raise CxrflowError(f"PyTorch cannot export the backbone {saved.backbone} to ONNX: {reason}") from None
     onnx.helper.set_model_props(graph, card_to_metadata(card))
     return seal_model(graph.SerializeToString(deterministic=True))
 
