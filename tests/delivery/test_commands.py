@@ -16,7 +16,6 @@ from cxrflow.delivery import exporting
 from cxrflow.delivery.session import open_model
 from cxrflow.delivery.xrays import read_xray
 from cxrflow.errors import CxrflowError
-from cxrflow.stages import build_parser
 from tests.delivery.conftest import CLASS_NAMES, draw_noise
 
 SCRIPTS = Path(export.__file__).parent
@@ -95,7 +94,9 @@ def test_an_unreadable_file_stops_no_other(
     assert f"not read: {films[1]}: it is a web page" in shown.err
 
 
-def test_a_name_that_is_not_utf8_is_shown(exported: Path, films: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_that_is_not_utf8_is_shown(
+    exported: Path, films: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     odd = Path(os.fsdecode(os.fsencode(films[0].parent) + b"/\xe9.png"))
     films[0].rename(odd)
     predict.predict(odd, model=exported, threads=1)
@@ -109,16 +110,18 @@ def test_prediction_imports_neither_torch_nor_snakemake(exported: Path, films: l
         f"sys.path.insert(0, {str(SCRIPTS)!r}); sys.argv = sys.argv[1:]\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    command = [sys.executable, "-c", code, SCRIPTS / "predict.py", films[0], films[0].parent / "none", "--model", exported]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        SCRIPTS / "predict.py",
+        films[0],
+        films[0].parent / "none",
+        "--model",
+        exported,
+    ]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert run.stdout.splitlines()[1].endswith(str(films[0]))
     assert run.stderr.splitlines()[-1] == "error: 1 of 2 files could not be read; they are named above"
     assert "Traceback" not in run.stderr
-
-
-def test_files_need_no_flag() -> None:
-    values = vars(build_parser(predict.predict).parse_args(["a.png", "--model", "m.onnx", "b"][:1] + ["--model", "m.onnx"]))
-    assert values["xrays"] == [Path("a.png")]
-    with pytest.raises(SystemExit):
-        build_parser(predict.predict).parse_args(["--model", "m.onnx"])

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 
 from cxrflow.delivery.card import INPUT, LOGITS, PROBABILITIES, ModelCard, card_to_metadata
 from cxrflow.delivery.seal import seal_model
@@ -83,7 +84,9 @@ def export_model(saved: SavedModel, card: ModelCard) -> bytes:
     try:
         import onnx
     except ImportError:
-        raise CxrflowError("exporting needs the package onnx: pip install onnx, or use the environment in envs/") from None
+        raise CxrflowError(
+            "exporting needs the package onnx: pip install onnx, or use the environment in envs/"
+        ) from None
     try:
         graph = onnx.load_model_from_string(trace_network(restore_network(saved), card.preprocess.size_px))
     except torch.onnx.OnnxExporterError as error:
@@ -99,7 +102,7 @@ def trace_network(network: nn.Module, size_px: int) -> bytes:
     example = torch.from_numpy(draw_inputs(2, size_px))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # mean and std become constants, as they should
+        warnings.simplefilter("ignore", TracerWarning)  # mean and std become constants, as they should
         torch.onnx.export(
             Delivery(network).eval(),
             (example,),
@@ -124,9 +127,7 @@ def check_export(content: bytes, saved: SavedModel, path: Path) -> float:
     for n_images in CHECKED_BATCHES:
         images = draw_inputs(n_images, saved.preprocess.size_px)
         rows = np.arange(n_images)
-        wanted, _ = predict(
-            network, saved.backbone, images, rows, device=torch.device("cpu"), batch_size=n_images
-        )
+        wanted, _ = predict(network, saved.backbone, images, rows, device=torch.device("cpu"), batch_size=n_images)
         worst = max(worst, float(np.abs(delivered.predict(images) - wanted).max()))
     if not worst <= TOLERANCE:
         raise CxrflowError(
@@ -137,7 +138,7 @@ def check_export(content: bytes, saved: SavedModel, path: Path) -> float:
 
 
 def draw_inputs(n_images: int, size_px: int) -> NDArray[np.uint8]:
-    """Draw what an X-ray may be, flat to noisy and dark to bright: uint8 (n_images, size_px, size_px), by a fixed seed."""
+    """Draw images from pure noise to a smooth ramp, by a fixed seed: uint8 (n_images, size_px, size_px)."""
     rng = np.random.default_rng(0)
     ramp = np.linspace(0, 255, size_px)[:, None]
     shares = np.linspace(0, 1, n_images)[:, None, None]

@@ -1,8 +1,8 @@
 """A checksum inside the file that it is about: model.onnx travels alone, and a flipped bit in it is noticed.
 
-ONNX Runtime checks nothing but the structure: changed weights load silently. An ONNX file is a Protocol Buffers message,
-and such a message may be extended by appending to it, so the seal is one more entry of the metadata, `cxrflow_sha256`,
-at the very end: the SHA-256 of all bytes before it. Every other reader of ONNX sees an ordinary file. The seal shows
+ONNX Runtime checks nothing but the structure: changed weights load silently. An ONNX file is a message of Protocol
+Buffers, which may be extended by appending to it, so the seal is one more entry of the metadata, `cxrflow_sha256`, at
+the very end: the SHA-256 of all bytes before it. Every other reader of ONNX sees an ordinary file. The seal shows
 damage; it does not prove who made the file. Source: https://protobuf.dev/programming-guides/encoding/ and field 14,
 `metadata_props`, of ModelProto in https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
