@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.jit._trace import TracerWarning
 
 from cxrflow.delivery.card import INPUT, LOGITS, PROBABILITIES, ModelCard, card_to_metadata
 from cxrflow.delivery.seal import seal_model
@@ -102,7 +101,7 @@ def trace_network(network: nn.Module, size_px: int) -> bytes:
     example = torch.from_numpy(draw_inputs(2, size_px))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", TracerWarning)  # mean and std become constants, as they should
+        warnings.filterwarnings("ignore", "torch.tensor results are registered as constants")  # mean and std should be
         torch.onnx.export(
             Delivery(network).eval(),
             (example,),
