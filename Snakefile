@@ -4,7 +4,7 @@
 #   snakemake --profile profiles/local --configfile config/quick.yaml              a quick look at your own data
 #   snakemake --profile profiles/slurm --configfile config/lungs.yaml -n           plan the full study on a cluster
 #
-# Ask for one file by its name and get just that, or for one of the targets below (data, models, summary).
+# Ask for one file by its name and get just that, or for one of the targets below (data, models, exports, summary).
 
 
 include: "workflow/rules/common.smk"
@@ -23,6 +23,7 @@ include: "workflow/rules/data.smk"  #     phantom, index, split, preprocess (who
 include: "workflow/rules/train.smk"  #    fetch_weights, train
 include: "workflow/rules/evaluate.smk"  # evaluate, score, embed
 include: "workflow/rules/explain.smk"  #  explain
+include: "workflow/rules/deliver.smk"  #  export
 include: "workflow/rules/summary.smk"  #  profile_backbone, summarize, report
 include: "workflow/rules/plan.smk"  #     what scripts/plan.py reads
 
@@ -36,6 +37,11 @@ rule data:
 rule models:
     input:
         collect(f"{RESULTS}/models/{{model.path}}/metrics.json", model=MODELS),
+
+
+rule exports:  # not part of `all`: the study needs none, and a user wants one or two of them
+    input:
+        collect(f"{RESULTS}/models/{{model.path}}/model.onnx", model=MODELS),
 
 
 rule summary:

@@ -9,7 +9,7 @@ import pytest
 
 from cxrflow.errors import CxrflowError
 from cxrflow.settings_core import setting
-from cxrflow.stages import build_parser, convert_arguments, parameter_meanings
+from cxrflow.stages import build_parser, call_stage, convert_arguments, parameter_meanings
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 STAGES = sorted(path.stem for path in SCRIPTS.glob("*.py"))
@@ -70,6 +70,24 @@ def test_a_bool_is_a_switch() -> None:
     assert vars(parser.parse_args(["--loud"])) == {"loud": True}
     with pytest.raises(SystemExit):
         parser.parse_args(["--loud", "yes"])
+
+
+def test_starred_parameters_need_no_flag() -> None:
+    calls = []
+
+    def ask(*files: Path, loud: bool = False) -> None:
+        """Ask.
+
+        files: some files
+        loud: say it twice
+        """
+        calls.append((files, loud))
+
+    parser = build_parser(ask)
+    call_stage(ask, vars(parser.parse_args(["a b", "c", "--loud"])))
+    assert calls == [((Path("a b"), Path("c")), True)]
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--loud"])
 
 
 def test_a_parameter_without_a_meaning_is_refused() -> None:

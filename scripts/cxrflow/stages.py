@@ -1,7 +1,8 @@
 """Turn a stage's function into a command: flags, types and --help come from its signature and docstring.
 
 Every stage in scripts/ ends with `run_stage(its_function)`. The function takes keyword-only parameters; each of them
-has a line `name: meaning` in the docstring. A settings dataclass is one flag that takes JSON, checked key by key.
+has a line `name: meaning` in the docstring. A settings dataclass is one flag that takes JSON, checked key by key. A
+parameter `*names` takes what stands on the command line without a flag, one or more.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def run_stage(function: Callable[..., None]) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log is read while it is written
     arguments = build_parser(function).parse_args()
     try:
-        function(**convert_arguments(function, vars(arguments)))
+        call_stage(function, convert_arguments(function, vars(arguments)))
     except CxrflowError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
@@ -66,6 +67,9 @@ def build_parser(function: Callable[..., None]) -> argparse.ArgumentParser:
         annotation = hints[name]
         if name not in meanings:
             raise TypeError(f"{function.__name__}: the docstring has no line '{name}: meaning'")
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            parser.add_argument(name, nargs="+", type=annotation, metavar=name.upper(), help=meanings[name])
+            continue
         required = parameter.default is inspect.Parameter.empty
         parser.add_argument(
             f"--{name.replace('_', '-')}",
@@ -76,6 +80,14 @@ def build_parser(function: Callable[..., None]) -> argparse.ArgumentParser:
             **_argument_shape(annotation),
         )
     return parser
+
+
+def call_stage(function: Callable[..., None], values: dict[str, Any]) -> None:
+    """Call a stage's function with its parameters by name; those of `*names` go in order."""
+    parameters = inspect.signature(function).parameters.values()
+    in_order = [each.name for each in parameters if each.kind is inspect.Parameter.VAR_POSITIONAL]
+    positional = [value for name in in_order for value in values[name]]
+    function(*positional, **{name: value for name, value in values.items() if name not in in_order})
 
 
 def convert_arguments(function: Callable[..., None], values: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ ROWS = (
     "train_step",
     "epoch_share",
     "gradcam",
+    "one_xray",
     "tsne",
     "memory",
     "startup",

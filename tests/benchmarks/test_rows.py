@@ -12,7 +12,17 @@ import pytest
 import torch
 
 from cxrflow.models.backbones import BACKBONES
-from tests.benchmarks import dry_run, gpu_training, gradcam, memory, memory_child, preprocess_large, run, startup
+from tests.benchmarks import (
+    dry_run,
+    gpu_training,
+    gradcam,
+    memory,
+    memory_child,
+    one_xray,
+    preprocess_large,
+    run,
+    startup,
+)
 from tests.benchmarks.drawn import pack_films, split_rows, write_films, write_index
 from tests.benchmarks.measure import OURS, UnequalError
 
@@ -28,6 +38,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("tests.benchmarks.gpu_training.BACKBONES", {"resnet34": BACKBONES["resnet34"]})
     monkeypatch.setattr("tests.benchmarks.gpu_training.GOALS", {"resnet34": gpu_training.GOALS["resnet34"]})
     monkeypatch.setattr("tests.benchmarks.train_step.GOALS", {"resnet34": 2.2})
+    monkeypatch.setattr("tests.benchmarks.one_xray.GOALS", {"resnet34": 1.4})
     threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     yield
@@ -61,6 +72,14 @@ def test_wrong_maps_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setattr(gradcam, "map_by_package", lambda *arguments: real(*arguments) * 0.999)
     with pytest.raises(UnequalError, match="maps of resnet34"):
         gradcam.measure_backbone("resnet34", tmp_path / "images.npy", "tiny")
+
+
+def test_wrong_answers_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = one_xray.answer_by_torch
+    monkeypatch.setattr(one_xray, "answer_by_torch", lambda *arguments: real(*arguments) + 1e-4)
+    model = one_xray.save_lively(tmp_path, "resnet34", 48)
+    with pytest.raises(UnequalError, match="answers of resnet34"):
+        one_xray.measure_backbone(model, write_films(tmp_path / "films", 64, 2), "tiny")
 
 
 def test_the_rows_of_a_gpu_run_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

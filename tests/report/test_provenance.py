@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cxrflow.report.collect import Results
-from cxrflow.report.provenance import NO_CHECKOUT, collect_provenance, find_commit, find_own_version, find_version
+from cxrflow.report.provenance import NO_CHECKOUT, collect_provenance, find_commit, find_version
 
 
 def test_machines_are_listed_once_with_their_models(results: Results):
@@ -19,12 +19,6 @@ def test_it_is_json_and_the_same_each_time(results: Results):
     assert first == second
     assert json.loads(first)["config"]["study"] == "fake"
     assert json.loads(first)["packages"]["numpy"]
-
-
-def test_own_version_is_the_projects(tmp_path: Path):
-    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
-    assert find_own_version(tmp_path) == "1.2.3"
-    assert find_own_version(tmp_path / "elsewhere") == "of unknown version"
 
 
 def test_folder_outside_git_is_said_to_be_none(tmp_path: Path):

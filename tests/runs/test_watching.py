@@ -174,11 +174,13 @@ def test_a_process_of_this_machine_is_seen_by_the_files_it_makes(
     folder: Path, bare_path: Path, step: Step, started: str, state: str
 ) -> None:
     """Snakemake itself, asked for a file, does not make it."""
-    write(Path("scripts/train.py"), "import sys; sys.stdin.read()")
-    write(Path("snakemake"), "import sys; sys.stdin.read()")
+    for name in ("scripts/train.py", "snakemake"):
+        write(Path(name), "import sys; print('begun', flush=True); sys.stdin.read()")
     command = [sys.executable, started, "--model", str(step.outputs[0])]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=folder) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder) as process:
         try:
+            assert process.stdout is not None
+            process.stdout.readline()
             assert state_of(folder, step)[0] == state
         finally:
             process.communicate()

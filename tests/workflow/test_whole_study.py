@@ -98,6 +98,32 @@ def test_a_second_run_does_nothing(study: Path) -> None:
     assert planned(study) == {}
 
 
+def test_an_exported_model_reads_the_test_images_as_the_study_did(study: Path, tmp_path: Path) -> None:
+    model = "results/tiny/models/covid/mobilenet_v3_large/scratch/no_blur/seed0"
+    assert planned(study, "--", f"{model}/model.onnx") == {"export": 1, "total": 1}
+    run = snakemake(study, "--", f"{model}/model.onnx")
+    assert run.returncode == 0, run.stderr[-3000:]
+
+    places = {row["image_id"]: row["path"] for row in read_rows(study / "results/tiny/data/covid/index.csv")}
+    wanted = read_rows(study / model / "predictions.csv")
+    files = [study / "results/tiny/phantoms/covid" / places[row["image_id"]] for row in wanted]
+    command = [sys.executable, "scripts/predict.py", *files, "--model", f"{model}/model.onnx"]
+    subprocess.run([*command, "--csv", tmp_path / "answers.csv"], cwd=study, check=True, capture_output=True)
+    found = read_rows(tmp_path / "answers.csv")
+    assert [row["file"] for row in found] == [str(file) for file in files]
+    columns = [name for name in wanted[0] if name.startswith("p(")]
+    assert len(columns) == 3
+    for one, other in zip(found, wanted, strict=True):
+        assert [float(one[name]) for name in columns] == pytest.approx(
+            [float(other[name]) for name in columns], abs=1e-5
+        )
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
 def test_a_changed_training_setting_reruns_no_data_step(study: Path) -> None:
     jobs = planned(study, "--config", "train={device: cpu, epochs: 3, restart_epochs: 1, batch_size: 16}")
     assert jobs["train"] == MODELS

@@ -2,20 +2,18 @@
 
 import platform
 import subprocess
-import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from cxrflow.report.collect import Results
 from cxrflow.settings import settings_dict
+from cxrflow.version import find_own_version
 
 PACKAGES = (
     "torch", "torchvision", "numpy", "opencv-python-headless", "kornia-rs", "scikit-learn", "grad-cam", "matplotlib",
     "pillow", "jinja2", "tabulate", "snakemake",
 )  # fmt: skip
-ROOT = Path(__file__).resolve().parents[3]
-UNKNOWN = "of unknown version"
 NO_CHECKOUT = "not a git checkout"
 GIT_TIMEOUT_S = 20
 
@@ -29,7 +27,7 @@ def collect_provenance(results: Results) -> dict[str, Any]:
     settings = results.study.settings
     return {
         "study": settings.study,
-        "version": find_own_version(ROOT),
+        "version": find_own_version(),
         "commit": find_commit(Path(__file__).resolve().parent),
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := find_version(name)) is not None},
@@ -65,15 +63,6 @@ def find_version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def find_own_version(root: Path) -> str:
-    """Return cxrflow's version as the pyproject.toml in `root` has it: the code runs from there, not installed."""
-    try:
-        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    except (OSError, ValueError, KeyError):
-        return UNKNOWN
-    return str(project["version"])
 
 
 def find_commit(folder: Path) -> str:

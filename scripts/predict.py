@@ -1,0 +1,55 @@
+"""Read new X-rays with an exported model.
+
+Reads model.onnx and image files, or every image below a folder; prints one line per file: the most probable class, the
+probability of each class, and the file. Files are decoded and preprocessed as the model's training images were. A file
+that cannot be read is named, the others are read all the same, and the exit status is 1. Research software, not a
+medical device: nothing it says is a diagnosis.
+
+    python scripts/predict.py --model model.onnx new_xrays/ one_more.png --csv answers.csv
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from cxrflow.delivery.answers import AnswerTable, open_csv, print_answer
+from cxrflow.delivery.session import open_model
+from cxrflow.delivery.xrays import answer_files, find_xrays
+from cxrflow.errors import CxrflowError
+from cxrflow.stages import run_stage
+
+
+def predict(
+    *xrays: Path, model: Path, csv: Path | None = None, threads: int | None = None, max_image_mpx: float = 100.0
+) -> None:
+    """Print what a model says of each X-ray.
+
+    xrays: image files, or folders with images
+    model: model.onnx, made by scripts/export.py
+    csv: also write the answers here: file, predicted, p(class) for each class, problem
+    threads: CPU threads; without it, all cores
+    max_image_mpx: refuse larger images before decoding them, megapixels
+    """
+    threads = threads or count_cores()
+    opened = open_model(model, threads)
+    card = opened.card
+    print(f"{card.describe()}. {card.notice}", file=sys.stderr)
+    table, n_files, n_problems = AnswerTable(card.class_names), 0, 0
+    print(table.header())
+    with open_csv(csv, card.class_names) as write_answer:
+        for answer in answer_files(opened, find_xrays(xrays), threads, max_image_mpx):
+            print_answer(table, answer)
+            write_answer(answer)
+            n_files += 1
+            n_problems += bool(answer.problem)
+    if n_problems:
+        raise CxrflowError(f"{n_problems} of {n_files} files could not be read; they are named above")
+
+
+def count_cores() -> int:
+    """Return the cores that this process may use, which a scheduler may have made fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    run_stage(predict)
