@@ -14,6 +14,7 @@ import torch
 from cxrflow.models.backbones import BACKBONES
 from tests.benchmarks import (
     dry_run,
+    equal_accuracy,
     gpu_training,
     gradcam,
     memory,
@@ -28,7 +29,7 @@ from tests.benchmarks.measure import OURS, UnequalError
 
 HERE = Path(__file__).parent
 IN_PROCESS = [name for name in run.ROWS if name not in ("startup", "dry_run", "memory", "gpu_training")]
-NO_ROWS = {"__init__", "run", "measure", "machine", "drawn", "memory_child"}
+NO_ROWS = {"__init__", "run", "measure", "machine", "drawn", "memory_child", "equal_accuracy"}
 
 
 @pytest.fixture(autouse=True)
@@ -156,3 +157,11 @@ def test_results_are_added_at_the_end(tmp_path: Path) -> None:
     run.append_section(tmp_path / "R.md", "## one")
     run.append_section(tmp_path / "R.md", "## two")
     assert (tmp_path / "R.md").read_text() == "# Results\n\n## one\n\n## two\n"
+
+
+def test_equal_accuracy_is_told_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(equal_accuracy, "score_training", lambda *call: 0.8 + 0.01 * call[2] - 0.1 * call[4])
+    row = equal_accuracy.compare_backbone("resnet34", None, seeds=3, epochs=1)
+    assert row["ours"] == "0.80 0.81 0.82"
+    assert row["plain"] == "0.70 0.71 0.72"
+    assert row["difference (95 %)"] == "+0.100 (+0.100 to +0.100)"

@@ -25,6 +25,7 @@ def backbone(request: pytest.FixtureRequest) -> tuple[nn.Module, str]:
     Fresh running statistics of BatchNorm let EfficientNet's activations fade to 1e-8, so one batch is passed first.
     """
     network = build_network(request.param, 3, batch_norm_momentum=1.0, seed=1)
+    torch.manual_seed(1)  # stochastic depth
     with torch.no_grad():
         network.train()(to_network_input(torch.from_numpy(make_images(8))))
     return network.eval(), BACKBONES[request.param].gradcam_layer
