@@ -1,0 +1,52 @@
+"""The plot of growth.py: CPU time and memory of every stage against the number of images, both axes logarithmic."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
+
+from cxrflow.report.style import CLASS_COLORS, GRID, MUTED, PAGE_IN, add_title, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from tests.benchmarks.growth import Point
+
+MARKERS = "os^DvPX<>"
+DPI = 110  # a small file
+SUBTITLE = "One process per point; pixels are tiny, so that the number of images is what grows. Grey: n log n."
+
+
+def draw_growth(points: "Sequence[Point]", path: Path) -> None:
+    """Write the plot as PNG."""
+    figure = new_figure(PAGE_IN, 3.2)
+    add_title(figure, "How time and memory grow", SUBTITLE)
+    left, right = figure.subplots(1, 2)
+    draw_lines(left, points, "cpu_s", "CPU-seconds")
+    draw_lines(right, points, "peak_mib", "peak memory beyond the page cache, MiB")
+    draw_guide(left, points)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
+    save_figure(figure, path, DPI)
+
+
+def draw_lines(axes: Axes, points: "Sequence[Point]", value: str, title: str) -> None:
+    """Draw one line per stage."""
+    for number, stage in enumerate(dict.fromkeys(point.stage for point in points)):
+        own = [point for point in points if point.stage == stage]
+        label = stage if own[0].unit == "images" else f"{stage} (n {own[0].unit})"
+        style = {"color": CLASS_COLORS[number % len(CLASS_COLORS)], "marker": MARKERS[number % len(MARKERS)]}
+        axes.plot([point.n for point in own], [getattr(point, value) for point in own], label=label, **style)
+    axes.set(xscale="log", yscale="log", xlabel="n, images or models", title=title)
+    axes.grid(color=GRID)
+
+
+def draw_guide(axes: Axes, points: "Sequence[Point]") -> None:
+    """Draw n log n, through the largest point of each unit's slowest stage."""
+    low, high = min(point.n for point in points), max(point.n for point in points)
+    top = max(point.cpu_s for point in points if point.n == high)
+    sizes = [max(2, low), high]
+    scale = top / (high * math.log(high))
+    bottom = axes.get_ylim()[0]
+    values = [scale * n * math.log(n) for n in sizes]
+    axes.plot(sizes, values, color=MUTED, linestyle=":", linewidth=1.0, zorder=0)
+    axes.set_ylim(bottom=bottom)
