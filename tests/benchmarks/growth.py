@@ -3,6 +3,7 @@
 Every size is a process of its own. CPU-seconds are its user and system time; memory is the largest RssAnon, which
 leaves out the page cache of files that are mapped. Pixels are tiny: it is the number of images that grows.
 
+    export PYTHONPATH=scripts
     python -m tests.benchmarks.growth --append tests/benchmarks/RESULTS.md       under 6 minutes on 2 cores
     python -m tests.benchmarks.growth --sizes all                                up to a million images
     python -m tests.benchmarks.growth --stages split,score --sizes 844,8440
