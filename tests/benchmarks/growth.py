@@ -87,7 +87,7 @@ def prepare_split(folder: Path, n: int) -> Command:
 def prepare_preprocess(folder: Path, n: int) -> Command:
     index = growth_inputs.write_file_rows(folder, n)
     settings = ["--settings", f'{{"size_px": {growth_inputs.SIZE_PX}}}', "--threads", "2"]
-    outputs = ["--resume", folder / "resume", "--images", folder / "images.npy"]
+    outputs: Command = ["--resume", folder / "resume", "--images", folder / "images.npy"]
     return [SCRIPTS / "preprocess.py", "--folder", folder / "films", "--index", index, *settings, *outputs]
 
 
@@ -97,7 +97,14 @@ def prepare_epoch(folder: Path, n: int) -> Command:
 
 def prepare_score(folder: Path, n: int) -> Command:
     predictions = growth_inputs.write_test_rows(folder / "predictions.csv", n)
-    outputs = ["--title", "grown", "--confusion", folder / "confusion.png", "--metrics", folder / "metrics.json"]
+    outputs: Command = [
+        "--title",
+        "grown",
+        "--confusion",
+        folder / "confusion.png",
+        "--metrics",
+        folder / "metrics.json",
+    ]
     return [SCRIPTS / "score.py", "--predictions", predictions, "--settings", "{}", *outputs]
 
 
@@ -175,17 +182,25 @@ def choose_sizes(stage: Stage, sizes: str) -> tuple[int, ...]:
     return {"usual": stage.usual, "all": stage.whole}.get(sizes) or tuple(int(size) for size in sizes.split(","))
 
 
+def choose_stages(text: str) -> list[str]:
+    """Return the names in a comma-separated list; argparse reports the unknown."""
+    names = text.split(",")
+    unknown = [name for name in names if name not in STAGES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)} is no stage; known: {', '.join(STAGES)}")
+    return names
+
+
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stages", default=",".join(STAGES), help="comma-separated")
+    parser.add_argument("--stages", type=choose_stages, default=[*STAGES], help=f"of: {', '.join(STAGES)}")
     parser.add_argument("--sizes", default="usual", help="usual, all, or numbers separated by commas")
     parser.add_argument("--plot", type=Path, default=PLOT, help="PNG to write")
     parser.add_argument("--append", type=Path, metavar="FILE", help="also write the table to the end of this file")
     arguments = parser.parse_args()
     begin_s = time.monotonic()
-    names = arguments.stages.split(",")
-    points = [measure_point(name, n) for name in names for n in choose_sizes(STAGES[name], arguments.sizes)]
+    points = [measure_point(name, n) for name in arguments.stages for n in choose_sizes(STAGES[name], arguments.sizes)]
     draw_growth(points, arguments.plot)
     command = f"python -m tests.benchmarks.growth {shlex.join(sys.argv[1:])}".strip()
     text = f"{describe_run(command, time.monotonic() - begin_s)}\n\n{format_points(points)}"

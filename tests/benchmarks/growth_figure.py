@@ -41,12 +41,9 @@ def draw_lines(axes: Axes, points: "Sequence[Point]", value: str, title: str) ->
 
 
 def draw_guide(axes: Axes, points: "Sequence[Point]") -> None:
-    """Draw n log n, through the largest point of each unit's slowest stage."""
-    low, high = min(point.n for point in points), max(point.n for point in points)
+    """Draw n log n, through the highest of the rightmost points; nothing of it below the points."""
+    high = max(point.n for point in points)
     top = max(point.cpu_s for point in points if point.n == high)
-    sizes = [max(2, low), high]
-    scale = top / (high * math.log(high))
-    bottom = axes.get_ylim()[0]
-    values = [scale * n * math.log(n) for n in sizes]
-    axes.plot(sizes, values, color=MUTED, linestyle=":", linewidth=1.0, zorder=0)
-    axes.set_ylim(bottom=bottom)
+    sizes = [high / 10**3, high]
+    axes.autoscale(enable=False)
+    axes.plot(sizes, [top * n * math.log(n) / (high * math.log(high)) for n in sizes], color=MUTED, linestyle=":")
