@@ -34,8 +34,9 @@ def draw_lines(axes: Axes, points: "Sequence[Point]", value: str, title: str) ->
     for number, stage in enumerate(dict.fromkeys(point.stage for point in points)):
         own = [point for point in points if point.stage == stage]
         label = stage if own[0].unit == "images" else f"{stage} (n {own[0].unit})"
-        style = {"color": CLASS_COLORS[number % len(CLASS_COLORS)], "marker": MARKERS[number % len(MARKERS)]}
-        axes.plot([point.n for point in own], [getattr(point, value) for point in own], label=label, **style)
+        color, marker = CLASS_COLORS[number % len(CLASS_COLORS)], MARKERS[number % len(MARKERS)]
+        values = [getattr(point, value) for point in own]
+        axes.plot([point.n for point in own], values, label=label, color=color, marker=marker)
     axes.set(xscale="log", yscale="log", xlabel="n, images or models", title=title)
     axes.grid(color=GRID)
 
