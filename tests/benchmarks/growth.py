@@ -16,13 +16,13 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
 from tabulate import tabulate
 
-from cxrflow.files import write_json
+from cxrflow.files import read_json, write_json
 from cxrflow.settings import settings_json
 from tests.benchmarks import growth_inputs
 from tests.benchmarks.drawn import work_folder
@@ -150,6 +150,21 @@ def measure_point(name: str, n: int) -> Point:
     return Point(name, n, STAGES[name].unit, cpu_s, peak_mib)
 
 
+def measure_points(stages: Sequence[str], sizes: str, kept: Path | None) -> list[Point]:
+    """Measure every stage at its sizes, and return the points with those of the file, in the order of STAGES.
+
+    kept: JSON of earlier points, written again after every new one, because the large ones take minutes; or None.
+    """
+    points = [Point(**point) for point in read_json(kept)] if kept and kept.exists() else []
+    for stage in stages:
+        for n in choose_sizes(STAGES[stage], sizes):
+            if (stage, n) not in {(point.stage, point.n) for point in points}:
+                points.append(measure_point(stage, n))
+                if kept:
+                    write_json(kept, [asdict(point) for point in points])
+    return sorted(points, key=lambda point: ([*STAGES].index(point.stage), point.n))
+
+
 def fit_exponent(n: float, value: float, larger_n: float, larger_value: float) -> float:
     """Return e where values grow as n to the power of e."""
     return math.log(larger_value / value) / math.log(larger_n / n)
@@ -198,10 +213,11 @@ def main() -> None:
     parser.add_argument("--stages", type=choose_stages, default=[*STAGES], help=f"of: {', '.join(STAGES)}")
     parser.add_argument("--sizes", default="usual", help="usual, all, or numbers separated by commas")
     parser.add_argument("--plot", type=Path, default=PLOT, help="PNG to write")
+    parser.add_argument("--points", type=Path, metavar="FILE", help="keep points here, and measure none of them again")
     parser.add_argument("--append", type=Path, metavar="FILE", help="also write the table to the end of this file")
     arguments = parser.parse_args()
     begin_s = time.monotonic()
-    points = [measure_point(name, n) for name in arguments.stages for n in choose_sizes(STAGES[name], arguments.sizes)]
+    points = measure_points(arguments.stages, arguments.sizes, arguments.points)
     draw_growth(points, arguments.plot)
     command = f"python -m tests.benchmarks.growth {shlex.join(sys.argv[1:])}".strip()
     text = f"{describe_run(command, time.monotonic() - begin_s)}\n\n{format_points(points)}"

@@ -54,6 +54,20 @@ def test_growth_is_the_slope_between_sizes_that_are_far_apart() -> None:
     ]  # fmt: skip
 
 
+def test_points_are_kept_and_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def measure(stage: str, n: int) -> Point:
+        measured.append((stage, n))
+        return Point(stage, n, "images", 1.0, 10.0)
+
+    monkeypatch.setattr(growth, "measure_point", measure)
+    growth.measure_points(["split"], "20,10", tmp_path / "points.json")
+    points = growth.measure_points(["index", "split"], "10", tmp_path / "points.json")
+    assert measured == [("split", 20), ("split", 10), ("index", 10)]
+    assert [(point.stage, point.n) for point in points] == [("index", 10), ("split", 10), ("split", 20)]
+
+
 def test_sizes_are_named_or_given() -> None:
     stage = growth.STAGES["index"]
     assert choose_sizes(stage, "usual") == stage.usual
