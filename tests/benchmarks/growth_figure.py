@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from cxrflow.report.style import CLASS_COLORS, GRID, MUTED, PAGE_IN, add_title, new_figure, save_figure
 
@@ -14,18 +15,18 @@ if TYPE_CHECKING:
 
 MARKERS = "os^DvPX<>"
 DPI = 110  # a small file
-SUBTITLE = "One process per point; pixels are tiny, so that the number of images is what grows. Grey: n log n."
+SUBTITLE = "One process per point, images of 16 px. Memory is without the page cache. Dotted: n log n."
 
 
 def draw_growth(points: "Sequence[Point]", path: Path) -> None:
     """Write the plot as PNG."""
-    figure = new_figure(PAGE_IN, 3.2)
+    figure = new_figure(PAGE_IN, 3.6)
     add_title(figure, "How time and memory grow", SUBTITLE)
     left, right = figure.subplots(1, 2)
     draw_lines(left, points, "cpu_s", "CPU-seconds")
-    draw_lines(right, points, "peak_mib", "peak memory beyond the page cache, MiB")
+    draw_lines(right, points, "peak_mib", "Peak memory, MiB")
     draw_guide(left, points)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     save_figure(figure, path, DPI)
 
 
@@ -38,6 +39,9 @@ def draw_lines(axes: Axes, points: "Sequence[Point]", value: str, title: str) ->
         values = [getattr(point, value) for point in own]
         axes.plot([point.n for point in own], values, label=label, color=color, marker=marker)
     axes.set(xscale="log", yscale="log", xlabel="n, images or models", title=title)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:,.12g}")  # the style shows no powers of ten
+        axis.set_minor_formatter(NullFormatter())
     axes.grid(color=GRID)
 
 
