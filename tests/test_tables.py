@@ -1,12 +1,13 @@
 """CSV in and out gives the same values back, and says what is wrong with a file."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cxrflow.errors import CxrflowError
-from cxrflow.records import EpochRow, Predictions, read_predictions, write_predictions
+from cxrflow.records import EpochRow, Predictions, SplitRow, read_predictions, write_predictions
 from cxrflow.tables import read_records, read_table, write_records, write_table
 
 
@@ -34,6 +35,48 @@ def test_problems_name_the_file_and_the_columns(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"a\n\xff\n")
     with pytest.raises(CxrflowError, match="UTF-8"):
         read_table(tmp_path / "t.csv")
+
+
+def test_short_rows_and_empty_lines(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1\n\n2,3\n")
+    assert read_table(tmp_path / "t.csv") == [{"a": "1", "b": None}, {"a": "2", "b": "3"}]
+    (tmp_path / "t.csv").write_text("")
+    assert read_table(tmp_path / "t.csv") == []
+
+
+def test_a_record_that_was_cut_off_is_told(tmp_path: Path) -> None:
+    write_records(tmp_path / "s.csv", SplitRow, [SplitRow("i", "Mass", "p", "g", "train")] * 2)
+    text = (tmp_path / "s.csv").read_text()
+    (tmp_path / "s.csv").write_text(text.removesuffix(",train\n"))
+    with pytest.raises(CxrflowError, match=r"s\.csv, line 3: fewer values than the 5 columns"):
+        read_records(tmp_path / "s.csv", SplitRow)
+
+
+def test_records_are_found_by_the_names_of_their_columns(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("subset,more,image_id,label,patient_id,group\ntest,x,i,Mass,p,g\n")
+    assert read_records(tmp_path / "s.csv", SplitRow) == [SplitRow("i", "Mass", "p", "g", "test")]
+
+
+def test_a_nameless_column_may_stand_over_several_values(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(",a\n0,1,2\n")
+    assert read_table(tmp_path / "t.csv", ["a"])[0]["a"] == "1"
+
+
+def test_rows_are_written_and_read_one_by_one(tmp_path: Path) -> None:
+    """A million rows take no second copy in memory: half of the table's size is not held beside the records."""
+    rows = [SplitRow(f"image{i}" * 20, "Mass", f"p{i}", f"p{i}", "train") for i in range(4000)]
+    write_records(tmp_path / "s.csv", SplitRow, rows)
+    size = (tmp_path / "s.csv").stat().st_size
+    tracemalloc.start()
+    write_records(tmp_path / "s.csv", SplitRow, rows)
+    written = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    read = read_records(tmp_path / "s.csv", SplitRow)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert read == rows
+    assert written < size / 2
+    assert peak - held < size / 2
 
 
 def test_a_row_with_other_keys_is_a_bug(tmp_path: Path) -> None:

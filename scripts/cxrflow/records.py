@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # the Snakefile reads the readers' table through here, and pl
 SUBSETS = ("train", "val", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class IndexRow:
     """index.csv: one kept image.
 
@@ -46,7 +46,7 @@ class IndexRow:
     pixel_sha256: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RejectRow:
     """rejects.csv: one image that was there and is not kept.
 
@@ -65,7 +65,7 @@ class RejectRow:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RegionRow:
     """regions.csv: one annotated region of a kept image.
 
@@ -85,7 +85,7 @@ class RegionRow:
     mask_path: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SplitRow:
     """split.csv: the subset of one kept image, in index order.
 

@@ -24,12 +24,24 @@ def interval(outcomes: Outcomes, patients: list[str], name: str = "accuracy", dr
 
 def test_all_images_of_a_patient_are_drawn_together_and_as_many_patients_as_there_are() -> None:
     patients = np.array([0, 0, 0, 1, 2, 2])
-    weights = draw_weights(patients, 50, np.random.default_rng(0))
+    weights = np.concatenate([*draw_weights(patients, 250, seed=0)], axis=1)
+    assert weights.shape == (6, 250)
     assert (weights[0] == weights[1]).all()
     assert (weights[0] == weights[2]).all()
     assert (weights[4] == weights[5]).all()
     assert (weights[[0, 3, 4]].sum(axis=0) == 3).all()
     assert len(np.unique(weights[0])) > 1
+
+
+def test_many_images_take_smaller_steps_to_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes, ids = make_outcomes(np.random.default_rng(2), 60, 0.7), [str(i // 2) for i in range(60)]
+    whole = resample_metrics(outcomes, ids, 130, seed=3)
+    monkeypatch.setattr("cxrflow.results.bootstrap.WEIGHTS_AT_ONCE", 60 * 7)
+    assert max(weights.shape[1] for weights in draw_weights(patient_numbers(ids), 130, seed=3)) == 7
+    stepwise = resample_metrics(outcomes, ids, 130, seed=3)
+    assert whole.keys() == stepwise.keys()
+    for name, values in whole.items():
+        np.testing.assert_array_equal(stepwise[name], values)
 
 
 def test_patient_numbers_follow_the_ids() -> None:
@@ -40,7 +52,7 @@ def test_drawing_every_patient_once_gives_the_value_itself(monkeypatch: pytest.M
     generator = np.random.default_rng(0)
     outcomes = make_outcomes(generator, 80, 0.7)
     monkeypatch.setattr(
-        "cxrflow.results.bootstrap.draw_weights", lambda patients, draws, _: np.ones((len(patients), draws))
+        "cxrflow.results.bootstrap.draw_weights", lambda patients, draws, _: [np.ones((len(patients), draws))]
     )
     resampled = resample_metrics(outcomes, [str(i) for i in range(80)], 4, seed=0)
     for name, metric in METRICS.items():

@@ -1,4 +1,6 @@
 # The checked study, the paths, and what the other files ask of them.
+import functools
+import inspect
 import os
 import re
 import sys
@@ -18,8 +20,7 @@ from cxrflow.data.sharding import list_shards
 from cxrflow.errors import CxrflowError
 from cxrflow.files import sha256_file
 from cxrflow.models.backbones import BACKBONES
-from cxrflow.settings import settings_json
-from cxrflow.settings_core import result_json
+from cxrflow.settings import result_json, settings_json
 from cxrflow.report.summary import SUMMARY_FILES
 from cxrflow.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId, load_study
 
@@ -52,14 +53,30 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+def of_wildcards(function):
+    """Keep a function's signature with it: Snakemake asks for it three times per job, which would take longer than
+    the function."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
+# What follows from a variant or a dataset alone is worked out once, not for every model.
+recipe_of = functools.cache(STUDY.recipe)
+preprocess_json = functools.cache(lambda variant: settings_json(STUDY.preprocess_settings(variant)))
+train_settings = functools.cache(STUDY.train_settings)
+train_json = functools.cache(lambda variant: result_json(train_settings(variant)))
+train_gpus = functools.cache(STUDY.train_gpus)
+
+
 def model_of(wildcards):
     """The model that a rule's wildcards name."""
     return ModelId(**{**dict(wildcards), "seed": int(wildcards.seed)})
 
 
+@of_wildcards
 def images_of(wildcards):
     """The packed images that a model's variant is trained on."""
-    return f"{RESULTS}/data/{wildcards.dataset}/{STUDY.recipe(wildcards.variant)}/images.npy"
+    return f"{RESULTS}/data/{wildcards.dataset}/{recipe_of(wildcards.variant)}/images.npy"
 
 
 def datasets_packed(in_shards):
@@ -79,6 +96,7 @@ def shards_of(file):
     ]
 
 
+@of_wildcards
 def init_weights_of(wildcards):
     """The file that a model starts from: none, ImageNet weights, or another dataset's model of the same backbone."""
     if wildcards.init == SCRATCH:

@@ -40,7 +40,7 @@ rule index:
         "../../envs/cxrflow.yaml"
     threads: 2
     params:
-        folder=lambda wildcards: str(STUDY.dataset_folder(wildcards.dataset)),
+        folder=of_wildcards(lambda wildcards: str(STUDY.dataset_folder(wildcards.dataset))),
         reader=lambda wildcards: settings_json(STUDY.reader_settings(wildcards.dataset)),
         settings=settings_json(STUDY.settings.index),
         published=lambda wildcards: reader_of(wildcards.dataset).published_counts,

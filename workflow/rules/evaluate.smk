@@ -40,7 +40,7 @@ rule score:
     conda:
         "../../envs/cxrflow.yaml"
     params:
-        title=lambda wildcards: STUDY.model_title(model_of(wildcards)),
+        title=of_wildcards(lambda wildcards: STUDY.model_title(model_of(wildcards))),
         settings=settings_json(STUDY.settings.score),
         code=code_hash("score"),
     message:

@@ -24,7 +24,7 @@ rule explain:
         folder=rules.index.params.folder,
         title=rules.score.params.title,
         settings=result_json(STUDY.settings.explain),
-        layer=lambda wildcards: BACKBONES[wildcards.backbone].gradcam_layer,
+        layer=of_wildcards(lambda wildcards: BACKBONES[wildcards.backbone].gradcam_layer),
         code=code_hash("explain"),
     message:
         "explain {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"

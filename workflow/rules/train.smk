@@ -20,9 +20,9 @@ rule fetch_weights:
 
 rule train:
     input:
-        images=lambda wildcards: images_of(wildcards),
+        images=images_of,
         split=rules.split.output.split,
-        init_weights=lambda wildcards: init_weights_of(wildcards),
+        init_weights=init_weights_of,
     output:
         model=f"{MODEL}/model.pt",
         checksum=f"{MODEL}/model.pt.sha256",
@@ -37,20 +37,20 @@ rule train:
     threads: 2
     resources:
         # on one machine nothing waits for them, unless `--resources gpu=N` says how many there are
-        gpu=lambda wildcards: STUDY.train_gpus(wildcards.variant),
+        gpu=lambda wildcards: train_gpus(wildcards.variant),
         # Where it trains, not what: Snakemake compares params with those of the last run and resources not, so that a
         # study which moves to another device trains no finished model again (what it would train differs by rounding).
-        device=lambda wildcards: STUDY.train_settings(wildcards.variant).device,
-        processes=lambda wildcards: STUDY.train_settings(wildcards.variant).gpus,
+        device=lambda wildcards: train_settings(wildcards.variant).device,
+        processes=lambda wildcards: train_settings(wildcards.variant).gpus,
     params:
         model_id=f"{MODEL}".removeprefix(f"{RESULTS}/models/"),
-        preprocess=lambda wildcards: settings_json(STUDY.preprocess_settings(wildcards.variant)),
-        settings=lambda wildcards: result_json(STUDY.train_settings(wildcards.variant)),
-        init_weights=lambda wildcards, input: (
-            ["--init-weights", input.init_weights] if input.get("init_weights") else []
+        preprocess=of_wildcards(lambda wildcards: preprocess_json(wildcards.variant)),
+        settings=of_wildcards(lambda wildcards: train_json(wildcards.variant)),
+        init_weights=of_wildcards(
+            lambda wildcards, input: ["--init-weights", input.init_weights] if input.get("init_weights") else []
         ),
         resume=f"{MODEL}/resume",
-        backbone=lambda wildcards: network_of(wildcards.backbone),
+        backbone=of_wildcards(lambda wildcards: network_of(wildcards.backbone)),
         code=code_hash("train"),
     message:
         "train {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"

@@ -5,7 +5,7 @@ Reads the dataset's folder. Nothing is written here; scripts/index.py writes wha
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ class _Reader:
                 self.rejects.append(_reject(candidate, "unreadable", result))
                 self._check_share(self.n_candidates)  # beyond this no later image can bring the share down
             else:
-                self.rows.append(IndexRow(**asdict(candidate), **asdict(result)))
+                self.rows.append(IndexRow(**vars(candidate), **vars(result)))
 
     def _check_share(self, total: int) -> None:
         if len(self.rejects) <= self.settings.max_rejected_share * total:

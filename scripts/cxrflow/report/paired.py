@@ -14,7 +14,7 @@ import numpy as np
 from cxrflow.errors import CxrflowError
 from cxrflow.records import Predictions
 from cxrflow.report.collect import ModelResult
-from cxrflow.results.bootstrap import CHUNK, draw_weights, patient_numbers, percentile_interval
+from cxrflow.results.bootstrap import draw_weights, patient_numbers, percentile_interval
 from cxrflow.results.metrics import Floats, Outcomes, Sample, macro_f1, whole_sample
 
 
@@ -47,10 +47,8 @@ def draw_macro_f1(predictions: Sequence[Predictions], draws: int, seed: int) -> 
     patients = patient_numbers(predictions[0].patient_ids)
     if patients.max() == 0:
         return np.zeros((len(outcomes), 0))  # one patient: every resample is the same
-    generator = np.random.default_rng(seed)
     parts = [np.zeros((len(outcomes), 0))]
-    for start in range(0, draws, CHUNK):
-        weights = draw_weights(patients, min(CHUNK, draws - start), generator)
+    for weights in draw_weights(patients, draws, seed):
         parts.append(np.stack([macro_f1(Sample(each, weights)) for each in outcomes]))
     return np.concatenate(parts, axis=1)
 

@@ -6,13 +6,16 @@ intervals that take them as independent are too narrow. What it cannot say: a me
 every draw, and of few patients (say, under 20) its intervals are too narrow.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrflow.results.metrics import METRICS, Floats, Outcomes, Sample
 
 LEVEL = 0.95
-CHUNK = 100  # draws computed at once: 8,000 images then weigh 6 MB. It changes which patients are drawn: leave it
+CHUNK = 100  # draws drawn at once. It changes which patients are drawn: leave it
+WEIGHTS_AT_ONCE = 2**22  # images x draws computed at once, 32 MB: more leave the cache and take twice as long
 
 
 def patient_numbers(patient_ids: list[str]) -> NDArray[np.int64]:
@@ -21,18 +24,27 @@ def patient_numbers(patient_ids: list[str]) -> NDArray[np.int64]:
     return numbers
 
 
-def draw_weights(patients: NDArray[np.int64], draws: int, generator: np.random.Generator) -> Floats:
-    """Draw as many patients as there are, with replacement, `draws` times.
+def draw_weights(patients: NDArray[np.int64], draws: int, seed: int) -> Iterator[Floats]:
+    """Draw as many patients as there are, with replacement, `draws` times; yield the weights of a few draws at a time.
 
     patients: int64 (n,), from 0 without gaps.
-    Returns float64 (n, draws): how often each image's patient was drawn; all images of a patient weigh the same.
+    Yields float64 (n, some), together (n, draws): how often each image's patient was drawn; all images of a patient
+    weigh the same.
     """
+    generator = np.random.default_rng(seed)
     n_patients = int(patients.max()) + 1
+    at_once = max(1, WEIGHTS_AT_ONCE // len(patients))
+    for start in range(0, draws, CHUNK):
+        times = _draw_patients(n_patients, min(CHUNK, draws - start), generator)
+        for first in range(0, times.shape[1], at_once):
+            yield times[:, first : first + at_once].astype(np.float64)[patients]
+
+
+def _draw_patients(n_patients: int, draws: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Return int64 (n_patients, draws): how often each was drawn."""
     drawn = generator.integers(n_patients, size=(draws, n_patients))
     cell = drawn * draws + np.arange(draws)[:, None]  # (patient, draw), so that a patient's draws lie side by side
-    times = np.bincount(cell.ravel(), minlength=n_patients * draws).reshape(n_patients, draws)
-    weights: Floats = times.astype(np.float64)[patients]
-    return weights
+    return np.bincount(cell.ravel(), minlength=n_patients * draws).reshape(n_patients, draws)
 
 
 def resample_metrics(outcomes: Outcomes, patient_ids: list[str], draws: int, seed: int) -> dict[str, Floats]:
@@ -40,11 +52,9 @@ def resample_metrics(outcomes: Outcomes, patient_ids: list[str], draws: int, see
 
     A class without a drawn image is undefined in that draw (NaN) and left out of that draw's macro averages.
     """
-    generator = np.random.default_rng(seed)
-    patients = patient_numbers(patient_ids)
     chunks: dict[str, list[Floats]] = {name: [] for name in METRICS}
-    for start in range(0, draws, CHUNK):
-        sample = Sample(outcomes, draw_weights(patients, min(CHUNK, draws - start), generator))
+    for weights in draw_weights(patient_numbers(patient_ids), draws, seed):
+        sample = Sample(outcomes, weights)
         for name, metric in METRICS.items():
             chunks[name].append(metric.compute(sample))
     return {name: np.concatenate(values) for name, values in chunks.items()}
