@@ -20,7 +20,8 @@ from cxrflow.data.sharding import list_shards
 from cxrflow.errors import CxrflowError
 from cxrflow.files import sha256_file
 from cxrflow.models.backbones import BACKBONES
-from cxrflow.settings import result_json, settings_json
+from cxrflow.settings import settings_json
+from cxrflow.settings_core import result_json
 from cxrflow.report.summary import SUMMARY_FILES
 from cxrflow.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId, load_study
 
