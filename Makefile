@@ -30,7 +30,7 @@ demo: $(STAMP)   ## the whole study on drawn X-rays: no data, no GPU, no network
 
 test: $(STAMP)   ## every test
 	$(VENV) python -m pytest -n auto --dist loadfile --ignore tests/slurm
-	$(VENV) python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/slurm
+	$(VENV) python -m pytest -n 4 --dist loadfile tests/slurm
 
 bench: $(PEERS)   ## how fast, against others: one table (ARGS="--quick --rows gradcam,tsne")
 	$(VENV) PYTHONPATH="$(CURDIR)/.venv/peers" python -m tests.benchmarks.run $(ARGS)
