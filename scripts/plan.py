@@ -20,6 +20,7 @@ from cxrflow.planning.measurements import find_studies, read_measurements
 from cxrflow.planning.plan import make_plan
 from cxrflow.planning.plan_text import describe_plan
 from cxrflow.planning.run_profile import RunProfile, read_run_profile
+from cxrflow.stages import leave_unread
 from cxrflow.study import load_study
 from cxrflow.study_config import load_config
 
@@ -74,6 +75,8 @@ def snakemake_arguments(arguments: argparse.Namespace, profile: RunProfile) -> l
 
 if __name__ == "__main__":
     try:
-        print(plan_study(build_parser().parse_args()))
+        print(plan_study(build_parser().parse_args()), flush=True)
     except CxrflowError as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:
+        leave_unread()

@@ -27,6 +27,7 @@ from cxrflow.models.launch import run_ranks
 from cxrflow.models.networks import build_network
 from cxrflow.models.outcome import is_finished, saved_model, summarize_training
 from cxrflow.models.ranks import Ranks
+from cxrflow.models.recording import note_on_recording
 from cxrflow.models.resume import CheckpointStore, training_circumstances, training_key
 from cxrflow.models.subsets import SplitImages, open_split_images
 from cxrflow.models.training import Training, fit, start_training, weigh_classes
@@ -115,10 +116,15 @@ def prepare_training(
 
 def tell_start(training: Training, identity: ModelId, data: SplitImages, threads: int) -> None:
     """Print what the log starts with: where, how precisely, and on how many images of each class."""
-    if note := note_on_precision(training.device, training.settings.precision):
+    settings, n_ranks = training.settings, training.ranks.count
+    notes = (
+        note_on_precision(training.device, settings.precision),
+        note_on_recording(settings.cuda_graphs, training.device, n_ranks),
+    )
+    for note in filter(None, notes):
         print(note)
-    device_name = describe_device(training.device, training.ranks.count)
-    print(header(identity, device_name, threads, data.counts("train"), weigh_classes(data, training.settings)))
+    device_name = describe_device(training.device, n_ranks)
+    print(header(identity, device_name, threads, data.counts("train"), weigh_classes(data, settings)))
 
 
 if __name__ == "__main__":

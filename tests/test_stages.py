@@ -78,12 +78,13 @@ def test_starred_parameters_need_no_flag() -> None:
     def ask(*files: Path, loud: bool = False) -> None:
         """Ask.
 
-        files: some files
+        files: some files, 5 % of all
         loud: say it twice
         """
         calls.append((files, loud))
 
     parser = build_parser(ask)
+    assert "5 % of all" in parser.format_help()
     call_stage(ask, vars(parser.parse_args(["a b", "c", "--loud"])))
     assert calls == [((Path("a b"), Path("c")), True)]
     with pytest.raises(SystemExit):
@@ -96,6 +97,26 @@ def test_a_parameter_without_a_meaning_is_refused() -> None:
 
     with pytest.raises(TypeError, match="path: meaning"):
         build_parser(silent)
+
+
+def test_a_reader_that_leaves_ends_a_stage_without_a_word() -> None:
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(SCRIPTS)!r})\n"
+        "from cxrflow.stages import run_stage\n"
+        "def count() -> None:\n"
+        "    '''Count.'''\n"
+        "    for number in range(10**6): print(number)\n"
+        "run_stage(count)"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        assert run.stdout.readline() == "0\n"
+        run.stdout.close()
+        assert run.stderr.read() == ""
+    assert run.returncode == 141
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -10,13 +10,15 @@ import dataclasses
 import errno
 import inspect
 import json
+import os
 import re
+import signal
 import sys
 import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cxrflow.errors import CxrflowError
 from cxrflow.settings_core import parse_settings
@@ -29,6 +31,7 @@ REMEDIES = {
     errno.EACCES: "permission denied: check who owns it",
     errno.EROFS: "the file system is read-only: choose another folder",
 }
+UNREAD_STATUS = 128 + signal.SIGPIPE  # what a shell says of a command whose reader has left
 
 
 def run_stage(function: Callable[..., None]) -> None:
@@ -39,12 +42,20 @@ def run_stage(function: Callable[..., None]) -> None:
         call_stage(function, convert_arguments(function, vars(arguments)))
     except CxrflowError as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:
+        leave_unread()
     except OSError as error:
         if error.errno not in REMEDIES:
             raise
         sys.exit(f"error: {error.filename or 'writing a file'}: {REMEDIES[error.errno]}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def leave_unread() -> NoReturn:
+    """End without a word where nobody reads what is printed any more, as in `... | head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered: the exit writes it
+    sys.exit(UNREAD_STATUS)
 
 
 def build_parser(function: Callable[..., None]) -> argparse.ArgumentParser:
@@ -68,7 +79,7 @@ def build_parser(function: Callable[..., None]) -> argparse.ArgumentParser:
         if name not in meanings:
             raise TypeError(f"{function.__name__}: the docstring has no line '{name}: meaning'")
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            parser.add_argument(name, nargs="+", type=annotation, metavar=name.upper(), help=meanings[name])
+            parser.add_argument(name, nargs="+", type=annotation, metavar=name.upper(), help=_escape(meanings[name]))
             continue
         required = parameter.default is inspect.Parameter.empty
         parser.add_argument(
@@ -76,7 +87,7 @@ def build_parser(function: Callable[..., None]) -> argparse.ArgumentParser:
             dest=name,
             required=required,
             default=None if required else parameter.default,
-            help=meanings[name].replace("%", "%%"),
+            help=_escape(meanings[name]),
             **_argument_shape(annotation),
         )
     return parser
@@ -153,6 +164,9 @@ def _metavar(annotation: Any) -> str:
 
 
 def _settings_help(name: str, cls: Any) -> str:
-    return f"keys of --{name.replace('_', '-')}, each optional unless required:\n{describe_settings(cls)}".replace(
-        "%", "%%"
-    )
+    return _escape(f"keys of --{name.replace('_', '-')}, each optional unless required:\n{describe_settings(cls)}")
+
+
+def _escape(text: str) -> str:
+    """Return text as argparse takes it, to which % begins a format."""
+    return text.replace("%", "%%")

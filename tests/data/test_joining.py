@@ -47,8 +47,8 @@ def pack(dataset: Path, shard: Shard, settings: PreprocessSettings = SMALL) -> P
 
 
 def join(dataset: Path, rows: list[Path], settings: PreprocessSettings = SMALL) -> bytes:
-    join_shards(dataset / "index.csv", settings, rows, dataset / "images.npy")
-    return (dataset / "images.npy").read_bytes()
+    join_shards(dataset / "index.csv", settings, rows, dataset / "new/images.npy")
+    return (dataset / "new/images.npy").read_bytes()
 
 
 @pytest.mark.parametrize("count", [1, 3, 20, 27])
@@ -110,7 +110,7 @@ def test_what_does_not_belong_together_is_refused(dataset: Path, monkeypatch: py
     do()
     with pytest.raises(CxrflowError, match=words):
         join(dataset, rows)
-    assert not (dataset / "images.npy").exists()
+    assert not (dataset / "new/images.npy").exists()
 
 
 def swap_rows(index: Path) -> None:

@@ -11,7 +11,7 @@ from cxrflow.data import reading
 from cxrflow.data.reading import map_in_parallel
 from cxrflow.data.workers import share_in_processes
 from cxrflow.errors import CxrflowError
-from tests.data.shared_task import add_process, die_at_three, fail_at_three
+from tests.data.shared_task import add_process, die_at_three, fail_at_three, leave_at_three
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +53,11 @@ def test_an_error_reaches_the_caller_as_it_was():
 def test_a_process_that_is_killed_is_told():
     with pytest.raises(CxrflowError, match=r"ended by itself \(exit code -9\), most likely because memory ran out"):
         list(map_in_parallel(die_at_three, range(20), 2, holds_lock=True))
+
+
+def test_memory_is_blamed_for_a_kill_alone():
+    with pytest.raises(CxrflowError, match=r"ended by itself \(exit code 5\), and what it said last stands above"):
+        list(map_in_parallel(leave_at_three, range(20), 2, holds_lock=True))
 
 
 def test_stopping_early_ends_the_processes():

@@ -103,6 +103,18 @@ def test_a_name_that_is_not_utf8_is_shown(
     assert r"\xe9.png" in capsys.readouterr().out
 
 
+def test_a_name_cannot_command_the_terminal(
+    exported: Path, films: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = films[0].with_name("\x1b[2Ja\nb.png")
+    films[0].rename(odd)
+    with pytest.raises(CxrflowError, match="1 of 2"):
+        predict.predict(odd, odd.with_name("none\x1b.png"), model=exported, threads=1)
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[1].endswith(r"\x1b[2Ja\nb.png")
+    assert "\x1b" not in shown.out + shown.err
+
+
 def test_prediction_imports_neither_torch_nor_snakemake(exported: Path, films: list[Path]) -> None:
     code = (
         "import sys, runpy\n"

@@ -66,6 +66,14 @@ def test_an_export_that_differs_is_refused(model: Path) -> None:
         check_export(content, replace(saved, state_dict=other), Path("model.onnx"))
 
 
+def test_an_export_that_gives_no_numbers_is_refused(model: Path) -> None:
+    saved = make_saved()
+    weights = {name: value * np.nan if name == "middle.weight" else value for name, value in saved.state_dict.items()}
+    broken = replace(saved, state_dict=weights)
+    with pytest.raises(CxrflowError, match="differs from PyTorch by nan in a probability"):
+        check_export(export_model(broken, describe_model(broken, model, None)), broken, Path("model.onnx"))
+
+
 def test_a_network_that_onnx_cannot_express_is_named(model: Path) -> None:
     saved = make_saved(size_px=16)  # features of 5x5, pooled to 2x1
     with pytest.raises(CxrflowError, match="cannot export the backbone tiny"):

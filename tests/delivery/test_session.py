@@ -72,6 +72,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         ({"format": None}, "metadata of format None"),
         ({"epoch": "{"}, "is no JSON"),
         ({"preprocess": '{"size_px": -1}'}, "preprocess.size_px"),
+        ({"class_names": '["one", "two"]'}, "gives 3 probabilities and names 2 classes"),
     ],
 )
 def test_other_metadata_is_refused(exported: Path, change: dict[str, str | None], message: str) -> None:

@@ -70,6 +70,14 @@ def test_every_flag_is_explained(stage: Callable[..., None]) -> None:
     assert "--help" in build_parser(stage).format_help()
 
 
+def test_graphs_that_the_device_cannot_record_are_told(
+    files: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = dataclasses.replace(SETTINGS, epochs=1, device="cpu", cuda_graphs=True)
+    train.train_model(**{**files, "settings": settings})
+    assert "note: train.cuda_graphs records nothing here" in capsys.readouterr().out.splitlines()[0]
+
+
 def test_training_writes_what_it_promises(files: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     train.train_model(**files)
     history = read_records(files["history"], EpochRow)

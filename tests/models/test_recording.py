@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cxrflow.models.recording import Replay, StepRecording
+from cxrflow.models.recording import Replay, StepRecording, note_on_recording
 from cxrflow.models.training import Training, fit
 from cxrflow.settings import TrainSettings
 from tests.models.toy import equal_weights, toy_training
@@ -74,3 +74,18 @@ def test_state_of_a_recorded_training_holds_plain_learning_rates() -> None:
     training, _ = recorded_training()
     train(training)
     assert all(isinstance(group["lr"], float) for group in training.state()["optimizer"]["param_groups"])
+
+
+@pytest.mark.parametrize(
+    ("is_wanted", "device", "n_ranks", "words"),
+    [
+        (True, "cuda", 1, ""),
+        (False, "cpu", 1, ""),
+        (True, "cpu", 1, "computes on cpu in 1 process"),
+        (True, "cuda", 2, "computes on cuda in 2 process"),
+    ],
+)
+def test_a_recording_that_cannot_be_made_is_told(is_wanted: bool, device: str, n_ranks: int, words: str) -> None:
+    note = note_on_recording(is_wanted, torch.device(device), n_ranks)
+    assert words in note
+    assert bool(note) == bool(words)

@@ -185,6 +185,13 @@ def test_the_config_is_that_of_the_last_run_or_of_the_locked_study(folder: Path,
         ("/venv/lib/snakemake/__main__.py -c1", "snakemake -c1"),
         ("/my clone/.venv/lib/snakemake/__main__.py -c1", "snakemake -c1"),
         ("snakemake", "snakemake"),
+        ("snakemake -n --config train={epochs: 3} a=1", "snakemake -n --config 'train={epochs: 3}' a=1"),
+        ("snakemake --config seeds=[0, 1] data_root=/x -c1", "snakemake --config 'seeds=[0, 1]' data_root=/x -c1"),
+        (
+            "snakemake --config v={a: {train: {epochs: 3}}, b: {}} -n",
+            "snakemake --config 'v={a: {train: {epochs: 3}}, b: {}}' -n",
+        ),
+        ("snakemake x={ -n", "snakemake 'x={' -n"),
     ],
 )
 def test_the_last_command_is_read_from_snakemakes_log(folder: Path, typed: str, command: str) -> None:

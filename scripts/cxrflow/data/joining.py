@@ -53,6 +53,7 @@ def join_shards(index: Path, settings: PreprocessSettings, rows: Sequence[Path],
     parts = [(path, shard, _header(packing, shard)) for path, shard in zip(rows, list_shards(len(rows)), strict=True)]
     for path, shard, header in parts:
         _check_shard(path, packing, shard, header)
+    images.parent.mkdir(parents=True, exist_ok=True)
     check_free(images.parent, packing.shape, len(packing.rows))
     with write_atomically(images) as temporary, temporary.open("wb") as target:
         target.write(npy_header(packing.shape))

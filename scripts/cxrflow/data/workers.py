@@ -16,6 +16,11 @@ import cv2
 
 from cxrflow.errors import CxrflowError
 
+WHY: dict[int | None, str] = {
+    -signal.SIGKILL: "most likely because memory ran out: ask for more memory, or for fewer threads"
+}
+PRINTED = "and what it said last stands above: run the same command again, which goes on from there"
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -63,9 +68,9 @@ class Worker:
             results, error = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
+            status = self.process.exitcode
             raise CxrflowError(
-                f"a process that preprocesses images ended by itself (exit code {self.process.exitcode}), most likely"
-                " because memory ran out: ask for more memory, or for fewer threads"
+                f"a process that preprocesses images ended by itself (exit code {status}), {WHY.get(status, PRINTED)}"
             ) from None
         return results, error
 

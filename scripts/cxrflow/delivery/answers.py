@@ -30,17 +30,22 @@ class AnswerTable:
         """Return the line of a file that was read."""
         assert answer.probabilities is not None
         predicted = self._class_names[int(answer.probabilities.argmax())]
-        return self._line(predicted, [f"{p:.{DECIMALS}f}" for p in answer.probabilities], escape_name(str(answer.path)))
+        return self._line(predicted, [f"{p:.{DECIMALS}f}" for p in answer.probabilities], show_path(answer.path))
 
     def _line(self, predicted: str, values: list[str], file: str) -> str:
         cells = (f"{value:>{width}}" for value, width in zip(values, self._widths, strict=True))
         return "  ".join([f"{predicted:<{self._width}}", *cells, file])
 
 
+def show_path(path: Path) -> str:
+    """Return a path on one line for a terminal: what is not printable, such as a terminal's commands, is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in escape_name(str(path)))
+
+
 def print_answer(table: AnswerTable, answer: Answer) -> None:
     """Print an answer to standard output, or to standard error why there is none."""
     if answer.probabilities is None:
-        print(f"not read: {escape_name(str(answer.path))}: {answer.problem}", file=sys.stderr)
+        print(f"not read: {show_path(answer.path)}: {answer.problem}", file=sys.stderr)
     else:
         print(table.line(answer))
 

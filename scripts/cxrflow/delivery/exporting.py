@@ -119,15 +119,16 @@ def check_export(content: bytes, saved: SavedModel, path: Path) -> float:
     """Compare an export with the network it came from; return the largest difference of a probability.
 
     Raises:
-        CxrflowError: they differ by more than TOLERANCE; the export must not be used.
+        CxrflowError: they differ by more than TOLERANCE, or are no numbers; the export must not be used.
     """
     delivered, network = DeliveredModel(content, path, threads=1), restore_network(saved)
-    worst = 0.0
+    differences = []
     for n_images in CHECKED_BATCHES:
         images = draw_inputs(n_images, saved.preprocess.size_px)
         rows = np.arange(n_images)
         wanted, _ = predict(network, saved.backbone, images, rows, device=torch.device("cpu"), batch_size=n_images)
-        worst = max(worst, float(np.abs(delivered.predict(images) - wanted).max()))
+        differences.append(np.abs(delivered.predict(images) - wanted).max())
+    worst = float(np.max(differences))  # NaN if one of them is, which Python's max would pass over
     if not worst <= TOLERANCE:
         raise CxrflowError(
             f"{path}: the export differs from PyTorch by {worst:.2g} in a probability, more than {TOLERANCE:g}; "

@@ -23,7 +23,7 @@ class DeliveredModel:
         """Take the bytes of model.onnx; `path` is named in errors.
 
         Raises:
-            CxrflowError: ONNX Runtime is missing or cannot run it, or its metadata is not ours.
+            CxrflowError: ONNX Runtime is missing or cannot run it, or its metadata is not ours or not of this graph.
         """
         try:
             import onnxruntime
@@ -41,6 +41,12 @@ class DeliveredModel:
                 f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__} ({error}): export the model again"
             ) from None
         self.card = card_from_metadata(self._session.get_modelmeta().custom_metadata_map, path)
+        n_classes = {output.name: output.shape[-1] for output in self._session.get_outputs()}.get(PROBABILITIES)
+        if n_classes != len(self.card.class_names):
+            raise CxrflowError(
+                f"{path} gives {n_classes} probabilities and names {len(self.card.class_names)} classes: export the"
+                " model again"
+            )
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Turn preprocessed images, uint8 (n, size_px, size_px), into probabilities, float64 (n, n_classes)."""

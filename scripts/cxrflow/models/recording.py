@@ -17,6 +17,21 @@ Record = Callable[[Replay], Replay]
 WARM_UP_STEPS = 3  # as the source has it: libraries choose their kernels and take their memory before the recording
 
 
+def can_record(device: torch.device, n_ranks: int) -> bool:
+    """Say whether a step can be recorded: on one GPU."""
+    return device.type == "cuda" and n_ranks == 1
+
+
+def note_on_recording(is_wanted: bool, device: torch.device, n_ranks: int) -> str:
+    """Return a note where a recording is wanted and cannot be made, or nothing."""
+    if not is_wanted or can_record(device, n_ranks):
+        return ""
+    return (
+        f"note: train.cuda_graphs records nothing here, which takes one GPU: this training computes on {device.type}"
+        f" in {n_ranks} process(es), with plain steps"
+    )
+
+
 class StepRecording:
     """The steps of one training that have a full batch; the first of them is recorded.
 

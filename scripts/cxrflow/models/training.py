@@ -26,7 +26,7 @@ from cxrflow.models.losses import balance_classes, macro_f1, weighted_cross_entr
 from cxrflow.models.networks import normalize_gray, to_unit_range
 from cxrflow.models.progress import ProgressBar
 from cxrflow.models.ranks import ALONE, Ranks
-from cxrflow.models.recording import StepRecording
+from cxrflow.models.recording import StepRecording, can_record
 from cxrflow.models.resume import CheckpointStore
 from cxrflow.models.schedule import cosine_warm_restart
 from cxrflow.models.seeding import derive_seed
@@ -144,7 +144,9 @@ def start_training(
         labels={subset: torch.from_numpy(data.labels_of(subset)).to(device) for subset in ("train", "val")},
         class_weights=torch.tensor([*weigh_classes(data, settings).values()], dtype=torch.float32, device=device),
         ranks=ranks,
-        recording=StepRecording(network, optimizer) if settings.cuda_graphs and device.type == "cuda" else None,
+        recording=StepRecording(network, optimizer)
+        if settings.cuda_graphs and can_record(device, ranks.count)
+        else None,
     )
 
 

@@ -7,6 +7,7 @@ started, Snakemake's own log says (.snakemake/log/, where `quiet` does not hide 
 
 import platform
 import re
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class LastRun:
     Attributes:
         log: its path.
         host: where it was started; empty: the log does not say.
-        command: as typed, without quotes; empty: the log does not say.
+        command: as typed, quoted for a shell; empty: the log does not say.
         configfiles: it read.
     """
 
@@ -128,7 +129,24 @@ def read_last_run(folder: Path) -> LastRun | None:
     fields = dict(re.findall(r"^  (Host|Command|Config file\(s\)): (.*)$", text, re.MULTILINE))
     command = re.sub(r"^(?:/.*?/)?(snakemake)(?:/__main__\.py)?(?= |$)", r"\1", fields.get("Command", ""))
     configs = re.findall(r"Path\('([^']+)'\)", fields.get("Config file(s)", ""))
-    return LastRun(log, fields.get("Host", ""), command, tuple(configs))
+    return LastRun(log, fields.get("Host", ""), quote_command(command), tuple(configs))
+
+
+def quote_command(logged: str) -> str:
+    """Return a command for a shell from Snakemake's log, which has its words without their quotes.
+
+    Where a word with a space in it ended is known by its brackets: `--config train={epochs: 3}`. Of other words with
+    spaces, such as a path, nothing tells.
+    """
+    words = [""]
+    for part in logged.split(" "):
+        words[-1:] = [f"{words[-1]} {part}"] if _is_open(words[-1]) else [words[-1], part]
+    return shlex.join(logged.split() if _is_open(words[-1]) else filter(None, words))
+
+
+def _is_open(word: str) -> bool:
+    """Say whether more brackets open than close in a word."""
+    return sum(map(word.count, "{[")) > sum(map(word.count, "}]"))
 
 
 def refuse_if_running(heads: Sequence[Process]) -> None:
