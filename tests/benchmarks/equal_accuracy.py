@@ -4,6 +4,7 @@ The same trainings on drawn X-rays twice, with equal seeds: as the study runs th
 plain PyTorch script would (float32 NCHW, Adam weight by weight). Prints macro F1 on the test images by seed, and the
 mean difference with its 95 % interval (Student's t over the seeds).
 
+    export PYTHONPATH=scripts
     python -m tests.benchmarks.equal_accuracy --seeds 5 --backbones mobilenet_v3_large,efficientnet_b1,resnet34
 """
 
