@@ -1,8 +1,10 @@
 """Tiny datasets drawn for tests: a few gray squares in the layouts of the readers."""
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -164,3 +166,15 @@ def real_data(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real X-rays at {folder}; set CXRFLOW_REAL_DATA")
     return folder
+
+
+def refuse_to_open(monkeypatch: pytest.MonkeyPatch, closed: Path) -> None:
+    """Let the system refuse to open one folder; root's own rights would open any."""
+    scandir = os.scandir
+
+    def open_or_refuse(place: str) -> Any:
+        if Path(place) == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", open_or_refuse)

@@ -47,6 +47,7 @@ def test_export_writes_a_checked_file(model: Path, capsys: pytest.CaptureFixture
 
 def test_export_that_fails_its_check_writes_nothing(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    monkeypatch.setattr(exporting, "TIMES_OWN_ERROR", -1.0)
     with pytest.raises(CxrflowError, match="differs from PyTorch"):
         export.export(model=model, onnx=model.with_name("new.onnx"))
     assert not model.with_name("new.onnx").exists()

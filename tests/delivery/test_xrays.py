@@ -10,6 +10,7 @@ from cxrflow.delivery import xrays
 from cxrflow.delivery.session import open_model
 from cxrflow.delivery.xrays import Answer, answer_files, find_xrays, read_xray
 from cxrflow.settings import PreprocessSettings
+from tests.data.toy import refuse_to_open
 from tests.delivery.conftest import draw_noise
 
 SETTINGS = PreprocessSettings(size_px=18, blur_px=3)
@@ -108,3 +109,15 @@ def test_memory_holds_a_few_images_only(exported: Path, monkeypatch: pytest.Monk
     assert first.path == Path("0.png")
     assert n_read < 100
     answers.close()  # type: ignore[attr-defined]
+
+
+def test_a_folder_that_cannot_be_opened_is_named_and_the_rest_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "films/closed").mkdir(parents=True)
+    (tmp_path / "films/one.png").touch()
+    refuse_to_open(monkeypatch, tmp_path / "films/closed")
+    monkeypatch.setattr(os, "listdir", os.scandir)
+    found = [*find_xrays([tmp_path / "films"])]
+    assert found == [tmp_path / "films/one.png", tmp_path / "films/closed"]
+    assert read_xray(found[1], PreprocessSettings(32), 100) == "it cannot be opened: Permission denied"

@@ -126,6 +126,14 @@ def test_a_domain_behind_the_host_makes_it_no_other_machine(folder: Path) -> Non
     assert not last.is_elsewhere
 
 
+def test_the_command_is_known_after_an_unlock(folder: Path) -> None:
+    write_log(folder, host="here", command="snakemake --cores 2")
+    (folder / ".snakemake/log/9999-01-01T000000.snakemake.log").write_text("Unlocked working directory.")
+    last = read_last_run(folder)
+    assert last is not None
+    assert (last.command, last.host) == ("snakemake --cores 2", "")
+
+
 def test_a_living_head_stops_everything(folder: Path, bare_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     fake_head = folder / "snakemake"

@@ -5,6 +5,7 @@ else holds the pipe's other end.
 """
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -56,6 +57,7 @@ class Worker:
     def __init__(self, function: Callable[[Any], Any]) -> None:
         # "spawn": a fork would copy the locks that other threads hold, such as the one that keeps the lease alive
         context = multiprocessing.get_context("spawn")
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of numpy's matrix products: a process is one of many
         self.pipe, other_end = context.Pipe()
         self.process = context.Process(target=serve, args=(function, other_end), daemon=True)
         self.process.start()

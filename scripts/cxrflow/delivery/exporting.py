@@ -8,6 +8,7 @@ onnx-ir not needed, the result as fast and as equal. It is to go some day; the u
 holds until then.
 """
 
+import copy
 import io
 import warnings
 from pathlib import Path
@@ -24,12 +25,13 @@ from cxrflow.delivery.session import DeliveredModel
 from cxrflow.errors import CxrflowError
 from cxrflow.files import read_json, sha256_file
 from cxrflow.models.checkpoints import SavedModel, restore_network
-from cxrflow.models.inference import predict
 from cxrflow.models.networks import IMAGENET_MEAN, IMAGENET_STD, to_network_input
 from cxrflow.version import find_own_version
 
 OPSET = 17  # of ONNX 1.12, 2022: what the three backbones need, and every runtime in use reads
 TOLERANCE = 1e-5  # of probabilities
+# Some networks magnify rounding, the more on drawn images: float32 PyTorch itself is then off by up to 2e-4.
+TIMES_OWN_ERROR = 10
 CHECKED_BATCHES = (1, 6)  # the graph is traced with two images: both show that it takes any number
 NORMALIZATION = {"divide_by": 255, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD), "where": "in the graph"}
 
@@ -116,25 +118,35 @@ def trace_network(network: nn.Module, size_px: int) -> bytes:
 
 
 def check_export(content: bytes, saved: SavedModel, path: Path) -> float:
-    """Compare an export with the network it came from; return the largest difference of a probability.
+    """Compare an export with the network it came from, computed in float64; return the largest difference.
 
     Raises:
-        CxrflowError: they differ by more than TOLERANCE, or are no numbers; the export must not be used.
+        CxrflowError: a probability differs by more than TOLERANCE and by more than TIMES_OWN_ERROR of what PyTorch in
+            float32 differs by, or is no number; the export must not be used.
     """
     delivered, network = DeliveredModel(content, path, threads=1), restore_network(saved)
-    differences = []
+    exact = copy.deepcopy(network).double()
+    differences, own = [], []
     for n_images in CHECKED_BATCHES:
         images = draw_inputs(n_images, saved.preprocess.size_px)
-        rows = np.arange(n_images)
-        wanted, _ = predict(network, saved.backbone, images, rows, device=torch.device("cpu"), batch_size=n_images)
+        wanted = answer_by(exact, images, torch.float64)
         differences.append(np.abs(delivered.predict(images) - wanted).max())
+        own.append(np.abs(answer_by(network, images, torch.float32) - wanted).max())
     worst = float(np.max(differences))  # NaN if one of them is, which Python's max would pass over
-    if not worst <= TOLERANCE:
+    allowed = max(TOLERANCE, TIMES_OWN_ERROR * float(np.max(own)))
+    if not worst <= allowed:
         raise CxrflowError(
-            f"{path}: the export differs from PyTorch by {worst:.2g} in a probability, more than {TOLERANCE:g}; "
+            f"{path}: the export differs from PyTorch by {worst:.2g} in a probability, more than {allowed:.2g}; "
             "nothing was written. Report it with the versions of torch, onnx and onnxruntime"
         )
     return worst
+
+
+def answer_by(network: nn.Module, images: NDArray[np.uint8], dtype: torch.dtype) -> NDArray[np.float64]:
+    """Return PyTorch's probabilities, float64 (n, n_classes), of uint8 (n, H, W), the network being of this dtype."""
+    with torch.inference_mode():
+        logits = network(to_network_input(torch.from_numpy(images)).to(dtype))
+    return np.asarray(logits.double().softmax(dim=1))
 
 
 def draw_inputs(n_images: int, size_px: int) -> NDArray[np.uint8]:

@@ -40,14 +40,19 @@ class Answer:
 
 
 def find_xrays(places: Iterable[Path]) -> Iterator[Path]:
-    """Yield files as they are, and every image below folders, sorted by name; a folder without images itself."""
+    """Yield files as they are, and every image below folders, sorted by name.
+
+    A folder without images is yielded itself, and so is one that cannot be opened.
+    """
     for place in places:
         if not place.is_dir():
             yield place
             continue
-        names = walk_images(place)
+        closed: list[OSError] = []
+        names = walk_images(place, on_closed=closed.append)
         yield from (place / name for name in names)
-        if not names:
+        yield from (Path(error.filename) for error in closed)
+        if not names and not closed:
             yield place
 
 
@@ -56,9 +61,10 @@ def read_xray(path: Path, settings: PreprocessSettings, max_mpx: float) -> Gray 
 
     max_mpx: refuse larger images before decoding them, megapixels.
     """
-    if path.is_dir():
-        return f"this folder holds no image (files that end in {', '.join(IMAGE_SUFFIXES)})"
     try:
+        if path.is_dir():
+            os.listdir(path)  # raises where it cannot be opened
+            return f"this folder holds no image (files that end in {', '.join(IMAGE_SUFFIXES)})"
         return preprocess_image(decode_image(path.read_bytes(), max_mpx).gray, settings)
     except DecodeError as error:
         return str(error)

@@ -120,16 +120,26 @@ def is_worker(process: Process) -> bool:
 
 
 def read_last_run(folder: Path) -> LastRun | None:
-    """Read the newest log that Snakemake wrote in a folder; None: there is none."""
-    log = max((folder / LOGS).glob("*.snakemake.log"), default=None, key=lambda path: path.name)
-    if log is None:
+    """Read the logs that Snakemake wrote in a folder; None: there are none.
+
+    The newest one says where it ran. The command and the configs are those of the newest log that has them: that of
+    `snakemake --unlock` has none.
+    """
+    logs = sorted((folder / LOGS).glob("*.snakemake.log"), key=lambda path: path.name, reverse=True)
+    if not logs:
         return None
-    with log.open("rb") as handle:
-        text = handle.read(HEADER_BYTES).decode("utf-8", "replace")
-    fields = dict(re.findall(r"^  (Host|Command|Config file\(s\)): (.*)$", text, re.MULTILINE))
+    host = _read_header(logs[0]).get("Host", "")
+    fields = next((header for log in logs if "Command" in (header := _read_header(log))), {})
     command = re.sub(r"^(?:/.*?/)?(snakemake)(?:/__main__\.py)?(?= |$)", r"\1", fields.get("Command", ""))
     configs = re.findall(r"Path\('([^']+)'\)", fields.get("Config file(s)", ""))
-    return LastRun(log, fields.get("Host", ""), quote_command(command), tuple(configs))
+    return LastRun(logs[0], host, quote_command(command), tuple(configs))
+
+
+def _read_header(log: Path) -> dict[str, str]:
+    """Return what the first lines of a log say of host, command and configs."""
+    with log.open("rb") as handle:
+        text = handle.read(HEADER_BYTES).decode("utf-8", "replace")
+    return dict(re.findall(r"^  (Host|Command|Config file\(s\)): (.*)$", text, re.MULTILINE))
 
 
 def quote_command(logged: str) -> str:

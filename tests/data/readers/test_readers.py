@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from cxrflow.data.readers import READERS
+from cxrflow.data.readers.scan import walk_images
 from cxrflow.errors import CxrflowError
-from tests.data.toy import MAKERS
+from tests.data.toy import MAKERS, refuse_to_open
 
 
 def test_every_reader_has_a_toy_dataset():
@@ -70,3 +71,17 @@ def test_the_table_is_read_without_heavy_libraries():
     scripts = Path(__file__).parents[3] / "scripts"
     done = subprocess.run([sys.executable, "-c", code], cwd=scripts, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_folder_that_cannot_be_opened_stops_the_walk(tmp_path, monkeypatch):
+    (tmp_path / "tb/closed").mkdir(parents=True)
+    refuse_to_open(monkeypatch, tmp_path / "tb/closed")
+    with pytest.raises(CxrflowError, match=r"tb/closed cannot be opened \(Permission denied\): make it readable"):
+        walk_images(tmp_path)
+
+
+def test_what_a_file_system_keeps_for_itself_is_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "one.png").touch()
+    refuse_to_open(monkeypatch, tmp_path / "lost+found")
+    assert walk_images(tmp_path) == ["one.png"]

@@ -1,6 +1,7 @@
 """Looking into folders: image files by name, without what operating systems leave behind."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from cxrflow.errors import CxrflowError
@@ -10,8 +11,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".g
 
 
 def is_litter(name: str) -> bool:
-    """Say whether a name is left by an operating system: hidden files, `._x` twins, `__MACOSX`."""
-    return name.startswith(".") or name == "__MACOSX"
+    """Say whether a name is left by an operating system: hidden files, `._x` twins, `__MACOSX`, `lost+found`."""
+    return name.startswith(".") or name in ("__MACOSX", "lost+found")
 
 
 def image_names(folder: Path) -> list[str]:
@@ -31,17 +32,27 @@ def _entries(folder: Path, folders: bool) -> list[str]:
         return sorted(e.name for e in entries if not is_litter(e.name) and e.is_dir() == folders)
 
 
-def walk_images(folder: Path, skip: str = "") -> list[str]:
+def refuse_closed(error: OSError) -> None:
+    """Stop at a folder that cannot be looked into: its images would be missing without a word."""
+    reason = os.strerror(error.errno or 0)
+    raise CxrflowError(f"the folder {error.filename} cannot be opened ({reason}): make it readable, or move it away")
+
+
+def walk_images(folder: Path, skip: str = "", on_closed: Callable[[OSError], None] = refuse_closed) -> list[str]:
     """Return the paths of every image below a folder, relative to it, with forward slashes, sorted.
 
     Linked folders are followed, because data on a cluster is often a link; a loop of links is entered once.
 
     skip: one relative folder to leave out (the lesion masks), or empty.
+    on_closed: called with the error of a folder below that cannot be opened, whose name is in its `filename`.
+
+    Raises:
+        CxrflowError: a folder below cannot be opened, by default.
     """
     seen: set[tuple[int, int]] = set()
     found: list[str] = []
     left_out = os.path.normpath(folder / skip) if skip else None
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=on_closed, followlinks=True):
         status = os.stat(place)
         if (status.st_dev, status.st_ino) in seen or os.path.normpath(place) == left_out:
             folders.clear()
