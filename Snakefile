@@ -30,6 +30,7 @@ include: "workflow/rules/plan.smk"  #     what scripts/plan.py reads
 
 rule data:
     input:
+        collect(rules.split.output, dataset=DATASETS),
         collect(IMAGES, dataset=DATASETS, recipe=STUDY.recipe()),
         collect(rules.samples.output, dataset=DATASETS, recipe=STUDY.recipe()),
 

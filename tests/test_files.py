@@ -1,5 +1,6 @@
 """Files are whole or absent."""
 
+import errno
 import json
 import os
 import signal
@@ -29,6 +30,17 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         temporary.write_bytes(b"half" + (tmp_path / "no such file").read_bytes())
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_failed_write_names_the_file(tmp_path: Path) -> None:
+    def write_on_a_full_disk() -> None:
+        with write_atomically(tmp_path / "model.pt") as temporary:
+            temporary.touch()
+            raise OSError(errno.ENOSPC, "No space left on device")  # write() names no file
+
+    with pytest.raises(OSError, match="No space") as caught:
+        write_on_a_full_disk()
+    assert caught.value.filename == str(tmp_path / "model.pt")
 
 
 def test_a_kill_leaves_the_old_file_and_the_next_writer_sweeps(tmp_path: Path) -> None:

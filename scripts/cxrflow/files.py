@@ -32,6 +32,9 @@ def write_atomically(path: Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
         _fsync_folder(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failed write names no file, and a full disk should be found
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
