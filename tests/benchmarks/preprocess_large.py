@@ -31,7 +31,7 @@ from tests.benchmarks.measure import (
 Gray = NDArray[np.uint8]  # uint8 (H, W), 0-255
 
 SIZES = {  # images, side of the file in px, rounds
-    "full": (96, 1024, 4),
+    "full": (96, 1024, 3),
     "quick": (24, 1024, 3),
     "tiny": (4, 256, 1),
 }

@@ -12,7 +12,7 @@ from tests.benchmarks.drawn import work_folder, write_films, write_index
 from tests.benchmarks.measure import IMAGES_PER_S, OURS, Goal, Row, compare, interleave, require_equal, run_row, skip
 from tests.benchmarks.preprocess_large import TARGET_PX, pack_ours
 
-SIZES = {"full": (2_400, 1024, 2), "quick": (520, 1024, 2), "tiny": (4, 128, 1)}  # images, px, rounds
+SIZES = {"full": (1_200, 1024, 2), "quick": (520, 1024, 2), "tiny": (4, 128, 1)}  # images, px, rounds
 ONE, TWICE = "1 thread", "twice 1 thread"
 NOTE = "wall clock, so other work on the machine counts against it, and so does beginning the processes"
 

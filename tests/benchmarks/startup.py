@@ -25,7 +25,7 @@ from tests.benchmarks.measure import (
     show,
 )
 
-SIZES = {"full": 4, "quick": 2, "tiny": 1}  # rounds
+SIZES = {"full": 3, "quick": 2, "tiny": 1}  # rounds
 SIZE_PX = 32
 LEFT = 7  # exit status of a job that was stopped at its first image
 SCRIPTS = ROOT / "scripts"

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from cxrflow.models.backbones import BACKBONES
 from tests.benchmarks import (
@@ -21,6 +22,7 @@ from tests.benchmarks import (
     memory_child,
     one_xray,
     preprocess_large,
+    profiles,
     run,
     startup,
 )
@@ -29,7 +31,7 @@ from tests.benchmarks.measure import OURS, UnequalError
 
 HERE = Path(__file__).parent
 IN_PROCESS = [name for name in run.ROWS if name not in ("startup", "dry_run", "memory", "gpu_training")]
-NO_ROWS = {"__init__", "run", "measure", "machine", "drawn", "memory_child", "equal_accuracy"}
+NO_ROWS = {"__init__", "run", "measure", "machine", "drawn", "memory_child", "equal_accuracy", "profiles"}
 GROWTH = {"growth", "growth_child", "growth_figure", "growth_inputs"}  # a table of its own
 
 
@@ -166,3 +168,15 @@ def test_equal_accuracy_is_told_by_seed(monkeypatch: pytest.MonkeyPatch) -> None
     assert row["ours"] == "0.80 0.81 0.82"
     assert row["plain"] == "0.70 0.71 0.72"
     assert row["difference (95 %)"] == "+0.100 (+0.100 to +0.100)"
+
+
+def test_a_profile_counts_every_operation_once() -> None:
+    images, weights = torch.rand(1, 3, 8, 8), torch.rand(4, 3, 3, 3)
+    found = profiles.group_operations(lambda: functional.conv2d(images, weights).relu())
+    assert {"convolution", "activation"} <= {*found}
+    assert found.total() > 0
+
+
+def test_parts_are_shared_out_from_the_longest_down() -> None:
+    rows = profiles.list_parts({"short": 1.0, "long": 3.0})
+    assert [(row["part"], row["share"]) for row in rows] == [("long", "75%"), ("short", "25%")]
