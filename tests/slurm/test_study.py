@@ -57,7 +57,7 @@ def test_a_study_from_drawn_xrays_to_the_report(login: Login, cluster: Cluster, 
     assert "cannot be locked" in second.said
 
     cluster.stop("slurmdbd")
-    time.sleep(20)
+    time.sleep(60)
     cluster.start_slurmdbd()
 
     assert first.wait() == 0, first.said[-3000:]

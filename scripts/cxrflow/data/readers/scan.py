@@ -33,7 +33,12 @@ def _entries(folder: Path, folders: bool) -> list[str]:
 
 
 def refuse_closed(error: OSError) -> None:
-    """Stop at a folder that cannot be looked into: its images would be missing without a word."""
+    """Stop at a folder that cannot be looked into: its images would be missing without a word.
+
+    One that is not there has none; who asked for it says so.
+    """
+    if isinstance(error, FileNotFoundError):
+        return
     reason = os.strerror(error.errno or 0)
     raise CxrflowError(f"the folder {error.filename} cannot be opened ({reason}): make it readable, or move it away")
 
