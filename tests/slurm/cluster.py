@@ -12,6 +12,7 @@ queue for them, and see CUDA_VISIBLE_DEVICES).
 
 import argparse
 import contextlib
+import fcntl
 import os
 import platform
 import random
@@ -19,12 +20,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PROGRAMS = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "sacctmgr", "sbatch")
 PACKAGES = "slurm-wlm slurmdbd mariadb-server munge"
+ATTEMPTS = 3  # a port may be taken between the look at it and its use
 START_S = 60.0  # a daemon that has not answered by then will not
 ACCOUNT = "lungs"
 CPUS, MEMORY_MB, GPUS = 8, 32000, 2  # said to Slurm, whatever the machine has
@@ -66,23 +69,34 @@ class Cluster:
         """
         if self._alive():
             raise ClusterError(f"a cluster runs in {self.folder} already: `make slurm-down` ends it")
+        with one_start_at_a_time():
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    self._start_all()
+                    return
+                except (ClusterError, subprocess.TimeoutExpired) as error:
+                    self.down()
+                    if attempt == ATTEMPTS:
+                        raise
+                    print(f"start {attempt} of {ATTEMPTS} failed: {error}", flush=True)
+                except BaseException:
+                    self.down()
+                    raise
+
+    def _start_all(self) -> None:
+        """Make the folder anew and start one daemon after the other."""
         shutil.rmtree(self.folder, ignore_errors=True)
         for name in ("bin", "log", "run", "spool", "state", "mysql"):
             (self.folder / name).mkdir(parents=True)
         self.folder.chmod(0o755)
-        ports = free_ports(3)
-        self._write_configs(*ports)
-        try:
-            self._start_munge()
-            self.start_database()
-            self.start_slurmdbd()
-            self._add_account()
-            self.start_controller()
-            self._start("slurmd", "slurmd", "-D", "-f", str(self.folder / "slurm.conf"))
-            self._wait("slurmd", lambda: "idle" in self.ask("sinfo", "-h", "-o", "%T"))
-        except BaseException:
-            self.down()
-            raise
+        self._write_configs(*free_ports(3))
+        self._start_munge()
+        self.start_database()
+        self.start_slurmdbd()
+        self._add_account()
+        self.start_controller()
+        self._start("slurmd", "slurmd", "-D", "-f", str(self.folder / "slurm.conf"))
+        self._wait("slurmd", lambda: "idle" in self.ask("sinfo", "-h", "-o", "%T"))
 
     def down(self) -> None:
         """End every daemon and job and remove the folder."""
@@ -121,7 +135,13 @@ class Cluster:
             # --force: also where the machine's name cannot be looked up; nothing here goes by names
             where = ("--user=root", f"--datadir={data}", "--skip-test-db", "--force")
             self._run("mariadb-install-db", "--no-defaults", *where)
-        options = ("--user=root", f"--datadir={data}", f"--socket={sock}", "--skip-networking")
+        options = (
+            "--user=root",
+            f"--datadir={data}",
+            f"--tmpdir={data.parent}",
+            f"--socket={sock}",
+            "--skip-networking",
+        )
         self._start("mariadbd", "mariadbd", "--no-defaults", *options, f"--pid-file={self.folder}/mysql/pid")
         self._wait("mariadbd", sock.exists)
 
@@ -230,7 +250,9 @@ StorageLoc=slurm
         (self.folder / f"run/{name}.pid").write_text(str(self._started[name].pid))
 
     def _run(self, *command: str) -> None:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        # in a shared /tmp the temporary tables of two databases that are made at once get the same names
+        own_tmp = {**os.environ, "TMPDIR": str(self.folder / "mysql")}
+        done = subprocess.run(command, env=own_tmp, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
             raise ClusterError(f"{command[0]} ended with {done.returncode}:\n{done.stdout[-1500:]}")
 
@@ -266,6 +288,14 @@ def _is_alive(pid: int) -> bool:
 def _write_script(path: Path, commands: str) -> None:
     path.write_text(f"#!/bin/sh\n{commands}\n")
     path.chmod(0o755)
+
+
+@contextlib.contextmanager
+def one_start_at_a_time() -> Iterator[None]:
+    """Wait until no other cluster of this machine is being started: several at once starve each other."""
+    with Path(tempfile.gettempdir(), "cxrflow-slurm-start.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def free_ports(count: int) -> list[int]:
