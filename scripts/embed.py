@@ -1,4 +1,4 @@
-"""Map the test features of one model to two dimensions with t-SNE.
+r"""Map the test features of one model to two dimensions with t-SNE.
 
 Reads features.npy and predictions.csv, row for row; writes tsne.png and tsne.csv (image_id, label, predicted, x, y).
 

@@ -1,4 +1,4 @@
-"""Let a trained model see the test images: the only door to them.
+r"""Let a trained model see the test images: the only door to them.
 
 Reads images.npy, split.csv and model.pt (checked against model.pt.sha256); writes features.npy, float32
 (n, n_features), and predictions.csv, row by row the same test images in index order.

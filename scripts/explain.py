@@ -1,4 +1,4 @@
-"""Explain one model by Grad-CAM: a gallery of test images, and how much of the maps lies in what is annotated.
+r"""Explain one model by Grad-CAM: a gallery of test images, and how much of the maps lies in what is annotated.
 
 Reads images.npy, index.csv, regions.csv and the masks it names, predictions.csv and model.pt (checked against
 model.pt.sha256); writes gradcam.png, gradcam.csv (one row per scored test image and kind of region) and gradcam.json.

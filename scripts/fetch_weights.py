@@ -1,4 +1,4 @@
-"""Fetch ImageNet weights once, for transfer learning.
+r"""Fetch ImageNet weights once, for transfer learning.
 
 Reads a URL; writes one .pth file, checked against the SHA-256 in its name. A file that is there and right is left
 alone, so on a machine without internet it can be copied into place by hand.

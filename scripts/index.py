@@ -1,4 +1,4 @@
-"""List a dataset, read every image once, and keep those that can be trusted.
+r"""List a dataset, read every image once, and keep those that can be trusted.
 
 Reads the dataset's folder; writes index.csv (kept images, with patient and hashes), rejects.csv (refused images and
 why), regions.csv (annotated lesions and lungs) and index.json (counts).

@@ -1,4 +1,4 @@
-"""Join the packed shards of a dataset into the one array that trainings map into memory.
+r"""Join the packed shards of a dataset into the one array that trainings map into memory.
 
 Reads rows.npy of every shard and rows.json beside each; writes images.npy, uint8 (N, size, size), 0-255, row i = row i
 of the index: the same bytes as from scripts/preprocess.py. Copies a piece at a time, so memory does not grow with N.

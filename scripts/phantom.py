@@ -1,4 +1,4 @@
-"""Draw chest-X-ray-like images in the published layouts of the three datasets, to try everything with no data at all.
+r"""Draw chest-X-ray-like images in the published layouts of the three datasets, to try everything with no data at all.
 
 No patient, no photograph: everything is drawn from a seed, each class with the signs it is known for, and a known
 handful of files is as defective as published ones are. No score on them says anything about patients.

@@ -1,4 +1,4 @@
-"""Preprocess every image of a dataset once, into one array that trainings map into memory.
+r"""Preprocess every image of a dataset once, into one array that trainings map into memory.
 
 Reads index.csv and the images it names; writes images.npy, uint8 (N, size, size), 0-255, row i = row i of the index. A
 killed run goes on where it was, from the resume folder.

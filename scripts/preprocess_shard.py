@@ -1,4 +1,4 @@
-"""Preprocess the images of one shard of a dataset, so that several jobs share the work.
+r"""Preprocess the images of one shard of a dataset, so that several jobs share the work.
 
 Reads index.csv and the images that the shard's rows name; writes rows.npy, uint8 (n, size, size), 0-255, and beside it
 rows.json, which says which rows of what they are. A killed run goes on where it was, from the resume folder.

@@ -1,4 +1,4 @@
-"""Measure what a backbone costs: parameters, multiply-adds, layers, and the time of one image.
+r"""Measure what a backbone costs: parameters, multiply-adds, layers, and the time of one image.
 
 Reads nothing; writes one JSON. Parameters and multiply-adds are exact; the time is that of the machine it names.
 

@@ -1,4 +1,4 @@
-"""Write the report: one HTML file with every table, figure and gallery of a study, to read offline, print and send.
+r"""Write the report: one HTML file with every table, figure and gallery of a study, to read offline, print and send.
 
 Reads results/<study>/summary and the pictures below data and models; writes report.html. Opens no model.
 

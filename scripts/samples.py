@@ -1,4 +1,4 @@
-"""Draw the data of one dataset: samples of every class, and what each step of preprocessing does.
+r"""Draw the data of one dataset: samples of every class, and what each step of preprocessing does.
 
 Reads index.csv, images.npy and the files of three images; writes two PNG files.
 

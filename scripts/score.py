@@ -1,4 +1,4 @@
-"""Score the saved predictions of one model, with 95 % intervals over patients.
+r"""Score the saved predictions of one model, with 95 % intervals over patients.
 
 Reads predictions.csv; writes confusion.png and metrics.json. Needs no model and no GPU.
 

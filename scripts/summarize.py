@@ -1,4 +1,4 @@
-"""Compare all models of a study: tables, figures, the published report's claims, and where the numbers come from.
+r"""Compare all models of a study: tables, figures, the published report's claims, and where the numbers come from.
 
 Reads results/<study>/data, models and backbones; writes the tables (csv, md, tex), figures (png) and provenance.json of
 results/<study>/summary. Opens no image and no model.

@@ -1,4 +1,4 @@
-"""Train one model and keep the epoch with the lowest validation loss.
+r"""Train one model and keep the epoch with the lowest validation loss.
 
 Reads images.npy, split.csv and, for a transfer, the weights to start from; writes training.json, history.csv (one row
 per epoch), model.pt.sha256 and model.pt. Checkpoints go to the resume folder and leave it when all is written: run the

@@ -1,5 +1,6 @@
 """Every stage is a plain command: flags from the signature, one clear line on a user's error."""
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -127,6 +128,7 @@ def test_every_stage_explains_itself(stage: str) -> None:
     assert run.returncode == 0, run.stderr
     assert f"python scripts/{stage}.py" in run.stdout, "the docstring shows no command to copy"
     assert "Reads" in run.stdout
+    assert not re.search(r"\S {5,}--", run.stdout), "a command over two lines is printed on one: is the docstring raw?"
 
 
 @pytest.mark.parametrize("stage", STAGES)

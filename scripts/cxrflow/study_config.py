@@ -53,7 +53,7 @@ FORMS: tuple[Callable[[str], Any], ...] = (
     int,
     float,
     {"True": True, "False": False}.__getitem__,
-    lambda text: yaml.load(text, Loader=yaml.BaseLoader),
+    lambda text: yaml.load(text, Loader=yaml.BaseLoader),  # as Snakemake; makes text, lists and mappings, no objects
 )
 
 

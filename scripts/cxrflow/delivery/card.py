@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrflow.errors import CxrflowError
+from cxrflow.models.identity import ModelId
 from cxrflow.settings import PreprocessSettings, parse_settings, settings_dict
 
 CARD_FORMAT = 1
@@ -61,7 +62,7 @@ class ModelCard:
     @property
     def name(self) -> str:
         """`dataset/backbone/init/variant/seed0`."""
-        return f"{self.dataset}/{self.backbone}/{self.init}/{self.variant}/seed{self.seed}"
+        return ModelId(self.dataset, self.backbone, self.init, self.variant, self.seed).path
 
     def describe(self) -> str:
         """Return in one line which model it is."""
