@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cxrflow.files import write_array
 from cxrflow.models.checkpoints import load_model, restore_network
-from cxrflow.models.devices import choose_device, describe_device, make_deterministic
+from cxrflow.models.devices import choose_device, describe_device, prepare_process
 from cxrflow.models.inference import predict
 from cxrflow.models.outcome import check_classes, join_predictions
 from cxrflow.models.subsets import open_split_images
@@ -43,7 +43,7 @@ def evaluate_model(
     features: features.npy to write
     predictions: predictions.csv to write, last
     """
-    make_deterministic(threads)
+    prepare_process(threads)
     found = choose_device(move_settings(settings, device=device).device)
     saved = load_model(model)
     data = open_split_images(images, split, saved.preprocess.size_px)

@@ -14,7 +14,7 @@ from cxrflow.data.images import load_images
 from cxrflow.errors import CxrflowError
 from cxrflow.files import write_json
 from cxrflow.models.checkpoints import SavedModel, load_model, restore_network
-from cxrflow.models.devices import choose_device, make_deterministic
+from cxrflow.models.devices import choose_device, prepare_process
 from cxrflow.models.networks import find_backbone
 from cxrflow.records import IndexRow, RegionRow, read_predictions
 from cxrflow.report.style import save_figure
@@ -67,7 +67,7 @@ def explain_model(
     table: gradcam.csv to write
     summary: gradcam.json to write, last
     """
-    make_deterministic(threads)
+    prepare_process(threads)
     saved = load_model(model)
     explainer = Explainer(
         network=restore_network(saved),

@@ -11,7 +11,7 @@ from pathlib import Path
 from cxrflow.delivery.exporting import check_export, describe_model, export_model
 from cxrflow.files import write_bytes
 from cxrflow.models.checkpoints import load_model
-from cxrflow.models.devices import make_deterministic
+from cxrflow.models.devices import prepare_process
 from cxrflow.stages import run_stage
 
 
@@ -22,7 +22,7 @@ def export(*, model: Path, training: Path | None = None, onnx: Path) -> None:
     training: training.json of the same training, which names the data it saw
     onnx: model.onnx to write
     """
-    make_deterministic(threads=1)
+    prepare_process(threads=1)
     saved = load_model(model)
     card = describe_model(saved, model, training)
     content = export_model(saved, card)

@@ -11,7 +11,7 @@ from pathlib import Path
 from cxrflow.files import write_json
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.cost import profile_backbone
-from cxrflow.models.devices import choose_device, make_deterministic
+from cxrflow.models.devices import choose_device, prepare_process
 from cxrflow.settings import ProfileSettings
 from cxrflow.stages import run_stage
 
@@ -25,7 +25,7 @@ def profile(*, backbone: str, size_px: int, settings: ProfileSettings, threads: 
     threads: CPU threads
     profile: JSON to write
     """
-    make_deterministic(threads)
+    prepare_process(threads)
     cost = profile_backbone(backbone, size_px, choose_device(settings.device), settings.repeats, threads)
     write_json(profile, cost)
     latency = cost["latency_ms"]

@@ -18,7 +18,7 @@ from cxrflow.files import write_json
 from cxrflow.leases import hold_lease
 from cxrflow.models.checkpoints import save_model
 from cxrflow.models.deadline import find_deadline
-from cxrflow.models.devices import choose_device, describe_device, make_deterministic, note_on_precision
+from cxrflow.models.devices import choose_device, describe_device, note_on_precision, prepare_process
 from cxrflow.models.distributed import choose_backend, find_ranks
 from cxrflow.models.identity import ModelId
 from cxrflow.models.inits import load_init
@@ -78,7 +78,7 @@ def train_model(
     if ranks.count < settings.gpus:
         run_ranks(settings.gpus, choose_backend(settings.gpus, settings.device), train_model, arguments)
         return
-    make_deterministic(max(1, threads // ranks.count))
+    prepare_process(max(1, threads // ranks.count))
     identity, found = ModelId.parse(model_id), choose_device(settings.device)
     data = open_split_images(images, split, preprocess.size_px)
     key = training_key(identity, settings, preprocess, split=split, images=data.images, init_weights=init_weights)

@@ -29,11 +29,11 @@ from tests.benchmarks.measure import (
     Goal,
     Row,
     compare,
-    interleave,
     is_installed,
     require_equal,
     run_row,
 )
+from tests.benchmarks.processes import interleave_processes
 
 SIZES = {  # packed images, files of 224 px, files of 1024 px, px, large px, rounds
     "full": (2048, 256, 32, 224, 1024, 5),
@@ -112,8 +112,9 @@ def batch_ours(images: np.ndarray) -> Iterator[Tensor]:
     draws = draw_augmentation(len(images), SETTINGS, 0, 1)
     for part in cut_batches(len(images), BATCH):
         places = order[part]
-        batch = to_unit_range(source.gather(places))
-        yield normalize_gray(augment(batch, draws.of(places), SETTINGS.sharpness_factor))
+        with torch.inference_mode():
+            batch = augment(to_unit_range(source.gather(places)), draws.of(places), SETTINGS.sharpness_factor)
+        yield normalize_gray(batch)
 
 
 def batch_bare(images: np.ndarray) -> Iterator[Tensor]:
@@ -143,34 +144,36 @@ def check_equal(images: np.ndarray) -> None:
     require_equal("augmented pixels", float((ours - functional.autocontrast(flipped)).abs().max()), 1e-6)
 
 
-def make_sides(folder: Path, images: np.ndarray, size: str) -> dict[str, Callable[[], Iterator[Tensor]]]:
-    """Return what begins an epoch of every side."""
+def make_ours(packed: Path) -> dict[str, Callable[[], int]]:
+    """Return what walks through an epoch of ours, and of the floor."""
+    images = np.load(packed, mmap_mode="r")
+    check_equal(images)
+    sides = {OURS: batch_ours, FLOOR: batch_bare}
+    return {name: partial(count_images, partial(begin, images)) for name, begin in sides.items()}
+
+
+def make_peers(folder: Path, packed: Path, size: str) -> dict[str, Callable[[], int]]:
+    """Return what walks through an epoch of every peer."""
     _, n_small, n_large, size_px, large_px, _ = SIZES[size]
+    images = np.load(packed, mmap_mode="r")[:n_small]
     write_films(folder / "small", size_px, n_small)
     write_films(folder / "large", large_px, n_large)
     loaders: dict[str, Dataset[Any]] = {
         FOLDER.format(size_px): ImageFolder(folder / "small", pil_transform()),
         LARGE.format(large_px): ImageFolder(folder / "large", pil_transform(size_px)),
-        V2: MappedDataset(images[:n_small], v2_transform),
+        V2: MappedDataset(images, v2_transform),
     }
     if is_installed("albumentations"):
-        loaders[ALBUMENTATIONS] = MappedDataset(images[:n_small], albumentations_transform())
-    return {
-        OURS: partial(batch_ours, images),
-        FLOOR: partial(batch_bare, images),
-        **{name: partial(batch_loader, dataset) for name, dataset in loaders.items()},
-    }
+        loaders[ALBUMENTATIONS] = MappedDataset(images, albumentations_transform())
+    return {name: partial(count_images, partial(batch_loader, dataset)) for name, dataset in loaders.items()}
 
 
 def measure_rows(size: str) -> list[Row]:
     """Return one row per peer."""
     n_packed, _, _, size_px, large_px, rounds = SIZES[size]
-    torch.set_num_threads(1)
     with work_folder() as folder:
-        images = pack_films(folder / "images.npy", size_px, n_packed).images
-        check_equal(images)
-        sides = {name: partial(count_images, begin) for name, begin in make_sides(folder, images, size).items()}
-        timings = interleave(sides, rounds)
+        pack_films(packed := folder / "images.npy", size_px, n_packed)
+        timings = interleave_processes(partial(make_ours, packed), partial(make_peers, folder, packed, size), rounds)
     rates = timings.rates(timings.results)
     peers = {
         FOLDER.format(size_px): Goal(11),
@@ -179,7 +182,10 @@ def measure_rows(size: str) -> list[Row]:
         ALBUMENTATIONS: None,
     }
     what = f"batches of {BATCH}, {size_px} px, augmented"
-    note = "one thread, no workers; pixels equal torchvision v2's to 1e-6; floor: neither augmented nor normalized"
+    note = (
+        "one thread, a process each, no workers; pixels equal torchvision v2's to 1e-6; "
+        "floor: neither augmented nor normalized"
+    )
     return [
         compare(what, IMAGES_PER_CPU_S, rates, peer=peer, floor=FLOOR, goal=goal, note=note if goal else "")
         for peer, goal in peers.items()

@@ -24,7 +24,7 @@ from cxrflow.data.preprocessing import preprocess_image
 from cxrflow.models import training
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.batches import open_source
-from cxrflow.models.devices import make_deterministic
+from cxrflow.models.devices import prepare_process
 from cxrflow.models.inference import predict_logits
 from cxrflow.models.losses import macro_f1
 from cxrflow.models.networks import build_network, normalize_gray
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--append", type=Path, metavar="FILE", help="also write the table to the end of this file")
     arguments = parser.parse_args()
     begin_s = time.monotonic()
-    make_deterministic(1)
+    prepare_process(1)
     data = draw_data()
     rows = [compare_backbone(name, data, arguments.seeds, arguments.epochs) for name in arguments.backbones.split(",")]
     command = f"python -m tests.benchmarks.equal_accuracy {' '.join(sys.argv[1:])}".strip()

@@ -18,7 +18,7 @@ from torch.nn import functional
 from cxrflow.models.augment import draw_augmentation
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.batches import ImageSource, MappedSource, PinnedSource, ResidentSource, epoch_order
-from cxrflow.models.devices import describe_device, make_deterministic
+from cxrflow.models.devices import describe_device, prepare_process
 from cxrflow.models.networks import build_network, to_network_input
 from cxrflow.models.subsets import SplitImages
 from cxrflow.models.training import Training, fit, start_training, train_step
@@ -152,7 +152,7 @@ def measure_study(backbone: str, data: SplitImages, device: torch.device, size: 
 
 def measure_on(device: torch.device, size: str) -> list[Row]:
     """Return every row, on whatever device."""
-    make_deterministic(torch.get_num_threads())
+    prepare_process(torch.get_num_threads())
     n_packed, size_px, batches, _, _, n_study, _ = SIZES[size]
     rows = []
     with work_folder() as folder:

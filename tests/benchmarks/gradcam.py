@@ -3,6 +3,7 @@
 python -m tests.benchmarks.gradcam --size quick
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -20,16 +21,16 @@ from tests.benchmarks.measure import (
     Goal,
     Row,
     compare,
-    interleave,
     require_equal,
     run_row,
 )
+from tests.benchmarks.processes import interleave_processes
 
 SIZES = {"full": (12, 224, 3), "quick": (8, 128, 3), "tiny": (3, 64, 1)}  # images, px, rounds
 PEER, FLOOR = "pytorch-grad-cam", "forward alone"
 TOLERANCE = 1e-5  # of maps from 0 to 1
 CPU = torch.device("cpu")
-NOTE = "one thread; maps equal to 1e-5; floor: the plain forward pass, no map"
+NOTE = "one thread, a process each; maps equal to 1e-5; floor: the plain forward pass, no map"
 
 
 def build_lively(backbone: str, images: np.ndarray) -> nn.Module:
@@ -55,23 +56,34 @@ def pass_forward(network: nn.Module, images: np.ndarray) -> None:
         network(to_network_input(torch.from_numpy(np.array(images))))
 
 
+def make_ours(backbone: str, images: np.ndarray, targets: list[int]) -> dict[str, Callable[[], object]]:
+    """Return ours and the floor."""
+    network, layer = build_lively(backbone, images), BACKBONES[backbone].gradcam_layer
+    return {
+        OURS: partial(map_ours, network, layer, images, targets),
+        FLOOR: partial(pass_forward, network, images),
+    }
+
+
+def make_peer(backbone: str, images: np.ndarray, targets: list[int]) -> dict[str, Callable[[], object]]:
+    """Return the peer."""
+    network, layer = build_lively(backbone, images), BACKBONES[backbone].gradcam_layer
+    return {PEER: partial(map_by_package, network, layer, images, targets)}
+
+
 def measure_backbone(backbone: str, path: Path, size: str) -> Row:
     """Return the row of one backbone."""
     count, size_px, rounds = SIZES[size]
-    images, layer = pack_films(path, size_px, count).images, BACKBONES[backbone].gradcam_layer
-    network, targets = build_lively(backbone, images), [number % 3 for number in range(count)]
-    timings = interleave(
-        {
-            OURS: partial(map_ours, network, layer, images, targets),
-            PEER: partial(map_by_package, network, layer, images, targets),
-            FLOOR: partial(pass_forward, network, images),
-        },
-        rounds,
-    )
-    difference = np.abs(timings.results[OURS] - timings.results[PEER]).max()
-    require_equal(f"maps of {backbone}", float(difference), TOLERANCE)
+    arguments = (backbone, np.array(pack_films(path, size_px, count).images), [number % 3 for number in range(count)])
+    timings = interleave_processes(partial(make_ours, *arguments), partial(make_peer, *arguments), rounds)
+    check_maps(backbone, timings.results)
     what = f"Grad-CAM, {BACKBONES[backbone].title}, {size_px} px"
     return compare(what, IMAGES_PER_CPU_S, timings.rates(count), peer=PEER, floor=FLOOR, goal=Goal(3.5), note=NOTE)
+
+
+def check_maps(backbone: str, maps: Mapping[str, np.ndarray]) -> None:
+    """Check that both give the same maps."""
+    require_equal(f"maps of {backbone}", float(np.abs(maps[OURS] - maps[PEER]).max()), TOLERANCE)
 
 
 def measure_rows(size: str) -> list[Row]:

@@ -17,10 +17,12 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+Timed = tuple[float, float, Any]  # CPU-seconds, seconds on the wall clock, result
 SIZES = ("full", "quick", "tiny")  # tiny shows only that a row runs
 OURS = "ours"
 NOT_MEASURED, NOT_INSTALLED = "not measured", "not installed"
@@ -100,23 +102,34 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))}
 
 
+def time_call(call: Callable[[], Any]) -> Timed:
+    """Call once; return CPU-seconds, seconds on the wall clock, and the result."""
+    gc.collect()
+    cpu_s, wall_s = cpu_seconds(), time.perf_counter()
+    result = call()
+    return cpu_seconds() - cpu_s, time.perf_counter() - wall_s, result
+
+
 def interleave(sides: Mapping[str, Callable[[], Any]], rounds: int, warm_up: bool = True) -> Timings:
     """Time every side once per round; each round begins with another side.
 
     sides: by name, what to call.
     warm_up: call every side once before, untimed.
     """
-    results = {name: call() for name, call in sides.items()} if warm_up else {}
+    return take_turns({name: partial(time_call, call) for name, call in sides.items()}, rounds, warm_up)
+
+
+def take_turns(sides: Mapping[str, Callable[[], Timed]], rounds: int, warm_up: bool = True) -> Timings:
+    """As `interleave`, of sides that time themselves."""
+    results = {name: timed()[2] for name, timed in sides.items()} if warm_up else {}
     timings = Timings({name: [] for name in sides}, {name: [] for name in sides}, results)
     names = [*sides]
     for number in range(rounds):
         turn = number % len(names)
         for name in [*names[turn:], *names[:turn]]:
-            gc.collect()
-            cpu_s, wall_s = cpu_seconds(), time.perf_counter()
-            results[name] = sides[name]()
-            timings.cpu_s[name].append(cpu_seconds() - cpu_s)
-            timings.wall_s[name].append(time.perf_counter() - wall_s)
+            cpu_s, wall_s, results[name] = sides[name]()
+            timings.cpu_s[name].append(cpu_s)
+            timings.wall_s[name].append(wall_s)
     return timings
 
 

@@ -26,12 +26,12 @@ from tests.benchmarks.measure import (
     Goal,
     Row,
     compare,
-    interleave,
     is_installed,
     require_equal,
     run_row,
     skip,
 )
+from tests.benchmarks.processes import interleave_processes
 
 SIZES = {"full": (12, 224, 2), "quick": (8, 128, 3), "tiny": (4, 48, 1)}  # batch size, px, rounds
 GOALS = {"mobilenet_v3_large": 1.5, "efficientnet_b1": 1.5, "resnet34": 2.2}
@@ -42,7 +42,7 @@ CPU = torch.device("cpu")
 LEARNING_RATE = 1e-4
 SMALL_DIFFERENCE = 1e-3  # of a loss near 1, float32: the order of additions
 LARGE_DIFFERENCE = 5e-2  # with bfloat16, whose numbers have 8 bits
-NOTE = "one thread; ours includes gathering and augmenting the batch, the others are given it ready"
+NOTE = "one thread, a process each; ours includes gathering and augmenting the batch, the others are given it ready"
 
 
 def step_ours(training: Training, places: Tensor) -> float:
@@ -78,22 +78,31 @@ def make_timm(backbone: str, inputs: Tensor, labels: Tensor) -> Callable[[], flo
     return partial(step_eager, network, optimizer, inputs, labels)
 
 
-def make_sides(backbone: str, data: SplitImages, precision: str, batch: int) -> dict[str, Callable[[], object]]:
-    """Return one step of every side, all from the same weights and the same batch."""
+def start_side(backbone: str, data: SplitImages, precision: str, batch: int) -> tuple[Training, Tensor, Tensor]:
+    """Return a training, and a batch as it goes into its network, with labels; alike in every process."""
     network = build_network(backbone, len(data.class_names), 0.1, seed=0)
-    plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
-    bare = copy.deepcopy(network)
     settings = TrainSettings(batch_size=batch, precision=precision, class_weights=False)
     training = start_training(network, data, settings, seed=0, device=CPU)
     places = torch.arange(batch)
-    inputs = to_network_input(training.sources["train"].gather(places))
-    labels = training.labels["train"][places]
-    optimizer = torch.optim.Adam(plain.parameters(), lr=LEARNING_RATE)
-    sides: dict[str, Callable[[], object]] = {
-        OURS: partial(step_ours, training, places),
-        EAGER: partial(step_eager, plain, optimizer, inputs.contiguous(), labels),
+    return training, to_network_input(training.sources["train"].gather(places)), training.labels["train"][places]
+
+
+def make_ours(backbone: str, data: SplitImages, precision: str, batch: int) -> dict[str, Callable[[], object]]:
+    """Return one step of ours and of the floor."""
+    training, inputs, labels = start_side(backbone, data, precision, batch)
+    bare = copy.deepcopy(training.network)
+    return {
+        OURS: partial(step_ours, training, torch.arange(batch)),
         FLOOR: partial(step_bare, bare, inputs, labels),
     }
+
+
+def make_others(backbone: str, data: SplitImages, precision: str, batch: int) -> dict[str, Callable[[], object]]:
+    """Return one step of every peer, from the same weights and the same batch."""
+    training, inputs, labels = start_side(backbone, data, precision, batch)
+    plain = copy.deepcopy(training.network).to(memory_format=torch.contiguous_format)
+    optimizer = torch.optim.Adam(plain.parameters(), lr=LEARNING_RATE)
+    sides: dict[str, Callable[[], object]] = {EAGER: partial(step_eager, plain, optimizer, inputs.contiguous(), labels)}
     if is_installed("timm") and precision == "float32":
         sides[TIMM] = make_timm(backbone, inputs, labels)
     return sides
@@ -139,7 +148,8 @@ def measure_backbone(backbone: str, precision: str, folder: Path, size: str) -> 
         return [skip(what, warning.removeprefix("note: "), f"{GOALS[backbone]:g}x")]
     data = pack_films(folder / f"{backbone}.npy", size_px, 5 * batch)
     check_losses(backbone, data, precision, batch)
-    rates = interleave(make_sides(backbone, data, precision, batch), rounds).rates(batch)
+    arguments = (backbone, data, precision, batch)
+    rates = interleave_processes(partial(make_ours, *arguments), partial(make_others, *arguments), rounds).rates(batch)
     goal = Goal(GOALS[backbone])
     first = compare(what, IMAGES_PER_CPU_S, rates, peer=EAGER, floor=FLOOR, goal=goal, note=NOTE)
     return [first, compare(what, IMAGES_PER_CPU_S, rates, peer=TIMM)] if precision == "float32" else [first]

@@ -8,11 +8,15 @@ To add an augmentation, add a probability to TrainSettings, a column to `Draws` 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
 from cxrflow.models.seeding import derive_generator
 from cxrflow.settings import TrainSettings
+
+Change = Callable[[Tensor], Tensor]  # float (B, 1, H, W) to the same
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ def draw_augmentation(n_images: int, settings: TrainSettings, seed: int, epoch: 
 def augment(images: Tensor, draws: Draws, sharpness_factor: float) -> Tensor:
     """Apply the drawn changes in the order flip, sharpness, autocontrast.
 
+    On a GPU a change is made to all its images at once. On a CPU an image passes through all its changes before the
+    next one does: it stays in the core's cache, which halves the time; the pixels are the same.
+
     Args:
         images: float (B, 1, H, W), 0-1.
         draws: of these B images.
@@ -54,30 +61,61 @@ def augment(images: Tensor, draws: Draws, sharpness_factor: float) -> Tensor:
     Returns:
         float (B, 1, H, W), 0-1.
     """
-    images = _change_some(images, draws.flip, lambda batch: batch.flip(-1))
-    images = _change_some(images, draws.sharpen, lambda batch: adjust_sharpness(batch, sharpness_factor))
-    return _change_some(images, draws.autocontrast, autocontrast)
+    changes: list[tuple[Tensor, Change]] = [
+        (draws.flip, lambda some: some.flip(-1)),
+        (draws.sharpen, lambda some: adjust_sharpness(some, sharpness_factor)),
+        (draws.autocontrast, autocontrast),
+    ]
+    if images.device.type != "cpu":
+        for chosen, change in changes:
+            images = _change_chosen(images, chosen, change)
+        return images
+    changed = torch.empty_like(images)
+    for place, is_chosen in enumerate(zip(*(chosen.tolist() for chosen, _ in changes), strict=True)):
+        image = images[place : place + 1]
+        for (_, change), chosen in zip(changes, is_chosen, strict=True):
+            image = change(image) if chosen else image
+        changed[place] = image[0]
+    return changed
 
 
 def adjust_sharpness(images: Tensor, factor: float) -> Tensor:
     """Blend images with their smoothed selves: factor * image + (1 - factor) * smooth; the border stays as it is.
 
-    The smoothing is Pillow's ImageFilter.SMOOTH, (1 1 1, 1 5 1, 1 1 1) / 13, as in torchvision. It is summed from
-    shifted images, first along columns and then along rows: 4 times as fast as a convolution on a CPU.
+    The smoothing is Pillow's ImageFilter.SMOOTH, (1 1 1, 1 5 1, 1 1 1) / 13, as in torchvision.
 
     Args:
-        images: float (B, 1, H, W), 0-1.
+        images: float32 (B, 1, H, W), 0-1.
         factor: at least 0.
     """
-    if min(images.shape[-2:]) <= 2:
+    height, width = images.shape[-2:]
+    if min(height, width) <= 2:
         return images
+    around = (1 - factor) / 13
+    filter_images = _filter_on_cpu if images.device.type == "cpu" else _filter_on_gpu
+    changed = filter_images(images, factor + 5 * around, around).clamp_(0, 1)
+    changed[..., :: height - 1, :] = images[..., :: height - 1, :]
+    changed[..., :: width - 1] = images[..., :: width - 1]
+    return changed
+
+
+def _filter_on_cpu(images: Tensor, centre: float, around: float) -> Tensor:
+    """Return centre * pixel + around * the eight pixels around it, summed up; the border holds anything."""
+    kernel = np.full((3, 3), around, np.float32)
+    kernel[1, 1] = centre
+    changed = torch.empty_like(images)
+    for image, filtered in zip(images.numpy(), changed.numpy(), strict=True):
+        cv2.filter2D(image[0], -1, kernel, dst=filtered[0])
+    return changed
+
+
+def _filter_on_gpu(images: Tensor, centre: float, around: float) -> Tensor:
+    """Return the same from shifted images: no convolution, which TF32 would round."""
     columns = images[..., :-2, :] + images[..., 1:-1, :] + images[..., 2:, :]
     box = columns[..., :-2] + columns[..., 1:-1] + columns[..., 2:]
-    inner = images[..., 1:-1, 1:-1]
-    smooth = (box + 4 * inner) / 13
-    changed = images.clone()
-    changed[..., 1:-1, 1:-1] = inner + (smooth - inner) * (1 - factor)
-    return changed.clamp_(0, 1)
+    changed = torch.empty_like(images)
+    changed[..., 1:-1, 1:-1] = (images[..., 1:-1, 1:-1] * (centre - around)).add_(box, alpha=around)
+    return changed
 
 
 def autocontrast(images: Tensor) -> Tensor:
@@ -86,14 +124,12 @@ def autocontrast(images: Tensor) -> Tensor:
     Args:
         images: float (B, 1, H, W), 0-1.
     """
-    low = images.amin(dim=(-2, -1), keepdim=True)
-    high = images.amax(dim=(-2, -1), keepdim=True)
-    flat = high == low
-    stretched = (images - low) / torch.where(flat, 1, high - low)
-    return torch.where(flat, images, stretched).clamp_(0, 1)
+    low, high = images.amin(dim=(-2, -1), keepdim=True), images.amax(dim=(-2, -1), keepdim=True)
+    is_flat = high == low
+    return (images - low.masked_fill(is_flat, 0)).div_((high - low).masked_fill_(is_flat, 1))
 
 
-def _change_some(images: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """Change the chosen images only. The choice lies on the CPU, so that finding it never waits for a GPU."""
+def _change_chosen(images: Tensor, chosen: Tensor, change: Change) -> Tensor:
+    """Change the chosen images at once. The choice lies on the CPU, so that finding it never waits for a GPU."""
     rows = chosen.nonzero().squeeze(1).to(images.device, non_blocking=True)
     return images.index_copy(0, rows, change(images[rows])) if len(rows) else images

@@ -4,8 +4,10 @@ import os
 import platform
 from pathlib import Path
 
+import cv2
 import torch
 
+from cxrflow.allocator import keep_freed_memory
 from cxrflow.errors import CxrflowError
 
 
@@ -59,6 +61,12 @@ def _read_cpuinfo(key: str) -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.split("\t")[0] == key), "")
 
 
+def prepare_process(threads: int) -> None:
+    """Set a process up for networks: results that repeat, and memory that is kept between batches."""
+    keep_freed_memory()
+    make_deterministic(threads)
+
+
 def make_deterministic(threads: int) -> None:
     """Let equal inputs give equal bits, on the same kind of machine with the same number of threads.
 
@@ -69,6 +77,7 @@ def make_deterministic(threads: int) -> None:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
+    cv2.setNumThreads(1)
     torch.use_deterministic_algorithms(True)
     # PyTorch would fill all new memory, to show who reads it unwritten: 3 to 8 % of a step, and more kernels on a GPU
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ A network is torchvision's, with one linear layer, the head, from the backbone's
 from functools import cache
 from typing import cast
 
+import cv2
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -82,7 +83,14 @@ def normalize_gray(images: Tensor) -> Tensor:
         float (B, 3, H, W), channels_last.
     """
     mean, std = _imagenet_statistics(images.device)
-    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+    if images.device.type != "cpu":
+        return (images - mean).div_(std).contiguous(memory_format=torch.channels_last)
+    shape = (len(images), 3, *images.shape[2:])
+    inputs = torch.empty(shape, dtype=images.dtype, memory_format=torch.channels_last)
+    for image, interleaved in zip(images, inputs.permute(0, 2, 3, 1).numpy(), strict=True):
+        channels = (image - mean[0]).div_(std[0])  # one image at a time stays in the core's cache
+        cv2.merge([*channels.numpy()], dst=interleaved)  # twice as fast as PyTorch's copy; the same bits
+    return inputs
 
 
 @cache
