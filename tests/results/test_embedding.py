@@ -1,10 +1,14 @@
 """t-SNE of features, and its figure."""
 
+import dataclasses
+import sys
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
 from cxrflow.errors import CxrflowError
+from cxrflow.results import tsne
 from cxrflow.results.embedding import choose_rows, embed_features, lower_perplexity
 from cxrflow.results.embedding_figure import draw_embedding
 from cxrflow.settings import EmbedSettings
