@@ -218,8 +218,8 @@ class EmbedSettings:
     """t-SNE of the test features."""
 
     engine: str = setting(
-        "what computes the map: scikit-learn, or the package openTSNE, which takes a quarter of the time at 8,000 images;"
-        " the maps differ, and keep neighbours equally well",
+        "what computes the map: scikit-learn, or the package openTSNE, which takes a quarter of the time at 8,000"
+        " images; the maps differ, and keep neighbours equally well",
         default="sklearn",
         choices=("sklearn", "opentsne"),
     )

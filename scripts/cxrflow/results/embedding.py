@@ -40,11 +40,11 @@ class Embedding:
 
 
 def embed_features(features: NDArray[np.float32], settings: EmbedSettings) -> Embedding:
-    """Map features to two dimensions: at most `max_images` rows drawn by seed, PCA to 50 dimensions, t-SNE by an engine.
+    """Map features to two dimensions: at most `max_images` rows drawn by seed, PCA to 50 dimensions, t-SNE.
 
     The features are not standardised: they are outputs of one layer on one scale, and dividing by their spread would
-    give units that hardly ever fire the weight of those that tell classes apart. The same seed gives the same map on
-    one machine, however many cores it has.
+    give units that hardly ever fire the weight of those that tell classes apart. The same engine
+    and seed give the same map on one machine, however many cores it has.
 
     features: float32 (n, d).
 
