@@ -20,7 +20,7 @@ from cxrflow.settings import EmbedSettings
 from tests.benchmarks.measure import CPU_S, OURS, Goal, Row, compare, interleave, is_installed, require_equal, run_row
 
 SIZES = {"full": (8000, 1280), "quick": (1500, 1280), "tiny": (120, 64)}  # images, features
-DEFAULT_ENGINE_SIZES = {"full": (1000, 1280), "quick": (500, 1280), "tiny": (120, 64)}
+DEFAULT_ENGINE_SIZES = {"full": (500, 1280), "quick": (300, 1280), "tiny": (120, 64)}
 SKLEARN = "scikit-learn TSNE"
 GOAL = Goal(3.5)
 CLASSES = 7
