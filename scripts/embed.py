@@ -15,6 +15,7 @@ from cxrflow.records import Predictions, read_predictions
 from cxrflow.report.style import save_figure
 from cxrflow.results.embedding import Embedding, embed_features
 from cxrflow.results.embedding_figure import draw_embedding
+from cxrflow.results.tsne import ENGINE_NAMES
 from cxrflow.settings import EmbedSettings
 from cxrflow.stages import run_stage
 from cxrflow.tables import write_table
@@ -27,7 +28,7 @@ def embed_test_images(
 
     features: features.npy of the model
     predictions: predictions.csv of the model, the same rows
-    settings: perplexity and seed, as JSON.
+    settings: engine, perplexity and seed, as JSON.
     title: shown above the figure
     table: tsne.csv to write
     figure: PNG to write
@@ -44,7 +45,8 @@ def embed_test_images(
     picture = draw_embedding(embedding, outcomes.labels[rows], outcomes.predicted[rows], outcomes.class_names, title)
     save_figure(picture, figure)
     write_points(table, embedding, outcomes)
-    print(f"t-SNE of {len(rows)} test images, perplexity {embedding.perplexity:.3g},", end=" ")
+    by = ENGINE_NAMES[embedding.engine]
+    print(f"t-SNE of {len(rows)} test images by {by}, perplexity {embedding.perplexity:.3g},", end=" ")
     print(f"trustworthiness {embedding.trustworthiness}")
 
 

@@ -1,5 +1,7 @@
 """t-SNE of features, and its figure."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
@@ -8,6 +10,7 @@ from cxrflow.errors import CxrflowError
 from cxrflow.results.embedding import choose_rows, embed_features, lower_perplexity
 from cxrflow.results.embedding_figure import draw_embedding
 from cxrflow.settings import EmbedSettings
+from tests.results.engines import each_engine
 
 
 def make_features(n: int = 90, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -17,9 +20,12 @@ def make_features(n: int = 90, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return (10 * np.eye(3, 64)[labels] + generator.normal(size=(n, 64))).astype(np.float32), labels
 
 
-def test_classes_apart_in_the_features_are_apart_on_the_map() -> None:
+@each_engine
+def test_classes_apart_in_the_features_are_apart_on_the_map(engine: str) -> None:
     features, labels = make_features()
-    embedding = embed_features(features, EmbedSettings(perplexity=10))
+    embedding = embed_features(features, EmbedSettings(engine=engine, perplexity=10))
+    assert embedding.points.dtype == np.float32
+    assert embedding.engine == engine
     distance = np.linalg.norm(embedding.points[:, None] - embedding.points[None], axis=2)
     np.fill_diagonal(distance, np.inf)
     assert (labels[distance.argmin(axis=1)] == labels).all()
@@ -27,22 +33,33 @@ def test_classes_apart_in_the_features_are_apart_on_the_map() -> None:
     assert 0.7 < embedding.trustworthiness <= 1
 
 
-def test_same_seed_same_map_and_trustworthiness_of_noise_is_lower() -> None:
+@each_engine
+def test_same_seed_same_map_whatever_number_of_cores(engine: str) -> None:
     features, _ = make_features()
-    first, again = (embed_features(features, EmbedSettings(perplexity=10, seed=3)) for _ in range(2))
-    with threadpool_limits(1):
-        single = embed_features(features, EmbedSettings(perplexity=10, seed=3))
-    np.testing.assert_array_equal(first.points, single.points)
-    np.testing.assert_array_equal(first.points, again.points)
-    noise = embed_features(np.random.default_rng(0).normal(size=(90, 64)).astype(np.float32), EmbedSettings())
-    assert first.trustworthiness is not None
-    assert noise.trustworthiness is not None
-    assert noise.trustworthiness < first.trustworthiness
+    maps = []
+    for cores in (2, 1, 2):
+        with threadpool_limits(cores):
+            maps.append(embed_features(features, EmbedSettings(engine=engine, perplexity=10, seed=3)).points)
+    np.testing.assert_array_equal(maps[0], maps[1])
+    np.testing.assert_array_equal(maps[0], maps[2])
 
 
+@each_engine
+def test_trustworthiness_of_noise_is_lower(engine: str) -> None:
+    settings = EmbedSettings(engine=engine, perplexity=10)
+    classes, noise = (
+        embed_features(features, settings).trustworthiness
+        for features in (make_features()[0], np.random.default_rng(0).normal(size=(90, 64)).astype(np.float32))
+    )
+    assert classes is not None
+    assert noise is not None
+    assert noise < classes
+
+
+@each_engine
 @pytest.mark.parametrize("n", [4, 5, 11, 30])
-def test_few_images_lower_the_perplexity(n: int) -> None:
-    embedding = embed_features(make_features(n)[0], EmbedSettings(perplexity=30))
+def test_few_images_lower_the_perplexity(engine: str, n: int) -> None:
+    embedding = embed_features(make_features(n)[0], EmbedSettings(engine=engine, perplexity=30))
     assert embedding.points.shape == (n, 2)
     assert np.isfinite(embedding.points).all()
     assert embedding.perplexity == pytest.approx((n - 1) / 3)
@@ -61,16 +78,34 @@ def test_more_images_than_asked_for_are_drawn_by_seed() -> None:
     assert choose_rows(5, 50, seed=1).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_equal_features_of_a_collapsed_network_lie_on_one_point() -> None:
-    embedding = embed_features(np.ones((20, 8), np.float32), EmbedSettings())
+@each_engine
+def test_equal_features_of_a_collapsed_network_lie_on_one_point(engine: str) -> None:
+    embedding = embed_features(np.ones((20, 8), np.float32), EmbedSettings(engine=engine))
     assert not embedding.points.any()
     assert embedding.trustworthiness is None
+
+
+@each_engine
+def test_a_network_that_tells_only_two_groups_apart_has_a_map(engine: str) -> None:
+    features = np.repeat(make_features(2)[0], 20, axis=0)
+    points = embed_features(features, EmbedSettings(engine=engine)).points
+    assert np.isfinite(points).all()
+    assert points.any()
 
 
 @pytest.mark.parametrize(("features", "said"), [(np.ones((3, 8)), "at least 4"), (np.full((9, 8), np.nan), "diverged")])
 def test_features_that_give_no_map(features: np.ndarray, said: str) -> None:
     with pytest.raises(CxrflowError, match=said):
         embed_features(features.astype(np.float32), EmbedSettings())
+
+
+def test_figure_names_its_engine() -> None:
+    features, labels = make_features(30)
+    embedding = embed_features(features, EmbedSettings())
+    for engine, name in (("sklearn", "t-SNE (scikit-learn) of"), ("opentsne", "t-SNE (openTSNE) of")):
+        shown = dataclasses.replace(embedding, engine=engine)
+        figure = draw_embedding(shown, labels, labels, ["a", "b", "c"], "title")
+        assert any(name in text.get_text() for text in figure.texts)
 
 
 def test_figure_marks_wrong_predictions_by_shape_and_says_the_trustworthiness() -> None:

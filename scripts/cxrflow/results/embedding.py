@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE, trustworthiness
+from sklearn.manifold import trustworthiness
 from threadpoolctl import threadpool_limits
 
 from cxrflow.errors import CxrflowError
+from cxrflow.results.tsne import ENGINES
 from cxrflow.settings import EmbedSettings
 
-PCA_DIMENSIONS = 50  # before t-SNE: suppresses noise and is what scikit-learn's documentation of TSNE recommends
 NEIGHBOURS = 5  # scikit-learn's default for trustworthiness
 MINIMUM_IMAGES = 4
 
@@ -30,47 +29,45 @@ class Embedding:
         perplexity: the one used.
         trustworthiness: 0 to 1 (Venna & Kaski 2001): 1 when the neighbours on the map are neighbours in the features;
             None with fewer than 11 images, where it is not defined for 5 neighbours, or when all features are equal.
+        engine: what computed it, a name in tsne.ENGINES.
     """
 
     rows: NDArray[np.int64]
     points: NDArray[np.float32]
     perplexity: float
     trustworthiness: float | None
+    engine: str
 
 
 def embed_features(features: NDArray[np.float32], settings: EmbedSettings) -> Embedding:
     """Map features to two dimensions: at most `max_images` rows drawn by seed, PCA to 50 dimensions, t-SNE.
 
     The features are not standardised: they are outputs of one layer on one scale, and dividing by their spread would
-    give units that hardly ever fire the weight of those that tell classes apart. The same seed gives the same map on
-    one machine, however many cores it has.
+    give units that hardly ever fire the weight of those that tell classes apart. The same engine
+    and seed give the same map on one machine, however many cores it has.
 
     features: float32 (n, d).
 
     Raises:
-        CxrflowError: fewer than 4 images, or values that are not finite.
+        CxrflowError: fewer than 4 images, values that are not finite, or an engine that is not installed.
     """
     _check_features(features)
     rows = choose_rows(len(features), settings.max_images, settings.seed)
     chosen = features[rows].astype(np.float32)
     perplexity = lower_perplexity(settings.perplexity, len(rows))
     if not np.ptp(chosen, axis=0).any():  # a network that has collapsed: t-SNE would divide by zero
-        return Embedding(rows, np.zeros((len(rows), 2), np.float32), perplexity, None)
+        return Embedding(rows, np.zeros((len(rows), 2), np.float32), perplexity, None, settings.engine)
     with threadpool_limits(1):  # maps of one and two threads differ; threads that wait for a core spin: 5 times slower
-        points, kept = _map_to_plane(chosen, perplexity, settings.seed)
-    return Embedding(rows, points, perplexity, kept)
+        points = ENGINES[settings.engine](chosen, perplexity, settings.seed)
+        kept = measure_trustworthiness(chosen, points)
+    return Embedding(rows, points, perplexity, kept, settings.engine)
 
 
-def _map_to_plane(
-    features: NDArray[np.float32], perplexity: float, seed: int
-) -> tuple[NDArray[np.float32], float | None]:
-    """Return points, float32 (n, 2), and their trustworthiness, None where it is not defined."""
-    reduced = PCA(min(PCA_DIMENSIONS, *features.shape), svd_solver="full", random_state=0).fit_transform(features)
-    points = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
-    points = np.asarray(points, np.float32)
+def measure_trustworthiness(features: NDArray[np.float32], points: NDArray[np.float32]) -> float | None:
+    """Return the trustworthiness of points, float32 (n, 2), or None where it is not defined."""
     if len(points) <= 2 * NEIGHBOURS:
-        return points, None
-    return points, float(trustworthiness(features, points, n_neighbors=NEIGHBOURS))
+        return None
+    return float(trustworthiness(features, points, n_neighbors=NEIGHBOURS))
 
 
 def _check_features(features: NDArray[np.float32]) -> None:

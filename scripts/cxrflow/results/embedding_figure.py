@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cxrflow.report.style import INK, MUTED, RULE, add_title, class_color, new_figure
 from cxrflow.results.embedding import NEIGHBOURS, Embedding
+from cxrflow.results.tsne import ENGINE_NAMES
 
 
 def draw_embedding(
@@ -48,7 +49,8 @@ def _subtitle(embedding: Embedding) -> str:
     if not embedding.points.any():
         trust = "undefined, because all features are equal"
     return (
-        f"t-SNE of the features of {len(embedding.rows):,} test images, perplexity {embedding.perplexity:.3g}\n"
+        f"t-SNE ({ENGINE_NAMES[embedding.engine]}) of the features of {len(embedding.rows):,} test images,"
+        f" perplexity {embedding.perplexity:.3g}\n"
         f"Trustworthiness ({NEIGHBOURS} neighbours) {trust}"
     )
 
