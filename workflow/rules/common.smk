@@ -1,11 +1,15 @@
 # The checked study, the paths, and what the other files ask of them.
 import functools
+import gc
 import inspect
 import os
 import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
+
+# A plan's objects all live to its end: to look through them for garbage as often as Python does is a tenth of its time.
+gc.set_threshold(100_000)
 
 SCRIPTS = str(Path(workflow.basedir, "scripts"))
 sys.path.insert(0, SCRIPTS)
@@ -59,6 +63,13 @@ def of_wildcards(function):
     the function."""
     function.__signature__ = inspect.signature(function)
     return function
+
+
+def of_variant(function):
+    """A resource that follows from a model's variant: the value itself where all variants share it, which Snakemake
+    need not work out for every job."""
+    values = {function(variant) for variant in (BASE, *STUDY.settings.variants)}
+    return values.pop() if len(values) == 1 else of_wildcards(lambda wildcards: function(wildcards.variant))
 
 
 # What follows from a variant or a dataset alone is worked out once, not for every model.
