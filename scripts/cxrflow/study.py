@@ -155,7 +155,8 @@ class Study:
 
     def other_shards(self) -> list[str]:
         """Return one line per dataset whose unfinished packing goes on in another number of jobs than the setting's."""
-        pairs = [(dataset, recipe) for dataset in self.settings.datasets for recipe in self.recipes()]
+        recipes = self.recipes()
+        pairs = [(dataset, recipe) for dataset in self.settings.datasets for recipe in recipes]
         return [
             f"{dataset}: its packing goes on in the {count} job(s) that it was begun with, and preprocess_shards is"
             f" {self.settings.preprocess_shards}; to begin anew, remove {self.recipe_folder(dataset, recipe)}"

@@ -77,6 +77,18 @@ def test_a_training_asks_for_the_gpus_of_its_settings(clone: Path, override: str
     assert f"{gpus} GPUs: train covid resnet34" in run.stdout
 
 
+@pytest.mark.parametrize("asked", ["", "tmpdir='/chosen'"])
+def test_temporary_files_go_where_the_machine_or_the_user_says(
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setenv("CXRFLOW_PLAN", "1")  # print what jobs ask for
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    chosen = ["--default-resources", asked] if asked else []
+    run = run_snakemake(clone, "-n", "data", "--configfile", "config/lungs.yaml", *chosen)
+    assert run.returncode == 0, run.stderr
+    assert set(re.findall(r"resources: .*tmpdir=([^,\n]+)", run.stdout)) == {"/chosen" if asked else str(tmp_path)}
+
+
 @pytest.mark.parametrize("shards", [1, 3])
 def test_one_job_or_several_pack_a_dataset(clone: Path, shards: int) -> None:
     override = f"preprocess_shards={shards}"

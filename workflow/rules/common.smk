@@ -1,11 +1,15 @@
 # The checked study, the paths, and what the other files ask of them.
 import functools
+import gc
 import inspect
 import os
 import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
+
+# A plan's objects all live to its end: to look through them for garbage as often as Python does is a tenth of its time.
+gc.set_threshold(100_000)
 
 SCRIPTS = str(Path(workflow.basedir, "scripts"))
 sys.path.insert(0, SCRIPTS)
@@ -33,6 +37,7 @@ except CxrflowError as error:
 
 DATASETS = list(STUDY.settings.datasets)
 MODELS = STUDY.models()
+RECIPES = STUDY.recipes()
 RESULTS = STUDY.results
 DATA = f"{RESULTS}/data/{{dataset}}"
 RECIPE = f"{DATA}/{{recipe}}"
@@ -49,7 +54,7 @@ wildcard_constraints:
     backbone="|".join(BACKBONES),
     init="|".join([SCRATCH, IMAGENET, *(FROM_DATASET + name for name in DATASETS)]),
     variant="|".join([BASE, *STUDY.settings.variants]),
-    recipe="|".join(STUDY.recipes()),
+    recipe="|".join(RECIPES),
     shard=r"\d+-of-\d+",
     seed=r"\d+",
 
@@ -61,12 +66,19 @@ def of_wildcards(function):
     return function
 
 
+def of_variant(function):
+    """A resource that follows from a model's variant: the value itself where all variants share it, which Snakemake
+    need not work out for every job."""
+    values = {variant: function(variant) for variant in (BASE, *STUDY.settings.variants)}
+    is_shared = len(set(values.values())) == 1
+    return values[BASE] if is_shared else of_wildcards(lambda wildcards: values[wildcards.variant])
+
+
 # What follows from a variant or a dataset alone is worked out once, not for every model.
 recipe_of = functools.cache(STUDY.recipe)
 preprocess_json = functools.cache(lambda variant: settings_json(STUDY.preprocess_settings(variant)))
 train_settings = functools.cache(STUDY.train_settings)
 train_json = functools.cache(lambda variant: result_json(train_settings(variant)))
-train_gpus = functools.cache(STUDY.train_gpus)
 
 
 def model_of(wildcards):
@@ -84,7 +96,7 @@ def datasets_packed(in_shards):
     """A pattern of the datasets in front of those recipes that several jobs pack, or that one job packs."""
     if not workflow.is_main_process:  # a job of a cluster: which rule it runs was chosen while there was an images.npy
         return "|".join(DATASETS)
-    pairs = [(dataset, recipe) for dataset in DATASETS for recipe in STUDY.recipes()]
+    pairs = [(dataset, recipe) for dataset in DATASETS for recipe in RECIPES]
     found = [pair for pair in pairs if (STUDY.shard_count(*pair) > 1) == in_shards]
     return "|".join(f"{re.escape(dataset)}(?=/{re.escape(recipe)}/)" for dataset, recipe in found) or "(?!)"
 

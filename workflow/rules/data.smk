@@ -92,7 +92,7 @@ rule preprocess:
     threads: 2
     params:
         folder=rules.index.params.folder,
-        settings=lambda wildcards: settings_json(STUDY.recipes()[wildcards.recipe]),
+        settings=lambda wildcards: settings_json(RECIPES[wildcards.recipe]),
         resume=f"{RECIPE}/resume",
         code=code_hash("preprocess"),
     message:

@@ -3,7 +3,7 @@
 
 rule evaluate:
     input:
-        images=rules.train.input.images,
+        images=images_of,
         split=rules.split.output.split,
         model=rules.train.output.model,
         checksum=rules.train.output.checksum,
@@ -16,7 +16,7 @@ rule evaluate:
         "../../envs/cxrflow.yaml"
     threads: 2
     resources:
-        device=lambda _: STUDY.settings.evaluate.device,  # no param: where, not what (see train)
+        device=STUDY.settings.evaluate.device,  # no param: where, not what (see train)
     params:
         settings=result_json(STUDY.settings.evaluate),
         code=code_hash("evaluate"),

@@ -3,7 +3,7 @@
 
 rule explain:
     input:
-        images=rules.train.input.images,
+        images=images_of,
         index=rules.index.output.index,
         regions=rules.index.output.regions,
         model=rules.train.output.model,
@@ -19,7 +19,7 @@ rule explain:
         "../../envs/cxrflow.yaml"
     threads: 2
     resources:
-        device=lambda _: STUDY.settings.explain.device,  # no param: where, not what (see train)
+        device=STUDY.settings.explain.device,  # no param: where, not what (see train)
     params:
         folder=rules.index.params.folder,
         title=rules.score.params.title,

@@ -37,11 +37,11 @@ rule train:
     threads: 2
     resources:
         # on one machine nothing waits for them, unless `--resources gpu=N` says how many there are
-        gpu=lambda wildcards: train_gpus(wildcards.variant),
+        gpu=of_variant(STUDY.train_gpus),
         # Where it trains, not what: Snakemake compares params with those of the last run and resources not, so that a
         # study which moves to another device trains no finished model again (what it would train differs by rounding).
-        device=lambda wildcards: train_settings(wildcards.variant).device,
-        processes=lambda wildcards: train_settings(wildcards.variant).gpus,
+        device=of_variant(lambda variant: train_settings(variant).device),
+        processes=of_variant(lambda variant: train_settings(variant).gpus),
     params:
         model_id=f"{MODEL}".removeprefix(f"{RESULTS}/models/"),
         preprocess=of_wildcards(lambda wildcards: preprocess_json(wildcards.variant)),
