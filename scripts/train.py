@@ -18,13 +18,19 @@ from cxrflow.files import write_json
 from cxrflow.leases import hold_lease
 from cxrflow.models.checkpoints import save_model
 from cxrflow.models.deadline import find_deadline
-from cxrflow.models.devices import choose_device, describe_device, make_deterministic, note_on_precision
+from cxrflow.models.devices import (
+    choose_device,
+    describe_device,
+    keep_freed_memory,
+    make_deterministic,
+    note_on_precision,
+)
 from cxrflow.models.distributed import choose_backend, find_ranks
 from cxrflow.models.identity import ModelId
 from cxrflow.models.inits import load_init
 from cxrflow.models.interrupts import leave_on_sigterm
 from cxrflow.models.launch import run_ranks
-from cxrflow.models.networks import build_network
+from cxrflow.models.networks import build_network, find_backbone
 from cxrflow.models.outcome import is_finished, saved_model, summarize_training
 from cxrflow.models.ranks import Ranks
 from cxrflow.models.recording import note_on_recording
@@ -80,6 +86,7 @@ def train_model(
         return
     make_deterministic(max(1, threads // ranks.count))
     identity, found = ModelId.parse(model_id), choose_device(settings.device)
+    keep_freed_memory(find_backbone(identity.backbone).give_back_mib)
     data = open_split_images(images, split, preprocess.size_px)
     key = training_key(identity, settings, preprocess, split=split, images=data.images, init_weights=init_weights)
     with hold_lease(resume, f"the training of {model_id}") if ranks.leads else nullcontext() as lease:

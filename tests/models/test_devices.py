@@ -1,4 +1,7 @@
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -41,3 +44,25 @@ def test_threads_and_deterministic_algorithms_are_set(monkeypatch: pytest.Monkey
     assert torch.are_deterministic_algorithms_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert not torch.utils.deterministic.fill_uninitialized_memory
+
+
+def test_small_pieces_are_kept_and_large_ones_given_back() -> None:
+    code = """
+import re, torch
+from pathlib import Path
+from cxrflow.models.devices import keep_freed_memory
+def hold(n, mib):
+    before = read()
+    tensors = [torch.ones(mib, 2**18) for _ in range(n)]
+    del tensors
+    return read() - before
+def read():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+keep_freed_memory(16)
+print(hold(4, 20), hold(20, 4))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(devices.__file__).parents[2])}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    large_mib, small_mib = map(int, run.stdout.split())
+    assert large_mib < 20
+    assert small_mib > 60

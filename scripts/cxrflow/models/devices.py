@@ -1,5 +1,6 @@
-"""The device that computes, and what makes its results repeat."""
+"""The device that computes, what makes its results repeat, and the memory of a step on a CPU."""
 
+import ctypes
 import os
 import platform
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import torch
 
 from cxrflow.errors import CxrflowError
+
+# Of glibc's malloc.h; mallopt(3) says what they do.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def choose_device(setting: str) -> torch.device:
@@ -50,6 +54,21 @@ def note_on_precision(device: torch.device, precision: str) -> str:
     if precision != "bfloat16" or device.type != "cpu" or {"avx512_bf16", "amx_bf16", "bf16"} & {*flags}:
         return ""
     return "note: this CPU has no bfloat16 arithmetic and may take ten times as long as with precision float32"
+
+
+def keep_freed_memory(give_back_mib: int) -> None:
+    """Let this process keep what it frees for the next batch, but for large pieces; without glibc do nothing.
+
+    A step on a CPU takes and frees gigabytes. What glibc gives back, the system clears anew page by page: a fifth of
+    the time of a step of MobileNetV3-Large. What it keeps has holes, since a piece aligned as PyTorch wants it never
+    fits where one of its own size has been.
+
+    give_back_mib: from which size a piece goes back at once, MiB; glibc takes up to 32.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, give_back_mib * 2**20)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)  # never
 
 
 def _read_cpuinfo(key: str) -> str:
