@@ -147,9 +147,8 @@ def test_a_stage_never_needs_snakemake(stage: str) -> None:
 def test_no_garbage_is_looked_for_while_much_is_imported() -> None:
     assert gc.isenabled()
     try:
-        with pytest.raises(ModuleNotFoundError), importing_much():
+        with importing_much():
             assert not gc.isenabled()
-            raise ModuleNotFoundError
         assert gc.isenabled()
         assert gc.get_freeze_count() > 0
     finally:
