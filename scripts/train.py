@@ -12,31 +12,38 @@ same command again after an interruption. The test images are never opened.
 from contextlib import nullcontext
 from pathlib import Path
 
-import torch
+from cxrflow.stages import importing_much, run_stage
 
-from cxrflow.files import write_json
-from cxrflow.leases import hold_lease
-from cxrflow.models.checkpoints import save_model
-from cxrflow.models.deadline import find_deadline
-from cxrflow.models.devices import choose_device, describe_device, note_on_precision, prepare_process
-from cxrflow.models.distributed import choose_backend, find_ranks
-from cxrflow.models.identity import ModelId
-from cxrflow.models.inits import load_init
-from cxrflow.models.interrupts import leave_on_sigterm
-from cxrflow.models.launch import run_ranks
-from cxrflow.models.networks import build_network
-from cxrflow.models.outcome import is_finished, saved_model, summarize_training
-from cxrflow.models.ranks import Ranks
-from cxrflow.models.recording import note_on_recording
-from cxrflow.models.resume import CheckpointStore, training_circumstances, training_key
-from cxrflow.models.subsets import SplitImages, open_split_images
-from cxrflow.models.training import Training, fit, start_training, weigh_classes
-from cxrflow.models.training_log import epoch_line, final_line, header
-from cxrflow.records import EpochRow
-from cxrflow.settings import PreprocessSettings, TrainSettings
-from cxrflow.settings_core import move_settings
-from cxrflow.stages import run_stage
-from cxrflow.tables import write_records
+with importing_much():
+    import torch
+
+    from cxrflow.files import write_json
+    from cxrflow.leases import hold_lease
+    from cxrflow.models.checkpoints import save_model
+    from cxrflow.models.deadline import find_deadline
+    from cxrflow.models.devices import (
+        choose_device,
+        describe_device,
+        note_on_precision,
+        prepare_process,
+    )
+    from cxrflow.models.distributed import choose_backend, find_ranks
+    from cxrflow.models.identity import ModelId
+    from cxrflow.models.inits import load_init
+    from cxrflow.models.interrupts import leave_on_sigterm
+    from cxrflow.models.launch import run_ranks
+    from cxrflow.models.networks import build_network
+    from cxrflow.models.outcome import is_finished, saved_model, summarize_training
+    from cxrflow.models.ranks import Ranks
+    from cxrflow.models.recording import note_on_recording
+    from cxrflow.models.resume import CheckpointStore, training_circumstances, training_key
+    from cxrflow.models.subsets import SplitImages, open_split_images
+    from cxrflow.models.training import Training, fit, start_training, weigh_classes
+    from cxrflow.models.training_log import epoch_line, final_line, header
+    from cxrflow.records import EpochRow
+    from cxrflow.settings import PreprocessSettings, TrainSettings
+    from cxrflow.settings_core import move_settings
+    from cxrflow.tables import write_records
 
 
 def train_model(

@@ -18,7 +18,7 @@ import ctypes
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 faults = []
-for size in (48 << 20, 33 << 20, 48 << 20, 40 << 20):  # over 32 MiB, up to where glibc may learn by itself
+for size in (24 << 20, 16 << 20, 24 << 20, 20 << 20):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     block = libc.malloc(size)
     ctypes.memset(block, 1, size)
@@ -26,7 +26,7 @@ for size in (48 << 20, 33 << 20, 48 << 20, 40 << 20):  # over 32 MiB, up to wher
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 print(sum(faults[1:]))
 """
-PAGES = (33 + 48 + 40) << 20 >> 12  # of 4 KiB, after the first block
+PAGES = (16 + 24 + 20) << 20 >> 12  # of 4 KiB, after the first block
 
 
 def count_faults(how: str) -> int:

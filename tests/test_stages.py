@@ -1,5 +1,6 @@
 """Every stage is a plain command: flags from the signature, one clear line on a user's error."""
 
+import gc
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from cxrflow.errors import CxrflowError
 from cxrflow.settings_core import setting
-from cxrflow.stages import build_parser, call_stage, convert_arguments, parameter_meanings
+from cxrflow.stages import build_parser, call_stage, convert_arguments, importing_much, parameter_meanings
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 STAGES = sorted(path.stem for path in SCRIPTS.glob("*.py"))
@@ -141,3 +142,14 @@ def test_a_stage_never_needs_snakemake(stage: str) -> None:
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); {code}"], check=False
     )
     assert run.returncode == 0
+
+
+def test_no_garbage_is_looked_for_while_much_is_imported() -> None:
+    assert gc.isenabled()
+    try:
+        with importing_much():
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()

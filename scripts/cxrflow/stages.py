@@ -6,8 +6,10 @@ parameter `*names` takes what stands on the command line without a flag, one or 
 """
 
 import argparse
+import contextlib
 import dataclasses
 import errno
+import gc
 import inspect
 import json
 import os
@@ -16,7 +18,7 @@ import signal
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +34,23 @@ REMEDIES = {
     errno.EROFS: "the file system is read-only: choose another folder",
 }
 UNREAD_STATUS = 128 + signal.SIGPIPE  # what a shell says of a command whose reader has left
+
+
+@contextlib.contextmanager
+def importing_much() -> Iterator[None]:
+    """Look for no garbage while packages are imported in this block, nor later among what they leave in memory.
+
+    A training loads 2,300 modules, half a million objects that stay; looking them through again and again takes a tenth
+    of the 4 CPU-seconds of their import.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 def run_stage(function: Callable[..., None]) -> None:

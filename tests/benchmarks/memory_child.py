@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cxrflow.allocator import keep_freed_memory
 from cxrflow.models.augment import augment, draw_augmentation
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.batches import cut_batches, epoch_order
@@ -18,22 +19,24 @@ from cxrflow.models.subsets import SplitImages, open_split_images
 from cxrflow.models.training import Training, start_training, train_step
 from cxrflow.settings import TrainSettings
 
-STEPS = 3
+STEPS = 3  # the second has the optimizer's state as well; the third shows whether it goes on growing
+AUGMENTED = 100  # every such batch; all are read: what lasts from one to the next would show
 CPU = torch.device("cpu")
 SETTINGS = TrainSettings()
 
 
 def feed_epoch(training: Training) -> None:
-    """Make every batch of an epoch, as the training loop does."""
+    """Read every batch of an epoch and augment some, as the training loop does."""
     n_train = len(training.labels["train"])
     order, draws = epoch_order(n_train, 0, 1), draw_augmentation(n_train, SETTINGS, 0, 1)
-    for part in cut_batches(n_train, SETTINGS.batch_size):
-        images = to_unit_range(training.sources["train"].gather(order[part]))
-        normalize_gray(augment(images, draws.of(order[part]), SETTINGS.sharpness_factor))
+    for number, part in enumerate(cut_batches(n_train, SETTINGS.batch_size)):
+        images = training.sources["train"].gather(order[part])
+        if number % AUGMENTED == 0:
+            normalize_gray(augment(to_unit_range(images), draws.of(order[part]), SETTINGS.sharpness_factor))
 
 
 def take_steps(training: Training) -> None:
-    """Take a few steps of training: the second has the optimizer's state as well."""
+    """Take the first steps of an epoch."""
     n_train = len(training.labels["train"])
     order, draws = epoch_order(n_train, 0, 1), draw_augmentation(n_train, SETTINGS, 0, 1)
     for part in cut_batches(n_train, SETTINGS.batch_size)[:STEPS]:
@@ -53,10 +56,12 @@ def main() -> None:
         pixels = np.empty(data.images.shape, np.uint8)
         pixels[:] = data.images
         data = dataclasses.replace(data, images=pixels)
-    training = start(data, way if way in BACKBONES else "mobilenet_v3_large")
-    feed_epoch(training)
+    backbone = way if way in BACKBONES else "mobilenet_v3_large"
+    keep_freed_memory()  # as train.py does
     if way in BACKBONES:
-        take_steps(training)
+        take_steps(start(data, backbone))
+    else:
+        feed_epoch(start(data, backbone))
 
 
 if __name__ == "__main__":

@@ -29,9 +29,19 @@ SIZES = {"full": 3, "quick": 2, "tiny": 1}  # rounds
 SIZE_PX = 32
 LEFT = 7  # exit status of a job that was stopped at its first image
 SCRIPTS = ROOT / "scripts"
-RUN = "import os, runpy, sys\n{}\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
-STOP_PREPROCESS = f"import cxrflow.data.packing as m\nm.read_preprocessed = lambda *_, **__: os._exit({LEFT})"
-STOP_TRAIN = f"import cxrflow.models.batches as m\nm.MappedSource.gather = lambda *_: os._exit({LEFT})"
+# A script is read as it is started, with its own imports first; then what would take the first image is replaced.
+RUN = f"""
+import os, runpy, sys
+sys.argv = sys.argv[1:]
+script = runpy.run_path(sys.argv[0], run_name="started")
+from {{module}} import {{owner}} as owner
+owner.{{name}} = lambda *_, **__: os._exit({LEFT})
+script["run_stage"](script["{{stage}}"])
+"""
+START_PREPROCESS = RUN.format(
+    module="cxrflow.data", owner="packing", name="read_preprocessed", stage="preprocess_dataset"
+)
+START_TRAIN = RUN.format(module="cxrflow.models.batches", owner="MappedSource", name="gather", stage="train_model")
 PLAIN = f"""
 import os, sys, torch
 from torch.utils.data import DataLoader
@@ -61,7 +71,7 @@ def begin_preprocess(folder: Path, index: Path) -> None:
     """Start a preprocess job and leave at its first image."""
     arguments = ["--folder", folder, "--index", index, "--settings", f'{{"size_px": {SIZE_PX}}}', "--threads", "1"]
     outputs = ["--resume", index.with_name("resume"), "--images", index.with_name("out.npy")]
-    run_child(RUN.format(STOP_PREPROCESS), SCRIPTS / "preprocess.py", *arguments, *outputs)
+    run_child(START_PREPROCESS, SCRIPTS / "preprocess.py", *arguments, *outputs)
 
 
 def begin_train(images: Path, split: Path) -> None:
@@ -70,7 +80,7 @@ def begin_train(images: Path, split: Path) -> None:
     outputs = [text for name, file in names.items() for text in (f"--{name}", images.with_name(file))]
     arguments = ["--images", images, "--split", split, "--model-id", "covid/resnet34/scratch/base/seed0"]
     settings = ["--preprocess", f'{{"size_px": {SIZE_PX}}}', "--settings", '{"device": "cpu"}', "--threads", "1"]
-    run_child(RUN.format(STOP_TRAIN), SCRIPTS / "train.py", *arguments, *settings, *outputs)
+    run_child(START_TRAIN, SCRIPTS / "train.py", *arguments, *settings, *outputs)
 
 
 def make_row(job: str, timings: Timings, floor: str, goal_s: float) -> Row:

@@ -25,7 +25,7 @@ from cxrflow.delivery.session import DeliveredModel
 from cxrflow.errors import CxrflowError
 from cxrflow.files import read_json, sha256_file
 from cxrflow.models.checkpoints import SavedModel, restore_network
-from cxrflow.models.networks import IMAGENET_MEAN, IMAGENET_STD, to_network_input
+from cxrflow.models.networks import IMAGENET_MEAN, IMAGENET_STD, normalize_planes, to_network_input, to_unit_range
 from cxrflow.version import find_own_version
 
 OPSET = 17  # of ONNX 1.12, 2022: what the three backbones need, and every runtime in use reads
@@ -46,7 +46,7 @@ class Delivery(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Turn uint8 (n, H, W) into probabilities, float64 (n, n_classes), and logits, float32."""
-        logits = self.network(to_network_input(images))
+        logits = self.network(normalize_planes(to_unit_range(images)))
         return logits.double().softmax(dim=1), logits
 
 

@@ -71,7 +71,7 @@ def to_unit_range(images: Tensor) -> Tensor:
     return images.unsqueeze(1).float().div_(255)
 
 
-def normalize_gray(images: Tensor) -> Tensor:
+def normalize_planes(images: Tensor) -> Tensor:
     """Repeat gray images in three channels and normalize them with the mean and deviation of ImageNet.
 
     The same for every init, so that a transferred model and one from scratch see equal inputs.
@@ -80,16 +80,28 @@ def normalize_gray(images: Tensor) -> Tensor:
         images: float (B, 1, H, W), 0-1.
 
     Returns:
-        float (B, 3, H, W), channels_last.
+        float (B, 3, H, W), plane by plane.
     """
     mean, std = _imagenet_statistics(images.device)
+    return (images - mean).div_(std)
+
+
+def normalize_gray(images: Tensor) -> Tensor:
+    """Normalize as `normalize_planes`, into the layout in which convolutions are fastest.
+
+    Args:
+        images: float (B, 1, H, W), 0-1.
+
+    Returns:
+        float (B, 3, H, W), channels_last.
+    """
     if images.device.type != "cpu":
-        return (images - mean).div_(std).contiguous(memory_format=torch.channels_last)
+        return normalize_planes(images).contiguous(memory_format=torch.channels_last)
     shape = (len(images), 3, *images.shape[2:])
     inputs = torch.empty(shape, dtype=images.dtype, memory_format=torch.channels_last)
-    for image, interleaved in zip(images, inputs.permute(0, 2, 3, 1).numpy(), strict=True):
-        channels = (image - mean[0]).div_(std[0])  # one image at a time stays in the core's cache
-        cv2.merge([*channels.numpy()], dst=interleaved)  # twice as fast as PyTorch's copy; the same bits
+    for place, interleaved in enumerate(inputs.permute(0, 2, 3, 1).numpy()):
+        channels = normalize_planes(images[place : place + 1])[0]  # one image at a time stays in the core's cache
+        cv2.merge([*channels.numpy()], dst=interleaved)  # twice as fast as PyTorch's copy
     return inputs
 
 

@@ -313,10 +313,10 @@ def learn_batch(training: Training, inputs: Tensor, labels: Tensor) -> tuple[Ten
     Returns:
         As `train_step`.
     """
+    training.optimizer.zero_grad(set_to_none=True)  # first: in the forward pass nobody needs the last gradients
     with torch.autocast(training.device.type, torch.bfloat16, enabled=training.settings.precision == "bfloat16"):
         logits = training.ranks.forward(training.network, inputs)
     loss_sum, weight_sum = weighted_cross_entropy(logits.float(), labels, training.class_weights)
-    training.optimizer.zero_grad(set_to_none=True)
     sums = training.ranks.total(torch.stack([loss_sum.detach(), weight_sum]))
     # gradients are averaged over the ranks: by a weight as much smaller, their mean is the sum over the batch
     (loss_sum / (sums[1] / training.ranks.count)).backward()  # type: ignore[no-untyped-call]
