@@ -37,6 +37,7 @@ from tests.benchmarks import dry_run, gradcam, one_xray, startup, train_step
 from tests.benchmarks.drawn import pack_films, work_folder, write_films
 from tests.benchmarks.machine import describe_run
 from tests.benchmarks.measure import OURS, child_environment
+from tests.benchmarks.processes import Group, interleave_processes
 from tests.benchmarks.run import append_section
 from tests.workflow.conftest import copy_workflow
 
@@ -106,10 +107,16 @@ def group_operations(function: Callable[[], object], repeats: int = 3) -> Counte
     return milliseconds
 
 
-def compare_operations(sides: Mapping[str, Callable[[], object]]) -> Table:
-    """Return milliseconds by kind of operation, one column per side."""
-    found = {name: group_operations(function) for name, function in sides.items()}
-    groups = sorted(Counter.elements(Counter({group: 1 for side in found.values() for group in side})))
+def profile_sides(make: Group, wanted: tuple[str, ...]) -> dict[str, Callable[[], Counter[str]]]:
+    """Return what profiles each wanted side of a group, once it is called in the group's process."""
+    return {name: partial(group_operations, call) for name, call in make().items() if name in wanted}
+
+
+def compare_operations(ours: Group, others: Group, wanted: tuple[str, ...]) -> Table:
+    """Return milliseconds by kind of operation, one column per wanted side."""
+    groups_of = (partial(profile_sides, ours, wanted), partial(profile_sides, others, wanted))
+    found: dict[str, Counter[str]] = interleave_processes(*groups_of, rounds=0).results
+    groups = sorted({group for side in found.values() for group in side})
     rows = [{"operation": group} | {f"{name}, ms": f"{found[name][group]:.3g}" for name in found} for group in groups]
     return [*rows, {"operation": "sum"} | {f"{name}, ms": f"{found[name].total():.3g}" for name in found}]
 
@@ -117,21 +124,17 @@ def compare_operations(sides: Mapping[str, Callable[[], object]]) -> Table:
 def profile_train_step(folder: Path, backbone: str) -> Table:
     """One training step, ours against eager."""
     batch = train_step.SIZES["full"][0]
-    data = pack_films(folder / f"{backbone}.npy", SIZE_PX, 5 * batch)
-    sides = train_step.make_sides(backbone, data, "float32", batch)
-    return compare_operations({name: sides[name] for name in (OURS, train_step.EAGER)})
+    arguments = (backbone, pack_films(folder / f"{backbone}.npy", SIZE_PX, 5 * batch), "float32", batch)
+    ours, others = (partial(make, *arguments) for make in (train_step.make_ours, train_step.make_others))
+    return compare_operations(ours, others, (OURS, train_step.EAGER))
 
 
 def profile_gradcam(folder: Path, backbone: str) -> Table:
-    """Maps of a few images, ours against the forward pass alone."""
-    images, layer = pack_films(folder / f"{backbone}.npy", SIZE_PX, 12).images, BACKBONES[backbone].gradcam_layer
-    network, targets = gradcam.build_lively(backbone, images), [number % 3 for number in range(12)]
-    sides = {
-        OURS: partial(gradcam.map_ours, network, layer, images, targets),
-        gradcam.FLOOR: partial(gradcam.pass_forward, network, images),
-        gradcam.PEER: partial(gradcam.map_by_package, network, layer, images, targets),
-    }
-    return compare_operations(sides)
+    """Maps of a few images, ours against the forward pass alone and the package."""
+    images = np.array(pack_films(folder / f"{backbone}.npy", SIZE_PX, 12).images)
+    arguments = (backbone, images, [number % 3 for number in range(12)])
+    ours, peer = (partial(make, *arguments) for make in (gradcam.make_ours, gradcam.make_peer))
+    return compare_operations(ours, peer, (OURS, gradcam.FLOOR, gradcam.PEER))
 
 
 def profile_one_xray(folder: Path, backbone: str) -> Table:
@@ -188,7 +191,9 @@ def profile_dry_run(folder: Path) -> Table:
 ROWS: dict[str, Callable[[Path], dict[str, Table]]] = {
     "preprocess_small": lambda folder: {f"preprocess {FILE_PX} px PNG": profile_preprocess_small(folder)},
     "train_step": lambda folder: {
-        f"training step, {BACKBONES[name].title}, batch 16, {SIZE_PX} px": profile_train_step(folder, name)
+        f"training step, {BACKBONES[name].title}, batch {train_step.SIZES['full'][0]}, {SIZE_PX} px": profile_train_step(
+            folder, name
+        )
         for name in BACKBONES
     },
     "gradcam": lambda folder: {

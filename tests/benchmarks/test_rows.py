@@ -3,7 +3,7 @@
 import importlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -28,10 +28,11 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.drawn import pack_films, split_rows, write_films, write_index
 from tests.benchmarks.measure import OURS, UnequalError
+from tests.benchmarks.processes import interleave_processes
 
 HERE = Path(__file__).parent
 IN_PROCESS = [name for name in run.ROWS if name not in ("startup", "dry_run", "memory", "gpu_training")]
-NO_ROWS = {"__init__", "run", "measure", "machine", "drawn", "memory_child", "equal_accuracy", "profiles"}
+NO_ROWS = {"__init__", "run", "measure", "machine", "drawn", "processes", "memory_child", "equal_accuracy", "profiles"}
 GROWTH = {"growth", "growth_child", "growth_figure", "growth_inputs"}  # a table of its own
 
 
@@ -71,11 +72,20 @@ def test_wrong_pixels_are_noticed() -> None:
         preprocess_large.check_pixels({OURS: pixels, preprocess_large.CV2: pixels + np.uint8(1)})
 
 
-def test_wrong_maps_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = gradcam.map_by_package
-    monkeypatch.setattr(gradcam, "map_by_package", lambda *arguments: real(*arguments) * 0.999)
+def test_wrong_maps_are_noticed() -> None:
+    maps = np.ones((1, 4, 4))
+    gradcam.check_maps("resnet34", {OURS: maps, gradcam.PEER: maps + 1e-6})
     with pytest.raises(UnequalError, match="maps of resnet34"):
-        gradcam.measure_backbone("resnet34", tmp_path / "images.npy", "tiny")
+        gradcam.check_maps("resnet34", {OURS: maps, gradcam.PEER: maps * 0.999})
+
+
+def fail() -> dict[str, Callable[[], object]]:
+    raise ValueError("no such film")
+
+
+def test_what_fails_in_a_process_is_told() -> None:
+    with pytest.raises(RuntimeError, match="a side of the benchmark failed: ValueError: no such film"):
+        interleave_processes(dict, fail, rounds=1)
 
 
 def test_wrong_answers_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
