@@ -113,7 +113,7 @@ def batch_ours(images: np.ndarray) -> Iterator[Tensor]:
     for part in cut_batches(len(images), BATCH):
         places = order[part]
         with torch.inference_mode():
-            batch = augment(to_unit_range(source.gather(places)), draws.of(places), SETTINGS.sharpness_factor)
+            batch = augment(source.gather(places), draws.of(places), SETTINGS.sharpness_factor)
         yield normalize_gray(batch)
 
 
@@ -137,9 +137,9 @@ def count_images(begin: Callable[[], Iterator[Tensor]]) -> int:
 
 def check_equal(images: np.ndarray) -> None:
     """Check that all three augmentations give torchvision's pixels."""
-    batch = to_unit_range(torch.from_numpy(np.array(images[:8])))
-    everything = torch.ones(len(batch), dtype=torch.bool)
-    ours = augment(batch, Draws(everything, everything, everything), 2.0)
+    packed = torch.from_numpy(np.array(images[:8]))
+    everything, batch = torch.ones(len(packed), dtype=torch.bool), to_unit_range(packed)
+    ours = augment(packed, Draws(everything, everything, everything), 2.0)
     flipped = functional.adjust_sharpness(functional.horizontal_flip(batch), 2.0)
     require_equal("augmented pixels", float((ours - functional.autocontrast(flipped)).abs().max()), 1e-6)
 

@@ -26,7 +26,7 @@ from tests.benchmarks.measure import (
 )
 from tests.benchmarks.processes import interleave_processes
 
-SIZES = {"full": (12, 224, 3), "quick": (8, 128, 3), "tiny": (3, 64, 1)}  # images, px, rounds
+SIZES = {"full": (8, 224, 3), "quick": (8, 128, 3), "tiny": (3, 64, 1)}  # images, px, rounds
 PEER, FLOOR = "pytorch-grad-cam", "forward alone"
 TOLERANCE = 1e-5  # of maps from 0 to 1
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from cxrflow.allocator import keep_freed_memory
 from cxrflow.models.augment import augment, draw_augmentation
 from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.batches import cut_batches, epoch_order
-from cxrflow.models.networks import build_network, normalize_gray, to_unit_range
+from cxrflow.models.networks import build_network, normalize_gray
 from cxrflow.models.subsets import SplitImages, open_split_images
 from cxrflow.models.training import Training, start_training, train_step
 from cxrflow.settings import TrainSettings
@@ -32,7 +32,7 @@ def feed_epoch(training: Training) -> None:
     for number, part in enumerate(cut_batches(n_train, SETTINGS.batch_size)):
         images = training.sources["train"].gather(order[part])
         if number % AUGMENTED == 0:
-            normalize_gray(augment(to_unit_range(images), draws.of(order[part]), SETTINGS.sharpness_factor))
+            normalize_gray(augment(images, draws.of(order[part]), SETTINGS.sharpness_factor))
 
 
 def take_steps(training: Training) -> None:

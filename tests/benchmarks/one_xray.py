@@ -41,7 +41,7 @@ from tests.benchmarks.measure import (
     run_row,
 )
 
-SIZES = {"full": (299, 224, 3, 5), "quick": (299, 224, 3, 5), "tiny": (64, 48, 1, 1)}  # file px, px, repeats, rounds
+SIZES = {"full": (299, 224, 3, 3), "quick": (299, 224, 3, 5), "tiny": (64, 48, 1, 1)}  # file px, px, repeats, rounds
 GOALS = {"mobilenet_v3_large": 2.4, "efficientnet_b1": 2.4, "resnet34": 1.4}
 PEER, PLAIN, FLOOR = "eager PyTorch", "eager PyTorch in NCHW", "ONNX forward alone"
 TOLERANCE = 1e-5  # of probabilities

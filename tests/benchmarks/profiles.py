@@ -191,10 +191,7 @@ def profile_dry_run(folder: Path) -> Table:
 ROWS: dict[str, Callable[[Path], dict[str, Table]]] = {
     "preprocess_small": lambda folder: {f"preprocess {FILE_PX} px PNG": profile_preprocess_small(folder)},
     "train_step": lambda folder: {
-        f"training step, {BACKBONES[name].title}, batch {train_step.SIZES['full'][0]}, {SIZE_PX} px": profile_train_step(
-            folder, name
-        )
-        for name in BACKBONES
+        f"training step, {BACKBONES[name].title}, {SIZE_PX} px": profile_train_step(folder, name) for name in BACKBONES
     },
     "gradcam": lambda folder: {
         f"Grad-CAM of 12 images, {BACKBONES[name].title}, {SIZE_PX} px": profile_gradcam(folder, name)

@@ -37,12 +37,14 @@ def train_in_float64(backbone: str) -> Training:
     """Train in float64, where rounding is 1e-16: what differs by more is no rounding."""
     network = build_network(backbone, 2, DOUBLE.batch_norm_momentum).double()
     to_float, torch.Tensor.float = torch.Tensor.float, torch.Tensor.double  # type: ignore[method-assign]
+    torch.set_default_dtype(torch.float64)
     try:
         training = start_training(network, toy_data(**EVEN), DOUBLE, seed=0, device=CPU, ranks=find_ranks())
         training.class_weights = training.class_weights.double()
         fit(training, None, lambda _row, _is_best: None)
     finally:
         torch.Tensor.float = to_float  # type: ignore[method-assign]
+        torch.set_default_dtype(torch.float32)
     return training
 
 

@@ -1,11 +1,23 @@
 """The batched augmentation against torchvision's transforms, one image at a time."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as reference
 
-from cxrflow.models.augment import Draws, adjust_sharpness, augment, autocontrast, draw_augmentation
+from cxrflow.models.augment import (
+    Draws,
+    _augment_each,
+    _augment_together,
+    _filter_on_cpu,
+    _filter_on_gpu,
+    adjust_sharpness,
+    augment,
+    autocontrast,
+    draw_augmentation,
+)
 from cxrflow.settings import TrainSettings
 
 TOLERANCE = {"rtol": 0, "atol": 1e-6}
@@ -40,17 +52,33 @@ def test_autocontrast_equals_torchvision(shape: tuple[int, int]) -> None:
     torch.testing.assert_close(autocontrast(images), wanted, **TOLERANCE)
 
 
-def test_each_image_of_a_batch_is_changed_by_its_own_draws() -> None:
+@pytest.mark.parametrize("augment_images", [_augment_each, _augment_together])  # of a CPU, of a GPU
+def test_each_image_of_a_batch_is_changed_by_its_own_draws(augment_images: Callable[..., Tensor]) -> None:
     masks = torch.cartesian_prod(*[torch.tensor([False, True])] * 3)  # all 8 combinations
-    images = torch.rand((8, 1, 10, 12), generator=torch.Generator().manual_seed(1)) * 0.7
+    images = torch.randint(0, 180, (8, 10, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     before = images.clone()
-    changed = augment(images, Draws(*masks.unbind(1)), 2.0)
-    for image, after, (flip, sharpen, stretch) in zip(images, changed, masks.tolist(), strict=True):
+    changed = augment_images(images, Draws(*masks.unbind(1)), 2.0)
+    assert changed.shape == (8, 1, 10, 12)
+    for image, after, (flip, sharpen, stretch) in zip(images[:, None] / 255, changed, masks.tolist(), strict=True):
         wanted = reference.horizontal_flip(image) if flip else image
         wanted = reference.adjust_sharpness(wanted, 2.0) if sharpen else wanted
         wanted = reference.autocontrast(wanted) if stretch else wanted
         torch.testing.assert_close(after, wanted, **TOLERANCE)
     assert torch.equal(images, before)  # the input is not changed in place
+
+
+@pytest.mark.parametrize("shape", SHAPES[:3])
+def test_both_filters_agree_within_the_border(shape: tuple[int, int]) -> None:
+    images = edge_cases(*shape)
+    for centre, around in ((1.0, 0.0), (2 - 5 / 13, -1 / 13)):
+        found, wanted = (way(images, centre, around)[..., 1:-1, 1:-1] for way in (_filter_on_cpu, _filter_on_gpu))
+        torch.testing.assert_close(found, wanted, **TOLERANCE)
+
+
+def test_no_images_stay_none() -> None:
+    nothing = torch.zeros(0, dtype=torch.bool)
+    augmented = augment(torch.empty((0, 4, 5), dtype=torch.uint8), Draws(nothing, nothing, nothing), 2.0)
+    assert augmented.shape == (0, 1, 4, 5)
 
 
 def test_draws_depend_on_seed_epoch_and_place_alone() -> None:

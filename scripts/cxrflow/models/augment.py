@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cxrflow.models.networks import to_unit_range
 from cxrflow.models.seeding import derive_generator
 from cxrflow.settings import TrainSettings
-
-Change = Callable[[Tensor], Tensor]  # float (B, 1, H, W) to the same
 
 
 @dataclass(frozen=True)
@@ -54,29 +53,33 @@ def augment(images: Tensor, draws: Draws, sharpness_factor: float) -> Tensor:
     next one does: it stays in the core's cache, which halves the time; the pixels are the same.
 
     Args:
-        images: float (B, 1, H, W), 0-1.
+        images: uint8 (B, H, W), 0-255.
         draws: of these B images.
         sharpness_factor: 1 changes nothing, 2 doubles the sharpness, 0 blurs.
 
     Returns:
-        float (B, 1, H, W), 0-1.
+        float32 (B, 1, H, W), 0-1.
     """
-    changes: list[tuple[Tensor, Change]] = [
-        (draws.flip, lambda some: some.flip(-1)),
-        (draws.sharpen, lambda some: adjust_sharpness(some, sharpness_factor)),
-        (draws.autocontrast, autocontrast),
-    ]
-    if images.device.type != "cpu":
-        for chosen, change in changes:
-            images = _change_chosen(images, chosen, change)
-        return images
-    changed = torch.empty_like(images)
-    for place, is_chosen in enumerate(zip(*(chosen.tolist() for chosen, _ in changes), strict=True)):
-        image = images[place : place + 1]
-        for (_, change), chosen in zip(changes, is_chosen, strict=True):
-            image = change(image) if chosen else image
-        changed[place] = image[0]
-    return changed
+    way = _augment_each if images.device.type == "cpu" else _augment_together
+    return way(images, draws, sharpness_factor)
+
+
+def _augment_each(images: Tensor, draws: Draws, sharpness_factor: float) -> Tensor:
+    augmented = torch.empty((len(images), 1, *images.shape[1:]))
+    choices = zip(draws.flip.tolist(), draws.sharpen.tolist(), draws.autocontrast.tolist(), strict=True)
+    for place, (is_flipped, is_sharpened, is_stretched) in enumerate(choices):
+        packed = images[place : place + 1]
+        image = to_unit_range(packed.flip(-1) if is_flipped else packed)
+        image = adjust_sharpness(image, sharpness_factor) if is_sharpened else image
+        image = autocontrast(image) if is_stretched else image
+        augmented[place] = image[0]
+    return augmented
+
+
+def _augment_together(images: Tensor, draws: Draws, sharpness_factor: float) -> Tensor:
+    augmented = to_unit_range(_change_chosen(images, draws.flip, lambda some: some.flip(-1)))
+    augmented = _change_chosen(augmented, draws.sharpen, lambda some: adjust_sharpness(some, sharpness_factor))
+    return _change_chosen(augmented, draws.autocontrast, autocontrast)
 
 
 def adjust_sharpness(images: Tensor, factor: float) -> Tensor:
@@ -129,7 +132,7 @@ def autocontrast(images: Tensor) -> Tensor:
     return (images - low.masked_fill(is_flat, 0)).div_((high - low).masked_fill_(is_flat, 1))
 
 
-def _change_chosen(images: Tensor, chosen: Tensor, change: Change) -> Tensor:
+def _change_chosen(images: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
     """Change the chosen images at once. The choice lies on the CPU, so that finding it never waits for a GPU."""
     rows = chosen.nonzero().squeeze(1).to(images.device, non_blocking=True)
     return images.index_copy(0, rows, change(images[rows])) if len(rows) else images

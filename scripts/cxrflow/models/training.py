@@ -23,7 +23,7 @@ from cxrflow.models.batches import ImageSource, cut_batches, epoch_order, open_s
 from cxrflow.models.deadline import Deadline
 from cxrflow.models.inference import predict_logits
 from cxrflow.models.losses import balance_classes, macro_f1, weighted_cross_entropy
-from cxrflow.models.networks import normalize_gray, to_unit_range
+from cxrflow.models.networks import normalize_gray
 from cxrflow.models.progress import ProgressBar
 from cxrflow.models.ranks import ALONE, Ranks
 from cxrflow.models.recording import StepRecording, can_record
@@ -293,7 +293,7 @@ def train_step(training: Training, places: Tensor, draws: Draws, learning_rate: 
     settings = training.settings
     labels = training.labels["train"][places.to(training.device, non_blocking=True)]
     with torch.inference_mode():  # nothing is recorded of slices and views: a fifth less time
-        images = augment(to_unit_range(training.sources["train"].gather(places)), draws, settings.sharpness_factor)
+        images = augment(training.sources["train"].gather(places), draws, settings.sharpness_factor)
     for group in training.optimizer.param_groups:
         group["lr"] = learning_rate
     learn, inputs = partial(learn_batch, training), normalize_gray(images)
