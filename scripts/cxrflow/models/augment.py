@@ -1,8 +1,8 @@
 """Random changes of training images: a left-right flip, sharpness, autocontrast; drawn per image, applied per batch.
 
-Whole batches as tensors instead of one image at a time: 2.8 times the images per CPU-second of torchvision's
-transforms, with equal pixels (tests/models/test_augment.py compares them with torchvision.transforms.v2.functional).
-To add an augmentation, add a probability to TrainSettings, a column to `Draws` and a function here.
+Three times the images per CPU-second of torchvision's transforms, with equal pixels (tests/models/test_augment.py
+compares them with torchvision.transforms.v2.functional).
+To add an augmentation, add a probability to TrainSettings, a column to `Draws` and a function here, in both ways.
 """
 
 from collections.abc import Callable
