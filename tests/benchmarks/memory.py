@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cxrflow.models.backbones import BACKBONES
 from cxrflow.records import SplitRow
 from cxrflow.tables import write_records
 from tests.benchmarks.drawn import split_rows, work_folder, write_films, write_index
@@ -95,7 +96,7 @@ def watch_all(size: str) -> dict[str, float]:
     with work_folder() as folder, ThreadPoolExecutor(2) as pool:
         paths = write_films(folder / "films", FILE_PX, 12)
         peaks = {
-            "steps": pool.submit(watch_data_path, folder, count, size_px, "resnet34"),
+            **{name: pool.submit(watch_data_path, folder, count, size_px, name) for name in BACKBONES},
             "preprocess": pool.submit(watch_preprocess, folder, paths, count, size_px),
             "feed from memory": pool.submit(watch_data_path, folder, count, size_px, "feed_from_memory"),
             "feed": pool.submit(watch_data_path, folder, count, size_px, "feed"),
@@ -106,16 +107,19 @@ def watch_all(size: str) -> dict[str, float]:
 
 
 def measure_rows(size: str) -> list[Row]:
-    """Return the rows of preprocess, of feeding an epoch, and of steps of ResNet-34."""
+    """Return the rows of preprocess, of feeding an epoch, and of steps of every backbone."""
     peaks, few, whole = watch_all(size), f"{FEW} images", "all pixels in memory"
     preprocess = {OURS: [peaks["preprocess"]], few: [peaks["preprocess few"]]}
     feed = {OURS: [peaks["feed"]], few: [peaks["feed few"]], whole: [peaks["feed from memory"]]}
     title = "{:,} images of {} px".format(*SIZES[size])
-    steps_title = f"memory of a training's first steps, ResNet-34, batch 32, {title}"
     return [
         compare(f"memory of preprocess, {title}", MIB, preprocess, floor=few, goal=GOAL_MIB, note=NOTE),
         compare(f"memory of a training's data path, {title}", MIB, feed, peer=whole, floor=few, goal=GOAL_MIB),
-        compare(steps_title, MIB, {OURS: [peaks["steps"]]}, goal=GOAL_MIB),
+        *(
+            compare(f"memory of a training's first steps, {net.title}, batch 32, {title}", MIB, steps, goal=GOAL_MIB)
+            for name, net in BACKBONES.items()
+            for steps in [{OURS: [peaks[name]]}]
+        ),
     ]
 
 
