@@ -1,6 +1,6 @@
 """Write the config's README and its JSON schema from the one definition of the settings.
 
-Reads scripts/cxrflow/settings.py; writes config/README.md and workflow/schemas/config.schema.json.
+Reads scripts/cxrflow/config/settings.py; writes config/README.md and workflow/schemas/config.schema.json.
 
     python scripts/document_settings.py --readme config/README.md --schema workflow/schemas/config.schema.json
 """
@@ -8,10 +8,10 @@ Reads scripts/cxrflow/settings.py; writes config/README.md and workflow/schemas/
 import json
 from pathlib import Path
 
-from cxrflow.files import write_text
-from cxrflow.settings import StudySettings
-from cxrflow.settings_docs import json_schema, settings_readme
-from cxrflow.stages import run_stage
+from cxrflow.config.docs import json_schema, settings_readme
+from cxrflow.config.settings import StudySettings
+from cxrflow.config.stages import run_stage
+from cxrflow.files.atomic import write_text
 
 
 def document_settings(*, readme: Path, schema: Path) -> None:

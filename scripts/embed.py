@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from cxrflow.config.settings import EmbedSettings
+from cxrflow.config.stages import run_stage
 from cxrflow.errors import CxrflowError
-from cxrflow.records import Predictions, read_predictions
-from cxrflow.report.style import save_figure
+from cxrflow.files.figures import save_figure
+from cxrflow.files.records import Predictions, read_predictions
+from cxrflow.files.tables import write_table
 from cxrflow.results.embedding import Embedding, embed_features
 from cxrflow.results.embedding_figure import draw_embedding
 from cxrflow.results.tsne import ENGINE_NAMES
-from cxrflow.settings import EmbedSettings
-from cxrflow.stages import run_stage
-from cxrflow.tables import write_table
 
 
 def embed_test_images(

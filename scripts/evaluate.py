@@ -9,16 +9,16 @@ Reads images.npy, split.csv and model.pt (checked against model.pt.sha256); writ
 
 from pathlib import Path
 
-from cxrflow.files import write_array
+from cxrflow.config.parsing import move_settings
+from cxrflow.config.settings import EvaluateSettings
+from cxrflow.config.stages import run_stage
+from cxrflow.files.atomic import write_array
+from cxrflow.files.records import write_predictions
 from cxrflow.models.checkpoints import load_model, restore_network
 from cxrflow.models.devices import choose_device, describe_device, prepare_process
 from cxrflow.models.inference import predict
 from cxrflow.models.outcome import check_classes, join_predictions
 from cxrflow.models.subsets import open_split_images
-from cxrflow.records import write_predictions
-from cxrflow.settings import EvaluateSettings
-from cxrflow.settings_core import move_settings
-from cxrflow.stages import run_stage
 
 
 def evaluate_model(

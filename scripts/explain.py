@@ -10,14 +10,18 @@ model.pt.sha256); writes gradcam.png, gradcam.csv (one row per scored test image
 
 from pathlib import Path
 
+from cxrflow.config.parsing import move_settings
+from cxrflow.config.settings import ExplainSettings
+from cxrflow.config.stages import run_stage
 from cxrflow.data.images import load_images
 from cxrflow.errors import CxrflowError
-from cxrflow.files import write_json
+from cxrflow.files.atomic import write_json
+from cxrflow.files.figures import save_figure
+from cxrflow.files.records import IndexRow, RegionRow, read_predictions
+from cxrflow.files.tables import read_records, write_records
 from cxrflow.models.checkpoints import SavedModel, load_model, restore_network
 from cxrflow.models.devices import choose_device, prepare_process
 from cxrflow.models.networks import find_backbone
-from cxrflow.records import IndexRow, RegionRow, read_predictions
-from cxrflow.report.style import save_figure
 from cxrflow.results.explaining import (
     Explainer,
     TestImages,
@@ -29,10 +33,6 @@ from cxrflow.results.explaining import (
 from cxrflow.results.gallery import draw_gallery
 from cxrflow.results.localization import LocalizationRow, summarize_rows
 from cxrflow.results.regions import group_regions
-from cxrflow.settings import ExplainSettings
-from cxrflow.settings_core import move_settings
-from cxrflow.stages import run_stage
-from cxrflow.tables import read_records, write_records
 
 
 def explain_model(

@@ -8,11 +8,11 @@ names, the preprocessing and the model's origin inside. The export is compared w
 
 from pathlib import Path
 
-from cxrflow.delivery.exporting import check_export, describe_model, export_model
-from cxrflow.files import write_bytes
+from cxrflow.config.stages import run_stage
+from cxrflow.deliver.exporting import check_export, describe_model, export_model
+from cxrflow.files.atomic import write_bytes
 from cxrflow.models.checkpoints import load_model
 from cxrflow.models.devices import prepare_process
-from cxrflow.stages import run_stage
 
 
 def export(*, model: Path, training: Path | None = None, onnx: Path) -> None:

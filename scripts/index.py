@@ -11,13 +11,13 @@ why), regions.csv (annotated lesions and lungs) and index.json (counts).
 from collections import Counter
 from pathlib import Path
 
+from cxrflow.config.readers import READERS
+from cxrflow.config.settings import DatasetSettings, IndexSettings
+from cxrflow.config.stages import run_stage
 from cxrflow.data.indexing import Index, build_index, summarize_index
-from cxrflow.data.readers import READERS
-from cxrflow.files import write_json
-from cxrflow.records import IndexRow, RegionRow, RejectRow
-from cxrflow.settings import DatasetSettings, IndexSettings
-from cxrflow.stages import run_stage
-from cxrflow.tables import write_records
+from cxrflow.files.atomic import write_json
+from cxrflow.files.records import IndexRow, RegionRow, RejectRow
+from cxrflow.files.tables import write_records
 
 
 def index_dataset(

@@ -9,9 +9,9 @@ of the index: the same bytes as from scripts/preprocess.py. Copies a piece at a 
 
 from pathlib import Path
 
+from cxrflow.config.settings import PreprocessSettings
+from cxrflow.config.stages import run_stage
 from cxrflow.data.joining import join_shards
-from cxrflow.settings import PreprocessSettings
-from cxrflow.stages import run_stage
 
 
 def join_dataset(*, index: Path, settings: PreprocessSettings, rows: list[Path], images: Path) -> None:

@@ -12,9 +12,9 @@ pneumonia/ and xray8/ below the folder, lesion_masks/ in each, and last the mani
 
 from pathlib import Path
 
-from cxrflow.phantoms.write import draw_datasets
-from cxrflow.settings import PhantomSettings
-from cxrflow.stages import run_stage
+from cxrflow.config.settings import PhantomSettings
+from cxrflow.config.stages import run_stage
+from phantoms.write import draw_datasets
 
 
 def draw_phantoms(*, folder: Path, settings: PhantomSettings, manifest: Path, threads: int = 2) -> None:

@@ -12,17 +12,17 @@ import shutil
 import sys
 from pathlib import Path
 
+from cxrflow.config.loading import load_config
+from cxrflow.config.stages import leave_unread
+from cxrflow.config.study import load_study
 from cxrflow.errors import CxrflowError
-from cxrflow.image_counts import count_all
-from cxrflow.planning.dry_run import MANY_CORES, run_dry_run
-from cxrflow.planning.estimate import Known
-from cxrflow.planning.measurements import find_studies, read_measurements
-from cxrflow.planning.plan import make_plan
-from cxrflow.planning.plan_text import describe_plan
-from cxrflow.planning.run_profile import RunProfile, read_run_profile
-from cxrflow.stages import leave_unread
-from cxrflow.study import load_study
-from cxrflow.study_config import load_config
+from cxrflow.operate.dry_run import MANY_CORES, run_dry_run
+from cxrflow.operate.estimate import Known
+from cxrflow.operate.image_counts import count_all
+from cxrflow.operate.measurements import find_studies, read_measurements
+from cxrflow.operate.plan import make_plan
+from cxrflow.operate.plan_text import describe_plan
+from cxrflow.operate.run_profile import RunProfile, read_run_profile
 
 
 def build_parser() -> argparse.ArgumentParser:

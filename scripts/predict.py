@@ -12,11 +12,11 @@ import os
 import sys
 from pathlib import Path
 
-from cxrflow.delivery.answers import AnswerTable, open_csv, print_answer
-from cxrflow.delivery.session import open_model
-from cxrflow.delivery.xrays import answer_files, find_xrays
+from cxrflow.config.stages import run_stage
+from cxrflow.deliver.answers import AnswerTable, open_csv, print_answer
+from cxrflow.deliver.session import open_model
+from cxrflow.deliver.xrays import answer_files, find_xrays
 from cxrflow.errors import CxrflowError
-from cxrflow.stages import run_stage
 
 
 def predict(

@@ -9,9 +9,9 @@ killed run goes on where it was, from the resume folder.
 
 from pathlib import Path
 
+from cxrflow.config.settings import PreprocessSettings
+from cxrflow.config.stages import run_stage
 from cxrflow.data.packing import pack_images
-from cxrflow.settings import PreprocessSettings
-from cxrflow.stages import run_stage
 
 
 def preprocess_dataset(

@@ -9,10 +9,10 @@ rows.json, which says which rows of what they are. A killed run goes on where it
 
 from pathlib import Path
 
+from cxrflow.config.settings import PreprocessSettings
+from cxrflow.config.stages import run_stage
 from cxrflow.data.joining import pack_shard
 from cxrflow.data.sharding import Shard
-from cxrflow.settings import PreprocessSettings
-from cxrflow.stages import run_stage
 
 
 def preprocess_shard(

@@ -8,18 +8,18 @@ Reads nothing; writes one JSON. Parameters and multiply-adds are exact; the time
 
 from pathlib import Path
 
-from cxrflow.files import write_json
-from cxrflow.models.backbones import BACKBONES
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import ProfileSettings
+from cxrflow.config.stages import run_stage
+from cxrflow.files.atomic import write_json
 from cxrflow.models.cost import profile_backbone
 from cxrflow.models.devices import choose_device, prepare_process
-from cxrflow.settings import ProfileSettings
-from cxrflow.stages import run_stage
 
 
 def profile(*, backbone: str, size_px: int, settings: ProfileSettings, threads: int, profile: Path) -> None:
     """Write the cost of one backbone.
 
-    backbone: a name in scripts/cxrflow/models/backbones.py
+    backbone: a name in scripts/cxrflow/config/backbones.py
     size_px: side of the square image, px
     settings: device and number of timed passes, as JSON.
     threads: CPU threads

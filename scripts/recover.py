@@ -14,10 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cxrflow.config.stages import run_stage
 from cxrflow.errors import CxrflowError
-from cxrflow.runs.choosing import choose_config
-from cxrflow.runs.processes import list_heads
-from cxrflow.runs.recovering import (
+from cxrflow.operate.choosing import choose_config
+from cxrflow.operate.processes import list_heads
+from cxrflow.operate.recovering import (
     POLL_S,
     Leftovers,
     cancel_orphans,
@@ -28,7 +29,6 @@ from cxrflow.runs.recovering import (
     refuse_if_unseen,
     wait_for_end,
 )
-from cxrflow.stages import run_stage
 
 CHOICE = """
 what to do:

@@ -9,12 +9,12 @@ Reads results/<study>/summary and the pictures below data and models; writes rep
 
 from pathlib import Path
 
-from cxrflow.files import write_text
-from cxrflow.report.collect import collect_results
+from cxrflow.compare.collect import collect_results
+from cxrflow.config.settings import StudySettings
+from cxrflow.config.stages import run_stage
+from cxrflow.config.study import Study
+from cxrflow.files.atomic import write_text
 from cxrflow.report.page import render_page
-from cxrflow.settings import StudySettings
-from cxrflow.stages import run_stage
-from cxrflow.study import Study
 
 
 def write_report(*, results: Path, config: StudySettings, models: list[str], summary: Path, report: Path) -> None:

@@ -9,13 +9,13 @@ Reads index.csv, images.npy and the files of three images; writes two PNG files.
 
 from pathlib import Path
 
+from cxrflow.config.settings import PreprocessSettings, SamplesSettings
+from cxrflow.config.stages import run_stage
 from cxrflow.data.images import load_images
 from cxrflow.data.samples import choose_examples, choose_samples, draw_samples, draw_steps
-from cxrflow.records import IndexRow
-from cxrflow.report.style import save_figure
-from cxrflow.settings import PreprocessSettings, SamplesSettings
-from cxrflow.stages import run_stage
-from cxrflow.tables import read_records
+from cxrflow.files.figures import save_figure
+from cxrflow.files.records import IndexRow
+from cxrflow.files.tables import read_records
 
 
 def draw_dataset(

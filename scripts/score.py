@@ -8,14 +8,14 @@ Reads predictions.csv; writes confusion.png and metrics.json. Needs no model and
 
 from pathlib import Path
 
-from cxrflow.files import write_json
-from cxrflow.records import read_predictions
-from cxrflow.report.style import save_figure
+from cxrflow.config.settings import ScoreSettings
+from cxrflow.config.stages import run_stage
+from cxrflow.files.atomic import write_json
+from cxrflow.files.figures import save_figure
+from cxrflow.files.records import read_predictions
 from cxrflow.results.confusion import draw_confusion, format_interval
 from cxrflow.results.metrics import METRICS
 from cxrflow.results.scoring import score_predictions
-from cxrflow.settings import ScoreSettings
-from cxrflow.stages import run_stage
 
 
 def score_model(*, predictions: Path, settings: ScoreSettings, title: str, metrics: Path, confusion: Path) -> None:

@@ -9,13 +9,13 @@ finding, OK, note or PROBLEM, with the remedy; ends with status 1 if there is a 
 import sys
 from pathlib import Path
 
+from cxrflow.config.stages import run_stage
 from cxrflow.errors import CxrflowError
-from cxrflow.runs import slurm
-from cxrflow.runs.check_folder import check_folder, exit_status
-from cxrflow.runs.checking import Finding, check_cluster
-from cxrflow.runs.choosing import read_study
-from cxrflow.runs.cluster_profile import read_cluster_profile
-from cxrflow.stages import run_stage
+from cxrflow.operate import slurm
+from cxrflow.operate.check_folder import check_folder, exit_status
+from cxrflow.operate.checking import Finding, check_cluster
+from cxrflow.operate.choosing import read_study
+from cxrflow.operate.cluster_profile import read_cluster_profile
 
 
 def check_slurm(

@@ -8,11 +8,11 @@ Reads index.csv; writes split.csv (the subset of every image, in index order).
 from collections import Counter
 from pathlib import Path
 
+from cxrflow.config.settings import SplitSettings
+from cxrflow.config.stages import run_stage
 from cxrflow.data.splitting import split_index
-from cxrflow.records import SUBSETS, IndexRow, SplitRow
-from cxrflow.settings import SplitSettings
-from cxrflow.stages import run_stage
-from cxrflow.tables import read_records, write_records
+from cxrflow.files.records import SUBSETS, IndexRow, SplitRow
+from cxrflow.files.tables import read_records, write_records
 
 
 def split_dataset(*, index: Path, settings: SplitSettings, split: Path) -> None:

@@ -10,9 +10,9 @@ folder that Snakemake was started in.
 import time
 from pathlib import Path
 
-from cxrflow.runs.choosing import choose_config, read_study
-from cxrflow.runs.watching import describe_study
-from cxrflow.stages import run_stage
+from cxrflow.config.stages import run_stage
+from cxrflow.operate.choosing import choose_config, read_study
+from cxrflow.operate.watching import describe_study
 
 CLEAR = "\033[2J\033[H"  # of a terminal
 

@@ -10,12 +10,12 @@ results/<study>/summary. Opens no image and no model.
 
 from pathlib import Path
 
-from cxrflow.report.collect import collect_results
+from cxrflow.compare.collect import collect_results
+from cxrflow.config.settings import StudySettings
+from cxrflow.config.stages import run_stage
+from cxrflow.config.study import Study
 from cxrflow.report.summarizing import write_summary
 from cxrflow.report.summary import SUMMARY_FILES
-from cxrflow.settings import StudySettings
-from cxrflow.stages import run_stage
-from cxrflow.study import Study
 
 
 def summarize_study(*, results: Path, config: StudySettings, models: list[str], folder: Path) -> None:

@@ -12,13 +12,18 @@ same command again after an interruption. The test images are never opened.
 from contextlib import nullcontext
 from pathlib import Path
 
-from cxrflow.stages import importing_much, run_stage
+from cxrflow.config.stages import importing_much, run_stage
 
 with importing_much():
     import torch
 
-    from cxrflow.files import write_json
-    from cxrflow.leases import hold_lease
+    from cxrflow.config.identity import ModelId
+    from cxrflow.config.parsing import move_settings
+    from cxrflow.config.settings import PreprocessSettings, TrainSettings
+    from cxrflow.files.atomic import write_json
+    from cxrflow.files.leases import hold_lease
+    from cxrflow.files.records import EpochRow
+    from cxrflow.files.tables import write_records
     from cxrflow.models.checkpoints import save_model
     from cxrflow.models.deadline import find_deadline
     from cxrflow.models.devices import (
@@ -28,7 +33,6 @@ with importing_much():
         prepare_process,
     )
     from cxrflow.models.distributed import choose_backend, find_ranks
-    from cxrflow.models.identity import ModelId
     from cxrflow.models.inits import load_init
     from cxrflow.models.interrupts import leave_on_sigterm
     from cxrflow.models.launch import run_ranks
@@ -40,10 +44,6 @@ with importing_much():
     from cxrflow.models.subsets import SplitImages, open_split_images
     from cxrflow.models.training import Training, fit, start_training, weigh_classes
     from cxrflow.models.training_log import epoch_line, final_line, header
-    from cxrflow.records import EpochRow
-    from cxrflow.settings import PreprocessSettings, TrainSettings
-    from cxrflow.settings_core import move_settings
-    from cxrflow.tables import write_records
 
 
 def train_model(

@@ -18,10 +18,10 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from cxrflow.config.settings import TrainSettings
 from cxrflow.models.augment import Draws, augment, draw_augmentation
 from cxrflow.models.batches import MappedSource, cut_batches, epoch_order
 from cxrflow.models.networks import IMAGENET_MEAN, IMAGENET_STD, normalize_gray, to_unit_range
-from cxrflow.settings import TrainSettings
 from tests.benchmarks.drawn import pack_films, work_folder, write_films
 from tests.benchmarks.measure import (
     IMAGES_PER_CPU_S,

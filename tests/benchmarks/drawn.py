@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.preprocessing import preprocess_image
 from cxrflow.data.reading import read_facts
+from cxrflow.files.records import IndexRow, SplitRow
+from cxrflow.files.tables import write_records
 from cxrflow.models.subsets import SplitImages, join_split
-from cxrflow.phantoms.render import draw_picture
-from cxrflow.phantoms.tasks import KEPT, ImageTask
-from cxrflow.records import IndexRow, SplitRow
-from cxrflow.settings import PreprocessSettings
-from cxrflow.tables import write_records
+from phantoms.render import draw_picture
+from phantoms.tasks import KEPT, ImageTask
 
 CLASSES = {"Effusion": ("effusion",), "Mass": ("mass",), "No Finding": ()}
 DISTINCT = 12  # drawings of one size; drawing one of 1024 px takes longer than preprocessing it

@@ -16,11 +16,11 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from cxrflow.models.backbones import BACKBONES
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import TrainSettings
 from cxrflow.models.networks import build_network
 from cxrflow.models.subsets import SplitImages
 from cxrflow.models.training import Training, run_epoch, start_training
-from cxrflow.settings import TrainSettings
 from tests.benchmarks.batches import FOLDER, pil_transform
 from tests.benchmarks.drawn import pack_films, work_folder, write_films
 from tests.benchmarks.measure import OURS, SHARE, Goal, Row, compare, run_row

@@ -20,17 +20,17 @@ from scipy import stats
 from tabulate import tabulate
 from torch import Tensor
 
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import PreprocessSettings, TrainSettings
 from cxrflow.data.preprocessing import preprocess_image
 from cxrflow.models import training
-from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.batches import open_source
 from cxrflow.models.devices import prepare_process
 from cxrflow.models.inference import predict_logits
 from cxrflow.models.losses import macro_f1
 from cxrflow.models.networks import build_network, normalize_gray
 from cxrflow.models.subsets import SplitImages, join_split
-from cxrflow.phantoms.render import draw_picture
-from cxrflow.settings import PreprocessSettings, TrainSettings
+from phantoms.render import draw_picture
 from tests.benchmarks.drawn import CLASSES, draw_task, split_rows
 from tests.benchmarks.machine import describe_run
 from tests.benchmarks.run import append_section

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cxrflow.models.backbones import BACKBONES
+from cxrflow.config.backbones import BACKBONES
 from cxrflow.models.networks import build_network, to_network_input
 from cxrflow.results.gradcam import compute_by_reference, iterate_maps
 from tests.benchmarks.drawn import pack_films, work_folder

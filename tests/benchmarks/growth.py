@@ -22,8 +22,8 @@ from pathlib import Path
 import yaml
 from tabulate import tabulate
 
-from cxrflow.files import read_json, write_json
-from cxrflow.settings import settings_json
+from cxrflow.config.settings import settings_json
+from cxrflow.files.atomic import read_json, write_json
 from tests.benchmarks import growth_inputs
 from tests.benchmarks.drawn import work_folder
 from tests.benchmarks.growth_figure import draw_growth
@@ -32,7 +32,7 @@ from tests.benchmarks.measure import ROOT, round_digits
 from tests.benchmarks.memory import watch_memory
 from tests.benchmarks.run import append_section
 from tests.benchmarks.startup import SCRIPTS
-from tests.report.fake_study import DATASETS, FakeStudy, write_fake_study
+from tests.compare.fake_study import DATASETS, FakeStudy, write_fake_study
 
 DEMO = 844  # images of config/demo.yaml
 NIH, MILLION = 112_120, 1_000_000

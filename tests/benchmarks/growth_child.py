@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cxrflow.config.settings import TrainSettings
 from cxrflow.models.subsets import open_split_images
 from cxrflow.models.training import run_epoch, start_training
-from cxrflow.settings import TrainSettings
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-from cxrflow.report.style import CLASS_COLORS, GRID, MUTED, PAGE_IN, add_title, new_figure, save_figure
+from cxrflow.files.figures import CLASS_COLORS, GRID, MUTED, PAGE_IN, add_title, new_figure, save_figure
 
 if TYPE_CHECKING:
     from tests.benchmarks.growth import Point

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from cxrflow.data.reading import read_facts
-from cxrflow.records import IndexRow, Predictions, SplitRow, write_predictions
-from cxrflow.tables import write_records, write_table
+from cxrflow.files.records import IndexRow, Predictions, SplitRow, write_predictions
+from cxrflow.files.tables import write_records, write_table
 
 SIZE_PX = 16
 DISTINCT = 64  # files behind an index of any length

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrflow.models.backbones import BACKBONES
-from cxrflow.records import SplitRow
-from cxrflow.tables import write_records
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.files.records import SplitRow
+from cxrflow.files.tables import write_records
 from tests.benchmarks.drawn import split_rows, work_folder, write_films, write_index
 from tests.benchmarks.measure import MIB, OURS, ROOT, Goal, Row, child_environment, compare, run_row
 from tests.benchmarks.startup import SCRIPTS

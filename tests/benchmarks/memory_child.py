@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cxrflow.allocator import keep_freed_memory
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import TrainSettings
+from cxrflow.models.allocator import keep_freed_memory
 from cxrflow.models.augment import augment, draw_augmentation
-from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.batches import cut_batches, epoch_order
 from cxrflow.models.networks import build_network, normalize_gray
 from cxrflow.models.subsets import SplitImages, open_split_images
 from cxrflow.models.training import Training, start_training, train_step
-from cxrflow.settings import TrainSettings
 
 STEPS = 3  # the second has the optimizer's state as well; the third shows whether it goes on growing
 AUGMENTED = 100  # every such batch; all are read: what lasts from one to the next would show

@@ -14,16 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.decode import decode_image
 from cxrflow.data.preprocessing import preprocess_image
-from cxrflow.delivery.exporting import describe_model, export_model
-from cxrflow.delivery.session import DeliveredModel, open_model
-from cxrflow.delivery.xrays import read_xray
-from cxrflow.files import write_bytes
-from cxrflow.models.backbones import BACKBONES
+from cxrflow.deliver.exporting import describe_model, export_model
+from cxrflow.deliver.session import DeliveredModel, open_model
+from cxrflow.deliver.xrays import read_xray
+from cxrflow.files.atomic import write_bytes
 from cxrflow.models.checkpoints import SavedModel, load_model, restore_network, save_model
 from cxrflow.models.networks import to_network_input
-from cxrflow.settings import PreprocessSettings
 from tests.benchmarks.drawn import CLASSES, draw_films, work_folder, write_films
 from tests.benchmarks.gradcam import build_lively
 from tests.benchmarks.measure import (

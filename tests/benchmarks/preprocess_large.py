@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
+from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.packing import pack_images
-from cxrflow.settings import PreprocessSettings
 from tests.benchmarks.drawn import work_folder, write_films, write_index
 from tests.benchmarks.measure import (
     IMAGES_PER_CPU_S,

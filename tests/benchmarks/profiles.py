@@ -24,15 +24,15 @@ import torch
 from tabulate import tabulate
 from torch.profiler import ProfilerActivity, profile
 
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.decode import decode_image
 from cxrflow.data.indexed import decode_indexed
 from cxrflow.data.preprocessing import blur, equalize, preprocess_image, resize_gray
-from cxrflow.delivery.session import open_model
-from cxrflow.files import sha256_bytes
-from cxrflow.models.backbones import BACKBONES
+from cxrflow.deliver.session import open_model
+from cxrflow.files.atomic import sha256_bytes
 from cxrflow.models.checkpoints import load_model, restore_network
 from cxrflow.models.networks import to_network_input
-from cxrflow.settings import PreprocessSettings
 from tests.benchmarks import dry_run, gradcam, one_xray, startup, train_step
 from tests.benchmarks.drawn import pack_films, work_folder, write_films
 from tests.benchmarks.machine import describe_run

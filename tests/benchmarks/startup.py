@@ -8,8 +8,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from cxrflow.records import SplitRow
-from cxrflow.tables import write_records
+from cxrflow.files.records import SplitRow
+from cxrflow.files.tables import write_records
 from tests.benchmarks.drawn import pack_films, split_rows, work_folder, write_films, write_index
 from tests.benchmarks.measure import (
     CPU_S,

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from cxrflow.data.splitting import join_groups
-from cxrflow.records import IndexRow
-from cxrflow.tables import read_records
+from cxrflow.files.records import IndexRow
+from cxrflow.files.tables import read_records
 from tests.benchmarks import growth
 from tests.benchmarks.growth import Point, choose_sizes, describe_point, fit_exponent, measure_point
 from tests.benchmarks.growth_figure import draw_growth

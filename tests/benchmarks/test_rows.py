@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from cxrflow.models.backbones import BACKBONES
+from cxrflow.config.backbones import BACKBONES
 from tests.benchmarks import (
     dry_run,
     equal_accuracy,

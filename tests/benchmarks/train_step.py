@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import TrainSettings
 from cxrflow.models.augment import draw_augmentation
-from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.devices import note_on_precision
 from cxrflow.models.networks import build_network, to_network_input
 from cxrflow.models.subsets import SplitImages
 from cxrflow.models.training import Training, start_training, train_step
-from cxrflow.settings import TrainSettings
 from tests.benchmarks.drawn import pack_films, work_folder
 from tests.benchmarks.measure import (
     IMAGES_PER_CPU_S,

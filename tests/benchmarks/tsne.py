@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE, trustworthiness
 from threadpoolctl import threadpool_limits
 
+from cxrflow.config.settings import EmbedSettings
 from cxrflow.results import embedding
-from cxrflow.settings import EmbedSettings
 from tests.benchmarks.measure import CPU_S, OURS, Goal, Row, compare, interleave, is_installed, require_equal, run_row
 
 SIZES = {"full": (8000, 1280), "quick": (1500, 1280), "tiny": (120, 64)}  # images, features

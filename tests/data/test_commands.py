@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from cxrflow.config.settings import settings_json
+from cxrflow.config.stages import build_parser
 from cxrflow.data.images import load_images
-from cxrflow.settings import settings_json
-from cxrflow.stages import build_parser
 from tests.data.toy import make_covid, make_folders, write_image
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -100,7 +100,7 @@ def test_from_a_folder_to_figures(tmp_path):
 @pytest.mark.parametrize("stage", COMMANDS)
 def test_the_example_in_the_help_has_every_flag(stage, monkeypatch):
     captured = []
-    monkeypatch.setattr("cxrflow.stages.run_stage", captured.append)
+    monkeypatch.setattr("cxrflow.config.stages.run_stage", captured.append)
     example = runpy.run_path(str(SCRIPTS / f"{stage}.py"), run_name="__main__")["__doc__"]
     (function,) = captured
     assert f"python scripts/{stage}.py" in example

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from cxrflow.config.settings import IndexSettings
 from cxrflow.data import reading
 from cxrflow.data.indexing import CAPPED, CONFLICT, NOT_UTF8, build_index, summarize_index
 from cxrflow.errors import CxrflowError
-from cxrflow.settings import IndexSettings
 from tests.data.toy import make_covid, make_csv, make_folders, make_nih, real_data, write_image
 
 LAX = IndexSettings(max_rejected_share=0.9)

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from cxrflow.config.settings import IndexSettings, PreprocessSettings
 from cxrflow.data import joining, packing
 from cxrflow.data.indexing import build_index
 from cxrflow.data.joining import join_shards, note_of, pack_shard
 from cxrflow.data.packing import pack_images
 from cxrflow.data.sharding import Shard, list_shards
 from cxrflow.errors import CxrflowError
-from cxrflow.records import IndexRow
-from cxrflow.settings import IndexSettings, PreprocessSettings
-from cxrflow.tables import write_records
+from cxrflow.files.records import IndexRow
+from cxrflow.files.tables import write_records
 from tests.data.toy import make_folders
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -67,7 +67,7 @@ def test_a_killed_shard_goes_on_where_it_was_and_the_others_do_not_matter(datase
     command = (
         "import sys, time\nfrom pathlib import Path\nfrom cxrflow.data import packing\n"
         "from cxrflow.data.joining import pack_shard\nfrom cxrflow.data.sharding import Shard\n"
-        "from cxrflow.settings import PreprocessSettings\n"
+        "from cxrflow.config.settings import PreprocessSettings\n"
         "packing.SAVE_EVERY = 2\n"
         "slow = packing.read_preprocessed\n"
         "packing.read_preprocessed = lambda *a, **k: (time.sleep(0.05), slow(*a, **k))[1]\n"

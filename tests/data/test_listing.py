@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.listing import list_dataset
 from cxrflow.errors import CxrflowError
-from cxrflow.settings import DatasetSettings
 from tests.data.toy import make_covid, make_csv, make_folders, make_nih, write_image
 
 

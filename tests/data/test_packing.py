@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxrflow import leases
+from cxrflow.config.settings import IndexSettings, PreprocessSettings
 from cxrflow.data import packing, reading
 from cxrflow.data.decode import decode_image
 from cxrflow.data.images import load_images
@@ -21,9 +21,9 @@ from cxrflow.data.packing import pack_images
 from cxrflow.data.preprocessing import preprocess_image
 from cxrflow.data.workers import share_in_processes
 from cxrflow.errors import CxrflowError
-from cxrflow.records import IndexRow
-from cxrflow.settings import IndexSettings, PreprocessSettings
-from cxrflow.tables import write_records
+from cxrflow.files import leases
+from cxrflow.files.records import IndexRow
+from cxrflow.files.tables import write_records
 from tests.data.toy import make_folders
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -194,7 +194,7 @@ def test_a_resume_folder_on_another_disk(dataset, monkeypatch):
 
 def test_two_runs_do_not_pack_into_one_folder(dataset):
     code = (
-        "import sys, pathlib; from cxrflow.leases import hold_lease\n"
+        "import sys, pathlib; from cxrflow.files.leases import hold_lease\n"
         "with hold_lease(pathlib.Path(sys.argv[1]), 'packing'):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )
@@ -228,7 +228,7 @@ def test_killed_three_times_gives_the_same_array(dataset):
     expected = np.array(pack(dataset, images="expected.npy"))
     command = (
         "import sys, time\nfrom pathlib import Path\nfrom cxrflow.data import packing\n"
-        "from cxrflow.settings import PreprocessSettings\n"
+        "from cxrflow.config.settings import PreprocessSettings\n"
         "packing.SAVE_EVERY = 2\n"
         "slow = packing.read_preprocessed\n"
         "packing.read_preprocessed = lambda *a, **k: (time.sleep(0.02), slow(*a, **k))[1]\n"

@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
+from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.preprocessing import blur, equalize, preprocess_image, resize_gray
-from cxrflow.settings import PreprocessSettings
 from tests.data.toy import draw
 
 

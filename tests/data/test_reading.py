@@ -5,7 +5,7 @@ import pytest
 
 from cxrflow.data import reading
 from cxrflow.data.reading import ImageFacts, hash_pixels, map_in_threads, read_facts, report_progress
-from cxrflow.files import sha256_file
+from cxrflow.files.atomic import sha256_file
 from tests.data.toy import draw, encode, write_image
 
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.preprocessing import preprocess_image
 from cxrflow.data.samples import (
     break_name,
@@ -12,9 +13,8 @@ from cxrflow.data.samples import (
     draw_steps,
     preprocessing_steps,
 )
-from cxrflow.files import sha256_bytes, sha256_file
-from cxrflow.report.style import save_figure
-from cxrflow.settings import PreprocessSettings
+from cxrflow.files.atomic import sha256_bytes, sha256_file
+from cxrflow.files.figures import save_figure
 from tests.data.toy import draw, encode, index_row
 
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cxrflow.config.settings import SplitSettings
 from cxrflow.data.splitting import check_split, join_groups, split_index
 from cxrflow.errors import CxrflowError
-from cxrflow.records import SUBSETS
-from cxrflow.settings import SplitSettings
+from cxrflow.files.records import SUBSETS
 from tests.data.toy import index_row
 
 SEED_0 = SplitSettings()

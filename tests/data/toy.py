@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cxrflow.records import IndexRow
-from cxrflow.settings import DatasetSettings
+from cxrflow.config.settings import DatasetSettings
+from cxrflow.files.records import IndexRow
 
 
 def draw(number: int, size: int = 24) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from cxrflow.models.backbones import BACKBONES
+from cxrflow.config.backbones import BACKBONES
 from tests.models.toy import TINY
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 
-from cxrflow.models.backbones import BACKBONES
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import TrainSettings
 from cxrflow.models.resume import CheckpointStore
 from cxrflow.models.training import fit
-from cxrflow.settings import TrainSettings
 from tests.models.toy import TINY, toy_data, toy_training
 
 BACKBONES["tiny"] = TINY

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from cxrflow.models.backbones import BACKBONES
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import TrainSettings
 from cxrflow.models.distributed import RankOfGroup, find_ranks
 from cxrflow.models.networks import build_network
 from cxrflow.models.synchronized import synchronize_layers
 from cxrflow.models.training import Training, fit, start_training
-from cxrflow.settings import TrainSettings
 from tests.models.toy import CPU, TINY, toy_data
 
 # With weight decay: without it Adam takes the same steps however the gradients are scaled

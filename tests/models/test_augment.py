@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as reference
 
+from cxrflow.config.settings import TrainSettings
 from cxrflow.models.augment import (
     Draws,
     _augment_each,
@@ -18,7 +19,6 @@ from cxrflow.models.augment import (
     autocontrast,
     draw_augmentation,
 )
-from cxrflow.settings import TrainSettings
 
 TOLERANCE = {"rtol": 0, "atol": 1e-6}
 

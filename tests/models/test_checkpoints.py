@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cxrflow.config.settings import PreprocessSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.models.checkpoints import (
     DamagedFileError,
@@ -20,7 +21,6 @@ from cxrflow.models.checkpoints import (
     save_model,
 )
 from cxrflow.models.networks import build_network
-from cxrflow.settings import PreprocessSettings
 from tests.models.toy import equal_weights
 
 

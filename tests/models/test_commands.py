@@ -18,15 +18,15 @@ import evaluate
 import fetch_weights
 import profile_backbone
 import train
+from cxrflow.config.settings import EvaluateSettings, PreprocessSettings, ProfileSettings, TrainSettings, settings_json
+from cxrflow.config.stages import build_parser
 from cxrflow.errors import CxrflowError
-from cxrflow.files import read_json
+from cxrflow.files.atomic import read_json
+from cxrflow.files.records import EpochRow, SplitRow, read_predictions
+from cxrflow.files.tables import read_records, write_records
 from cxrflow.models import checkpoints, training
 from cxrflow.models.checkpoints import load_model
 from cxrflow.models.inference import predict
-from cxrflow.records import EpochRow, SplitRow, read_predictions
-from cxrflow.settings import EvaluateSettings, PreprocessSettings, ProfileSettings, TrainSettings, settings_json
-from cxrflow.stages import build_parser
-from cxrflow.tables import read_records, write_records
 from tests.models.toy import CPU, N_FEATURES, SIZE_PX, equal_weights, toy_images, toy_labels, toy_rows
 
 SETTINGS = TrainSettings(epochs=3, batch_size=8, learning_rate=0.01, restart_epochs=3)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from cxrflow.config.backbones import BACKBONES
 from cxrflow.errors import CxrflowError
 from cxrflow.models import distributed
-from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.launch import run_ranks
 from cxrflow.models.ranks import Ranks
 from cxrflow.models.synchronized import synchronize_layers

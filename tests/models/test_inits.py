@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import PreprocessSettings
 from cxrflow.errors import CxrflowError
-from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.checkpoints import SavedModel, save_model
 from cxrflow.models.inits import load_init
 from cxrflow.models.networks import build_network, find_backbone
-from cxrflow.settings import PreprocessSettings
 from tests.models.toy import TINY, cxrflow_tiny, equal_weights
 
 REAL = [*BACKBONES, "tiny"]

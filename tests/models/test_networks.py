@@ -3,8 +3,8 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
+from cxrflow.config.backbones import BACKBONES
 from cxrflow.errors import CxrflowError
-from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.networks import (
     IMAGENET_MEAN,
     IMAGENET_STD,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cxrflow.models.backbones import BACKBONES
+from cxrflow.config.backbones import BACKBONES
 from cxrflow.models.networks import build_network, to_network_input
 
 ROUNDING = 1e-5  # float32 sums in another order; the largest seen was 3e-6

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from cxrflow.config.settings import TrainSettings
 from cxrflow.models.recording import Replay, StepRecording, note_on_recording
 from cxrflow.models.training import Training, fit
-from cxrflow.settings import TrainSettings
 from tests.models.toy import equal_weights, toy_training
 
 SETTINGS = TrainSettings(epochs=3, batch_size=8, restart_epochs=2)  # 30 images: three full batches and one of six

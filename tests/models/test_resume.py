@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from cxrflow.config.identity import ModelId
+from cxrflow.config.settings import PreprocessSettings, TrainSettings
 from cxrflow.errors import CxrflowError
+from cxrflow.files.records import EpochRow
 from cxrflow.models import resume as resume_module
 from cxrflow.models import training as training_module
 from cxrflow.models.deadline import Deadline
-from cxrflow.models.identity import ModelId
 from cxrflow.models.ranks import Ranks
 from cxrflow.models.resume import CheckpointStore, hash_sample, training_circumstances, training_key
 from cxrflow.models.training import Training, fit
-from cxrflow.records import EpochRow
-from cxrflow.settings import PreprocessSettings, TrainSettings
 from tests.models.test_checkpoints import flip_bit
 from tests.models.toy import equal_weights, toy_training
 

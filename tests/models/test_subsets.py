@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from cxrflow.errors import CxrflowError
+from cxrflow.files.records import SplitRow
+from cxrflow.files.tables import write_records
 from cxrflow.models.subsets import join_split, open_split_images
-from cxrflow.records import SplitRow
-from cxrflow.tables import write_records
 from tests.models.toy import toy_images, toy_labels, toy_rows
 
 LABELS = toy_labels(12)

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 import train
+from cxrflow.config.settings import PreprocessSettings, TrainSettings, settings_json
 from cxrflow.errors import CxrflowError
-from cxrflow.files import read_json
+from cxrflow.files.atomic import read_json
+from cxrflow.files.records import EpochRow, SplitRow
+from cxrflow.files.tables import read_records, write_records
 from cxrflow.models import training
 from cxrflow.models.checkpoints import load_model
 from cxrflow.models.networks import build_network
-from cxrflow.records import EpochRow, SplitRow
-from cxrflow.settings import PreprocessSettings, TrainSettings, settings_json
-from cxrflow.tables import read_records, write_records
 from tests.models.toy import toy_images, toy_labels, toy_rows
 
 SETTINGS = TrainSettings(device="cpu", epochs=3, batch_size=8)

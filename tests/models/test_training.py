@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import TrainSettings
 from cxrflow.errors import CxrflowError
+from cxrflow.files.records import EpochRow
 from cxrflow.models import training as training_module
 from cxrflow.models.augment import draw_augmentation
-from cxrflow.models.backbones import BACKBONES
 from cxrflow.models.networks import build_network
 from cxrflow.models.schedule import cosine_warm_restart
 from cxrflow.models.subsets import SplitImages, join_split
 from cxrflow.models.training import Training, fit, run_epoch, start_training, validate, weigh_classes
-from cxrflow.records import EpochRow
-from cxrflow.settings import TrainSettings
 from tests.models.toy import CPU, equal_weights, toy_data, toy_images, toy_labels, toy_rows, toy_training
 
 SHORT = TrainSettings(epochs=3, batch_size=8, learning_rate=0.01, restart_epochs=3)

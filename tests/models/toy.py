@@ -6,12 +6,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models._api import register_model
 
-from cxrflow.models.backbones import Backbone
+from cxrflow.config.backbones import Backbone
+from cxrflow.config.settings import TrainSettings
+from cxrflow.files.records import SplitRow
 from cxrflow.models.networks import build_network
 from cxrflow.models.subsets import SplitImages, join_split
 from cxrflow.models.training import Training, start_training
-from cxrflow.records import SplitRow
-from cxrflow.settings import TrainSettings
 
 CPU = torch.device("cpu")
 SIZE_PX = 12

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from cxrflow.files import read_json
-from cxrflow.phantoms.write import draw_datasets
-from cxrflow.settings import PhantomSettings
+from cxrflow.config.settings import PhantomSettings
+from cxrflow.files.atomic import read_json
+from phantoms.write import draw_datasets
 
 COUNT = 12
 

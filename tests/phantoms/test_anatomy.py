@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cxrflow.phantoms.anatomy import Chest, compose, draw_chest
-from cxrflow.phantoms.body import LEFT, RIGHT, draw_body
-from cxrflow.phantoms.pose import Pose
+from phantoms.anatomy import Chest, compose, draw_chest
+from phantoms.body import LEFT, RIGHT, draw_body
+from phantoms.pose import Pose
 
 POSE = Pose(192, 192, 192.0, 192.0, 0.0, (0.0, 0.0), (0.0, 0.0, 0.0, 0.0))
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cxrflow.phantoms.film import draw_film, expose
+from phantoms.film import draw_film, expose
 
 RNG = np.random.default_rng(0)
 DENSITY = np.clip(np.linspace(0, 1, 120, dtype=np.float32)[None, :] + RNG.normal(0, 0.1, (100, 120)), 0, 1.2).astype(

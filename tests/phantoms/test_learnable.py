@@ -9,11 +9,11 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cxrflow.phantoms.render import draw_picture
-from cxrflow.phantoms.tasks import GRAY, KEPT
-from cxrflow.phantoms.write import LAYOUTS
-from cxrflow.phantoms.xray8 import class_of
-from cxrflow.settings import PhantomSettings
+from cxrflow.config.settings import PhantomSettings
+from phantoms.render import draw_picture
+from phantoms.tasks import GRAY, KEPT
+from phantoms.write import LAYOUTS
+from phantoms.xray8 import class_of
 
 PER_CLASS = 20
 

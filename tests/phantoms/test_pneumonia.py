@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.phantoms.pneumonia import plan_pneumonia
-from cxrflow.phantoms.tasks import KEPT, TRUNCATED
-from cxrflow.settings import PhantomSettings
+from cxrflow.config.settings import PhantomSettings
+from phantoms.pneumonia import plan_pneumonia
+from phantoms.tasks import KEPT, TRUNCATED
 from tests.phantoms.conftest import COUNT, Drawing, read_image
 
 NAMES = {

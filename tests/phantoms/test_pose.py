@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cxrflow.phantoms.pose import Pose, blur_px, ellipse, points, ribbon, smooth_noise, smoothstep, spline
+from phantoms.pose import Pose, blur_px, ellipse, points, ribbon, smooth_noise, smoothstep, spline
 
 POSE = Pose(200, 160, 160.0, 200.0, 0.0, (0.0, 0.0), (0.0, 0.0, 0.0, 0.0))
 TURNED = Pose(200, 200, 190.0, 210.0, 0.06, (0.02, -0.01), (0.0, 0.0, 0.0, 0.0))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrflow.phantoms.render import BOX_FRAME_PX, draw_picture, encode_image, encode_task, mask_boxes
-from cxrflow.phantoms.tasks import DEEP, DEEP_12, EMPTY, GRAY, HTML, KEPT, RGB, RGBA, TRUNCATED, ImageTask
+from phantoms.render import BOX_FRAME_PX, draw_picture, encode_image, encode_task, mask_boxes
+from phantoms.tasks import DEEP, DEEP_12, EMPTY, GRAY, HTML, KEPT, RGB, RGBA, TRUNCATED, ImageTask
 
 TASK = ImageTask("xray8", "a/b.png", "Mass", KEPT, ("mass",), patient=3, number=4, width_px=160, height_px=128)
 PIXELS = np.arange(128 * 160, dtype=np.uint32).reshape(128, 160).astype(np.uint8)

@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from cxrflow.phantoms.anatomy import Chest, draw_chest
-from cxrflow.phantoms.body import LEFT, RIGHT, SIDES, draw_body
-from cxrflow.phantoms.pose import Mask, Pose
-from cxrflow.phantoms.signs import SIGNS
+from phantoms.anatomy import Chest, draw_chest
+from phantoms.body import LEFT, RIGHT, SIDES, draw_body
+from phantoms.pose import Mask, Pose
+from phantoms.signs import SIGNS
 
 SIDE_PX = 192
 POSE = Pose(SIDE_PX, SIDE_PX, 200.0, 196.0, 0.02, (0.0, 0.01), (0.005, 1.0, 0.004, 2.0))

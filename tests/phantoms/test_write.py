@@ -9,14 +9,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from cxrflow.data.readers import READERS
+from cxrflow.config.readers import DRAWN_LAYOUTS, READERS
+from cxrflow.config.settings import PhantomSettings, parse_settings
 from cxrflow.errors import CxrflowError
-from cxrflow.files import read_json, write_json
-from cxrflow.phantoms.covid import plan_covid
-from cxrflow.phantoms.layouts import DRAWN_LAYOUTS
-from cxrflow.phantoms.render import encode_task
-from cxrflow.phantoms.write import LAYOUTS, MARKER, claim_folder, draw_datasets, hash_files
-from cxrflow.settings import PhantomSettings, parse_settings
+from cxrflow.files.atomic import read_json, write_json
+from phantoms.covid import plan_covid
+from phantoms.render import encode_task
+from phantoms.write import LAYOUTS, MARKER, claim_folder, draw_datasets, hash_files
 from tests.phantoms.conftest import Drawing, read_image
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxrflow.phantoms.covid import plan_covid
-from cxrflow.phantoms.pneumonia import plan_pneumonia
-from cxrflow.phantoms.tasks import KEPT
-from cxrflow.phantoms.xray8 import class_of, plan_xray8
-from cxrflow.settings import PhantomSettings
+from cxrflow.config.settings import PhantomSettings
+from phantoms.covid import plan_covid
+from phantoms.pneumonia import plan_pneumonia
+from phantoms.tasks import KEPT
+from phantoms.xray8 import class_of, plan_xray8
 from tests.phantoms.conftest import COUNT, Drawing, read_image
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared/data/raw/xray8"

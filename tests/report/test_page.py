@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from cxrflow.compare.collect import Results, collect_results
+from cxrflow.config.identity import ModelId
+from cxrflow.config.settings import settings_json
 from cxrflow.errors import CxrflowError
-from cxrflow.models.identity import ModelId
-from cxrflow.report.collect import Results, collect_results
 from cxrflow.report.page import best_model, count_above_chance, describe_study, lay_out, render_page
 from cxrflow.report.summarizing import write_summary
 from cxrflow.report.summary import FIGURES, TABLES
-from cxrflow.settings import settings_json
-from tests.report.fake_study import ONE_MODEL, FakeStudy, collect_fake, write_fake_study
+from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake, write_fake_study
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 VOID = {"meta", "img", "br", "line", "circle", "hr", "link", "input"}

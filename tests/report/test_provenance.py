@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.report.collect import Results
+from cxrflow.compare.collect import Results
 from cxrflow.report.provenance import NO_CHECKOUT, collect_provenance, find_commit, find_version
 
 

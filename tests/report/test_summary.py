@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrflow.models.identity import ModelId
-from cxrflow.report.collect import Results
+from cxrflow.compare.collect import Results
+from cxrflow.config.identity import ModelId
 from cxrflow.report.figure_confusion import break_line, row_shares
 from cxrflow.report.figure_curves import restart_epochs
 from cxrflow.report.figure_efficiency import pareto_front
 from cxrflow.report.summarizing import write_summary
 from cxrflow.report.summary import FIGURES, SUMMARY_FILES, TABLES
 from cxrflow.report.tabular import format_cell, read_table_rows, visible_columns, write_table_forms
-from tests.report.fake_study import ONE_MODEL, FakeStudy, collect_fake
+from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 

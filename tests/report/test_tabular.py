@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from cxrflow.errors import CxrflowError
+from cxrflow.files.formats import KINDS
 from cxrflow.report.tabular import (
-    KINDS,
     Column,
     Table,
     format_cell,

@@ -12,13 +12,13 @@ import pytest
 import embed
 import explain
 import score
+from cxrflow.config.settings import EmbedSettings, ExplainSettings, PreprocessSettings, ScoreSettings
 from cxrflow.errors import CxrflowError
+from cxrflow.files.records import IndexRow, Predictions, RegionRow, read_predictions, write_predictions
+from cxrflow.files.tables import read_records, read_table, write_records
 from cxrflow.models.checkpoints import SavedModel, save_model
 from cxrflow.models.networks import build_network
-from cxrflow.records import IndexRow, Predictions, RegionRow, read_predictions, write_predictions
 from cxrflow.results.localization import LocalizationRow
-from cxrflow.settings import EmbedSettings, ExplainSettings, PreprocessSettings, ScoreSettings
-from cxrflow.tables import read_records, read_table, write_records
 
 NAMES = ["Mass", "Nodule", "Pneumothorax"]
 SIZE = 64

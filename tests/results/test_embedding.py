@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from cxrflow.config.settings import EmbedSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.results.embedding import choose_rows, embed_features, lower_perplexity
 from cxrflow.results.embedding_figure import draw_embedding
-from cxrflow.settings import EmbedSettings
 from tests.results.engines import each_engine
 
 

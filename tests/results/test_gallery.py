@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxrflow.records import Predictions
+from cxrflow.files.records import Predictions
 from cxrflow.results.gallery import (
     EMPTY,
     THUMB_IN,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxrflow.models.backbones import BACKBONES
+from cxrflow.config.backbones import BACKBONES
 from cxrflow.models.networks import build_network, to_network_input
 from cxrflow.results import gradcam
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cxrflow.errors import CxrflowError
-from cxrflow.records import IndexRow, RegionRow
+from cxrflow.files.records import IndexRow, RegionRow
 from cxrflow.results.regions import cover_regions, group_regions
 
 

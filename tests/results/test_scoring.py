@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from cxrflow.records import Predictions
+from cxrflow.files.records import Predictions
 from cxrflow.results.metrics import METRICS
 from cxrflow.results.scoring import score_predictions
 

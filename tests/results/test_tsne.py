@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
+from cxrflow.config.settings import EmbedSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.results import tsne
 from cxrflow.results.embedding import embed_features, measure_trustworthiness
-from cxrflow.settings import EmbedSettings
 from tests.benchmarks.tsne import draw_features
 from tests.results.engines import has_opentsne
 

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import pytest
 
+from cxrflow.files.tables import read_table
 from cxrflow.models.checkpoints import load_model
-from cxrflow.tables import read_table
 from tests.models.toy import equal_weights
 from tests.slurm.cluster import ACCOUNT, CPUS, GPUS, MEMORY_MB, PACKAGES, Cluster, missing_programs
 from tests.workflow.conftest import copy_workflow, run_snakemake

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.runs.choosing import read_study
-from cxrflow.runs.steps import expected_steps
+from cxrflow.operate.choosing import read_study
+from cxrflow.operate.steps import expected_steps
 from tests.workflow.conftest import copy_workflow, run_snakemake
 
 STUDY = ("--configfile", "config/demo.yaml", "--cores", "1")

@@ -18,16 +18,17 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.ge
 
 from snakemake.exceptions import WorkflowError
 
-from cxrflow.code_hash import code_hash
-from cxrflow.data.readers import READERS
+from cxrflow.files.code_hash import code_hash
+from cxrflow.config.readers import READERS
+from cxrflow.data.readers import reader_module
 from cxrflow.data.sharding import list_shards
 from cxrflow.errors import CxrflowError
-from cxrflow.files import sha256_file
-from cxrflow.models.backbones import BACKBONES
-from cxrflow.settings import settings_json
-from cxrflow.settings_core import result_json
+from cxrflow.files.atomic import sha256_file
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import settings_json
+from cxrflow.config.parsing import result_json
 from cxrflow.report.summary import SUMMARY_FILES
-from cxrflow.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId, load_study
+from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId, load_study
 
 try:
     STUDY = load_study(config)
@@ -127,8 +128,8 @@ def network_of(backbone):
 
 
 def reader_of(dataset):
-    """A dataset's reader: the module that lists it, and the published counts that its index quotes."""
-    return READERS[STUDY.settings.datasets[dataset].reader]
+    """A dataset's reader, a key of READERS."""
+    return STUDY.settings.datasets[dataset].reader
 
 
 def in_report(path):

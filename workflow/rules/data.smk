@@ -43,8 +43,8 @@ rule index:
         folder=of_wildcards(lambda wildcards: str(STUDY.dataset_folder(wildcards.dataset))),
         reader=lambda wildcards: settings_json(STUDY.reader_settings(wildcards.dataset)),
         settings=settings_json(STUDY.settings.index),
-        published=lambda wildcards: reader_of(wildcards.dataset).published_counts,
-        code=lambda wildcards: code_hash("index", reader_of(wildcards.dataset).list_images.__module__),
+        published=lambda wildcards: READERS[reader_of(wildcards.dataset)].published_counts,
+        code=lambda wildcards: code_hash("index", reader_module(reader_of(wildcards.dataset))),
     message:
         "index {wildcards.dataset}: look at every image in {params.folder}"
     shell:

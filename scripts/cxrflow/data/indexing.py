@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cxrflow.config.readers import READERS
+from cxrflow.config.settings import DatasetSettings, IndexSettings
 from cxrflow.data.capping import choose_patients, rank_patients
 from cxrflow.data.listing import list_dataset
-from cxrflow.data.readers import READERS
 from cxrflow.data.readers.base import Candidate, Listing
 from cxrflow.data.readers.scan import escape_name
 from cxrflow.data.reading import ImageFacts, read_facts, sequence_in_threads
 from cxrflow.errors import CxrflowError
-from cxrflow.records import IndexRow, RegionRow, RejectRow
-from cxrflow.settings import DatasetSettings, IndexSettings
+from cxrflow.files.records import IndexRow, RegionRow, RejectRow
 
 NOT_UTF8 = "its file name is not UTF-8: rename it"
 CONFLICT = "its pixels equal those of an image with another label"

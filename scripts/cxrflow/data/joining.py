@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.packing import Packing, check_free, npy_header, pack_rows, plan_packing
 from cxrflow.data.sharding import Shard, list_shards
 from cxrflow.errors import CxrflowError
-from cxrflow.files import read_json, write_atomically, write_json
-from cxrflow.settings import PreprocessSettings
+from cxrflow.files.atomic import read_json, write_atomically, write_json
 
 COPY_BYTES = 16 * 2**20  # at once: large enough for a network's disk, small beside any job's memory
 

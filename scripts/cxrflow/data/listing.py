@@ -8,12 +8,13 @@ import posixpath
 from collections import Counter
 from pathlib import Path
 
-from cxrflow.data.readers import READERS
+from cxrflow.config.readers import READERS
+from cxrflow.config.settings import DatasetSettings
+from cxrflow.data.readers import list_images
 from cxrflow.data.readers.base import Listing
 from cxrflow.data.readers.scan import describe_folder, walk_images
 from cxrflow.errors import CxrflowError
-from cxrflow.records import RegionRow
-from cxrflow.settings import DatasetSettings
+from cxrflow.files.records import RegionRow
 
 
 def list_dataset(folder: Path, settings: DatasetSettings) -> Listing:
@@ -29,7 +30,7 @@ def list_dataset(folder: Path, settings: DatasetSettings) -> Listing:
         raise CxrflowError(
             f"{folder} is no folder: put {reader.layout} into it, or correct data_root or the dataset's folder"
         )
-    listing = reader.list_images(folder, settings)
+    listing = list_images(folder, settings)
     check_listing(folder, listing)
     return add_lesion_masks(folder, settings.lesion_masks, listing) if settings.lesion_masks else listing
 

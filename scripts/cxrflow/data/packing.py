@@ -18,18 +18,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cxrflow.code_hash import code_hash
+from cxrflow.config.settings import PreprocessSettings, settings_json
 from cxrflow.data.decode import DecodeError
 from cxrflow.data.indexed import decode_indexed, load_kornia
 from cxrflow.data.preprocessing import Gray, preprocess_image
 from cxrflow.data.reading import map_in_parallel, report_progress
 from cxrflow.errors import CxrflowError
-from cxrflow.files import read_json, sha256_bytes, write_atomically, write_json
-from cxrflow.leases import FILE as LEASE_FILE
-from cxrflow.leases import hold_lease
-from cxrflow.records import IndexRow
-from cxrflow.settings import PreprocessSettings, settings_json
-from cxrflow.tables import read_records
+from cxrflow.files.atomic import read_json, sha256_bytes, write_atomically, write_json
+from cxrflow.files.code_hash import code_hash
+from cxrflow.files.leases import FILE as LEASE_FILE
+from cxrflow.files.leases import hold_lease
+from cxrflow.files.records import IndexRow
+from cxrflow.files.tables import read_records
 
 SAVE_EVERY = 256  # images between two notes of progress: a kill loses some seconds of work at most
 DISK_SLACK = 64 * 2**20  # bytes that packing leaves free

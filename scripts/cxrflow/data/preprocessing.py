@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.shrinking import shrink_exactly
-from cxrflow.settings import PreprocessSettings
 
 Gray = NDArray[np.uint8]  # uint8 (H, W), 0-255
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cxrflow.data.decode import DecodeError, decode_image
 from cxrflow.data.workers import share_in_processes
-from cxrflow.files import sha256_bytes
+from cxrflow.files.atomic import sha256_bytes
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

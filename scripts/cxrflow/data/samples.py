@@ -14,12 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.capping import seeded_rank
 from cxrflow.data.packing import read_indexed
 from cxrflow.data.preprocessing import Gray, blur, equalize, resize_gray
-from cxrflow.records import IndexRow
-from cxrflow.report.style import INK, MUTED, PAGE_IN, add_title, new_figure
-from cxrflow.settings import PreprocessSettings
+from cxrflow.files.figures import INK, MUTED, PAGE_IN, add_title, new_figure
+from cxrflow.files.records import IndexRow
 
 LABEL_IN = 1.25  # width of the column with class names, inches
 LABEL_LETTERS = 16  # that fit into it

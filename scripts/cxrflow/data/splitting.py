@@ -8,10 +8,10 @@ every machine, under every version, and does not depend on the order of files.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from cxrflow.config.settings import SplitSettings
 from cxrflow.data.capping import seeded_rank
 from cxrflow.errors import CxrflowError
-from cxrflow.records import SUBSETS, IndexRow, SplitRow
-from cxrflow.settings import SplitSettings
+from cxrflow.files.records import SUBSETS, IndexRow, SplitRow
 
 
 def split_index(rows: Sequence[IndexRow], settings: SplitSettings) -> list[SplitRow]:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cxrflow.config.settings import TrainSettings
 from cxrflow.models.networks import to_unit_range
 from cxrflow.models.seeding import derive_generator
-from cxrflow.settings import TrainSettings
 
 
 @dataclass(frozen=True)

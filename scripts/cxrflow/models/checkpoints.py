@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cxrflow.config.settings import PreprocessSettings, parse_settings, settings_dict
 from cxrflow.errors import CxrflowError
-from cxrflow.files import sha256_file, write_atomically, write_text
+from cxrflow.files.atomic import sha256_file, write_atomically, write_text
 from cxrflow.models.networks import build_network
-from cxrflow.settings import PreprocessSettings, parse_settings, settings_dict
 
 MODEL_FORMAT = 1
 

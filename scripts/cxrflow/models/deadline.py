@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cxrflow.config.slurm_forms import parse_minutes
 from cxrflow.errors import CxrflowError
-from cxrflow.slurm_forms import parse_minutes
 
 RESERVE_S = 30.0  # to write a checkpoint and to end
 SPREAD = 1.2  # an epoch may take this much longer than the longest of the last ones

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import torch
 
-from cxrflow.allocator import keep_freed_memory
 from cxrflow.errors import CxrflowError
+from cxrflow.models.allocator import keep_freed_memory
 
 
 def choose_device(setting: str) -> torch.device:

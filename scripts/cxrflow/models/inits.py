@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import nn
 
+from cxrflow.config.identity import FROM_DATASET, IMAGENET, SCRATCH
 from cxrflow.errors import CxrflowError
 from cxrflow.models.checkpoints import load_model, load_tensors
-from cxrflow.models.identity import FROM_DATASET, IMAGENET, SCRATCH
 from cxrflow.models.networks import find_backbone
 from cxrflow.models.weights import check_weights
 

@@ -11,8 +11,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from cxrflow.config.backbones import BACKBONES, Backbone
 from cxrflow.errors import CxrflowError
-from cxrflow.models.backbones import BACKBONES, Backbone
 from cxrflow.models.seeding import derive_seed
 
 # Of torchvision's ImageNet weights (their `transforms()`), for red, green and blue in 0-1.
@@ -28,7 +28,7 @@ def find_backbone(name: str) -> Backbone:
     """
     if name not in BACKBONES:
         raise CxrflowError(
-            f"{name!r} is no backbone; known: {', '.join(BACKBONES)} (scripts/cxrflow/models/backbones.py)"
+            f"{name!r} is no backbone; known: {', '.join(BACKBONES)} (scripts/cxrflow/config/backbones.py)"
         )
     return BACKBONES[name]
 

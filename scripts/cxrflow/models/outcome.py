@@ -10,15 +10,15 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 
+from cxrflow.config.identity import ModelId
+from cxrflow.config.settings import PreprocessSettings, settings_dict
 from cxrflow.errors import CxrflowError
-from cxrflow.files import read_json
+from cxrflow.files.atomic import read_json
+from cxrflow.files.records import Predictions
 from cxrflow.models.checkpoints import SavedModel, load_model
 from cxrflow.models.devices import describe_device
-from cxrflow.models.identity import ModelId
 from cxrflow.models.subsets import SplitImages
 from cxrflow.models.training import Training, weigh_classes
-from cxrflow.records import Predictions
-from cxrflow.settings import PreprocessSettings, settings_dict
 
 
 def saved_model(

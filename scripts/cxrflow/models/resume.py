@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cxrflow.code_hash import code_hash
+from cxrflow.config.identity import ModelId
+from cxrflow.config.parsing import result_json
+from cxrflow.config.settings import PreprocessSettings, TrainSettings, settings_json
 from cxrflow.errors import CxrflowError
-from cxrflow.files import sha256_file
+from cxrflow.files.atomic import sha256_file
+from cxrflow.files.code_hash import code_hash
 from cxrflow.models.checkpoints import checksum_path, load_checked, save_checked
-from cxrflow.models.identity import ModelId
 from cxrflow.models.networks import find_backbone
-from cxrflow.settings import PreprocessSettings, TrainSettings, settings_json
-from cxrflow.settings_core import result_json
 
 KEPT = 2  # checkpoints; the older one serves where the newer is damaged
 SAMPLED_IMAGES = 64

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from cxrflow.data.images import load_images
 from cxrflow.errors import CxrflowError
-from cxrflow.records import SUBSETS, SplitRow
-from cxrflow.tables import read_records
+from cxrflow.files.records import SUBSETS, SplitRow
+from cxrflow.files.tables import read_records
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cxrflow.config.settings import TrainSettings
 from cxrflow.errors import CxrflowError
+from cxrflow.files.records import EpochRow
 from cxrflow.models.augment import Draws, augment, draw_augmentation
 from cxrflow.models.batches import ImageSource, cut_batches, epoch_order, open_source
 from cxrflow.models.deadline import Deadline
@@ -31,8 +33,6 @@ from cxrflow.models.resume import CheckpointStore
 from cxrflow.models.schedule import cosine_warm_restart
 from cxrflow.models.seeding import derive_seed
 from cxrflow.models.subsets import SplitImages
-from cxrflow.records import EpochRow
-from cxrflow.settings import TrainSettings
 
 # Looking at the loss makes a GPU finish all that is queued; a CPU has nothing queued.
 STEPS_BETWEEN_CHECKS = {"cuda": 20, "cpu": 1}

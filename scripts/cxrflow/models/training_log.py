@@ -5,9 +5,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from cxrflow.models.backbones import BACKBONES
-from cxrflow.models.identity import ModelId
-from cxrflow.records import EpochRow
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.identity import ModelId
+from cxrflow.files.records import EpochRow
 
 COLUMNS = ("epoch", "learning rate", "train loss", "train F1", "val loss", "val F1", "seconds", "images/s")
 BEST_MARK = "  *"

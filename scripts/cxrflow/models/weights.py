@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrflow.errors import CxrflowError
-from cxrflow.files import sha256_file, write_atomically
+from cxrflow.files.atomic import sha256_file, write_atomically
 from cxrflow.models.progress import ProgressBar
 
 TIMEOUT_S = 30.0  # without a byte from the server

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cxrflow.models.backbones import BACKBONES
-from cxrflow.report.collect import ModelResult, Results
-from cxrflow.report.style import INK, MUTED, SEQUENTIAL, new_figure, save_figure
+from cxrflow.compare.collect import ModelResult, Results
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.files.figures import INK, MUTED, SEQUENTIAL, new_figure, save_figure
 
 # Inches. Everything is placed by hand, so that all matrices have one size, whatever their class names are.
 CELL_IN = 0.26  # least side of a cell: room for a number of three digits

@@ -6,10 +6,10 @@ from typing import Any
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from cxrflow.models.backbones import BACKBONES
-from cxrflow.report.collect import ModelResult, Results
-from cxrflow.report.style import INK, MUTED, RULE, backbone_color, new_figure, save_figure
-from cxrflow.study import SCRATCH
+from cxrflow.compare.collect import ModelResult, Results
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.study import SCRATCH
+from cxrflow.files.figures import INK, MUTED, RULE, backbone_color, new_figure, save_figure
 
 PANEL_IN = 3.0  # width of a dataset's column, inches
 SIDES = ("loss", "macro_f1")

@@ -7,12 +7,12 @@ from typing import Any
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from cxrflow.models.backbones import BACKBONES
-from cxrflow.report.collect import ModelResult, Results
-from cxrflow.report.rows_models import cost_columns
-from cxrflow.report.style import MUTED, RULE, backbone_color, backbone_marker, new_figure, save_figure
-from cxrflow.report.tabular import KINDS
-from cxrflow.study import SCRATCH
+from cxrflow.compare.collect import ModelResult, Results
+from cxrflow.compare.rows_models import cost_columns
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.study import SCRATCH
+from cxrflow.files.figures import MUTED, RULE, backbone_color, backbone_marker, new_figure, save_figure
+from cxrflow.files.formats import KINDS
 
 COSTS = {"latency_ms": "Latency of one image, ms", "gmac": "Multiply-adds of one image, GMAC"}
 PANEL_IN = 2.6  # width of a dataset's column, inches

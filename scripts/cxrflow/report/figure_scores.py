@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from cxrflow.models.backbones import BACKBONES
-from cxrflow.report.collect import ModelResult, Results, may_have_seen_test
-from cxrflow.report.style import MUTED, RULE, backbone_color, new_figure, save_figure
-from cxrflow.report.tabular import KINDS
-from cxrflow.study import SCRATCH
+from cxrflow.compare.collect import ModelResult, Results, may_have_seen_test
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.study import SCRATCH
+from cxrflow.files.figures import MUTED, RULE, backbone_color, new_figure, save_figure
+from cxrflow.files.formats import KINDS
 
 WIDTH_IN = 5.6  # narrow enough to be read on a phone
 BEHIND = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # keeps the line of chance out of a number

@@ -13,19 +13,20 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from cxrflow.files import read_json
-from cxrflow.models.backbones import BACKBONES
-from cxrflow.report.cautions import list_cautions
-from cxrflow.report.collect import ModelResult, Results, group_seeds, sound_models
-from cxrflow.report.dataset_notes import DATASET_NOTES
-from cxrflow.report.paired import Estimate
+from cxrflow.checks.cautions import list_cautions
+from cxrflow.checks.verdicts import FAILS, HOLDS, OPEN, join_words, write_estimate
+from cxrflow.compare.collect import ModelResult, Results, group_seeds, sound_models
+from cxrflow.compare.paired import Estimate
+from cxrflow.compare.rows_models import identify
+from cxrflow.compare.rows_paired import score_models
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.readers import READERS
+from cxrflow.config.study import SCRATCH
+from cxrflow.files.atomic import read_json
+from cxrflow.files.formats import KINDS
 from cxrflow.report.pictures import embed_chart, embed_gallery
-from cxrflow.report.rows_models import identify
-from cxrflow.report.rows_paired import score_models
 from cxrflow.report.summary import FIGURES, PROVENANCE, TABLES
-from cxrflow.report.tabular import KINDS, Row, Table, format_cell, read_table_rows, visible_columns
-from cxrflow.report.verdicts import FAILS, HOLDS, OPEN, join_words, write_estimate
-from cxrflow.study import SCRATCH
+from cxrflow.report.tabular import Row, Table, format_cell, read_table_rows, visible_columns
 
 TEMPLATES = Path(__file__).parent / "templates"
 VERDICT_LOOKS = {
@@ -134,12 +135,11 @@ def describe_dataset(results: Results, name: str, per_class: Sequence[Row]) -> d
     """Return what the page shows of one dataset: pictures of the data, and each base model in detail."""
     dataset = results.datasets[name]
     data = results.root / "data" / name / results.study.recipe()
-    note = DATASET_NOTES.get(results.reader_of(name)) if not results.study.settings.phantoms else None
     return {
         "id": f"dataset-{list(results.datasets).index(name) + 1}",
         "title": dataset.title,
         "citation": results.study.settings.datasets[name].citation,
-        "terms": note.terms if note else "",
+        "terms": "" if results.study.settings.phantoms else READERS[results.reader_of(name)].terms,
         "samples": embed_gallery(data / "samples.png", f"Sample X-rays of {dataset.title}, a row per class"),
         "before_after": embed_gallery(
             data / "before_after.png", f"X-rays of {dataset.title} before and after preprocessing"

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from cxrflow.errors import CxrflowError
-from cxrflow.report.style import DPI
+from cxrflow.files.figures import DPI
 
 MAX_WIDTH_PX = 1600  # twice the page's text width: sharp on dense screens
 QUALITY = 82  # WebP: a third of the PNG's bytes, and no difference to the eye

@@ -6,9 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cxrflow.report.collect import Results
-from cxrflow.settings import settings_dict
-from cxrflow.version import find_own_version
+from cxrflow.compare.collect import Results
+from cxrflow.config.settings import settings_dict
+from cxrflow.files.version import find_own_version
 
 PACKAGES = (
     "torch", "torchvision", "numpy", "opencv-python-headless", "kornia-rs", "scikit-learn", "grad-cam", "matplotlib",

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from cxrflow.files import write_json
-from cxrflow.report.collect import Results
+from cxrflow.compare.collect import Results
+from cxrflow.files.atomic import write_json
 from cxrflow.report.provenance import collect_provenance
 from cxrflow.report.summary import FIGURES, PROVENANCE, TABLES
 from cxrflow.report.tabular import write_table_forms

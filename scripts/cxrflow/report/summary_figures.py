@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cxrflow.report.collect import Results
+    from cxrflow.compare.collect import Results
 
 
 @dataclass(frozen=True)

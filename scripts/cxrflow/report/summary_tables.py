@@ -5,36 +5,36 @@ The Snakefile reads this list while it plans, so numpy is imported only by the f
 
 from typing import TYPE_CHECKING, Any
 
-from cxrflow.report.rows_data import backbone_rows, class_rows, dataset_rows, reject_rows
-from cxrflow.report.rows_models import explanation_rows, model_rows, per_class_rows, seed_rows
+from cxrflow.compare.rows_data import backbone_rows, class_rows, dataset_rows, reject_rows
+from cxrflow.compare.rows_models import explanation_rows, model_rows, per_class_rows, seed_rows
 from cxrflow.report.tabular import Column, Table
 
 if TYPE_CHECKING:
-    from cxrflow.report.collect import Results
+    from cxrflow.compare.collect import Results
 
 Rows = list[dict[str, Any]]
 
 
 def _transfer_rows(results: "Results") -> Rows:
-    from cxrflow.report.rows_paired import transfer_rows
+    from cxrflow.compare.rows_paired import transfer_rows
 
     return transfer_rows(results)
 
 
 def _ablation_rows(results: "Results") -> Rows:
-    from cxrflow.report.rows_paired import ablation_rows
+    from cxrflow.compare.rows_paired import ablation_rows
 
     return ablation_rows(results)
 
 
 def _choice_rows(results: "Results") -> Rows:
-    from cxrflow.report.rows_choice import choice_rows
+    from cxrflow.select.rows_choice import choice_rows
 
     return choice_rows(results)
 
 
 def _claim_rows(results: "Results") -> Rows:
-    from cxrflow.report.claims import claim_rows
+    from cxrflow.checks.claims import claim_rows
 
     return claim_rows(results)
 

@@ -9,56 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrflow.files import write_text
-from cxrflow.tables import read_table, write_table
+from cxrflow.files.atomic import write_text
+from cxrflow.files.formats import KINDS
+from cxrflow.files.tables import read_table, write_table
 
 Row = Mapping[str, Any]  # column key -> str, int, float or None
 NOTHING = "–"  # shown where a number is not defined
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How values of one kind are read from CSV, written for people, and aligned.
-
-    Attributes:
-        read: from the CSV's text.
-        show: to text for people.
-        align: `left` or `right`.
-        between: what stands between the two ends of an interval.
-    """
-
-    read: Callable[[str], Any]
-    show: Callable[[Any], str]
-    align: str = "right"
-    between: str = "–"
-
-
-def format_signed(value: float) -> str:
-    """Return two decimals with a sign; what rounds to zero has none."""
-    text = f"{abs(value):.2f}"
-    return text if float(text) == 0 else ("+" if value > 0 else "−") + text
-
-
-def format_significant(value: float) -> str:
-    """Return three significant digits without an exponent, thousands grouped: 0.217, 12.4, 1,350."""
-    if value == 0 or abs(value) >= 100:
-        return f"{value:,.0f}"
-    decimals = 2
-    while abs(value) * 10**decimals < 100 and decimals < 6:
-        decimals += 1
-    return f"{value:.{1 if abs(value) >= 10 else decimals}f}"
-
-
-KINDS = {
-    "text": Kind(str, str, align="left"),
-    "count": Kind(int, lambda value: f"{value:,}"),
-    "score": Kind(float, lambda value: f"{value:.2f}"),
-    "difference": Kind(float, format_signed, between=" to "),
-    "loss": Kind(float, lambda value: f"{value:.3f}"),
-    "tenths": Kind(float, lambda value: f"{value:,.1f}"),
-    "share": Kind(float, lambda value: f"{100 * value:.0f} %"),
-    "amount": Kind(float, format_significant),
-}
 
 
 @dataclass(frozen=True)
@@ -96,7 +52,7 @@ class Table:
         title: above the table.
         note: below it: what the numbers are.
         columns: in order.
-        rows: all rows from the collected results (`cxrflow.report.collect.Results`).
+        rows: all rows from the collected results (`cxrflow.compare.collect.Results`).
         empty: the sentence that stands in for a table without rows.
     """
 

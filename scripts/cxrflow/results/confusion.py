@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cxrflow.report.style import INK, MUTED, SEQUENTIAL, add_title, new_figure
+from cxrflow.files.figures import INK, MUTED, SEQUENTIAL, add_title, new_figure
 
 CELL_IN = 0.62
 MARGIN_IN = 1.5  # for the class names

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.manifold import trustworthiness
 from threadpoolctl import threadpool_limits
 
+from cxrflow.config.settings import EmbedSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.results.tsne import ENGINES
-from cxrflow.settings import EmbedSettings
 
 NEIGHBOURS = 5  # scikit-learn's default for trustworthiness
 MINIMUM_IMAGES = 4

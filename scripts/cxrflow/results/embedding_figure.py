@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from cxrflow.report.style import INK, MUTED, RULE, add_title, class_color, new_figure
+from cxrflow.files.figures import INK, MUTED, RULE, add_title, class_color, new_figure
 from cxrflow.results.embedding import NEIGHBOURS, Embedding
 from cxrflow.results.tsne import ENGINE_NAMES
 

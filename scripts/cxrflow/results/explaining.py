@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cxrflow.errors import CxrflowError
-from cxrflow.records import IndexRow, Predictions, RegionRow
+from cxrflow.files.records import IndexRow, Predictions, RegionRow
 from cxrflow.results.gallery import ClassRow, Tile, choose_images, write_caption
 from cxrflow.results.gradcam import Map, iterate_maps
 from cxrflow.results.localization import LocalizationRow, score_map

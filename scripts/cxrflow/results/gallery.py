@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from cxrflow.records import Predictions
-from cxrflow.report.style import HEAT, INK, MUTED, PAPER, RULE, add_title, new_figure
+from cxrflow.files.figures import HEAT, INK, MUTED, PAPER, RULE, add_title, new_figure
+from cxrflow.files.records import Predictions
 from cxrflow.results.regions import Coverage
 
 THUMB_IN = 0.92  # side of one picture, inches

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrflow.errors import CxrflowError
-from cxrflow.records import IndexRow, RegionRow
+from cxrflow.files.records import IndexRow, RegionRow
 
 Coverage = NDArray[np.float32]  # float32 (h, w), 0-1: the share of each pixel that lies in the region
 

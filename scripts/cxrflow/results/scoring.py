@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from cxrflow.records import Predictions
+from cxrflow.files.records import Predictions
 from cxrflow.results.bootstrap import percentile_interval, resample_metrics
 from cxrflow.results.metrics import METRICS, Floats, Outcomes, chance_macro_f1, whole_sample
 

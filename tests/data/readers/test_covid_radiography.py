@@ -2,9 +2,9 @@ from collections import Counter
 
 import pytest
 
+from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.readers.covid_radiography import list_images
 from cxrflow.errors import CxrflowError
-from cxrflow.settings import DatasetSettings
 from tests.data.toy import make_covid, real_data, write_image
 
 SETTINGS = DatasetSettings(reader="covid_radiography", folder="covid")

@@ -1,8 +1,8 @@
 import pytest
 
+from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.readers.folders import list_images
 from cxrflow.errors import CxrflowError
-from cxrflow.settings import DatasetSettings
 from tests.data.toy import make_folders, write_image
 
 

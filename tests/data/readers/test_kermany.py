@@ -2,8 +2,8 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.readers.kermany import list_images, parse_name
-from cxrflow.settings import DatasetSettings
 from tests.data.toy import make_kermany, real_data, write_image
 
 SETTINGS = DatasetSettings(reader="kermany", folder="pneumonia")

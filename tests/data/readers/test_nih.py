@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.data.readers import READERS
+from cxrflow.config.readers import READERS
+from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.readers.nih import (
     NONE_OF_SIX,
     NOT_FIRST,
@@ -15,7 +16,6 @@ from cxrflow.data.readers.nih import (
     select_entries,
 )
 from cxrflow.errors import CxrflowError
-from cxrflow.settings import DatasetSettings
 from tests.data.toy import make_nih, real_data, write_image
 
 SETTINGS = DatasetSettings(reader="nih", folder="xray8")

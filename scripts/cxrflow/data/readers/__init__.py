@@ -1,49 +1,27 @@
-"""The table of readers. Add one here; nothing else names a reader. Read without importing numpy.
+"""How datasets lie on disk: a module per reader, named in the table `cxrflow.config.readers.READERS`.
 
 A dataset laid out as one folder per class, or as a table beside images, needs no reader of its own: `folders` and `csv`
 read it with a few lines of YAML.
 """
 
-from cxrflow.data.readers import covid_radiography, csv_table, folders, kermany, nih
-from cxrflow.data.readers.base import Reader
+import importlib
+from pathlib import Path
 
-READERS = {
-    "covid_radiography": Reader(
-        title="COVID-19 Radiography Database",
-        layout="COVID-19_Radiography_Dataset/ as Kaggle publishes it",
-        published_counts={"COVID": 3616, "Normal": 10192, "Viral Pneumonia": 1345},
-        list_images=covid_radiography.list_images,
-    ),
-    "kermany": Reader(
-        title="Kermany et al., paediatric pneumonia",
-        layout="chest_xray/ as Mendeley Data or Kaggle publishes it",
-        published_counts={"bacterial": 2780, "normal": 1583, "viral": 1493},
-        list_images=kermany.list_images,
-    ),
-    "nih": Reader(
-        title="NIH ChestX-ray14",
-        layout="Data_Entry_2017.csv and images_001/ to images_012/ as the NIH publishes them",
-        published_counts={
-            "Atelectasis": 5316,
-            "Effusion": 5623,
-            "Infiltration": 11622,
-            "Mass": 2630,
-            "No Finding": 24907,
-            "Nodule": 3187,
-            "Pneumothorax": 2752,
-        },
-        list_images=nih.list_images,
-    ),
-    "folders": Reader(
-        title="one folder per class",
-        layout="one folder of images per class",
-        published_counts={},
-        list_images=folders.list_images,
-    ),
-    "csv": Reader(
-        title="a table beside images",
-        layout="a CSV table and the images it names",
-        published_counts={},
-        list_images=csv_table.list_images,
-    ),
-}
+from cxrflow.config.readers import READERS
+from cxrflow.config.settings import DatasetSettings
+from cxrflow.data.readers.base import Listing
+
+
+def reader_module(reader: str) -> str:
+    """Return the dotted name of the module that reads a layout."""
+    return f"{__name__}.{READERS[reader].module}"
+
+
+def list_images(folder: Path, settings: DatasetSettings) -> Listing:
+    """List a dataset's images with label and patient, before any pixel is read.
+
+    Raises:
+        CxrflowError: the folder is not laid out as the reader expects.
+    """
+    listing: Listing = importlib.import_module(reader_module(settings.reader)).list_images(folder, settings)
+    return listing

@@ -1,11 +1,8 @@
 """What every reader is and gives: a list of images with label and patient, before any pixel is read."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from cxrflow.records import RegionRow, RejectRow
-from cxrflow.settings import DatasetSettings
+from cxrflow.files.records import RegionRow, RejectRow
 
 
 @dataclass(frozen=True)
@@ -45,21 +42,3 @@ class Listing:
     listed_missing: int = 0
     regions: list[RegionRow] = field(default_factory=list)
     box_frame_px: int = 0
-
-
-@dataclass(frozen=True)
-class Reader:
-    """One way in which a dataset lies on disk.
-
-    Attributes:
-        title: the layout's name, for people.
-        layout: what the dataset's folder should contain, as a phrase that fits after "put ... into it".
-        published_counts: images per class of the whole published set after this reader's rule; empty: not one set.
-        list_images: `(folder, settings) -> Listing`; reads names and tables, no pixels.
-            Raises CxrflowError: the folder is not laid out as expected.
-    """
-
-    title: str
-    layout: str
-    published_counts: dict[str, int]
-    list_images: Callable[[Path, DatasetSettings], Listing]

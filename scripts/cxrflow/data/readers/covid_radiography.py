@@ -7,10 +7,10 @@ X-rays of one patient can therefore fall into different subsets, which no split 
 
 from pathlib import Path
 
+from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.readers.base import Candidate, Listing
 from cxrflow.data.readers.scan import folder_names, image_names, layout_error, relative_path
-from cxrflow.records import RegionRow, RejectRow
-from cxrflow.settings import DatasetSettings
+from cxrflow.files.records import RegionRow, RejectRow
 
 ROOTS = ("", "COVID-19_Radiography_Dataset", "COVID-19_Radiography_Database", "COVID-19 Radiography Database")
 # Folder names of all releases, in lower case.

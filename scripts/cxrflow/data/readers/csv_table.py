@@ -9,13 +9,13 @@ import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.readers.base import Candidate, Listing
 from cxrflow.data.readers.folders import patient_finder
 from cxrflow.data.readers.scan import describe_folder, walk_images
 from cxrflow.errors import CxrflowError
-from cxrflow.records import RejectRow
-from cxrflow.settings import DatasetSettings
-from cxrflow.tables import read_table
+from cxrflow.files.records import RejectRow
+from cxrflow.files.tables import read_table
 
 
 def list_images(folder: Path, settings: DatasetSettings) -> Listing:

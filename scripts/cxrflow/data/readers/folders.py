@@ -8,11 +8,11 @@ works, too.
 import re
 from pathlib import Path
 
+from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.readers.base import Candidate, Listing
 from cxrflow.data.readers.scan import describe_folder, walk_images
 from cxrflow.errors import CxrflowError
-from cxrflow.records import RejectRow
-from cxrflow.settings import DatasetSettings
+from cxrflow.files.records import RejectRow
 
 
 def list_images(folder: Path, settings: DatasetSettings) -> Listing:

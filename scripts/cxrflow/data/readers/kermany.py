@@ -25,10 +25,10 @@ images of the Kaggle packaging:
 import re
 from pathlib import Path
 
+from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.readers.base import Candidate, Listing
 from cxrflow.data.readers.scan import image_names, layout_error, relative_path
-from cxrflow.records import RejectRow
-from cxrflow.settings import DatasetSettings
+from cxrflow.files.records import RejectRow
 
 # The outermost comes first: Kaggle's archive holds a second copy of everything in chest_xray/chest_xray/.
 ROOTS = ("", "chest_xray", "chest_xray/chest_xray", "CellData/chest_xray", "ZhangLabData/CellData/chest_xray")

@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.readers.base import Candidate, Listing
 from cxrflow.data.readers.scan import folder_names, image_names, layout_error
 from cxrflow.errors import CxrflowError
-from cxrflow.records import RegionRow, RejectRow
-from cxrflow.settings import DatasetSettings
-from cxrflow.tables import read_table
+from cxrflow.files.records import RegionRow, RejectRow
+from cxrflow.files.tables import read_table
 
 TABLES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")  # the second: the NIH's corrected release
 BOXES = "BBox_List_2017.csv"

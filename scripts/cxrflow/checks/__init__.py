@@ -1,0 +1,1 @@
+"""What a study's numbers do and do not show: verdicts."""

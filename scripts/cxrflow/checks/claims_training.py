@@ -1,0 +1,174 @@
+"""The report's claims about training: overfitting, warm restarts, the length of an epoch."""
+
+import math
+from statistics import mean, median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrflow.checks.verdicts import ALPHA, FAILS, HOLDS, OPEN, Claim, join_words, write_p
+from cxrflow.compare.collect import ModelResult, Results
+from cxrflow.compare.permutation import larger_p, rank_order_p
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.study import SCRATCH
+from cxrflow.files.formats import KINDS
+
+RISE = 1.05  # a model overfits where the validation loss ends at least 5 % above its lowest: less is an epoch's noise
+Floats = NDArray[np.float64]
+MOBILENET = "mobilenet_v3_large"
+CLAIMED_EPOCH_S = 240.0  # "under four minutes"
+WHOLE_SET = 0.95  # share of the published images from which on an epoch is an epoch of the published set
+
+
+def answer_overfitting(results: Results) -> Claim:
+    """Larger backbones overfit earlier: the epoch of the lowest validation loss against the parameter count."""
+    claim = "Larger backbones overfit earlier."
+    blocks = _by_dataset_and_seed(results)
+    if not blocks:
+        return Claim(claim, OPEN, "It takes two backbones trained from scratch on one dataset to compare.")
+    seen = (
+        "Epoch of the lowest validation loss, and how far the validation loss lies above the training loss at the end: "
+        + "; ".join(_describe_overfitting(results, block) for block in blocks)
+        + "."
+    )
+    onsets = [[(float(results.profiles[m.id.backbone]["params"]), _onset(m)) for m in block] for block in blocks]
+    if all(math.isinf(onset) for block in onsets for _, onset in block):
+        epochs = max(len(model.history) for block in blocks for model in block)
+        return Claim(
+            claim,
+            OPEN,
+            f"No model overfits within {epochs} epochs: every validation loss ends within 5 % of its lowest. {seen}",
+        )
+    p_claimed, p_opposite = rank_order_p(onsets)
+    order = (
+        f"Rearranging the backbones within each dataset at random puts the larger ones first as clearly as here in"
+        f" {write_p(p_claimed)} of all cases"
+    )
+    if p_claimed < ALPHA:
+        return Claim(claim, HOLDS, f"The larger the backbone, the earlier its lowest validation loss. {seen} {order}.")
+    if p_opposite < ALPHA:
+        return Claim(claim, FAILS, f"Here the larger backbones keep improving for longer. {seen} {order}.")
+    return Claim(claim, OPEN, f"{seen} {order}, so this may be chance.")
+
+
+def _by_dataset_and_seed(results: Results) -> list[list[ModelResult]]:
+    """Return the base models from scratch, smallest first, one list per dataset and seed; lists of one are dropped."""
+    scratch = results.select(results.base_models, init=SCRATCH)
+    keys = dict.fromkeys((m.id.dataset, m.id.seed) for m in scratch)
+    blocks = [results.select(scratch, dataset=dataset, seed=seed) for dataset, seed in keys]
+    return [sorted(b, key=lambda m: results.profiles[m.id.backbone]["params"]) for b in blocks if len(b) > 1]
+
+
+def _onset(model: ModelResult) -> float:
+    """Return the epoch of the lowest validation loss, or infinity for a model that does not overfit."""
+    losses = [row.val_loss for row in model.history]
+    return 1.0 + int(np.argmin(losses)) if losses[-1] > RISE * min(losses) else math.inf
+
+
+def _describe_overfitting(results: Results, block: list[ModelResult]) -> str:
+    """Say for one dataset and seed when each backbone is at its lowest, and how far validation then leaves training."""
+    seed = f", seed {block[0].id.seed}" if len({m.id.seed for m in results.base_models}) > 1 else ""
+    parts = []
+    for model in block:
+        last = model.history[-1]
+        lowest = 1 + int(np.argmin([row.val_loss for row in model.history]))
+        gap = KINDS["difference"].show(last.val_loss - last.train_loss)
+        parts.append(f"{BACKBONES[model.id.backbone].title} {lowest} ({gap})")
+    title = results.dataset_title(block[0].id.dataset)
+    return f"{title}{seed}: {join_words(parts)}"
+
+
+def answer_restarts(results: Results) -> Claim:
+    """Warm restarts show in MobileNet's loss: its change at restarts against other epochs after the first cycle."""
+    models = results.select(results.base_models, backbone=MOBILENET, init=SCRATCH)
+    every = results.study.settings.train.restart_epochs
+    claim = f"Warm restarts show in MobileNet's loss every {every} epochs."
+    if not models:
+        return Claim(claim, OPEN, f"No {BACKBONES[MOBILENET].title} is trained from scratch in this study.")
+    changes = [_changes_after_first_cycle(model, every) for model in models]
+    if not any(marked.any() and not marked.all() for _, _, marked in changes):
+        epochs = max(len(model.history) for model in models)
+        return Claim(
+            claim, OPEN, f"These trainings are {epochs} epochs, one cycle of {every}: the learning rate never restarts."
+        )
+    p_train = larger_p([(train, marked) for train, _, marked in changes])
+    p_val = larger_p([(val, marked) for _, val, marked in changes])
+    at, between = (
+        float(np.concatenate([train[marked == where] for train, _, marked in changes]).mean())
+        for where in (True, False)
+    )
+    n_restarts = sum(int(marked.sum()) for _, _, marked in changes)
+    seen = (
+        f"Over {n_restarts} restart{'s' * (n_restarts > 1)} of {len(models)} model{'s' * (len(models) > 1)}, the"
+        f" training loss changes by {_signed(at)} from the epoch before, against {_signed(between)} at the other epochs"
+        f" after the first restart. Marking epochs at random gives as large a rise in {write_p(p_train)} of all cases"
+        f" (validation loss: {write_p(p_val)})."
+    )
+    if p_train < ALPHA:
+        return Claim(claim, HOLDS, seen)
+    return Claim(claim, FAILS if at <= between else OPEN, seen)
+
+
+def _changes_after_first_cycle(model: ModelResult, every: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Return the changes of training and validation loss from the epoch before, and which are at a restart.
+
+    The first cycle is left out: its steep fall would make any later epoch look like a rise.
+    """
+    rows = [row for row in model.history if row.epoch >= every]
+    train, val = (np.diff([getattr(row, name) for row in rows]) for name in ("train_loss", "val_loss"))
+    return train, val, np.array([row.epoch % every == 1 or every == 1 for row in rows[1:]], dtype=bool)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def answer_epoch_time(results: Results) -> Claim:
+    """An epoch in under four minutes; the hour before preprocessing ahead of training is not measured here."""
+    claim = (
+        "An epoch fell from over an hour to under four minutes once images were resized and preprocessed ahead of"
+        " training."
+    )
+    base = results.base_models
+    slowest = max(base, key=lambda model: model.epoch_seconds)
+    seen = (
+        f"Here every image is read from images packed ahead of training. The slowest model, {_name(results, slowest)},"
+        f" takes {_amount(slowest.epoch_seconds)} s per epoch on {slowest.training['device_name']}"
+        f" ({_amount(slowest.images_per_s)} training images/s); the median over all models is"
+        f" {_amount(median(m.epoch_seconds for m in base))} s."
+    )
+    unmeasured = "The hour before is not measured here: no training in this workflow decodes files while it trains."
+    if slowest.epoch_seconds >= CLAIMED_EPOCH_S:
+        return Claim(claim, FAILS, f"{seen} That is over four minutes on this machine. {unmeasured}")
+    partial = [d for d in results.datasets.values() if not d.n_published or d.n_images < WHOLE_SET * d.n_published]
+    if partial:
+        names = join_words([dataset.title for dataset in partial])
+        return Claim(
+            claim,
+            OPEN,
+            f"{seen} But {names} {'are' if len(partial) > 1 else 'is'} not the whole published set, and fewer"
+            f" images make a shorter epoch.{_extrapolate(results)} {unmeasured}",
+        )
+    return Claim(claim, HOLDS, f"{seen} Its second half holds, on this machine. {unmeasured}")
+
+
+def _extrapolate(results: Results) -> str:
+    """Say how long the largest published train subset would take at the measured speed, and that it is arithmetic."""
+    known = [d for d in results.datasets.values() if d.n_published]
+    if not known:
+        return ""
+    largest = max(known, key=lambda dataset: dataset.n_published or 0)
+    n_train = round((largest.n_published or 0) * results.study.settings.split.train)
+    speed = mean(m.images_per_s for m in results.select(results.base_models, dataset=largest.name))
+    return (
+        f" Extrapolated, not measured: {n_train:,} train images of the whole {largest.title} at {_amount(speed)}"
+        f" images/s would be {n_train / speed / 60:.1f} min per epoch, without validation."
+    )
+
+
+def _amount(value: float) -> str:
+    return KINDS["amount"].show(value)
+
+
+def _name(results: Results, model: ModelResult) -> str:
+    return results.study.model_title(model.id)

@@ -1,0 +1,255 @@
+"""Everything a study's stages have written, read once and checked for belonging together.
+
+Reads index.json, split.csv, backbones/*.json and each model's training.json, history.csv, metrics.json, gradcam.json
+and (only when asked for) predictions.csv. Writes nothing.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.readers import READERS
+from cxrflow.config.study import BASE, FROM_DATASET, SCRATCH, ModelId, Study
+from cxrflow.errors import CxrflowError
+from cxrflow.files.atomic import read_json
+from cxrflow.files.records import SUBSETS, EpochRow, Predictions, SplitRow, read_predictions
+from cxrflow.files.tables import read_records
+
+
+@dataclass(frozen=True)
+class DatasetResult:
+    """One dataset as it was indexed and split.
+
+    Attributes:
+        name: its key in the config.
+        title: its name for people.
+        index: index.json.
+        counts: {subset: {class: images}}.
+        patients: {subset: patients}.
+    """
+
+    name: str
+    title: str
+    index: dict[str, Any]
+    counts: dict[str, Counter[str]]
+    patients: dict[str, int]
+
+    @property
+    def n_images(self) -> int:
+        """Images kept."""
+        return sum(self.index["counts"].values())
+
+    @property
+    def n_published(self) -> int | None:
+        """Images of the whole published set after the same rule; None where it is no published set."""
+        return sum(self.index["published_counts"].values()) or None
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """One trained and evaluated model.
+
+    Attributes:
+        id: which one.
+        folder: where its files lie.
+        training, metrics, gradcam: the JSON files of these names.
+        history: one row per epoch.
+    """
+
+    id: ModelId
+    folder: Path
+    training: dict[str, Any]
+    history: list[EpochRow]
+    metrics: dict[str, Any]
+    gradcam: dict[str, Any]
+
+    @property
+    def is_base(self) -> bool:
+        """Whether it has the study's settings, no variant's."""
+        return self.id.variant == BASE
+
+    @property
+    def macro_f1(self) -> float | None:
+        """Macro F1 on the test images."""
+        value: float | None = self.metrics["macro_f1"]["value"]
+        return value
+
+    @property
+    def epoch_kept(self) -> int:
+        """The epoch with the lowest validation loss, from 1."""
+        return int(self.training["epoch_kept"])
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Median wall time of an epoch, training and validation."""
+        return median(row.seconds for row in self.history)
+
+    @property
+    def images_per_s(self) -> float:
+        """Median training speed."""
+        return median(row.images_per_s for row in self.history)
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """predictions.csv, read at the first use."""
+        return read_predictions(self.folder / "predictions.csv")
+
+
+@dataclass(frozen=True)
+class Results:
+    """All results of a study.
+
+    Attributes:
+        study: its settings.
+        root: results/<study>.
+        datasets: by name, in config order; only those with a model.
+        profiles: backbones/<name>.json by backbone.
+        models: in the order in which they were named.
+    """
+
+    study: Study
+    root: Path
+    datasets: dict[str, DatasetResult]
+    profiles: dict[str, dict[str, Any]]
+    models: list[ModelResult]
+
+    @property
+    def base_models(self) -> list[ModelResult]:
+        """The models without a variant, ablations left out."""
+        return [model for model in self.models if model.is_base]
+
+    def select(self, models: Iterable[ModelResult] | None = None, **parts: Any) -> list[ModelResult]:
+        """Return the models whose id has these parts, for example `select(dataset="covid", init="scratch")`."""
+        chosen = self.models if models is None else models
+        return [m for m in chosen if all(getattr(m.id, name) == value for name, value in parts.items())]
+
+    def dataset_title(self, name: str) -> str:
+        """Return a dataset's name for people."""
+        return self.datasets[name].title if name in self.datasets else self.study.dataset_title(name)
+
+    def reader_of(self, dataset: str) -> str:
+        """Return who reads a dataset, which tells the published set whatever the dataset's key is."""
+        return self.study.settings.datasets[dataset].reader
+
+    def same_size(self, model: ModelResult) -> bool:
+        """Return whether the backbone was profiled at the image size of this model's variant."""
+        size_px = self.study.preprocess_settings(model.id.variant).size_px
+        return bool(self.profiles[model.id.backbone]["size_px"] == size_px)
+
+
+def collect_results(root: Path, study: Study, paths: Sequence[str]) -> Results:
+    """Read the results of the named models.
+
+    root: results/<study>.
+    paths: models as `dataset/backbone/init/variant/seed0`.
+
+    Raises:
+        CxrflowError: a file is missing or contradicts its place, a model is named twice, or none is named.
+    """
+    if not paths:
+        raise CxrflowError(
+            "no model is named: give at least one after --models, for example covid/resnet34/scratch/base/seed0"
+        )
+    ids = [ModelId.parse(path) for path in paths]
+    for model in ids:
+        _check_known(model, study, ids.count(model))
+    datasets = [name for name in study.settings.datasets if any(model.dataset == name for model in ids)]
+    backbones = [name for name in BACKBONES if any(model.backbone == name for model in ids)]
+    return Results(
+        study=study,
+        root=root,
+        datasets={name: read_dataset(root / "data" / name, name, study) for name in datasets},
+        profiles={name: read_json(root / "backbones" / f"{name}.json") for name in backbones},
+        models=[read_model(root / "models" / model.path, model) for model in ids],
+    )
+
+
+def _check_known(model: ModelId, study: Study, times: int) -> None:
+    if times > 1:
+        raise CxrflowError(f"the model {model.path} is named {times} times; name it once")
+    for part, known in (("dataset", study.settings.datasets), ("backbone", BACKBONES)):
+        if getattr(model, part) not in known:
+            raise CxrflowError(f"{model.path}: no {part} {getattr(model, part)!r} here; known: {', '.join(known)}")
+
+
+def read_dataset(folder: Path, name: str, study: Study) -> DatasetResult:
+    """Read index.json and split.csv of one dataset."""
+    rows: list[SplitRow] = read_records(folder / "split.csv", SplitRow)
+    index = read_json(folder / "index.json")
+    if study.settings.phantoms:
+        index = {**index, "published_counts": {}}  # drawn in a published set's layout, not a part of it
+    return DatasetResult(
+        name=name,
+        title=study.dataset_title(name),
+        index=index,
+        counts={subset: Counter(row.label for row in rows if row.subset == subset) for subset in SUBSETS},
+        patients={subset: len({row.patient_id for row in rows if row.subset == subset}) for subset in SUBSETS},
+    )
+
+
+def read_model(folder: Path, model: ModelId) -> ModelResult:
+    """Read one model's files.
+
+    Raises:
+        CxrflowError: a file is missing, or training.json is another model's.
+    """
+    training = read_json(folder / "training.json")
+    found = {part: training.get(part) for part in ("dataset", "backbone", "init", "variant", "seed")}
+    if found != {part: getattr(model, part) for part in found}:
+        raise CxrflowError(
+            f"{folder / 'training.json'} is of another model ({found}): delete the folder and train again"
+        )
+    history: list[EpochRow] = read_records(folder / "history.csv", EpochRow)
+    if not history:
+        raise CxrflowError(f"{folder / 'history.csv'} has no epochs: delete it and train again")
+    return ModelResult(
+        id=model,
+        folder=folder,
+        training=training,
+        history=history,
+        metrics=read_json(folder / "metrics.json"),
+        gradcam=read_json(folder / "gradcam.json"),
+    )
+
+
+def group_seeds(models: Iterable[ModelResult]) -> dict[ModelId, list[ModelResult]]:
+    """Group models that differ only in their seed, under the id of the first; order is kept."""
+    groups: dict[tuple[str, str, str, str], list[ModelResult]] = {}
+    for model in models:
+        groups.setdefault((model.id.dataset, model.id.backbone, model.id.init, model.id.variant), []).append(model)
+    return {members[0].id: members for members in groups.values()}
+
+
+def scratch_twin(results: Results, model: ModelResult) -> ModelResult | None:
+    """Return the model that differs from this one only by being trained from scratch."""
+    twins = results.select(
+        dataset=model.id.dataset, backbone=model.id.backbone, init=SCRATCH, variant=model.id.variant, seed=model.id.seed
+    )
+    return twins[0] if twins else None
+
+
+def may_have_seen_test(results: Results, model: ModelResult) -> bool:
+    """Return whether a model starts from one of a published set that has images in common with its own."""
+    if results.study.settings.phantoms or not model.id.init.startswith(FROM_DATASET):
+        return False
+    source = results.reader_of(model.id.init.removeprefix(FROM_DATASET))
+    return source in READERS[results.reader_of(model.id.dataset)].shares_images_with
+
+
+def sound_models(results: Results, dataset: str) -> list[ModelResult]:
+    """Return a dataset's base models that have a macro F1 and cannot have seen test images: those to choose among."""
+    models = results.select(results.base_models, dataset=dataset)
+    return [m for m in models if m.macro_f1 is not None and not may_have_seen_test(results, m)]
+
+
+def base_twin(results: Results, model: ModelResult) -> ModelResult | None:
+    """Return the model that differs from this one only by having the study's settings instead of a variant's."""
+    twins = results.select(
+        dataset=model.id.dataset, backbone=model.id.backbone, init=model.id.init, variant=BASE, seed=model.id.seed
+    )
+    return twins[0] if twins else None

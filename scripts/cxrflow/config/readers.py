@@ -1,0 +1,90 @@
+"""The table of readers: what each one reads, and what a reader of the scores must know about that published set.
+
+Add a reader here, and its module with `list_images` in scripts/cxrflow/data/readers/. Keyed by the reader, so that a
+note holds whatever name a config gives the dataset. Facts are the owners', as of their pages:
+kaggle.com/datasets/tawsifurrahman/covid19-radiography-database, data.mendeley.com/datasets/rscbjbr9sj (version 2),
+nihcc.app.box.com/v/ChestXray-NIHCC and Wang et al. 2017. Imports nothing: a dry run reads it.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One way in which a dataset lies on disk.
+
+    Attributes:
+        title: the layout's name, for people.
+        layout: what the dataset's folder should contain, as a phrase that fits after "put ... into it".
+        module: its module in cxrflow.data.readers.
+        published_counts: images per class of the whole published set after this reader's rule; empty: not one set.
+        weakness: what weakens every score on the set, in a few words; empty: nothing is known.
+        caution: the same in a sentence that follows the dataset's name.
+        terms: under which its owners give it.
+        shares_images_with: readers of the sets that have images in common with it.
+    """
+
+    title: str
+    layout: str
+    module: str
+    published_counts: dict[str, int] = field(default_factory=dict)
+    weakness: str = ""
+    caution: str = ""
+    terms: str = ""
+    shares_images_with: tuple[str, ...] = ()
+
+
+READERS = {
+    "covid_radiography": Reader(
+        title="COVID-19 Radiography Database",
+        layout="COVID-19_Radiography_Dataset/ as Kaggle publishes it",
+        module="covid_radiography",
+        published_counts={"COVID": 3616, "Normal": 10192, "Viral Pneumonia": 1345},
+        weakness="Sources differ by class.",
+        caution=(
+            "was put together from several collections, most classes from collections of their own (the viral pneumonia"
+            " is the paediatric set): a model can score by telling the sources apart, with no look at the disease."
+        ),
+        terms=(
+            "Its owners ask for both articles (Chowdhury et al. 2020, Rahman et al. 2021) to be cited. The images"
+            " remain under the terms of the collections that they were taken from."
+        ),
+        shares_images_with=("kermany",),
+    ),
+    "kermany": Reader(
+        title="Kermany et al., paediatric pneumonia",
+        layout="chest_xray/ as Mendeley Data or Kaggle publishes it",
+        module="kermany",
+        published_counts={"bacterial": 2780, "normal": 1583, "viral": 1493},
+        weakness="Children only.",
+        caution="shows children of one to five years from one hospital: nothing follows for adults or elsewhere.",
+        terms="CC BY 4.0: free to use with attribution (Kermany, Zhang, Goldbaum 2018, doi:10.17632/rscbjbr9sj).",
+        shares_images_with=("covid_radiography",),
+    ),
+    "nih": Reader(
+        title="NIH ChestX-ray14",
+        layout="Data_Entry_2017.csv and images_001/ to images_012/ as the NIH publishes them",
+        module="nih",
+        published_counts={
+            "Atelectasis": 5316,
+            "Effusion": 5623,
+            "Infiltration": 11622,
+            "Mass": 2630,
+            "No Finding": 24907,
+            "Nodule": 3187,
+            "Pneumothorax": 2752,
+        },
+        weakness="Labels are mined.",
+        caution=(
+            "has labels mined from the text of radiology reports, which its authors expect to be right in more than"
+            " 90 % of cases: part of what counts as an error here is the label's."
+        ),
+        terms=(
+            "No restrictions on use; the owners ask for a link to nihcc.app.box.com/v/ChestXray-NIHCC, a citation of"
+            " Wang et al. 2017 (CVPR), and the acknowledgement that the NIH Clinical Center provided the data."
+        ),
+    ),
+    "folders": Reader("one folder per class", "one folder of images per class", "folders"),
+    "csv": Reader("a table beside images", "a CSV table and the images it names", "csv_table"),
+}
+DRAWN_LAYOUTS = {"covid": "covid_radiography", "pneumonia": "kermany", "xray8": "nih"}  # phantoms: {folder: reader}

@@ -1,0 +1,338 @@
+"""Every setting, defined once: name, type, default, unit and meaning.
+
+From these dataclasses come the check of a config, the JSON schema in
+workflow/schemas/, `--help` of every stage, and config/README.md. A default changed here reruns what depends on it,
+because rules get their slice with the defaults filled in.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cxrflow.config.parsing import parse_settings, setting, settings_dict, settings_json
+
+__all__ = [
+    "AblationSettings",
+    "DatasetSettings",
+    "EmbedSettings",
+    "EvaluateSettings",
+    "ExplainSettings",
+    "IndexSettings",
+    "PhantomSettings",
+    "PreprocessSettings",
+    "ProfileSettings",
+    "SamplesSettings",
+    "ScoreSettings",
+    "SplitSettings",
+    "StudySettings",
+    "TrainSettings",
+    "TransferSettings",
+    "VariantSettings",
+    "parse_settings",
+    "settings_dict",
+    "settings_json",
+]
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """One dataset: where it lies below `data_root` and who reads it."""
+
+    reader: str = setting(
+        "who reads it: covid_radiography, kermany or nih for the three published layouts; folders for any tree with one"
+        " folder per class; csv for a table beside a folder of images"
+    )
+    folder: str = setting("its folder below data_root")
+    title: str = setting("its name in tables and figures; empty: the key", default="")
+    citation: str = setting("whom to cite for it, shown under Table 1", default="")
+    classes: dict[str, str] = setting(
+        "readers folders and csv: class name for each folder or label value, {value: name}; others are left out;"
+        " empty: every folder or value is a class of its own name",
+        default_factory=dict,
+    )
+    patient_pattern: str = setting(
+        "readers folders and csv: regular expression searched in the relative path, with a group named patient;"
+        " empty: every image is a patient of its own",
+        default="",
+    )
+    table: str = setting("reader csv: the CSV file, relative to the folder", default="")
+    image_column: str = setting("reader csv: the column with the image's path or file name", default="image")
+    label_column: str = setting("reader csv: the column with the label", default="label")
+    patient_column: str = setting("reader csv: the column with the patient; empty: use patient_pattern", default="")
+    lesion_masks: str = setting(
+        "folder, relative to `folder`, of PNG masks named like the images (non-zero is lesion), to score explanations",
+        default="",
+    )
+
+
+@dataclass(frozen=True)
+class PhantomSettings:
+    """Drawn X-rays in the published layouts, to try everything with no data at all."""
+
+    images_per_class: int = setting(
+        "images drawn for each class of each dataset that the selection rule keeps; what it drops comes on top",
+        default=120,
+        minimum=12,
+    )
+    images_per_class_of: dict[str, int] = setting(
+        "as images_per_class, for single datasets, {covid, pneumonia or xray8: images}: the seven classes of xray8 take"
+        " half of the time that a study computes",
+        default_factory=dict,
+        minimum=12,
+    )
+    size_scale: float = setting(
+        "image sizes relative to the published ones (1.0 draws xray8 at 1024x1024 px)",
+        default=0.25,
+        minimum=0.05,
+        maximum=1.0,
+    )
+    sign_contrast: float = setting(
+        "density that a sign adds to the lung, times this: above 1 fewer images and epochs teach the classes",
+        default=1.0,
+        minimum=0.1,
+        maximum=4.0,
+    )
+    seed: int = setting("seed of everything drawn", default=0, minimum=0)
+
+    def count_of(self, dataset: str) -> int:
+        """Return how many images are drawn for each class of a dataset."""
+        return self.images_per_class_of.get(dataset, self.images_per_class)
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """Which images are kept."""
+
+    max_images_per_class: int = setting(
+        "seeded cap per class that keeps patients whole, for a quick look; 0: no cap",
+        default=0,
+        minimum=0,
+        unit="images",
+    )
+    cap_seed: int = setting("seed of the cap", default=0, minimum=0)
+    max_rejected_share: float = setting(
+        "stop when more than this share of the images is unreadable", default=0.05, minimum=0.0, maximum=1.0
+    )
+    max_image_mpx: float = setting(
+        "refuse larger images before decoding them: a 0.9 MB PNG can unpack to 5 GB",
+        default=100.0,
+        minimum=0.1,
+        unit="megapixels",
+    )
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """The split by patient and class."""
+
+    train: float = setting("share of images for training", default=0.70, minimum=0.01, maximum=0.98)
+    val: float = setting("share for choosing the epoch", default=0.15, minimum=0.01, maximum=0.98)
+    test: float = setting("share for the reported numbers", default=0.15, minimum=0.01, maximum=0.98)
+    seed: int = setting("seed of the split; the same seed gives the same split on every machine", default=0, minimum=0)
+
+
+@dataclass(frozen=True)
+class PreprocessSettings:
+    """From a file to a square 8-bit gray image."""
+
+    size_px: int = setting("side of the square image", default=256, minimum=16, maximum=2048, unit="px")
+    equalize: bool = setting("histogram equalization", default=True)
+    blur_px: int = setting(
+        "side of the Gaussian blur's kernel, odd; 0: no blur", default=5, minimum=0, maximum=31, unit="px"
+    )
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """The training, the same for every model."""
+
+    device: str = setting(
+        "cuda stops where no GPU is; auto takes a GPU if there is one. A change trains no finished model again: it says"
+        " where, not what; a CPU and a GPU round differently, so a model trained on the other differs as from another"
+        " run of chance",
+        default="auto",
+        choices=("auto", "cpu", "cuda"),
+        is_place=True,
+    )
+    gpus: int = setting(
+        "GPUs of this machine that share one training: each takes its part of every batch, and the result is that of"
+        " one GPU but for rounding. Pays for large images and batches; many small models are faster side by side. With"
+        " device: cpu, as many processes on the CPU (for tests, not for speed). A change trains no finished model"
+        " again",
+        default=1,
+        minimum=1,
+        unit="GPUs",
+        is_place=True,
+    )
+    precision: str = setting(
+        "bfloat16 computes the forward pass in bfloat16 (autocast); weights stay float32",
+        default="float32",
+        choices=("float32", "bfloat16"),
+    )
+    cuda_graphs: bool = setting(
+        "record the step once as a CUDA graph and replay it, on a GPU and with gpus: 1: with small batches a GPU"
+        " otherwise waits for Python. Changes the last bits: the learning rate is rounded to float32. Not yet run on a"
+        " GPU by its authors",
+        default=False,
+    )
+    epochs: int = setting("passes over the train subset", default=50, minimum=1)
+    batch_size: int = setting("images per step", default=32, minimum=2, unit="images")
+    learning_rate: float = setting("Adam's learning rate at the start of each cycle", default=1e-3, minimum=0.0)
+    weight_decay: float = setting("Adam's L2 penalty", default=0.0, minimum=0.0)
+    restart_epochs: int = setting("length of a cosine cycle (warm restarts)", default=10, minimum=1, unit="epochs")
+    class_weights: bool = setting("weight the loss by inverse class frequency of the train subset", default=True)
+    flip_probability: float = setting(
+        "share of images flipped left-right per epoch", default=0.5, minimum=0.0, maximum=1.0
+    )
+    sharpness_probability: float = setting("share of images sharpened per epoch", default=0.5, minimum=0.0, maximum=1.0)
+    sharpness_factor: float = setting("1 leaves an image as it is, 2 doubles its sharpness", default=2.0, minimum=0.0)
+    autocontrast_probability: float = setting(
+        "share of images stretched to full contrast per epoch", default=0.5, minimum=0.0, maximum=1.0
+    )
+    batch_norm_momentum: float = setting(
+        "BatchNorm momentum of every backbone. torchvision builds MobileNetV3 with 0.01, whose running statistics lag"
+        " for hundreds of steps and make early validations noise",
+        default=0.1,
+        minimum=0.001,
+        maximum=1.0,
+    )
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """The one look at the test subset."""
+
+    device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"), is_place=True)
+    batch_size: int = setting("images per step", default=64, minimum=1, unit="images")
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """Metrics from saved predictions."""
+
+    bootstrap_draws: int = setting("resamples of patients for the 95 % intervals; 0: none", default=2000, minimum=0)
+    bootstrap_seed: int = setting("seed of the resampling", default=0, minimum=0)
+
+
+@dataclass(frozen=True)
+class EmbedSettings:
+    """t-SNE of the test features."""
+
+    engine: str = setting(
+        "what computes the map: scikit-learn, or the package openTSNE, which takes a quarter of the time at 8,000"
+        " images; the maps differ, and keep neighbours equally well",
+        default="sklearn",
+        choices=("sklearn", "opentsne"),
+    )
+    perplexity: float = setting("t-SNE perplexity, lowered where the test subset is small", default=30.0, minimum=1.0)
+    max_images: int = setting(
+        "t-SNE of at most this many test images, drawn by seed", default=5000, minimum=10, unit="images"
+    )
+    seed: int = setting("seed of t-SNE", default=0, minimum=0)
+
+
+@dataclass(frozen=True)
+class ExplainSettings:
+    """Grad-CAM of test images."""
+
+    engine: str = setting(
+        "what computes the maps: direct, or the package pytorch_grad_cam, whose maps are equal to 1e-5 and take longer",
+        default="direct",
+        choices=("direct", "pytorch_grad_cam"),
+    )
+
+    device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"), is_place=True)
+    images_per_class: int = setting(
+        "gallery: right and wrong test images shown of each class, each", default=3, minimum=1, unit="images"
+    )
+    scored_images: int = setting(
+        "at most this many annotated test images are scored per model", default=200, minimum=0, unit="images"
+    )
+    seed: int = setting("seed of which images are shown", default=0, minimum=0)
+
+
+@dataclass(frozen=True)
+class SamplesSettings:
+    """The pictures of the data: samples by class, before and after preprocessing."""
+
+    images_per_class: int = setting("images shown of each class", default=6, minimum=1, unit="images")
+    seed: int = setting("seed of which images are shown", default=0, minimum=0)
+
+
+@dataclass(frozen=True)
+class ProfileSettings:
+    """The cost of a backbone: parameters, multiply-adds, latency."""
+
+    device: str = setting(
+        "as for train, but what is measured: a change measures again", default="auto", choices=("auto", "cpu", "cuda")
+    )
+    repeats: int = setting("timed forward passes of one image; their median is reported", default=30, minimum=3)
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """The one model of a dataset that is trained by transfer."""
+
+    init: str = setting("imagenet, or from_<dataset> for the weights of another dataset's trained model of this study")
+    backbone: str = setting("the backbone that is transferred")
+
+
+@dataclass(frozen=True)
+class VariantSettings:
+    """A named set of overrides: an ablation is more variants, never new code."""
+
+    preprocess: dict[str, Any] = setting("keys of `preprocess` that differ", default_factory=dict)
+    train: dict[str, Any] = setting("keys of `train` that differ", default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AblationSettings:
+    """Which variants run beside the base models; any variant can also be asked for by its file name."""
+
+    variants: tuple[str, ...] = setting("names from `variants`", default=())
+    datasets: tuple[str, ...] = setting("on these datasets; empty: all", default=())
+    backbones: tuple[str, ...] = setting("with these backbones, from scratch; empty: all", default=())
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """A study: which models are trained on which data, and how."""
+
+    study: str = setting("name of the study; results go to results/<study>/")
+    data_root: str = setting("folder that holds the datasets' folders", default="data")
+    weights_root: str = setting(
+        "folder for ImageNet weights, filled once by the rule fetch_weights", default="data/weights"
+    )
+    weights_url: str = setting("where ImageNet weights are fetched from", default="https://download.pytorch.org/models")
+    datasets: dict[str, DatasetSettings] = setting("the datasets, by name")
+    backbones: tuple[str, ...] = setting("the backbones", default=("mobilenet_v3_large", "efficientnet_b1", "resnet34"))
+    seeds: tuple[int, ...] = setting("every model is trained once per seed", default=(0,))
+    transfer: dict[str, TransferSettings] = setting("the transferred model of each dataset", default_factory=dict)
+    transfer_all_backbones: bool = setting(
+        "transfer every backbone, not just the named one: eighteen models instead of twelve", default=False
+    )
+    phantoms: PhantomSettings | None = setting(
+        "draw the three datasets instead of reading them from data_root", default=None
+    )
+    index: IndexSettings = field(default_factory=IndexSettings)
+    split: SplitSettings = field(default_factory=SplitSettings)
+    preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
+    # Here and not among `preprocess`, which says what the pixels are and names their folder: no number of jobs changes
+    # a pixel.
+    preprocess_shards: int = setting(
+        "jobs that share the packing of one dataset: each preprocesses a stretch of its images, and one more joins them"
+        " into the same images.npy, byte for byte. For large datasets on a cluster. A packing that has begun or is done"
+        " keeps its number, so another one repeats nothing",
+        default=1,
+        minimum=1,
+        maximum=256,
+        unit="jobs",
+    )
+    samples: SamplesSettings = field(default_factory=SamplesSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    score: ScoreSettings = field(default_factory=ScoreSettings)
+    embed: EmbedSettings = field(default_factory=EmbedSettings)
+    explain: ExplainSettings = field(default_factory=ExplainSettings)
+    profile: ProfileSettings = field(default_factory=ProfileSettings)
+    variants: dict[str, VariantSettings] = setting("named overrides", default_factory=dict)
+    ablation: AblationSettings = field(default_factory=AblationSettings)

@@ -1,0 +1,191 @@
+"""Turn a stage's function into a command: flags, types and --help come from its signature and docstring.
+
+Every stage in scripts/ ends with `run_stage(its_function)`. The function takes keyword-only parameters; each of them
+has a line `name: meaning` in the docstring. A settings dataclass is one flag that takes JSON, checked key by key. A
+parameter `*names` takes what stands on the command line without a flag, one or more.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import errno
+import gc
+import inspect
+import json
+import os
+import re
+import signal
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cxrflow.config.docs import describe_settings
+from cxrflow.config.parsing import parse_settings
+from cxrflow.errors import CxrflowError
+
+# What an operating system says when the fault is the machine's state and not the code's: the remedy per error.
+REMEDIES = {
+    errno.ENOSPC: "the disk is full: free space there and run the same command again; finished work is kept",
+    errno.EDQUOT: "your disk quota is used up: free space there and run the same command again; finished work is kept",
+    errno.EACCES: "permission denied: check who owns it",
+    errno.EROFS: "the file system is read-only: choose another folder",
+}
+UNREAD_STATUS = 128 + signal.SIGPIPE  # what a shell says of a command whose reader has left
+
+
+@contextlib.contextmanager
+def importing_much() -> Iterator[None]:
+    """Look for no garbage while packages are imported in this block, nor later among what they leave in memory.
+
+    A training loads 2,300 modules, half a million objects that stay; looking them through again and again takes a tenth
+    of the 4 CPU-seconds of their import.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
+def run_stage(function: Callable[..., None]) -> None:
+    """Parse the command line for `function`, run it, and exit 1 with one clear line on a user's error."""
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log is read while it is written
+    arguments = build_parser(function).parse_args()
+    try:
+        call_stage(function, convert_arguments(function, vars(arguments)))
+    except CxrflowError as error:
+        sys.exit(f"error: {error}")
+    except BrokenPipeError:
+        leave_unread()
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        sys.exit(f"error: {error.filename or 'writing a file'}: {REMEDIES[error.errno]}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def leave_unread() -> NoReturn:
+    """End without a word where nobody reads what is printed any more, as in `... | head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered: the exit writes it
+    sys.exit(UNREAD_STATUS)
+
+
+def build_parser(function: Callable[..., None]) -> argparse.ArgumentParser:
+    """Build the argument parser of a stage.
+
+    Raises:
+        TypeError: a parameter has no line `name: meaning` in the docstring, or a type that no flag can carry.
+    """
+    hints = typing.get_type_hints(function)
+    parser = argparse.ArgumentParser(
+        description=inspect.getdoc(inspect.getmodule(function)),
+        epilog="\n\n".join(
+            _settings_help(name, hint) for name, hint in hints.items() if dataclasses.is_dataclass(hint)
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    meanings = parameter_meanings(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        annotation = hints[name]
+        if name not in meanings:
+            raise TypeError(f"{function.__name__}: the docstring has no line '{name}: meaning'")
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            parser.add_argument(name, nargs="+", type=annotation, metavar=name.upper(), help=_escape(meanings[name]))
+            continue
+        required = parameter.default is inspect.Parameter.empty
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            required=required,
+            default=None if required else parameter.default,
+            help=_escape(meanings[name]),
+            **_argument_shape(annotation),
+        )
+    return parser
+
+
+def call_stage(function: Callable[..., None], values: dict[str, Any]) -> None:
+    """Call a stage's function with its parameters by name; those of `*names` go in order."""
+    parameters = inspect.signature(function).parameters.values()
+    in_order = [each.name for each in parameters if each.kind is inspect.Parameter.VAR_POSITIONAL]
+    positional = [value for name in in_order for value in values[name]]
+    function(*positional, **{name: value for name, value in values.items() if name not in in_order})
+
+
+def convert_arguments(function: Callable[..., None], values: dict[str, Any]) -> dict[str, Any]:
+    """Turn the JSON of settings flags into their dataclasses; leave the rest as argparse typed it."""
+    hints = typing.get_type_hints(function)
+    return {
+        name: _settings_from_json(hints[name], value, f"--{name.replace('_', '-')}")
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, str)
+        else value
+        for name, value in values.items()
+    }
+
+
+def parameter_meanings(function: Callable[..., None]) -> dict[str, str]:
+    """Return the `name: meaning` lines of a docstring, continuation lines joined."""
+    meanings: dict[str, str] = {}
+    current = None
+    for line in (inspect.getdoc(function) or "").splitlines():
+        match = re.match(r"\s*([a-z_0-9]+): (.+)", line)
+        if match:
+            current = match[1]
+            meanings[current] = match[2].strip()
+        elif line.strip() and current and line.startswith("    "):
+            meanings[current] += " " + line.strip()
+        else:
+            current = None
+    return meanings
+
+
+def _settings_from_json(cls: type, text: str, where: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise CxrflowError(f"{where} is no valid JSON ({error}): {text}") from None
+    return parse_settings(cls, value, where)
+
+
+def _argument_shape(annotation: Any) -> dict[str, Any]:
+    """Return argparse's type, nargs and metavar for a parameter's annotation; a bool is a switch without a value."""
+    if annotation is bool:
+        return {"action": "store_true"}
+    return {"metavar": _metavar(annotation), **_argument_type(annotation)}
+
+
+def _argument_type(annotation: Any) -> dict[str, Any]:
+    if isinstance(annotation, types.UnionType):
+        (annotation,) = [member for member in annotation.__args__ if member is not type(None)]
+    if typing.get_origin(annotation) is list:
+        return {"type": annotation.__args__[0], "nargs": "*"}
+    if dataclasses.is_dataclass(annotation):
+        return {"type": str}
+    if annotation in (str, int, float, Path):
+        return {"type": annotation}
+    raise TypeError(f"no command-line flag can carry {annotation}")
+
+
+def _metavar(annotation: Any) -> str:
+    if dataclasses.is_dataclass(annotation):
+        return "JSON"
+    while isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is list:
+        annotation = annotation.__args__[0]
+    return str(annotation.__name__).upper()
+
+
+def _settings_help(name: str, cls: Any) -> str:
+    return _escape(f"keys of --{name.replace('_', '-')}, each optional unless required:\n{describe_settings(cls)}")
+
+
+def _escape(text: str) -> str:
+    """Return text as argparse takes it, to which % begins a format."""
+    return text.replace("%", "%%")

@@ -1,0 +1,158 @@
+"""From model.pt to the bytes of model.onnx, checked against PyTorch.
+
+The graph takes preprocessed gray images and gives probabilities: scaling, the three channels and the normalization are
+inside, so that no reader can get them wrong. `onnx` is imported where it is needed: a GPU node may lack it.
+
+torch has two exporters. This is the older one (dynamo=False): 1-2 s against 21 s for MobileNetV3-Large, onnxscript and
+onnx-ir not needed, the result as fast and as equal. It is to go some day; the upper bound on torch in pyproject.toml
+holds until then.
+"""
+
+import copy
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cxrflow.deliver.card import INPUT, LOGITS, PROBABILITIES, ModelCard, card_to_metadata
+from cxrflow.deliver.seal import seal_model
+from cxrflow.deliver.session import DeliveredModel
+from cxrflow.errors import CxrflowError
+from cxrflow.files.atomic import read_json, sha256_file
+from cxrflow.files.version import find_own_version
+from cxrflow.models.checkpoints import SavedModel, restore_network
+from cxrflow.models.networks import IMAGENET_MEAN, IMAGENET_STD, normalize_planes, to_network_input, to_unit_range
+
+OPSET = 17  # of ONNX 1.12, 2022: what the three backbones need, and every runtime in use reads
+TOLERANCE = 1e-5  # of probabilities
+# Some networks magnify rounding, the more on drawn images: float32 PyTorch itself is then off by up to 2e-4.
+TIMES_OWN_ERROR = 10
+CHECKED_BATCHES = (1, 6)  # the graph is traced with two images: both show that it takes any number
+NORMALIZATION = {"divide_by": 255, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD), "where": "in the graph"}
+
+
+class Delivery(nn.Module):
+    """A network with what `models.inference.predict` does before and after it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Take a network in eval mode."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn uint8 (n, H, W) into probabilities, float64 (n, n_classes), and logits, float32."""
+        logits = self.network(normalize_planes(to_unit_range(images)))
+        return logits.double().softmax(dim=1), logits
+
+
+def describe_model(saved: SavedModel, model: Path, training: Path | None) -> ModelCard:
+    """Return the card of a saved model.
+
+    model: its model.pt.
+    training: its training.json, or None where that did not come along.
+    """
+    facts: dict[str, Any] = read_json(training) if training else {}
+    return ModelCard(
+        dataset=saved.dataset,
+        backbone=saved.backbone,
+        init=saved.init,
+        variant=saved.variant,
+        seed=saved.seed,
+        epoch=saved.epoch,
+        class_names=saved.class_names,
+        preprocess=saved.preprocess,
+        normalization=NORMALIZATION,
+        model_sha256=sha256_file(model),
+        training_key=facts.get("key", "unknown"),
+        n_train=facts.get("n_train", 0),
+        opset=OPSET,
+        torch_version=str(torch.__version__),
+        cxrflow_version=find_own_version(),
+    )
+
+
+def export_model(saved: SavedModel, card: ModelCard) -> bytes:
+    """Return the sealed bytes of model.onnx; equal models give equal bytes.
+
+    Raises:
+        CxrflowError: the package onnx is missing, or the network has a part that ONNX lacks.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise CxrflowError(
+            "exporting needs the package onnx: pip install onnx, or use the environment in envs/"
+        ) from None
+    try:
+        graph = onnx.load_model_from_string(trace_network(restore_network(saved), card.preprocess.size_px))
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error).splitlines()[0]
+        raise CxrflowError(f"PyTorch cannot export the backbone {saved.backbone} to ONNX: {reason}") from None
+    onnx.helper.set_model_props(graph, card_to_metadata(card))
+    return seal_model(graph.SerializeToString(deterministic=True))
+
+
+def trace_network(network: nn.Module, size_px: int) -> bytes:
+    """Return the ONNX graph of a network in eval mode, weights inside, for any number of images at once."""
+    buffer = io.BytesIO()
+    example = torch.from_numpy(draw_inputs(2, size_px))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "torch.tensor results are registered as constants")  # mean and std should be
+        torch.onnx.export(
+            Delivery(network).eval(),
+            (example,),
+            buffer,  # type: ignore[arg-type]  # the older exporter also writes to memory
+            input_names=[INPUT],
+            output_names=[PROBABILITIES, LOGITS],
+            dynamic_axes={name: {0: "n"} for name in (INPUT, PROBABILITIES, LOGITS)},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return buffer.getvalue()
+
+
+def check_export(content: bytes, saved: SavedModel, path: Path) -> float:
+    """Compare an export with the network it came from, computed in float64; return the largest difference.
+
+    Raises:
+        CxrflowError: a probability differs by more than TOLERANCE and by more than TIMES_OWN_ERROR of what PyTorch in
+            float32 differs by, or is no number; the export must not be used.
+    """
+    delivered, network = DeliveredModel(content, path, threads=1), restore_network(saved)
+    exact = copy.deepcopy(network).double()
+    differences, own = [], []
+    for n_images in CHECKED_BATCHES:
+        images = draw_inputs(n_images, saved.preprocess.size_px)
+        wanted = answer_by(exact, images, torch.float64)
+        differences.append(np.abs(delivered.predict(images) - wanted).max())
+        own.append(np.abs(answer_by(network, images, torch.float32) - wanted).max())
+    worst = float(np.max(differences))  # NaN if one of them is, which Python's max would pass over
+    allowed = max(TOLERANCE, TIMES_OWN_ERROR * float(np.max(own)))
+    if not worst <= allowed:
+        raise CxrflowError(
+            f"{path}: the export differs from PyTorch by {worst:.2g} in a probability, more than {allowed:.2g}; "
+            "nothing was written. Report it with the versions of torch, onnx and onnxruntime"
+        )
+    return worst
+
+
+def answer_by(network: nn.Module, images: NDArray[np.uint8], dtype: torch.dtype) -> NDArray[np.float64]:
+    """Return PyTorch's probabilities, float64 (n, n_classes), of uint8 (n, H, W), the network being of this dtype."""
+    with torch.inference_mode():
+        logits = network(to_network_input(torch.from_numpy(images)).to(dtype))
+    return np.asarray(logits.double().softmax(dim=1))
+
+
+def draw_inputs(n_images: int, size_px: int) -> NDArray[np.uint8]:
+    """Draw images from pure noise to a smooth ramp, by a fixed seed: uint8 (n_images, size_px, size_px)."""
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0, 255, size_px)[:, None]
+    shares = np.linspace(0, 1, n_images)[:, None, None]
+    noise = rng.integers(0, 256, (n_images, size_px, size_px))
+    return np.asarray(shares * ramp + (1 - shares) * noise, dtype=np.uint8)

@@ -1,0 +1,72 @@
+"""How numbers are written for people: in tables and sentences by their kind, in a terminal as durations and sizes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How values of one kind are read from CSV, written for people, and aligned.
+
+    Attributes:
+        read: from the CSV's text.
+        show: to text for people.
+        align: `left` or `right`.
+        between: what stands between the two ends of an interval.
+    """
+
+    read: Callable[[str], Any]
+    show: Callable[[Any], str]
+    align: str = "right"
+    between: str = "–"
+
+
+def format_signed(value: float) -> str:
+    """Return two decimals with a sign; what rounds to zero has none."""
+    text = f"{abs(value):.2f}"
+    return text if float(text) == 0 else ("+" if value > 0 else "−") + text
+
+
+def format_significant(value: float) -> str:
+    """Return three significant digits without an exponent, thousands grouped: 0.217, 12.4, 1,350."""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    decimals = 2
+    while abs(value) * 10**decimals < 100 and decimals < 6:
+        decimals += 1
+    return f"{value:.{1 if abs(value) >= 10 else decimals}f}"
+
+
+KINDS = {
+    "text": Kind(str, str, align="left"),
+    "count": Kind(int, lambda value: f"{value:,}"),
+    "score": Kind(float, lambda value: f"{value:.2f}"),
+    "difference": Kind(float, format_signed, between=" to "),
+    "loss": Kind(float, lambda value: f"{value:.3f}"),
+    "tenths": Kind(float, lambda value: f"{value:,.1f}"),
+    "share": Kind(float, lambda value: f"{100 * value:.0f} %"),
+    "amount": Kind(float, format_significant),
+}
+
+UNITS_S = ((172_800, 86_400, "days"), (5_400, 3_600, "h"), (90, 60, "min"), (0, 1, "s"))
+UNITS_BYTES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (0, "KiB"))
+
+
+def format_duration(seconds: float) -> str:
+    """Return seconds in the unit that fits: `45 s`, `12 min`, `3.4 h`, `2.1 days`."""
+    size, unit = next((size, unit) for least, size, unit in UNITS_S if seconds >= least)
+    value = seconds / size
+    return f"{value:.0f} {unit}" if value >= 10 else f"{f'{value:.1f}'.removesuffix('.0')} {unit}"
+
+
+def format_hours(seconds: float) -> str:
+    """Return seconds as hours with three digits, as clusters account them; less than an hour as `format_duration`."""
+    hours = seconds / 3600
+    return f"{hours:,.0f} h" if hours >= 100 else f"{hours:.3g} h" if hours >= 1 else format_duration(seconds)
+
+
+def format_bytes(size: int) -> str:
+    """Return a size in KiB, MiB or GiB."""
+    least, unit = next((least, unit) for least, unit in UNITS_BYTES if size >= least)
+    return f"{size / (least or 1024):.1f} {unit}"

@@ -1,0 +1,194 @@
+"""The rows that stages hand to each other: one dataclass per CSV file, the columns in this order.
+
+Row i of index.csv is row i of split.csv and image i of images.npy.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxrflow.errors import CxrflowError
+from cxrflow.files.tables import read_table, write_table
+
+if TYPE_CHECKING:  # the Snakefile reads the readers' table through here, and planning needs no numpy
+    import numpy as np
+    from numpy.typing import NDArray
+
+SUBSETS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """index.csv: one kept image.
+
+    Attributes:
+        image_id: unique within the dataset.
+        path: relative to the dataset's folder, with forward slashes.
+        label: class name. Classes are in alphabetical order wherever they are numbered.
+        patient_id: images of one patient never cross subsets; the image_id where the dataset names no patient.
+        source: the part of the dataset that the file came from (train, test, images_001, ...).
+        width: pixels, of the file.
+        height: pixels, of the file.
+        mode: Pillow's mode of the file (L, RGB, RGBA, I;16, ...).
+        sha256: of the file's bytes; preprocess checks it.
+        pixel_sha256: of the decoded gray pixels and their shape; equal ones are duplicates.
+    """
+
+    image_id: str
+    path: str
+    label: str
+    patient_id: str
+    source: str
+    width: int
+    height: int
+    mode: str
+    sha256: str
+    pixel_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class RejectRow:
+    """rejects.csv: one image that was there and is not kept.
+
+    Attributes:
+        image_id: as in the index; the escaped file name where there is none.
+        path: relative to the dataset's folder; bytes that are not UTF-8 are escaped.
+        label: class name, or empty.
+        kind: `selection` (the rule leaves it out), `unreadable`, `conflict` (equal pixels, other label) or `cap`.
+        reason: one sentence.
+    """
+
+    image_id: str
+    path: str
+    label: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegionRow:
+    """regions.csv: one annotated region of a kept image.
+
+    Attributes:
+        image_id: as in the index.
+        kind: `lesion` or `lungs`.
+        x_px, y_px, width_px, height_px: a box in the file's pixels, top left corner first; all 0 where a mask is given.
+        mask_path: PNG relative to the dataset's folder, non-zero inside, any size with the image's aspect; or empty.
+    """
+
+    image_id: str
+    kind: str
+    x_px: float
+    y_px: float
+    width_px: float
+    height_px: float
+    mask_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRow:
+    """split.csv: the subset of one kept image, in index order.
+
+    Attributes:
+        image_id, label, patient_id: as in the index.
+        group: patients and duplicates joined; a group never crosses subsets.
+        subset: train, val or test.
+    """
+
+    image_id: str
+    label: str
+    patient_id: str
+    group: str
+    subset: str
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """history.csv: one epoch.
+
+    Attributes:
+        epoch: from 1.
+        learning_rate: at the epoch's first step.
+        train_loss, train_macro_f1: over the epoch's augmented batches, in training mode.
+        val_loss, val_macro_f1: after the epoch; the loss carries the same class weights.
+        seconds: wall time of training and validation, without writing.
+        images_per_s: train images over the seconds spent training on them.
+    """
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_macro_f1: float
+    val_loss: float
+    val_macro_f1: float
+    seconds: float
+    images_per_s: float
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """predictions.csv: the test images, in index order.
+
+    Attributes:
+        image_ids, patient_ids: one per image.
+        labels: int64 (n,), index of the true class.
+        probabilities: float64 (n, n_classes), rows sum to 1.
+        class_names: alphabetical.
+    """
+
+    image_ids: list[str]
+    patient_ids: list[str]
+    labels: "NDArray[np.int64]"
+    probabilities: "NDArray[np.float64]"
+    class_names: list[str]
+
+    @property
+    def predicted(self) -> "NDArray[np.int64]":
+        """int64 (n,), index of the most probable class; the first of equals."""
+        predicted: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return predicted
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write predictions.csv: image_id, patient_id, label, predicted, and one column `p(class)` per class."""
+    names = predictions.class_names
+    columns = ["image_id", "patient_id", "label", "predicted", *(f"p({name})" for name in names)]
+    rows = (
+        {
+            "image_id": image_id,
+            "patient_id": patient_id,
+            "label": names[label],
+            "predicted": names[predicted],
+            **{f"p({name})": float(p) for name, p in zip(names, row, strict=True)},
+        }
+        for image_id, patient_id, label, predicted, row in zip(
+            predictions.image_ids,
+            predictions.patient_ids,
+            predictions.labels,
+            predictions.predicted,
+            predictions.probabilities,
+            strict=True,
+        )
+    )
+    write_table(path, columns, rows)
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read predictions.csv.
+
+    Raises:
+        CxrflowError: columns are missing or the file has no rows.
+    """
+    import numpy as np
+
+    rows = read_table(path, ["image_id", "patient_id", "label", "predicted"])
+    if not rows:
+        raise CxrflowError(f"{path} has no rows: the test subset is empty; run evaluate again")
+    names = [column[2:-1] for column in rows[0] if column.startswith("p(")]
+    return Predictions(
+        image_ids=[row["image_id"] for row in rows],
+        patient_ids=[row["patient_id"] for row in rows],
+        labels=np.array([names.index(row["label"]) for row in rows], dtype=np.int64),
+        probabilities=np.array([[float(row[f"p({name})"]) for name in names] for row in rows], dtype=np.float64),
+        class_names=names,
+    )

@@ -1,0 +1,113 @@
+"""CSV tables, all of them: UTF-8, a header line, one row per line, no index column."""
+
+import contextlib
+import csv
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, TextIO
+
+from cxrflow.errors import CxrflowError
+from cxrflow.files.atomic import write_atomically
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, atomically. Floats are written with `repr`, so that reading gives back the same bits.
+
+    Raises:
+        ValueError: a row has other keys than `columns`.
+    """
+    with _open_atomically(path) as handle:
+        writer = csv.DictWriter(handle, fieldnames=list(columns), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_records(path: Path, record: type, records: Iterable[Any]) -> None:
+    """Write instances of the flat dataclass `record` as CSV, one column per field."""
+    columns = [field.name for field in dataclasses.fields(record)]
+    values = attrgetter(*columns) if len(columns) > 1 else lambda row: (getattr(row, columns[0]),)
+    with _open_atomically(path) as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(map(values, records))
+
+
+@contextlib.contextmanager
+def _open_atomically(path: Path) -> Iterator[TextIO]:
+    """Give a file that becomes `path` when the block ends; row by row, because a table may have a million of them."""
+    with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        yield handle
+
+
+def read_table(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Read a CSV file as one dict of strings per row, and check that it has `columns`.
+
+    What a row lacks at its end is None.
+
+    Raises:
+        CxrflowError: the file is missing, is not UTF-8, has none of the columns, or a row is longer than the header.
+    """
+    with _open_rows(path, columns) as (header, lines):
+        return [dict(zip(header, values, strict=True)) for values in _fit_rows(path, header, lines)]
+
+
+def read_records(path: Path, record: type) -> list[Any]:
+    """Read the rows that `write_records` wrote; int and float fields are converted by the dataclass's types.
+
+    Raises:
+        CxrflowError: as `read_table`, or a row is shorter than the header.
+    """
+    fields = dataclasses.fields(record)
+    numbers = [(place, field.type) for place, field in enumerate(fields) if field.type in (int, float)]
+    with _open_rows(path, [field.name for field in fields]) as (header, lines):
+        places = [header.index(field.name) for field in fields]
+        return [record(*_convert(values, places, numbers)) for values in _whole_rows(path, header, lines)]
+
+
+def _convert(values: list[str], places: list[int], numbers: list[tuple[int, Any]]) -> list[Any]:
+    chosen: list[Any] = [values[place] for place in places]
+    for place, convert in numbers:
+        chosen[place] = convert(chosen[place])
+    return chosen
+
+
+@contextlib.contextmanager
+def _open_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
+    """Give a CSV file's header and its rows, empty lines left out, without reading it as a whole."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            lines = csv.reader(handle)
+            header = next(lines, [])
+            missing = [name for name in columns if name not in header]
+            if missing:
+                raise CxrflowError(
+                    f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(header) or 'none'}"
+                )
+            yield header, filter(None, lines)
+    except FileNotFoundError:
+        raise CxrflowError(
+            f"{path} is not there: make it first (snakemake builds it when asked for it by name)"
+        ) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CxrflowError(f"{path} is no CSV in UTF-8 ({error}): save it as 'CSV UTF-8'") from None
+
+
+def _fit_rows(path: Path, header: list[str], lines: Iterable[list[str]]) -> Iterator[list[Any]]:
+    """Pass rows on, short ones filled with None; a nameless column, as pandas writes, may stand over several values."""
+    for number, values in enumerate(lines, start=2):
+        if len(values) > len(header) and "" not in header:
+            raise CxrflowError(f"{path}, line {number}: more values than the {len(header)} columns of its header")
+        lacking = len(header) - len(values)
+        yield values if lacking == 0 else [*values[: len(header)], *[None] * lacking]
+
+
+def _whole_rows(path: Path, header: list[str], lines: Iterable[list[str]]) -> Iterator[list[str]]:
+    for number, values in enumerate(_fit_rows(path, header, lines), start=2):
+        if values and values[-1] is None:
+            raise CxrflowError(
+                f"{path}, line {number}: fewer values than the {len(header)} columns of its header: the file was cut"
+                " off or edited; delete it and run its stage again"
+            )
+        yield values

@@ -1,0 +1,240 @@
+"""Each claim must be answered both ways when the numbers are turned, and left open when they cannot tell."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxrflow.checks.claims import CLAIMS, DRAWN, claim_rows
+from cxrflow.checks.claims_scores import (
+    answer_covid_above_pneumonia,
+    answer_preprocessing,
+    answer_transfer,
+    answer_xray8_lowest,
+)
+from cxrflow.checks.claims_training import answer_epoch_time, answer_overfitting, answer_restarts
+from cxrflow.checks.verdicts import FAILS, HOLDS, OPEN, join_words, write_p
+from cxrflow.compare.collect import Results
+from cxrflow.config.identity import ModelId
+from cxrflow.files.records import EpochRow
+from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
+
+MOBILENET_ONLY = {"backbones": ["mobilenet_v3_large"], "transfer": {}, "score": {"bootstrap_draws": 100}}
+NO_TRANSFER = {"transfer": {}, "score": {"bootstrap_draws": 0}}
+
+
+def epochs(train: list[float], val: list[float], seconds: float = 10.0) -> list[EpochRow]:
+    losses = enumerate(zip(train, val, strict=True), start=1)
+    return [EpochRow(epoch, 1e-3, t, 0.5, v, 0.5, seconds, 100.0) for epoch, (t, v) in losses]
+
+
+def lowest_at(epoch: int, length: int = 30) -> list[EpochRow]:
+    """A validation loss that falls to `epoch` and rises after it."""
+    val = [1.0 + 0.02 * abs(i - epoch) for i in range(1, length + 1)]
+    return epochs([1.0] * length, val)
+
+
+def by_backbone(**at: int) -> Callable[[ModelId], list[EpochRow]]:
+    return lambda model: lowest_at(at[model.backbone])
+
+
+def skill_of(**share: float) -> Callable[[ModelId], float]:
+    return lambda model: share[model.dataset]
+
+
+def study(folder: Path, config: dict[str, Any], **fake: Any) -> Results:
+    return collect_fake(folder, FakeStudy(config=config, **fake))
+
+
+def test_larger_backbones_overfit_earlier(tmp_path: Path):
+    history = by_backbone(mobilenet_v3_large=25, efficientnet_b1=15, resnet34=5)
+    claim = answer_overfitting(study(tmp_path, NO_TRANSFER, history=history))
+    assert claim.verdict == HOLDS
+    assert "MobileNetV3-Large 25" in claim.answer
+    assert "ResNet-34 5" in claim.answer
+
+
+def test_larger_backbones_overfit_later(tmp_path: Path):
+    history = by_backbone(mobilenet_v3_large=5, efficientnet_b1=15, resnet34=25)
+    assert answer_overfitting(study(tmp_path, NO_TRANSFER, history=history)).verdict == FAILS
+
+
+def test_overfitting_without_an_order_is_left_open(tmp_path: Path):
+    history = by_backbone(mobilenet_v3_large=15, efficientnet_b1=5, resnet34=15)
+    assert answer_overfitting(study(tmp_path, NO_TRANSFER, history=history)).verdict == OPEN
+
+
+def test_without_overfitting_nothing_is_told(tmp_path: Path):
+    claim = answer_overfitting(study(tmp_path, NO_TRANSFER, history=lambda model: lowest_at(30)))
+    assert claim.verdict == OPEN
+    assert "No model overfits within 30 epochs" in claim.answer
+
+
+def test_one_backbone_cannot_be_compared(tmp_path: Path):
+    assert answer_overfitting(study(tmp_path, ONE_MODEL)).verdict == OPEN
+
+
+def saw(height: float, length: int = 30, every: int = 10) -> Callable[[ModelId], list[EpochRow]]:
+    """A loss that changes by `height` at restarts and wobbles a little elsewhere."""
+
+    def history(model: ModelId) -> list[EpochRow]:
+        wobble = np.random.default_rng(list(model.dataset.encode())).normal(0, 0.01, length)
+        steps = [height if i and i % every == 0 else float(wobble[i]) for i in range(length)]
+        loss = [5.0 + float(value) for value in np.cumsum(steps)]
+        return epochs(loss, loss)
+
+    return history
+
+
+@pytest.mark.parametrize(("height", "verdict"), [(0.5, HOLDS), (-0.5, FAILS), (0.004, OPEN)])
+def test_restarts_show_where_the_loss_jumps(tmp_path: Path, height: float, verdict: str):
+    claim = answer_restarts(study(tmp_path, MOBILENET_ONLY, history=saw(height)))
+    assert claim.verdict == verdict, claim.answer
+    assert "6 restarts of 3 models" in claim.answer
+
+
+@pytest.mark.parametrize("length", [1, 9, 10])
+def test_one_cycle_has_no_restart(tmp_path: Path, length: int):
+    claim = answer_restarts(study(tmp_path, MOBILENET_ONLY, history=saw(0.5, length=length)))
+    assert claim.verdict == OPEN
+    assert "never restarts" in claim.answer
+
+
+def test_restarts_of_a_study_without_mobilenet(tmp_path: Path):
+    assert answer_restarts(study(tmp_path, ONE_MODEL)).verdict == OPEN
+
+
+@pytest.mark.parametrize(
+    ("skills", "verdict"),
+    [
+        ({"covid": 0.95, "pneumonia": 0.8, "xray8": 0.3}, HOLDS),
+        ({"covid": 0.3, "pneumonia": 0.8, "xray8": 0.95}, FAILS),
+        ({"covid": 0.95, "pneumonia": 0.75, "xray8": 0.75}, OPEN),
+    ],
+)
+def test_xray8_lowest(tmp_path: Path, skills: dict[str, float], verdict: str):
+    claim = answer_xray8_lowest(study(tmp_path, MOBILENET_ONLY, skill=skill_of(**skills), share=0.05))
+    assert claim.verdict == verdict, claim.answer
+    assert "Not the whole published set" in claim.answer
+
+
+@pytest.mark.parametrize(("covid", "pneumonia", "verdict"), [(0.97, 0.4, HOLDS), (0.4, 0.97, FAILS), (0.82, 0.8, OPEN)])
+def test_covid_above_pneumonia(tmp_path: Path, covid: float, pneumonia: float, verdict: str):
+    skill = skill_of(covid=covid, pneumonia=pneumonia, xray8=0.4)
+    claim = answer_covid_above_pneumonia(study(tmp_path, MOBILENET_ONLY, skill=skill))
+    assert claim.verdict == verdict, claim.answer
+
+
+def test_datasets_are_known_by_their_reader_not_their_name(tmp_path: Path):
+    datasets = {"mine": {"reader": "nih", "folder": "a"}, "other": {"reader": "folders", "folder": "b"}}
+    config = {**MOBILENET_ONLY, "datasets": datasets}
+    skill = skill_of(mine=0.3, other=0.95)
+    assert answer_xray8_lowest(study(tmp_path, config, skill=skill, share=0.05)).verdict == HOLDS
+
+
+def test_without_the_datasets_or_intervals_it_is_open(tmp_path: Path):
+    assert answer_xray8_lowest(study(tmp_path / "one", ONE_MODEL)).verdict == OPEN
+    none = study(tmp_path / "none", {**MOBILENET_ONLY, "score": {"bootstrap_draws": 0}})
+    assert "bootstrap_draws is 0" in answer_covid_above_pneumonia(none).answer
+
+
+def timed(seconds: float) -> Callable[[ModelId], list[EpochRow]]:
+    return lambda model: epochs([1.0], [1.0], seconds)
+
+
+def test_long_epoch_does_not_hold(tmp_path: Path):
+    claim = answer_epoch_time(study(tmp_path, ONE_MODEL, history=timed(300)))
+    assert claim.verdict == FAILS
+    assert "300 s per epoch" in claim.answer
+
+
+def test_short_epoch_on_a_sample_is_open_and_extrapolation_is_called_so(tmp_path: Path):
+    claim = answer_epoch_time(study(tmp_path, ONE_MODEL, history=timed(20)))
+    assert claim.verdict == OPEN
+    # 70 % of 15,153 published images at 100 images/s
+    assert "Extrapolated, not measured: 10,607 train images" in claim.answer
+    assert "1.8 min" in claim.answer
+
+
+def test_short_epoch_on_the_whole_set_holds_for_its_half(tmp_path: Path):
+    claim = answer_epoch_time(
+        study(tmp_path, {**ONE_MODEL, "score": {"bootstrap_draws": 0}}, history=timed(20), share=1.0)
+    )
+    assert claim.verdict == HOLDS
+    assert "The hour before is not measured here" in claim.answer
+
+
+def ablation(worse: float) -> dict[str, Any]:
+    """A fake study in which models without preprocessing get `worse` fewer images right."""
+    return {
+        "config": {**MOBILENET_ONLY, "ablation": {"variants": ["no_preprocessing", "no_class_weights"]}},
+        "skill": lambda model: 0.7 - worse * (model.variant == "no_preprocessing"),
+    }
+
+
+@pytest.mark.parametrize(("worse", "verdict"), [(0.15, HOLDS), (-0.15, FAILS), (0.0, OPEN)])
+def test_preprocessing_gained(tmp_path: Path, worse: float, verdict: str):
+    claim = answer_preprocessing(collect_fake(tmp_path, FakeStudy(**ablation(worse))))
+    assert claim.verdict == verdict, claim.answer
+    assert "3 pairs" in claim.answer  # class weights are another matter
+
+
+def test_preprocessing_without_variant_says_which_command_answers(tmp_path: Path, results: Results):
+    answer = answer_preprocessing(results).answer
+    assert 'put "no_preprocessing" into "ablation.variants"' in answer
+    assert "covid/mobilenet_v3_large/scratch/no_preprocessing/seed0/metrics.json" in answer
+    assert "under" not in answer  # the variant is in the config already
+    claim = answer_preprocessing(study(tmp_path, {**ONE_MODEL, "variants": {}}))
+    assert claim.verdict == OPEN
+    assert 'add "no_preprocessing: {preprocess: {equalize: false, blur_px: 0}}" under "variants:"' in claim.answer
+
+
+def test_preprocessing_that_the_study_does_not_use(tmp_path: Path):
+    claim = answer_preprocessing(study(tmp_path, {**ONE_MODEL, "preprocess": {"blur_px": 0}}))
+    assert claim.verdict == OPEN
+    assert "do not use both" in claim.answer
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(0.2, HOLDS), (-0.2, FAILS), (0.0, OPEN)])
+def test_transfer_against_scratch(tmp_path: Path, gain: float, verdict: str):
+    skill: Callable[[ModelId], float] = lambda model: 0.6 + gain * (model.init != "scratch")  # noqa: E731
+    results = study(tmp_path, {"backbones": ["resnet34"], "score": {"bootstrap_draws": 100}}, skill=skill)
+    assert answer_transfer(results).verdict == verdict
+
+
+def test_transfer_that_may_have_seen_test_images_does_not_count(tmp_path: Path):
+    """Only the model for xray8, which has no images in common with another set, is judged."""
+    inits = {"covid": "from_pneumonia", "pneumonia": "from_covid", "xray8": "from_pneumonia"}
+    transfer = {name: {"init": init, "backbone": "resnet34"} for name, init in inits.items()}
+    config = {"backbones": ["resnet34"], "transfer": transfer, "score": {"bootstrap_draws": 100}}
+    gain = {"covid": 0.3, "pneumonia": 0.3, "xray8": -0.3}
+    results = study(tmp_path, config, skill=lambda model: 0.6 + gain[model.dataset] * (model.init != "scratch"))
+    claim = answer_transfer(results)
+    assert claim.verdict == FAILS
+    assert "1 pair: ChestX-ray8" in claim.answer
+    assert "Left out: COVID-19 Radiography and Paediatric pneumonia" in claim.answer
+
+
+def test_no_transfer_is_open(tmp_path: Path):
+    assert answer_transfer(study(tmp_path, ONE_MODEL)).verdict == OPEN
+
+
+def test_every_claim_has_a_verdict_and_a_sentence(results: Results):
+    rows = claim_rows(results)
+    assert len(rows) == len(CLAIMS) == len({row["claim"] for row in rows})
+    for row in rows:
+        assert row["verdict"] in (HOLDS, FAILS, OPEN)
+        assert row["answer"].endswith(".")
+        assert DRAWN not in row["answer"]
+
+
+def test_drawn_images_are_named_in_every_answer(tmp_path: Path):
+    results = study(tmp_path, {**ONE_MODEL, "phantoms": {}})
+    assert all(row["answer"].endswith(DRAWN) for row in claim_rows(results))
+
+
+def test_words():
+    assert [join_words(["a", "b", "c"][:n]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
+    assert (write_p(0.0004), write_p(0.0123)) == ("less than 0.1 %", "1.2 %")

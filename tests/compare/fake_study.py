@@ -1,0 +1,299 @@
+"""A whole invented results tree in the stages' formats, so that tables, figures, claims and the page can be tested.
+
+`write_fake_study(folder, FakeStudy(...))` draws predictions with a set skill per model and derives everything else.
+"""
+
+import csv
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from cxrflow.compare.collect import Results, collect_results
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import StudySettings, parse_settings
+from cxrflow.config.study import ModelId, Study
+from cxrflow.files.atomic import write_json
+from cxrflow.files.records import EpochRow, Predictions, SplitRow, write_predictions
+from cxrflow.files.tables import write_records
+from cxrflow.results.scoring import score_predictions
+
+PARAMS = {"mobilenet_v3_large": 5_483_032, "efficientnet_b1": 7_794_184, "resnet34": 21_797_672}
+GMAC = {"mobilenet_v3_large": 0.283, "efficientnet_b1": 0.744, "resnet34": 4.786}
+LATENCY_MS = {"mobilenet_v3_large": 14.2, "efficientnet_b1": 31.7, "resnet34": 38.9}
+DATASETS: dict[str, dict[str, Any]] = {
+    "covid": {
+        "reader": "covid_radiography",
+        "title": "COVID-19 Radiography",
+        "citation": "Chowdhury et al. 2020, IEEE Access 8:132665",
+        "counts": {"COVID": 3616, "Normal": 10192, "Viral Pneumonia": 1345},
+        "skill": 0.93,
+    },
+    "pneumonia": {
+        "reader": "kermany",
+        "title": "Paediatric pneumonia",
+        "citation": "Kermany, Zhang, Goldbaum 2018, doi:10.17632/rscbjbr9sj",
+        "counts": {"bacterial": 2780, "normal": 1583, "viral": 1493},
+        "skill": 0.8,
+    },
+    "xray8": {
+        "reader": "nih",
+        "title": "ChestX-ray8",
+        "citation": "Wang et al. 2017, CVPR",
+        "counts": {
+            "Atelectasis": 5316, "Effusion": 5623, "Infiltration": 11622, "Mass": 2630, "No Finding": 24907,
+            "Nodule": 3187, "Pneumothorax": 2752,
+        },
+        "skill": 0.45,
+    },
+}  # fmt: skip
+TRANSFER = {
+    "covid": {"init": "imagenet", "backbone": "resnet34"},
+    "pneumonia": {"init": "imagenet", "backbone": "resnet34"},
+    "xray8": {"init": "imagenet", "backbone": "resnet34"},
+}
+ONE_MODEL: dict[str, Any] = {
+    "datasets": {"covid": {"reader": "covid_radiography", "folder": "covid", "title": "COVID-19 Radiography"}},
+    "backbones": ["resnet34"],
+    "transfer": {},
+}
+
+
+@dataclass
+class FakeStudy:
+    """What to invent.
+
+    Attributes:
+        config: replaces keys of the study's config.
+        share: images per published image.
+        skill: share of test images that a model gets right, by model; the dataset's own where it gives None.
+        history: rows by model; typical ones where it gives None.
+        edit_metrics: changes a model's metrics.json before it is written.
+        regions: whether lesions are annotated.
+        pictures: size in pixels of the pictures of data and models, which only the page needs; None writes none.
+    """
+
+    config: dict[str, Any] = field(default_factory=dict)
+    share: float = 0.02
+    skill: Callable[[ModelId], float | None] = lambda model: None
+    history: Callable[[ModelId], list[EpochRow] | None] = lambda model: None
+    edit_metrics: Callable[[ModelId, dict[str, Any]], None] = lambda model, metrics: None
+    regions: bool = True
+    pictures: tuple[int, int] | None = None
+
+
+def fake_config(**changes: Any) -> dict[str, Any]:
+    """Return the config of a study of three datasets, three backbones and one transfer each."""
+    datasets = {
+        name: {"reader": d["reader"], "folder": name, "title": d["title"], "citation": d["citation"]}
+        for name, d in DATASETS.items()
+    }
+    config = {
+        "study": "fake",
+        "datasets": datasets,
+        "transfer": TRANSFER,
+        "train": {"epochs": 30, "restart_epochs": 10},
+        "score": {"bootstrap_draws": 200},
+        "variants": {
+            "no_preprocessing": {"preprocess": {"equalize": False, "blur_px": 0}},
+            "no_class_weights": {"train": {"class_weights": False}},
+        },
+    }
+    return {**config, **changes}
+
+
+def write_fake_study(folder: Path, fake: FakeStudy | None = None) -> tuple[Study, list[str]]:
+    """Write data/, models/ and backbones/ of a study into `folder`; return it and the paths of its models."""
+    fake = fake or FakeStudy()
+    study = Study(parse_settings(StudySettings, fake_config(**fake.config), "config"))
+    for name in study.settings.datasets:
+        write_dataset(folder / "data" / name, name, study, fake)
+    for backbone in study.settings.backbones:
+        write_json(folder / "backbones" / f"{backbone}.json", fake_profile(backbone, study.settings.preprocess.size_px))
+    for model in study.models():
+        write_model_files(folder / "models" / model.path, model, study, fake)
+    return study, [model.path for model in study.models()]
+
+
+def collect_fake(folder: Path, fake: FakeStudy | None = None) -> Results:
+    """Write a fake study and read it back."""
+    study, paths = write_fake_study(folder, fake)
+    return collect_results(folder, study, paths)
+
+
+def class_counts(name: str, share: float) -> dict[str, int]:
+    """Return images kept per class."""
+    counts = DATASETS[name if name in DATASETS else "covid"]["counts"]
+    return {label: max(20, round(count * share)) for label, count in counts.items()}
+
+
+def write_dataset(folder: Path, name: str, study: Study, fake: FakeStudy) -> None:
+    """Write index.json, split.csv and the two pictures of a dataset."""
+    counts = class_counts(name, fake.share)
+    labels = [label for label, count in counts.items() for _ in range(count)]
+    subsets = ["train", "train", "train", "train", "train", "val", "test"]
+    rows = [
+        SplitRow(f"{name}-{i}", label, f"patient{i // 2}", f"patient{i // 2}", subsets[(i // 2) % len(subsets)])
+        for i, label in enumerate(labels)
+    ]
+    write_records(folder / "split.csv", SplitRow, rows)
+    published = DATASETS[name]["counts"] if name in DATASETS else {}
+    write_json(
+        folder / "index.json",
+        {
+            "dataset": name,
+            "title": study.dataset_title(name),
+            "reader": study.settings.datasets[name].reader,
+            "class_names": sorted(counts),
+            "counts": counts,
+            "n_patients": len({row.patient_id for row in rows}),
+            "rejects": {
+                "selection": {"two findings": 31, "not the first image": 12},
+                "unreadable": {"truncated file": 2},
+            },
+            "listed_missing": 7,
+            "published_counts": published,
+            "n_duplicate_groups": 3,
+            "citation": study.settings.datasets[name].citation,
+        },
+    )
+    for recipe in study.recipes():
+        for picture in ("samples", "before_after"):
+            write_picture(folder / recipe / f"{picture}.png", f"{name} {picture}", fake.pictures)
+
+
+def fake_profile(backbone: str, size_px: int) -> dict[str, Any]:
+    """Return backbones/<backbone>.json."""
+    latency = LATENCY_MS[backbone]
+    return {
+        "backbone": backbone,
+        "params": PARAMS[backbone],
+        "gmac": GMAC[backbone] * (size_px / 256) ** 2,
+        "size_px": size_px,
+        "batch": 32,
+        "gmac_batch": 32 * GMAC[backbone] * (size_px / 256) ** 2,
+        "layers": BACKBONES[backbone].reported_layers + 2,
+        "latency_ms": {"median": latency, "low": latency * 0.95, "high": latency * 1.2},
+        "device_name": "an invented CPU",
+        "tool": "torch.utils.flop_counter",
+    }
+
+
+def write_model_files(folder: Path, model: ModelId, study: Study, fake: FakeStudy) -> None:
+    """Write every file of one model that summarize and report read."""
+    history = fake.history(model) or fake_history(model, study)
+    kept = min(history, key=lambda row: row.val_loss)
+    predictions = fake_predictions(folder.parents[5], model, fake)
+    write_records(folder / "history.csv", EpochRow, history)
+    write_predictions(folder / "predictions.csv", predictions)
+    write_json(folder / "training.json", fake_training(model, study, kept, len(history)))
+    metrics = score_predictions(predictions, study.settings.score.bootstrap_draws, study.settings.score.bootstrap_seed)
+    fake.edit_metrics(model, metrics)
+    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "gradcam.json", fake_gradcam(model, fake))
+    for picture in ("confusion", "tsne", "gradcam"):
+        write_picture(folder / f"{picture}.png", f"{picture}\n{model.path}", fake.pictures)
+
+
+def fake_history(model: ModelId, study: Study) -> list[EpochRow]:
+    """Return a history with restarts, in which larger backbones overfit earlier."""
+    settings = study.train_settings(model.variant)
+    rng = np.random.default_rng(list(model.path.encode()))
+    onset = {"mobilenet_v3_large": 26, "efficientnet_b1": 19, "resnet34": 9}[model.backbone]
+    level = 1.2 - DATASETS.get(model.dataset, {"skill": 0.8})["skill"]
+    rows = []
+    for epoch in range(1, settings.epochs + 1):
+        phase = (epoch - 1) % settings.restart_epochs
+        bump = 0.12 * np.exp(-phase / 1.5) * (epoch > settings.restart_epochs)
+        train = level * (0.4 + 1.6 * np.exp(-epoch / 8)) + bump + rng.normal(0, 0.01)
+        val = (
+            level * (0.8 + 1.2 * np.exp(-epoch / 6))
+            + 0.03 * max(0, epoch - onset) * level
+            + bump
+            + rng.normal(0, 0.012)
+        )
+        rows.append(
+            EpochRow(
+                epoch=epoch,
+                learning_rate=0.5e-3 * (1 + np.cos(np.pi * phase / settings.restart_epochs)),
+                train_loss=float(max(train, 0.01)),
+                train_macro_f1=float(np.clip(1 - train / 2, 0, 0.99)),
+                val_loss=float(max(val, 0.02)),
+                val_macro_f1=float(np.clip(1 - val / 1.8, 0.05, 0.99)),
+                seconds=float(8 + GMAC[model.backbone] * 4 + rng.normal(0, 0.2)),
+                images_per_s=float(300 / (1 + GMAC[model.backbone])),
+            )
+        )
+    return rows
+
+
+def fake_predictions(results: Path, model: ModelId, fake: FakeStudy) -> Predictions:
+    """Return predictions of the dataset's test rows, of which a share as large as the model's skill is right."""
+    with (results / "data" / model.dataset / "split.csv").open(encoding="utf-8") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["subset"] == "test"]
+    names = sorted({row["label"] for row in rows})
+    labels = np.array([names.index(row["label"]) for row in rows], dtype=np.int64)
+    skill = fake.skill(model)
+    if skill is None:
+        skill = DATASETS.get(model.dataset, {"skill": 0.8})["skill"]
+        skill += {"mobilenet_v3_large": -0.03, "efficientnet_b1": 0.0, "resnet34": 0.02}[model.backbone]
+        skill += 0.04 * (model.init != "scratch") - 0.05 * (model.variant != "base")
+    rng = np.random.default_rng([model.seed, 7])  # the same images are hard for every model, as in life
+    hardness, other = rng.random(len(labels)), rng.integers(1, len(names), len(labels))
+    guess = np.where(hardness < skill, labels, (labels + other) % len(names))
+    probabilities = np.full((len(labels), len(names)), 0.3 / (len(names) - 1))
+    probabilities[np.arange(len(labels)), guess] = 0.7
+    ids = [row["image_id"] for row in rows]
+    return Predictions(ids, [row["patient_id"] for row in rows], labels, probabilities, names)
+
+
+def fake_training(model: ModelId, study: Study, kept: EpochRow, epochs: int) -> dict[str, Any]:
+    """Return training.json."""
+    return {
+        **{part: getattr(model, part) for part in ("dataset", "backbone", "init", "variant", "seed")},
+        "class_names": sorted(class_counts(model.dataset, 1)),
+        "n_train": 700,
+        "n_val": 150,
+        "class_weights": dict.fromkeys(class_counts(model.dataset, 1), 1.0),
+        "epoch_kept": kept.epoch,
+        "val_loss": kept.val_loss,
+        "epochs": epochs,
+        "settings": asdict(study.train_settings(model.variant)),
+        "device": "cpu",
+        "device_name": "an invented CPU",
+        "host": "node01",
+        "threads": 2,
+        "versions": {"python": "3.11.9", "torch": "2.14.1", "torchvision": "0.29.1"},
+        "total_seconds": 400.0,
+    }
+
+
+def fake_gradcam(model: ModelId, fake: FakeStudy) -> dict[str, Any]:
+    """Return gradcam.json, with lesions where they are annotated."""
+    summary: dict[str, Any] = {"layer": BACKBONES[model.backbone].gradcam_layer, "n_scored": 0}
+    if fake.regions:
+        summary["n_scored"] = 40
+        summary["regions"] = {
+            "lesion": {
+                "n_images": 40,
+                "inside_share": 0.31,
+                "inside_share_centred": 0.18,
+                "inside_share_uniform": 0.09,
+                "pointing_hit_rate": 0.55,
+                "pointing_hit_rate_centred": 0.2,
+            }
+        }
+    return summary
+
+
+def write_picture(path: Path, text: str, size: tuple[int, int] | None) -> None:
+    """Write a gray PNG with its name on it, if pictures are wanted."""
+    if size is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.new("RGB", size, (70, 80, 90))
+    ImageDraw.Draw(image).text((4, 4), text, fill=(255, 255, 255))
+    image.save(path)

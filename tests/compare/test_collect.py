@@ -1,0 +1,73 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from cxrflow.compare.collect import Results, base_twin, collect_results, group_seeds, scratch_twin
+from cxrflow.errors import CxrflowError
+from tests.compare.fake_study import ONE_MODEL, FakeStudy, write_fake_study
+
+
+def test_every_model_and_what_belongs_to_it_is_read(results: Results):
+    assert len(results.models) == 12
+    assert list(results.datasets) == ["covid", "pneumonia", "xray8"]
+    assert list(results.profiles) == ["mobilenet_v3_large", "efficientnet_b1", "resnet34"]
+    covid = results.datasets["covid"]
+    assert sum(sum(counts.values()) for counts in covid.counts.values()) == covid.n_images
+
+
+def test_only_datasets_of_named_models_are_read(results: Results):
+    part = collect_results(results.root, results.study, ["covid/resnet34/scratch/base/seed0"])
+    assert list(part.datasets) == ["covid"]
+    assert list(part.profiles) == ["resnet34"]
+
+
+def test_twins_differ_in_one_part_only(results: Results, ablated: Results):
+    transferred = results.select(init="imagenet", dataset="covid")[0]
+    assert scratch_twin(results, transferred).id.path == "covid/resnet34/scratch/base/seed0"
+    variant = ablated.select(variant="no_preprocessing", backbone="resnet34", seed=1)[0]
+    assert base_twin(ablated, variant).id.path == "covid/resnet34/scratch/base/seed1"
+
+
+def test_seeds_are_grouped(ablated: Results):
+    groups = group_seeds(ablated.models)
+    assert {len(members) for members in groups.values()} == {2}
+    assert len(groups) == len(ablated.models) / 2
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ([], "no model is named"),
+        (["covid/resnet34/scratch/base/seed0"] * 2, "named 2 times"),
+        (["covid/vgg/scratch/base/seed0"], "no backbone 'vgg'"),
+        (["other/resnet34/scratch/base/seed0"], "no dataset 'other'"),
+        (["covid/resnet34"], "expected dataset/backbone"),
+    ],
+)
+def test_wrong_model_names_are_refused(results: Results, paths: list[str], message: str):
+    with pytest.raises(CxrflowError, match=message):
+        collect_results(results.root, results.study, paths)
+
+
+def test_training_of_another_model_is_refused(tmp_path: Path):
+    study, paths = write_fake_study(tmp_path, FakeStudy(config=ONE_MODEL))
+    file = tmp_path / "models" / paths[0] / "training.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "seed": 7}))
+    with pytest.raises(CxrflowError, match="is of another model"):
+        collect_results(tmp_path, study, paths)
+
+
+def test_history_without_epochs_is_refused(tmp_path: Path):
+    study, paths = write_fake_study(tmp_path, FakeStudy(config=ONE_MODEL))
+    file = tmp_path / "models" / paths[0] / "history.csv"
+    file.write_text(file.read_text().splitlines()[0] + "\n")
+    with pytest.raises(CxrflowError, match="has no epochs"):
+        collect_results(tmp_path, study, paths)
+
+
+def test_missing_file_is_named(tmp_path: Path):
+    study, paths = write_fake_study(tmp_path, FakeStudy(config=ONE_MODEL))
+    (tmp_path / "models" / paths[0] / "metrics.json").unlink()
+    with pytest.raises(CxrflowError, match=r"metrics\.json is not there"):
+        collect_results(tmp_path, study, paths)

@@ -1,0 +1,145 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxrflow.compare.collect import Results
+from cxrflow.compare.rows_data import backbone_rows, class_rows, dataset_rows, reject_rows
+from cxrflow.compare.rows_models import explanation_rows, model_rows, per_class_rows, seed_rows
+from cxrflow.compare.rows_paired import ablation_rows, describe_variant, transfer_rows
+from cxrflow.select.rows_choice import choice_rows
+from tests.compare.fake_study import ONE_MODEL, PARAMS, FakeStudy, collect_fake
+
+
+def test_every_model_has_one_row(results: Results, ablated: Results):
+    for each in (results, ablated):
+        rows = model_rows(each)
+        assert [row["model"] for row in rows] == [model.id.path for model in each.models]
+        assert len({row["model"] for row in rows}) == len(each.models)
+
+
+def test_rows_speak_of_titles_not_keys(results: Results):
+    row = model_rows(results)[3]
+    assert (row["dataset"], row["backbone"], row["init"]) == ("COVID-19 Radiography", "ResNet-34", "from ImageNet")
+
+
+def test_counts_add_up(results: Results):
+    for row in dataset_rows(results):
+        assert row["n_train"] + row["n_val"] + row["n_test"] == row["n_images"]
+        assert row["n_selection"] == 43
+        assert row["n_unreadable"] == 2
+        assert row["n_cap"] == 0
+    by_class = class_rows(results)
+    assert sum(row["n_images"] for row in by_class) == sum(row["n_images"] for row in dataset_rows(results))
+    assert sum(row["share"] for row in by_class) == pytest.approx(3)
+
+
+def test_reasons_are_listed_with_their_counts(results: Results):
+    rows = [row for row in reject_rows(results) if row["dataset"] == "ChestX-ray8"]
+    assert {row["reason"]: row["n_images"] for row in rows} == {
+        "two findings": 31,
+        "not the first image": 12,
+        "truncated file": 2,
+    }
+
+
+def test_reports_gflops_are_compared_only_at_their_image_size(results: Results, tmp_path: Path):
+    assert backbone_rows(results)[0]["gmac_batch"] == pytest.approx(32 * 0.283)
+    small = collect_fake(tmp_path, FakeStudy(config={**ONE_MODEL, "preprocess": {"size_px": 96}}))
+    assert backbone_rows(small)[0]["gmac_batch"] is None
+
+
+def test_cost_is_left_out_where_the_variant_has_another_size(tmp_path: Path):
+    config = {**ONE_MODEL, "variants": {"small": {"preprocess": {"size_px": 64}}}, "ablation": {"variants": ["small"]}}
+    rows = {row["variant"]: row for row in model_rows(collect_fake(tmp_path, FakeStudy(config=config)))}
+    assert rows["base"]["gmac"] > 0
+    assert rows["small"]["gmac"] is None
+    assert rows["small"]["latency_ms"] is None
+    assert rows["small"]["params_m"] > 0
+
+
+def test_transfer_is_compared_with_its_twin(results: Results):
+    rows = transfer_rows(results)
+    assert len(rows) == 3
+    for row in rows:
+        assert row["difference"] == pytest.approx(row["macro_f1"] - row["macro_f1_scratch"])
+        assert row["difference_low"] <= row["difference"] <= row["difference_high"]
+
+
+LEAKY = {
+    "backbones": ["resnet34"],
+    "transfer": {"covid": {"init": "from_pneumonia", "backbone": "resnet34"}},
+    "score": {"bootstrap_draws": 50},
+}
+
+
+def test_models_that_may_have_seen_test_images_are_marked_and_not_chosen(tmp_path: Path, results: Results):
+    leaky = collect_fake(tmp_path, FakeStudy(config=LEAKY, skill=lambda model: 0.5 + 0.4 * (model.init != "scratch")))
+    assert [row["caution"] for row in transfer_rows(leaky)] == ["may have seen test images"]
+    marked = [row["model"] for row in model_rows(leaky) if row["caution"]]
+    assert marked == ["covid/resnet34/from_pneumonia/base/seed0"]
+    assert choice_rows(leaky)[0]["best"] == "ResNet-34, from scratch"
+    assert not any(row["caution"] for row in model_rows(results))
+
+
+def choose(folder: Path, **skill: float) -> dict[str, Any]:
+    """The choice for one dataset between its three backbones, the first the fastest."""
+    config = {**ONE_MODEL, "backbones": list(PARAMS), "score": {"bootstrap_draws": 100}}
+    return choice_rows(collect_fake(folder, FakeStudy(config=config, skill=lambda model: skill[model.backbone])))[0]
+
+
+def test_fastest_that_is_not_clearly_worse_is_chosen(tmp_path: Path):
+    row = choose(tmp_path, mobilenet_v3_large=0.5, efficientnet_b1=0.9, resnet34=0.91)
+    assert (row["best"], row["fastest"]) == ("ResNet-34, from scratch", "EfficientNet-B1, from scratch")
+    assert row["difference"] == pytest.approx(row["macro_f1"] - row["best_macro_f1"])
+    assert row["difference"] <= 0 <= row["difference_high"]
+
+
+def test_best_is_chosen_where_all_faster_ones_are_clearly_worse(tmp_path: Path):
+    row = choose(tmp_path, mobilenet_v3_large=0.4, efficientnet_b1=0.5, resnet34=0.95)
+    assert row["best"] == row["fastest"] == "ResNet-34, from scratch"
+    assert row["difference"] == 0
+
+
+def test_without_intervals_the_best_is_chosen(tmp_path: Path):
+    config = {**ONE_MODEL, "backbones": list(PARAMS), "score": {"bootstrap_draws": 0}}
+    row = choice_rows(collect_fake(tmp_path, FakeStudy(config=config)))[0]
+    assert row["best"] == row["fastest"]
+
+
+def test_ablation_says_what_differs_and_averages_seeds(ablated: Results):
+    rows = ablation_rows(ablated)
+    assert len(rows) == 4
+    assert {row["n_seeds"] for row in rows} == {2}
+    by_variant = {row["variant"]: row["change"] for row in rows}
+    assert by_variant["no_preprocessing"] == "equalize: on → off, blur_px: 5 → 0"
+    assert by_variant["no_class_weights"] == "class_weights: on → off"
+    pair = [ablated.select(backbone="resnet34", variant="no_preprocessing", seed=s)[0].macro_f1 for s in (0, 1)]
+    row = next(r for r in rows if r["variant"] == "no_preprocessing" and r["backbone"] == "ResNet-34")
+    assert row["macro_f1"] == pytest.approx(sum(pair) / 2)
+
+
+def test_variant_that_changes_nothing_says_so(tmp_path: Path):
+    config = {**ONE_MODEL, "variants": {"same": {}}, "ablation": {"variants": ["same"]}}
+    assert describe_variant(collect_fake(tmp_path, FakeStudy(config=config)), "same") == "nothing"
+
+
+def test_seeds_are_summed_up_only_where_there_are_several(results: Results, ablated: Results):
+    assert seed_rows(results) == []
+    row = seed_rows(ablated)[0]
+    scores = [m.macro_f1 for m in ablated.select(backbone="mobilenet_v3_large", variant="base", init="scratch")]
+    assert row["n_seeds"] == 2
+    assert row["macro_f1_mean"] == pytest.approx(sum(scores) / 2)
+    assert row["macro_f1_sd"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
+
+
+def test_every_class_of_every_model_has_a_row(results: Results):
+    rows = per_class_rows(results)
+    assert len(rows) == 4 * (3 + 3 + 7)
+    assert all(row["support"] > 0 for row in rows)
+
+
+def test_explanations_stand_beside_their_baselines_or_are_absent(results: Results, tmp_path: Path):
+    row = explanation_rows(results)[0]
+    assert (row["region"], row["inside_share"], row["inside_share_centred"]) == ("lesions", 0.31, 0.18)
+    assert explanation_rows(collect_fake(tmp_path, FakeStudy(ONE_MODEL, regions=False))) == []

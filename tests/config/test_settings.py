@@ -1,0 +1,119 @@
+"""The check of a config: what is wrong is named, what is right is kept."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from cxrflow.config.docs import json_schema, sections, settings_readme
+from cxrflow.config.parsing import move_settings, result_json
+from cxrflow.config.settings import (
+    ProfileSettings,
+    StudySettings,
+    TrainSettings,
+    parse_settings,
+    settings_dict,
+    settings_json,
+)
+from cxrflow.errors import CxrflowError
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
+
+
+def test_defaults_are_filled_in() -> None:
+    assert parse_settings(TrainSettings, {"epochs": 3}) == TrainSettings(epochs=3)
+
+
+def test_a_float_that_yaml_reads_as_text_is_a_float() -> None:
+    loaded = yaml.safe_load("learning_rate: 1e-4")
+    assert isinstance(loaded["learning_rate"], str)
+    assert parse_settings(TrainSettings, loaded).learning_rate == 1e-4
+
+
+def test_text_that_is_plainly_a_value_is_that_value() -> None:
+    settings = parse_settings(TrainSettings, {"epochs": "3", "learning_rate": ".5", "class_weights": "false"})
+    assert settings == TrainSettings(epochs=3, learning_rate=0.5, class_weights=False)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"epoch": 3}, ["config.epoch", "Did you mean epochs?"]),
+        ({"epochs": "ten"}, ["config.epochs", "a whole number", "'ten'"]),
+        ({"epochs": 2.5}, ["config.epochs", "a whole number"]),
+        ({"epochs": True}, ["config.epochs", "a whole number"]),
+        ({"epochs": 0}, ["config.epochs", "out of range", "at least 1"]),
+        ({"learning_rate": float("nan")}, ["config.learning_rate", "out of range"]),
+        ({"device": False}, ["config.device", "YAML reads"]),
+        ({"device": "gpu"}, ["config.device", "auto, cpu, cuda"]),
+        ({"class_weights": "no"}, ["config.class_weights", "true or false"]),
+        ([1], ["config", "section of keys"]),
+    ],
+)
+def test_what_is_wrong_is_named(config: object, words: list[str]) -> None:
+    with pytest.raises(CxrflowError) as raised:
+        parse_settings(TrainSettings, config)
+    assert all(word in str(raised.value) for word in words), str(raised.value)
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    with pytest.raises(CxrflowError) as raised:
+        parse_settings(TrainSettings, {"epochs": "x", "batch_size": "y", "colour": 1})
+    assert len(str(raised.value).splitlines()) == 4
+
+
+def test_a_class_name_that_yaml_reads_as_false_is_refused() -> None:
+    config = yaml.safe_load("study: x\ndatasets: {a: {reader: folders, folder: a, classes: {no: healthy}}}")
+    with pytest.raises(CxrflowError, match="put it in quotes"):
+        parse_settings(StudySettings, config)
+
+
+def test_json_gives_the_same_settings_back() -> None:
+    settings = parse_settings(StudySettings, yaml.safe_load((ROOT / "config/lungs.yaml").read_text()))
+    assert parse_settings(StudySettings, json.loads(settings_json(settings))) == settings
+    assert settings_dict(settings)["train"]["epochs"] == 50
+
+
+def test_where_something_is_computed_is_kept_apart_from_what() -> None:
+    here, there = TrainSettings(), TrainSettings(device="cuda", gpus=4)
+    assert result_json(here) == result_json(there) != result_json(TrainSettings(epochs=3))
+    assert parse_settings(TrainSettings, json.loads(result_json(there))) == here
+    assert move_settings(here, device="cuda", gpus=4) == there
+    assert move_settings(there, device=None, gpus=None) == there
+    with pytest.raises(CxrflowError, match=r"flags\.device: 'gpu' is none of auto, cpu, cuda"):
+        move_settings(here, device="gpu")
+
+
+def test_the_device_of_a_measurement_is_what_is_measured() -> None:
+    assert result_json(ProfileSettings(device="cpu")) != result_json(ProfileSettings(device="cuda"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configs_fit_the_schema(path: Path) -> None:
+    validator = jsonschema.Draft202012Validator(json_schema(StudySettings))
+    assert [error.message for error in validator.iter_errors(yaml.safe_load(path.read_text()))] == []
+
+
+def test_schema_refuses_an_unknown_key() -> None:
+    config = yaml.safe_load((ROOT / "config/quick.yaml").read_text()) | {"trian": {}}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(config, json_schema(StudySettings))
+
+
+def test_generated_documents_are_in_step_with_the_settings() -> None:
+    assert (ROOT / "config/README.md").read_text() == settings_readme(StudySettings), "run `make docs`"
+    assert json.loads((ROOT / "workflow/schemas/config.schema.json").read_text()) == json_schema(StudySettings), (
+        "run `make docs`"
+    )
+
+
+def test_every_setting_has_a_meaning() -> None:
+    schema = json_schema(StudySettings)
+    for name, section in sections(StudySettings).items():
+        assert section.__doc__, name
+    for key, value in schema["properties"].items():
+        for inner, rule in value.get("properties", {}).items():
+            assert rule.get("description"), f"{key}.{inner}"

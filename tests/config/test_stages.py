@@ -1,0 +1,155 @@
+"""Every stage is a plain command: flags from the signature, one clear line on a user's error."""
+
+import gc
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cxrflow.config.parsing import setting
+from cxrflow.config.stages import build_parser, call_stage, convert_arguments, importing_much, parameter_meanings
+from cxrflow.errors import CxrflowError
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+STAGES = sorted(path.stem for path in SCRIPTS.glob("*.py"))
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """Knobs."""
+
+    size_px: int = setting("side", default=8, unit="px", minimum=1)
+
+
+def example(*, path: Path, names: list[str], knobs: Knobs, extra: Path | None = None, rate: float = 0.5) -> None:
+    """Do it.
+
+    path: a file,
+        over two lines.
+    names: some names.
+    knobs: the knobs.
+    extra: one more, 5 % of it.
+    rate: a share.
+    """
+
+
+def test_flags_follow_the_signature() -> None:
+    values = vars(build_parser(example).parse_args(["--path", "a b", "--names", "x", "y", "--knobs", '{"size_px": 9}']))
+    converted = convert_arguments(example, values)
+    assert converted == {"path": Path("a b"), "names": ["x", "y"], "knobs": Knobs(9), "extra": None, "rate": 0.5}
+    assert parameter_meanings(example)["path"] == "a file, over two lines."
+
+
+def test_help_shows_meaning_unit_range_and_default() -> None:
+    text = build_parser(example).format_help()
+    assert "size_px (int, px, at least 1, default 8): side" in text
+    assert "5 % of it" in text
+
+
+def test_settings_are_checked_key_by_key() -> None:
+    for json_text, words in [
+        ('{"size": 1}', "Did you mean size_px?"),
+        ("{", "no valid JSON"),
+        ('{"size_px": 0}', "out of range"),
+    ]:
+        with pytest.raises(CxrflowError, match="--knobs") as raised:
+            convert_arguments(example, {"knobs": json_text})
+        assert words in str(raised.value)
+
+
+def test_a_bool_is_a_switch() -> None:
+    def ask(*, loud: bool = False) -> None:
+        """Ask.
+
+        loud: say it twice
+        """
+
+    parser = build_parser(ask)
+    assert vars(parser.parse_args([])) == {"loud": False}
+    assert vars(parser.parse_args(["--loud"])) == {"loud": True}
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--loud", "yes"])
+
+
+def test_starred_parameters_need_no_flag() -> None:
+    calls = []
+
+    def ask(*files: Path, loud: bool = False) -> None:
+        """Ask.
+
+        files: some files, 5 % of all
+        loud: say it twice
+        """
+        calls.append((files, loud))
+
+    parser = build_parser(ask)
+    assert "5 % of all" in parser.format_help()
+    call_stage(ask, vars(parser.parse_args(["a b", "c", "--loud"])))
+    assert calls == [((Path("a b"), Path("c")), True)]
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--loud"])
+
+
+def test_a_parameter_without_a_meaning_is_refused() -> None:
+    def silent(*, path: Path) -> None:
+        """Do it."""
+
+    with pytest.raises(TypeError, match="path: meaning"):
+        build_parser(silent)
+
+
+def test_a_reader_that_leaves_ends_a_stage_without_a_word() -> None:
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(SCRIPTS)!r})\n"
+        "from cxrflow.config.stages import run_stage\n"
+        "def count() -> None:\n"
+        "    '''Count.'''\n"
+        "    for number in range(10**6): print(number)\n"
+        "run_stage(count)"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        assert run.stdout.readline() == "0\n"
+        run.stdout.close()
+        assert run.stderr.read() == ""
+    assert run.returncode == 141
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_explains_itself(stage: str) -> None:
+    run = subprocess.run(
+        [sys.executable, SCRIPTS / f"{stage}.py", "--help"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert f"python scripts/{stage}.py" in run.stdout, "the docstring shows no command to copy"
+    assert "Reads" in run.stdout
+    assert not re.search(r"\S {5,}--", run.stdout), "a command over two lines is printed on one: is the docstring raw?"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_never_needs_snakemake(stage: str) -> None:
+    code = (
+        "import runpy, sys; sys.modules['snakemake'] = None; sys.modules['pydantic'] = None;"
+        f"runpy.run_path({str(SCRIPTS / f'{stage}.py')!r}, run_name='stage')"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); {code}"], check=False
+    )
+    assert run.returncode == 0
+
+
+def test_no_garbage_is_looked_for_while_much_is_imported() -> None:
+    assert gc.isenabled()
+    try:
+        with importing_much():
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()

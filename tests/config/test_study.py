@@ -1,0 +1,124 @@
+"""Which models a config makes, where they lie, and what a config must not say."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cxrflow.config.study import ModelId, load_study
+from cxrflow.errors import CxrflowError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def config() -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / "config/lungs.yaml").read_text()))
+
+
+def test_the_study_has_twelve_models(config: dict[str, Any]) -> None:
+    models = load_study(config).models()
+    assert len(models) == len(set(models)) == 12
+    assert sum(model.init == "scratch" for model in models) == 9
+    assert {model.dataset for model in models if model.init == "imagenet"} == {"covid", "pneumonia", "xray8"}
+
+
+def test_one_switch_gives_eighteen(config: dict[str, Any]) -> None:
+    assert len(load_study(config | {"transfer_all_backbones": True}).models()) == 18
+
+
+def test_seeds_and_ablations_multiply(config: dict[str, Any]) -> None:
+    ablation = {"variants": ["no_blur"], "datasets": ["covid"], "backbones": ["resnet34"]}
+    models = load_study(config | {"seeds": [0, 1], "ablation": ablation}).models()
+    assert len(models) == 2 * (12 + 1)
+    assert ModelId("covid", "resnet34", variant="no_blur", seed=1) in models
+
+
+def test_a_model_path_is_read_back() -> None:
+    model = ModelId("covid", "resnet34", "from_xray8", "lr_3e-4", 12)
+    assert model.path == "covid/resnet34/from_xray8/lr_3e-4/seed12"
+    assert ModelId.parse(model.path) == model
+    with pytest.raises(CxrflowError, match="names no model"):
+        ModelId.parse("covid/resnet34")
+
+
+def test_variants_override_only_what_they_name(config: dict[str, Any]) -> None:
+    study = load_study(config)
+    assert study.train_settings("lr_3e-4").learning_rate == 3e-4
+    assert study.train_settings("lr_3e-4").epochs == study.settings.train.epochs
+    assert study.recipe("lr_3e-4") == study.recipe("base") == "256px-equalized-blur5"
+    assert study.recipe("no_blur") == "256px-equalized"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"backbones": ["resnet35"]}, "config.backbones: 'resnet35' is not known"),
+        ({"study": "my study"}, "cannot name a folder"),
+        ({"datasets": {"a/b": {"reader": "nih", "folder": "x"}}, "transfer": {}}, "cannot name a folder"),
+        ({"split": {"train": 0.7, "val": 0.2, "test": 0.2}}, "must add up to 1"),
+        ({"preprocess": {"blur_px": 4}}, "4 is even"),
+        ({"variants": {"v": {"train": {"epoch": 1}}}}, "config.variants.v.train.epoch"),
+        ({"variants": {"v": {"preprocess": {"blur_px": 2}}}}, "2 is even"),
+        ({"train": {"cuda_graphs": True, "gpus": 2}}, "needs train.gpus: 1"),
+        ({"variants": {"v": {"train": {"cuda_graphs": True, "device": "cpu"}}}}, "other than cpu"),
+        ({"variants": {"base": {}}}, "this name is taken"),
+        ({"ablation": {"variants": ["no_such"]}}, "'no_such' is not known"),
+        ({"transfer": {"covid": {"init": "from_covid", "backbone": "resnet34"}}}, "'from_covid' is not known"),
+        ({"phantoms": {"images_per_class_of": {"xray9": 20}}}, "images_per_class_of: 'xray9' is not known"),
+        ({"phantoms": {"images_per_class_of": {"xray8": 3}}}, "images_per_class_of.xray8: 3 is out of range"),
+        ({"transfer": {"mars": {"init": "imagenet", "backbone": "resnet34"}}}, "'mars' is not known"),
+    ],
+)
+def test_contradictions_are_named(config: dict[str, Any], change: dict[str, Any], words: str) -> None:
+    with pytest.raises(CxrflowError) as raised:
+        load_study(config | change)
+    assert words in str(raised.value)
+
+
+def test_an_empty_config_says_how_to_choose_a_study() -> None:
+    with pytest.raises(CxrflowError, match="--configfile"):
+        load_study({})
+
+
+SHARDED = 4
+
+
+@pytest.mark.parametrize(
+    ("begun", "count"),
+    [("", SHARDED), ("images.npy", 1), ("resume/lease.json", 1), ("shards/2-of-3/preprocess_shard.log", 3)],
+)
+def test_a_packing_that_has_begun_keeps_its_number_of_shards(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: str, count: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = load_study(config | {"preprocess_shards": SHARDED})
+    folder = study.recipe_folder("covid", study.recipe())
+    (folder / begun).parent.mkdir(parents=True)
+    if begun:
+        (folder / begun).write_text("")
+    assert study.shard_count("covid", study.recipe()) == count
+    assert study.shard_count("xray8", study.recipe()) == SHARDED
+    lines = [f"covid: its packing goes on in the {count} job(s)"] if begun and begun != "images.npy" else []
+    assert [line.partition(" that")[0] for line in study.other_shards()] == lines
+
+
+def test_shards_are_no_part_of_what_the_results_are(config: dict[str, Any]) -> None:
+    sharded, whole = load_study(config | {"preprocess_shards": 9}), load_study(config)
+    assert sharded.recipes() == whole.recipes()
+    assert sharded.result_settings == whole.settings != sharded.settings
+
+
+@pytest.mark.parametrize("count", [0, 257, 2.5])
+def test_a_number_of_shards_is_refused(config: dict[str, Any], count: float) -> None:
+    with pytest.raises(CxrflowError, match=r"config\.preprocess_shards"):
+        load_study(config | {"preprocess_shards": count})
+
+
+def test_missing_data_is_said_with_the_remedy(config: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "covid").mkdir()
+    lines = load_study(config | {"data_root": str(tmp_path)}).missing_data()
+    assert [line.split(":")[0] for line in lines] == ["pneumonia", "xray8"]
+    assert str(tmp_path / "xray8") in lines[1]
+    assert "data_root" in lines[1]

@@ -1,0 +1,39 @@
+"""Studies made up once for all tests of what compares, judges and shows models."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from cxrflow.compare.collect import Results
+from tests.compare.fake_study import FakeStudy, collect_fake
+
+ABLATED = {
+    "seeds": [0, 1],
+    "datasets": {"covid": {"reader": "covid_radiography", "folder": "covid", "title": "COVID-19 Radiography"}},
+    "backbones": ["mobilenet_v3_large", "resnet34"],
+    "transfer": {"covid": {"init": "imagenet", "backbone": "resnet34"}},
+    "ablation": {"variants": ["no_preprocessing", "no_class_weights"]},
+}
+
+
+@contextmanager
+def without_waiting_for_the_disk() -> Iterator[None]:
+    """Fake studies are thousands of files, and none of them needs to survive a power cut."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Three datasets, three backbones from scratch and one by transfer each: twelve models."""
+    with without_waiting_for_the_disk():
+        return collect_fake(tmp_path_factory.mktemp("twelve"), FakeStudy(pictures=(60, 40)))
+
+
+@pytest.fixture(scope="session")
+def ablated(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """One dataset, two backbones, two seeds, two variants."""
+    with without_waiting_for_the_disk():
+        return collect_fake(tmp_path_factory.mktemp("ablated"), FakeStudy(config=ABLATED))

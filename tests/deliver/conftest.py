@@ -1,0 +1,68 @@
+"""A tiny model, exported."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import PreprocessSettings
+from cxrflow.deliver.exporting import describe_model, export_model
+from cxrflow.files.atomic import write_bytes
+from cxrflow.models.checkpoints import SavedModel, save_model
+from cxrflow.models.networks import build_network, to_network_input
+from tests.models.toy import TINY
+
+SIZE_PX = 18  # its features are then 6x6, which the older exporter can pool to 2x1
+CLASS_NAMES = ["dark", "light", 'third, "odd" é']
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+    cv2.setNumThreads(cv2_threads)
+
+
+@pytest.fixture(autouse=True)
+def _tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKBONES, "tiny", TINY)
+
+
+def draw_noise(n_images: int, size_px: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(1).integers(0, 256, (n_images, size_px, size_px), dtype=np.uint8)
+
+
+def make_saved(backbone: str = "tiny", size_px: int = SIZE_PX, class_names: list[str] | None = None) -> SavedModel:
+    """Make a model with drawn weights whose BatchNorm has seen images: fresh statistics let activations fade."""
+    names = class_names or CLASS_NAMES
+    network = build_network(backbone, len(names), batch_norm_momentum=1.0, seed=3)
+    with torch.no_grad():
+        network.train()(to_network_input(torch.from_numpy(draw_noise(8, size_px))))
+    preprocess = PreprocessSettings(size_px=size_px, blur_px=3)
+    return SavedModel(network.state_dict(), "toy", backbone, "scratch", "base", 4, names, preprocess, 7, 0.5, 0.1)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Write a tiny model.pt with its checksum and its training.json; return its path."""
+    path = tmp_path / "model.pt"
+    save_model(path, make_saved())
+    path.with_name("training.json").write_text('{"key": "0123456789abcdef", "n_train": 1234, "host": "secret-node"}')
+    return path
+
+
+@pytest.fixture
+def exported(model: Path) -> Path:
+    """Write model.onnx beside the model.pt; return its path."""
+    saved = make_saved()
+    path = model.with_suffix(".onnx")
+    write_bytes(path, export_model(saved, describe_model(saved, model, model.with_name("training.json"))))
+    return path

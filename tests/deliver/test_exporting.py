@@ -1,0 +1,108 @@
+import hashlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.deliver import exporting
+from cxrflow.deliver.exporting import check_export, describe_model, export_model
+from cxrflow.deliver.session import DeliveredModel, open_model
+from cxrflow.errors import CxrflowError
+from cxrflow.models.checkpoints import restore_network
+from cxrflow.models.inference import predict
+from tests.deliver.conftest import CLASS_NAMES, SIZE_PX, draw_noise, make_saved
+from tests.models.toy import CPU
+
+PUBLISHED = [name for name in BACKBONES if name != "tiny"]
+
+
+@pytest.mark.parametrize("backbone", PUBLISHED)
+def test_every_backbone_answers_as_pytorch_does(backbone: str, tmp_path: Path) -> None:
+    saved = make_saved(backbone, size_px=64)
+    (tmp_path / "model.pt").write_bytes(b"")
+    content = export_model(saved, describe_model(saved, tmp_path / "model.pt", None))
+    model = DeliveredModel(content, tmp_path, threads=1)
+    images = draw_noise(5, 64)
+    wanted, _ = predict(restore_network(saved), backbone, images, np.arange(5), device=CPU, batch_size=5)
+    assert np.ptp(wanted, axis=0).max() > 1e-3, "the images must not all look alike to the network"
+    np.testing.assert_allclose(model.predict(images), wanted, atol=1e-5)
+    np.testing.assert_allclose(model.predict(images[:1]), wanted[:1], atol=1e-5)
+    check_export(content, saved, tmp_path)
+
+
+def test_the_same_model_gives_the_same_bytes(model: Path) -> None:
+    saved = make_saved()
+    card = describe_model(saved, model, None)
+    assert export_model(saved, card) == export_model(saved, card)
+
+
+def test_the_file_says_what_it_is(exported: Path, model: Path) -> None:
+    card = open_model(exported, threads=1).card
+    assert card.class_names == CLASS_NAMES
+    assert card.preprocess == make_saved().preprocess
+    assert (card.name, card.epoch) == ("toy/tiny/scratch/base/seed4", 7)
+    assert (card.training_key, card.n_train) == ("0123456789abcdef", 1234)
+    assert card.model_sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert card.torch_version == torch.__version__
+    assert card.opset == 17
+    assert "not a medical device" in card.notice
+
+
+def test_nothing_of_the_machine_is_in_the_file(exported: Path) -> None:
+    content = exported.read_bytes()
+    assert b"secret-node" not in content
+    assert str(Path(exporting.__file__).parent).encode() not in content
+
+
+def test_an_export_that_differs_is_refused(model: Path) -> None:
+    saved = make_saved()
+    content = export_model(saved, describe_model(saved, model, None))
+    other = {name: value + 0.01 if name == "middle.weight" else value for name, value in saved.state_dict.items()}
+    with pytest.raises(CxrflowError, match=r"model.onnx: the export differs from PyTorch by .*nothing was written"):
+        check_export(content, replace(saved, state_dict=other), Path("model.onnx"))
+
+
+def test_an_export_is_not_refused_for_rounding_that_pytorch_has_too(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = make_saved()
+    content = export_model(saved, describe_model(saved, model, None))
+    exact = exporting.answer_by
+    off = {torch.float32: 2e-4, torch.float64: 1e-3}  # as a network that magnifies rounding
+    monkeypatch.setattr(exporting, "answer_by", lambda net, images, dtype: exact(net, images, dtype) + off[dtype])
+    assert check_export(content, saved, Path("model.onnx")) == pytest.approx(1e-3, rel=0.1)
+    off[torch.float64] = 4e-3
+    off[torch.float32] = 4e-3 + 2e-4
+    with pytest.raises(CxrflowError, match=r"by 0.004 in a probability, more than 0.002"):
+        check_export(content, saved, Path("model.onnx"))
+
+
+def test_an_export_that_gives_no_numbers_is_refused(model: Path) -> None:
+    saved = make_saved()
+    weights = {name: value * np.nan if name == "middle.weight" else value for name, value in saved.state_dict.items()}
+    broken = replace(saved, state_dict=weights)
+    with pytest.raises(CxrflowError, match="differs from PyTorch by nan in a probability"):
+        check_export(export_model(broken, describe_model(broken, model, None)), broken, Path("model.onnx"))
+
+
+def test_a_network_that_onnx_cannot_express_is_named(model: Path) -> None:
+    saved = make_saved(size_px=16)  # features of 5x5, pooled to 2x1
+    with pytest.raises(CxrflowError, match="cannot export the backbone tiny"):
+        export_model(saved, describe_model(saved, model, None))
+
+
+def test_without_onnx_the_remedy_is_told(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    saved = make_saved()
+    with pytest.raises(CxrflowError, match="pip install onnx"):
+        export_model(saved, describe_model(saved, model, None))
+
+
+def test_inputs_of_the_check_are_of_every_kind() -> None:
+    images = exporting.draw_inputs(6, SIZE_PX)
+    assert images.dtype == np.uint8
+    assert [bool(image.std(axis=1).max() < 1) for image in images] == [False] * 5 + [True]

@@ -1,0 +1,95 @@
+"""Files are whole or absent."""
+
+import errno
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrflow.errors import CxrflowError
+from cxrflow.files.atomic import (
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    write_array,
+    write_atomically,
+    write_bytes,
+    write_json,
+    write_text,
+)
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    write_text(target, "old")
+    with pytest.raises(FileNotFoundError), write_atomically(target) as temporary:
+        temporary.write_bytes(b"half" + (tmp_path / "no such file").read_bytes())
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_failed_write_names_the_file(tmp_path: Path) -> None:
+    def write_on_a_full_disk() -> None:
+        with write_atomically(tmp_path / "model.pt") as temporary:
+            temporary.touch()
+            raise OSError(errno.ENOSPC, "No space left on device")  # write() names no file
+
+    with pytest.raises(OSError, match="No space") as caught:
+        write_on_a_full_disk()
+    assert caught.value.filename == str(tmp_path / "model.pt")
+
+
+def test_a_kill_leaves_the_old_file_and_the_next_writer_sweeps(tmp_path: Path) -> None:
+    target = tmp_path / "a [1].txt"
+    write_text(target, "old")
+    child = os.fork()
+    if child == 0:
+        with write_atomically(target) as temporary:
+            temporary.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert target.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2
+    write_text(target, "new")
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
+    target = tmp_path / "big.bin"
+    sizes = set()
+    child = os.fork()
+    if child == 0:
+        for value in range(40):
+            write_bytes(target, bytes([value]) * 2_000_000)
+        os._exit(0)
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if target.exists():
+            sizes.add(len(target.read_bytes()))
+        time.sleep(0.001)
+    assert sizes == {2_000_000}
+
+
+def test_json_refuses_what_others_cannot_read(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert not (tmp_path / "a.json").exists()
+    write_json(tmp_path / "a.json", {"name": "Ünïcode"})
+    assert read_json(tmp_path / "a.json") == {"name": "Ünïcode"}
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(CxrflowError, match="no valid JSON"):
+        read_json(tmp_path / "a.json")
+    with pytest.raises(CxrflowError, match="is not there"):
+        read_json(tmp_path / "b.json")
+
+
+def test_arrays_and_hashes(tmp_path: Path) -> None:
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    write_array(tmp_path / "a.npy", array)
+    assert np.array_equal(np.load(tmp_path / "a.npy"), array)
+    assert sha256_file(tmp_path / "a.npy") == sha256_bytes((tmp_path / "a.npy").read_bytes())
+    assert sha256_bytes(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    json.dumps(sha256_bytes(b""))

@@ -1,0 +1,96 @@
+"""CSV in and out gives the same values back, and says what is wrong with a file."""
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrflow.errors import CxrflowError
+from cxrflow.files.records import EpochRow, Predictions, SplitRow, read_predictions, write_predictions
+from cxrflow.files.tables import read_records, read_table, write_records, write_table
+
+
+def test_records_come_back_bit_for_bit(tmp_path: Path) -> None:
+    rows = [EpochRow(i, 0.1 / 3, 1 / 7, 0.5, float("inf"), 1e-300, 2.5, 1e9 / 7) for i in range(3)]
+    write_records(tmp_path / "h.csv", EpochRow, rows)
+    assert read_records(tmp_path / "h.csv", EpochRow) == rows
+
+
+def test_awkward_text_survives(tmp_path: Path) -> None:
+    rows = [{"a": 'x, "y"\nz', "b": "Größe;'"}]
+    write_table(tmp_path / "t.csv", ["a", "b"], rows)
+    assert read_table(tmp_path / "t.csv", ["a"]) == rows
+
+
+def test_problems_name_the_file_and_the_columns(tmp_path: Path) -> None:
+    with pytest.raises(CxrflowError, match="is not there"):
+        read_table(tmp_path / "none.csv")
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(CxrflowError, match=r"t\.csv lacks the column\(s\) c; it has a, b"):
+        read_table(tmp_path / "t.csv", ["a", "c"])
+    (tmp_path / "t.csv").write_text("a,b\n1,2,3\n")
+    with pytest.raises(CxrflowError, match="line 2: more values"):
+        read_table(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_bytes(b"a\n\xff\n")
+    with pytest.raises(CxrflowError, match="UTF-8"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_short_rows_and_empty_lines(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1\n\n2,3\n")
+    assert read_table(tmp_path / "t.csv") == [{"a": "1", "b": None}, {"a": "2", "b": "3"}]
+    (tmp_path / "t.csv").write_text("")
+    assert read_table(tmp_path / "t.csv") == []
+
+
+def test_a_record_that_was_cut_off_is_told(tmp_path: Path) -> None:
+    write_records(tmp_path / "s.csv", SplitRow, [SplitRow("i", "Mass", "p", "g", "train")] * 2)
+    text = (tmp_path / "s.csv").read_text()
+    (tmp_path / "s.csv").write_text(text.removesuffix(",train\n"))
+    with pytest.raises(CxrflowError, match=r"s\.csv, line 3: fewer values than the 5 columns"):
+        read_records(tmp_path / "s.csv", SplitRow)
+
+
+def test_records_are_found_by_the_names_of_their_columns(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("subset,more,image_id,label,patient_id,group\ntest,x,i,Mass,p,g\n")
+    assert read_records(tmp_path / "s.csv", SplitRow) == [SplitRow("i", "Mass", "p", "g", "test")]
+
+
+def test_a_nameless_column_may_stand_over_several_values(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(",a\n0,1,2\n")
+    assert read_table(tmp_path / "t.csv", ["a"])[0]["a"] == "1"
+
+
+def test_rows_are_written_and_read_one_by_one(tmp_path: Path) -> None:
+    """A million rows take no second copy in memory: half of the table's size is not held beside the records."""
+    rows = [SplitRow(f"image{i}" * 20, "Mass", f"p{i}", f"p{i}", "train") for i in range(4000)]
+    write_records(tmp_path / "s.csv", SplitRow, rows)
+    size = (tmp_path / "s.csv").stat().st_size
+    tracemalloc.start()
+    write_records(tmp_path / "s.csv", SplitRow, rows)
+    written = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    read = read_records(tmp_path / "s.csv", SplitRow)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert read == rows
+    assert written < size / 2
+    assert peak - held < size / 2
+
+
+def test_a_row_with_other_keys_is_a_bug(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not in fieldnames"):
+        write_table(tmp_path / "t.csv", ["a"], [{"a": 1, "b": 2}])
+    assert not (tmp_path / "t.csv").exists()
+
+
+def test_predictions_come_back(tmp_path: Path) -> None:
+    probabilities = np.array([[0.1, 0.9], [1 / 3, 2 / 3]])
+    written = Predictions(["i1", "i2"], ["p", "p"], np.array([0, 1]), probabilities, ["No Finding", "Mass, big"])
+    write_predictions(tmp_path / "p.csv", written)
+    read = read_predictions(tmp_path / "p.csv")
+    assert (read.image_ids, read.patient_ids, read.class_names) == (["i1", "i2"], ["p", "p"], written.class_names)
+    assert np.array_equal(read.labels, written.labels)
+    assert np.array_equal(read.probabilities, probabilities)
+    assert read.predicted.tolist() == [1, 1]

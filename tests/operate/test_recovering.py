@@ -1,0 +1,251 @@
+"""What a dead Snakemake left, from made-up locks, logs and queues; and the whole command on a real lock."""
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cxrflow.errors import CxrflowError
+from cxrflow.operate.processes import Process, list_heads
+from cxrflow.operate.recovering import (
+    cancel_orphans,
+    describe_leftovers,
+    find_configfile,
+    find_leftovers,
+    is_worker,
+    read_last_run,
+    refuse_if_running,
+    refuse_if_unseen,
+    wait_for_end,
+)
+from cxrflow.operate.slurm import SlurmError
+from tests.operate.conftest import FakeCommand, job_line
+from tests.workflow.conftest import ROOT, copy_workflow
+
+TRAIN = "rule_train_wildcards_covid_resnet34_scratch_base_0"
+
+
+def write_log(folder: Path, *, host: str = "", command: str = "", config: str = "") -> None:
+    log = folder / ".snakemake/log/2026-01-02T030405.000000.snakemake.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    header = f"SNAKEMAKE\n=========\n  Host: {host}\n  Command: {command}\n  Config file(s): [PosixPath('{config}')]\n"
+    log.write_text(header if host else "Building DAG of jobs...\n")
+
+
+def write_lock(folder: Path, *files: str) -> None:
+    lock = folder / ".snakemake/locks/0.output.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.write_text("\n".join(files) + "\n")
+
+
+def test_orphans_are_the_active_snakemake_jobs_of_this_folder(folder: Path, fake: FakeCommand) -> None:
+    lines = [
+        job_line("1", "RUNNING", TRAIN, folder),
+        job_line("2", "PENDING", TRAIN, folder),
+        job_line("3", "COMPLETED", TRAIN, folder),
+        job_line("4", "RUNNING", TRAIN, folder / "sub"),
+        job_line("5", "RUNNING", "", folder, name="my_snakemake.sh"),
+        job_line("6", "RUNNING", TRAIN, folder, name="lungs_0a1b2c3d-0000-4000-8000-123456789abc"),
+    ]
+    fake("squeue", "".join(lines))
+    found = find_leftovers(folder)
+    assert [job.job_id for job in found.orphans] == ["1", "2", "6"]
+    assert [job.job_id for job in found.others] == ["5"]
+    text = describe_leftovers(found)
+    assert "1    RUNNING  1:02  train  covid_resnet34_scratch_base_0" in text
+    assert "Slurm job 5 (my_snakemake.sh) also works in this folder" in text
+
+
+def test_a_folder_reached_by_a_link_is_the_same(folder: Path, fake: FakeCommand, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    fake("squeue", job_line("1", "RUNNING", TRAIN, link))
+    assert len(find_leftovers(folder).orphans) == 1
+
+
+def test_a_queue_that_does_not_answer_is_no_empty_queue(folder: Path, fake: FakeCommand) -> None:
+    fake("squeue", status=1, error="Unable to contact slurm controller")
+    with pytest.raises(SlurmError, match="Unable to contact"):
+        find_leftovers(folder)
+    write_log(folder)
+    assert not find_leftovers(folder).has_slurm, "no run of this folder has used Slurm"
+    log = next((folder / ".snakemake/log").iterdir())
+    log.write_text(log.read_text() + "SLURM run ID: 0a1b2c3d-0000-4000-8000-123456789abc\n")
+    with pytest.raises(SlurmError, match="Unable to contact"):
+        find_leftovers(folder)
+
+
+def test_without_slurm_only_the_lock_is_looked_at(folder: Path, bare_path: Path) -> None:
+    assert find_leftovers(folder).is_clean
+    write_lock(folder, "results/toy/report.html")
+    found = find_leftovers(folder)
+    assert (found.is_locked, found.is_clean, found.orphans) == (True, False, ())
+    assert "no Slurm" in describe_leftovers(found)
+
+
+def test_only_the_orphans_are_cancelled(folder: Path, fake: FakeCommand, bare_path: Path) -> None:
+    fake("squeue", job_line("1", "RUNNING", TRAIN, folder) + job_line("5", "RUNNING", "", folder, name="head"))
+    fake("scancel")
+    cancel_orphans(find_leftovers(folder))
+    assert (bare_path / "scancel.args").read_text() == "1\n"
+
+
+def test_waiting_ends_when_the_queue_is_empty_and_says_each_change_once(folder: Path, fake: FakeCommand) -> None:
+    one, two = job_line("1", "RUNNING", TRAIN, folder), job_line("2", "PENDING", TRAIN, folder)
+    queues = iter([one + two, one, ""])
+    fake("squeue", one + two)
+    said: list[str] = []
+    wait_for_end(folder, said.append, sleep=lambda _s: fake("squeue", next(queues)))
+    assert [line.split("waiting for ")[1][0] for line in said] == ["2", "1"]
+
+
+@pytest.mark.parametrize(("host", "refused"), [(platform.node(), False), ("login2.cluster", True), ("", True)])
+def test_a_head_that_cannot_be_seen_from_here_is_not_taken_for_dead(
+    folder: Path, bare_path: Path, host: str, refused: bool
+) -> None:
+    write_lock(folder, "a")
+    write_log(folder, host=host, command="snakemake")
+    found = find_leftovers(folder)
+    if not refused:
+        refuse_if_unseen(found, head_is_dead=False)
+        return
+    with pytest.raises(CxrflowError, match="--head-is-dead"):
+        refuse_if_unseen(found, head_is_dead=False)
+    refuse_if_unseen(found, head_is_dead=True)
+
+
+def test_a_domain_behind_the_host_makes_it_no_other_machine(folder: Path) -> None:
+    write_log(folder, host=f"{platform.node().split('.')[0]}.cluster.example", command="snakemake")
+    last = read_last_run(folder)
+    assert last is not None
+    assert not last.is_elsewhere
+
+
+def test_the_command_is_known_after_an_unlock(folder: Path) -> None:
+    write_log(folder, host="here", command="snakemake --cores 2")
+    (folder / ".snakemake/log/9999-01-01T000000.snakemake.log").write_text("Unlocked working directory.")
+    last = read_last_run(folder)
+    assert last is not None
+    assert (last.command, last.host) == ("snakemake --cores 2", "")
+
+
+def test_a_living_head_stops_everything(folder: Path, bare_path: Path) -> None:
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    fake_head = folder / "snakemake"
+    fake_head.write_text("import sys; sys.stdin.read()")
+    with subprocess.Popen([command[0], fake_head], stdin=subprocess.PIPE, cwd=folder) as process:
+        try:
+            with pytest.raises(CxrflowError, match=f"process {process.pid}"):
+                refuse_if_running(list_heads(folder))
+        finally:
+            process.communicate()
+    assert list_heads(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "is_head"),
+    [
+        ("/venv/bin/python /venv/bin/snakemake --profile profiles/slurm", True),
+        ("python -m snakemake --cores 2", True),
+        ("snakemake -n", False),
+        ("python -m snakemake --snakefile Snakefile --target-jobs train: --nolock --mode remote", False),
+        ("vim snakemake.md", False),
+        ("python scripts/train.py --model snakemake", False),
+    ],
+)
+def test_a_head_is_a_snakemake_that_obeys_no_other(words: str, is_head: bool) -> None:
+    assert Process(1, tuple(words.split())).is_head is is_head
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("python scripts/train.py --model m", True),
+        ("/venv/bin/python /x/scripts/explain.py", True),
+        ("python scripts/status.py --watch 5", False),
+        ("python scripts/recover.py", False),
+        ("less scripts/train.log", False),
+    ],
+)
+def test_a_worker_is_the_command_of_a_rule(words: str, expected: bool) -> None:
+    assert is_worker(Process(1, tuple(words.split()))) is expected
+
+
+def test_the_config_is_that_of_the_last_run_or_of_the_locked_study(folder: Path, bare_path: Path) -> None:
+    (folder / "config").mkdir()
+    (folder / "config/my_lungs.yaml").write_text("study: lungs\n")
+    assert find_configfile(find_leftovers(folder)) is None
+    write_lock(folder, "data/weights/x.pth", "results/lungs/report.html")
+    assert find_configfile(find_leftovers(folder)) == "config/my_lungs.yaml"
+    write_log(folder, host="h", command="snakemake", config=str(folder / "config/quick.yaml"))
+    assert find_configfile(find_leftovers(folder)) == "config/quick.yaml"
+
+
+@pytest.mark.parametrize(
+    ("typed", "command"),
+    [
+        ("/venv/bin/snakemake --profile profiles/slurm", "snakemake --profile profiles/slurm"),
+        ("/venv/lib/snakemake/__main__.py -c1", "snakemake -c1"),
+        ("/my clone/.venv/lib/snakemake/__main__.py -c1", "snakemake -c1"),
+        ("snakemake", "snakemake"),
+        ("snakemake -n --config train={epochs: 3} a=1", "snakemake -n --config 'train={epochs: 3}' a=1"),
+        ("snakemake --config seeds=[0, 1] data_root=/x -c1", "snakemake --config 'seeds=[0, 1]' data_root=/x -c1"),
+        (
+            "snakemake --config v={a: {train: {epochs: 3}}, b: {}} -n",
+            "snakemake --config 'v={a: {train: {epochs: 3}}, b: {}}' -n",
+        ),
+        ("snakemake x={ -n", "snakemake 'x={' -n"),
+    ],
+)
+def test_the_last_command_is_read_from_snakemakes_log(folder: Path, typed: str, command: str) -> None:
+    write_log(folder, host="h", command=typed)
+    last = read_last_run(folder)
+    assert last is not None
+    assert last.command == command
+
+
+def start_and_kill_snakemake(clone: Path) -> None:
+    """Start a Snakemake that runs one long job, and kill it as the system would."""
+    (clone / "scripts/phantom.py").write_text("import time\ntime.sleep(600)\n")
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "config/demo.yaml"]
+    with subprocess.Popen(
+        command, cwd=clone, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as head:
+        deadline = time.monotonic() + 60
+        while not (clone / "results/demo/phantoms.log").exists():
+            assert head.poll() is None, "Snakemake ended by itself"
+            assert time.monotonic() < deadline, "Snakemake started no job"
+            time.sleep(0.2)
+        os.killpg(head.pid, signal.SIGKILL)
+
+
+def run_recover(clone: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(ROOT / "scripts/recover.py"), *arguments]
+    return subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
+
+
+def test_one_command_puts_a_killed_study_right(
+    tmp_path: Path, fake: FakeCommand, bare_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{bare_path}:/usr/bin:/bin")  # Snakemake needs a shell
+    clone = copy_workflow(tmp_path / "a clone")
+    start_and_kill_snakemake(clone)
+    assert list((clone / ".snakemake/locks").iterdir())
+
+    fake("squeue", job_line("7", "RUNNING", TRAIN, clone))
+    listed = run_recover(clone)
+    assert listed.returncode == 0, listed.stderr
+    assert "recover.py --wait" in listed.stdout
+    assert (clone / ".snakemake/locks").exists(), "without a choice it must not unlock while jobs run"
+
+    fake("squeue")
+    done = run_recover(clone)
+    assert done.returncode == 0, done.stderr
+    assert "unlocked" in done.stdout
+    assert "snakemake --cores 1 --configfile config/demo.yaml" in done.stdout
+    assert not (clone / ".snakemake/locks").exists()

@@ -1,0 +1,86 @@
+"""What Slurm's commands print is read as its manual pages say."""
+
+from pathlib import Path
+
+import pytest
+
+from cxrflow.operate import slurm
+from cxrflow.operate.slurm import SlurmError, parse_jobs, parse_partitions
+from tests.operate.conftest import FakeCommand
+
+
+def test_a_command_that_is_not_there_is_named(bare_path: Path) -> None:
+    with pytest.raises(SlurmError, match="no squeue on the PATH"):
+        slurm.list_jobs()
+
+
+def test_what_a_failed_command_says_reaches_the_user(fake: FakeCommand) -> None:
+    fake("squeue", status=1, error="slurm_load_jobs error: Unable to contact slurm controller\n")
+    with pytest.raises(SlurmError, match="squeue failed: slurm_load_jobs error: Unable to contact"):
+        slurm.list_jobs()
+
+
+def test_a_command_that_hangs_is_given_up(bare_path: Path) -> None:
+    (bare_path / "sinfo").write_text("#!/bin/sh\nexec /bin/sleep 60\n")
+    (bare_path / "sinfo").chmod(0o755)
+    with pytest.raises(SlurmError, match=r"gave no answer in 0\.2 s"):
+        slurm.run_slurm("sinfo", timeout_s=0.2)
+
+
+def test_jobs_with_odd_folders_and_empty_fields_are_read() -> None:
+    (job,) = parse_jobs("12_[1-3]|PENDING|0:00||name|(null)|Priority|/a b/c|d\n")
+    assert (job.job_id, job.comment, job.nodes, job.folder) == ("12_[1-3]", "", "", "/a b/c|d")
+    assert parse_jobs("slurm_load_jobs warning\n") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "is_run"),
+    [
+        ("0a1b2c3d-0000-4000-8000-123456789abc", True),
+        ("my_prefix_0a1b2c3d-0000-4000-8000-123456789abc", True),
+        ("train.sh", False),
+        ("0a1b2c3d-0000-4000-8000-123456789abc.sh", False),
+    ],
+)
+def test_snakemakes_jobs_are_known_by_their_name(name: str, is_run: bool) -> None:
+    (job,) = parse_jobs(f"1|RUNNING|0:01|n|{name}|c|None|/x\n")
+    assert job.is_from_snakemake is is_run
+
+
+def test_partitions() -> None:
+    cpu, gpu = parse_partitions(
+        "cpu*|up|1-00:00:00|64|257000|3|mixed|(null)\ngpu|down|infinite|32|512000|1|drained*|gpu:2\n"
+    )
+    assert (cpu.partition, cpu.is_default, cpu.is_up, cpu.max_minutes, cpu.is_usable) == ("cpu", True, True, 1440, True)
+    assert (gpu.partition, gpu.is_default, gpu.is_up, gpu.gpus, gpu.is_usable) == ("gpu", False, False, {"": 2}, False)
+
+
+@pytest.mark.parametrize(
+    ("state", "usable"), [("idle~", True), ("allocated", True), ("draining", False), ("idle*", False), ("DOWN", False)]
+)
+def test_nodes_that_take_jobs(state: str, usable: bool) -> None:
+    (group,) = parse_partitions(f"cpu|up|infinite|4|8000|1|{state}|(null)\n")
+    assert group.is_usable is usable
+
+
+def test_the_state_of_a_job_cancelled_by_somebody_is_one_word(fake: FakeCommand) -> None:
+    fake("sacct", "12|CANCELLED by 1000\n13|TIMEOUT\n")
+    assert slurm.past_states(["12", "13"]) == {"12": "CANCELLED", "13": "TIMEOUT"}
+
+
+def test_no_jobs_ask_nothing(bare_path: Path) -> None:
+    assert slurm.past_states([]) == {}
+    slurm.cancel_jobs([])
+
+
+def test_a_controller_that_is_down_is_an_error(fake: FakeCommand) -> None:
+    fake("scontrol", "Slurmctld(primary) at head is DOWN\n")
+    with pytest.raises(SlurmError, match="head is DOWN"):
+        slurm.ping_controller()
+
+
+def test_the_default_account_comes_first(fake: FakeCommand, bare_path: Path) -> None:
+    script = '#!/bin/sh\ncase "$*" in *DefaultAccount*) echo lungs;; *) echo hearts; echo lungs;; esac\n'
+    (bare_path / "sacctmgr").write_text(script)
+    (bare_path / "sacctmgr").chmod(0o755)
+    assert slurm.list_accounts() == ["lungs", "hearts"]
