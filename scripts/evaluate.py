@@ -9,7 +9,6 @@ Reads images.npy, split.csv and model.pt (checked against model.pt.sha256); writ
 
 from pathlib import Path
 
-from cxrflow.config.parsing import move_settings
 from cxrflow.config.settings import EvaluateSettings
 from cxrflow.config.stages import run_stage
 from cxrflow.files.atomic import write_array
@@ -27,7 +26,7 @@ def evaluate_model(
     split: Path,
     model: Path,
     settings: EvaluateSettings,
-    device: str | None = None,
+    device: str = "auto",
     threads: int,
     features: Path,
     predictions: Path,
@@ -37,14 +36,14 @@ def evaluate_model(
     images: images.npy of the model's preprocessing
     split: split.csv of the dataset
     model: model.pt; its checksum lies beside it
-    settings: device and batch size, as JSON.
-    device: auto, cpu or cuda, in place of the settings' device
+    settings: the batch size, as JSON.
+    device: auto (a GPU if there is one), cpu or cuda
     threads: CPU threads
     features: features.npy to write
     predictions: predictions.csv to write, last
     """
     prepare_process(threads)
-    found = choose_device(move_settings(settings, device=device).device)
+    found = choose_device(device)
     saved = load_model(model)
     data = open_split_images(images, split, saved.preprocess.size_px)
     check_classes(saved, data, model)

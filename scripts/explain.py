@@ -10,7 +10,6 @@ model.pt.sha256); writes gradcam.png, gradcam.csv (one row per scored test image
 
 from pathlib import Path
 
-from cxrflow.config.parsing import move_settings
 from cxrflow.config.settings import ExplainSettings
 from cxrflow.config.stages import run_stage
 from cxrflow.data.images import load_images
@@ -44,7 +43,7 @@ def explain_model(
     model: Path,
     predictions: Path,
     settings: ExplainSettings,
-    device: str | None = None,
+    device: str = "auto",
     threads: int,
     title: str,
     gallery: Path,
@@ -60,7 +59,7 @@ def explain_model(
     model: model.pt; its checksum lies beside it
     predictions: predictions.csv of the model: the test images
     settings: how many images are shown and scored, as JSON.
-    device: auto, cpu or cuda, in place of the settings' device
+    device: auto (a GPU if there is one), cpu or cuda
     threads: CPU threads
     title: shown above the gallery
     gallery: PNG to write
@@ -72,7 +71,7 @@ def explain_model(
     explainer = Explainer(
         network=restore_network(saved),
         layer=find_backbone(saved.backbone).gradcam_layer,
-        device=choose_device(move_settings(settings, device=device).device),
+        device=choose_device(device),
         engine=settings.engine,
     )
     test = open_test_images(images, index, regions, folder, predictions)

@@ -16,17 +16,20 @@ from cxrflow.models.cost import profile_backbone
 from cxrflow.models.devices import choose_device, prepare_process
 
 
-def profile(*, backbone: str, size_px: int, settings: ProfileSettings, threads: int, profile: Path) -> None:
+def profile(
+    *, backbone: str, size_px: int, settings: ProfileSettings, device: str = "auto", threads: int, profile: Path
+) -> None:
     """Write the cost of one backbone.
 
     backbone: a name in scripts/cxrflow/config/backbones.py
     size_px: side of the square image, px
-    settings: device and number of timed passes, as JSON.
+    settings: number of timed passes, as JSON.
+    device: auto (a GPU if there is one), cpu or cuda
     threads: CPU threads
     profile: JSON to write
     """
     prepare_process(threads)
-    cost = profile_backbone(backbone, size_px, choose_device(settings.device), settings.repeats, threads)
+    cost = profile_backbone(backbone, size_px, choose_device(device), settings.repeats, threads)
     write_json(profile, cost)
     latency = cost["latency_ms"]
     print(

@@ -33,7 +33,7 @@ def check_slurm(
     """
     study = read_study(configfile, config or ())
     try:
-        wanted = read_cluster_profile(profile, max(study.train_gpus(model.variant) for model in study.models()))
+        wanted = read_cluster_profile(profile, study.settings.compute.requested_gpus)
         findings, wants_gpu = check_cluster(wanted), any(request.gpus for request in wanted.requests)
     except CxrflowError as error:
         findings, wants_gpu = [Finding("PROBLEM", str(error))], False

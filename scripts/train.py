@@ -18,7 +18,6 @@ with importing_much():
     import torch
 
     from cxrflow.config.identity import ModelId
-    from cxrflow.config.parsing import move_settings
     from cxrflow.config.settings import PreprocessSettings, TrainSettings
     from cxrflow.files.atomic import write_json
     from cxrflow.files.leases import hold_lease
@@ -53,8 +52,8 @@ def train_model(
     model_id: str,
     preprocess: PreprocessSettings,
     settings: TrainSettings,
-    device: str | None = None,
-    gpus: int | None = None,
+    device: str = "auto",
+    gpus: int = 1,
     init_weights: Path | None = None,
     threads: int,
     resume: Path,
@@ -69,8 +68,8 @@ def train_model(
     model_id: dataset/backbone/init/variant/seed0
     preprocess: how the images were made, as JSON.
     settings: the training, as JSON.
-    device: auto, cpu or cuda, in place of the settings' device
-    gpus: processes that share the training, one per GPU, in place of the settings' gpus
+    device: auto (a GPU if there is one), cpu or cuda
+    gpus: processes that share the training, one per GPU
     init_weights: what a transferred model starts from: torchvision's .pth file, or another dataset's model.pt
     threads: CPU threads, divided among the processes of several GPUs; another number changes the last bits of the
         result
@@ -80,13 +79,12 @@ def train_model(
     model: model.pt to write, last
     """
     arguments, ranks = {**locals()}, find_ranks()
-    settings = move_settings(settings, device=device, gpus=gpus)
     leave_on_sigterm(tell=ranks.count == 1)
-    if ranks.count < settings.gpus:
-        run_ranks(settings.gpus, choose_backend(settings.gpus, settings.device), train_model, arguments)
+    if ranks.count < gpus:
+        run_ranks(gpus, choose_backend(gpus, device), train_model, arguments)
         return
     prepare_process(max(1, threads // ranks.count))
-    identity, found = ModelId.parse(model_id), choose_device(settings.device)
+    identity, found = ModelId.parse(model_id), choose_device(device)
     data = open_split_images(images, split, preprocess.size_px)
     key = training_key(identity, settings, preprocess, split=split, images=data.images, init_weights=init_weights)
     with hold_lease(resume, f"the training of {model_id}") if ranks.leads else nullcontext() as lease:

@@ -91,7 +91,7 @@ def start(
     recorded: bool = True,
 ) -> Training:
     """Start a training whose train images come from a source of this kind."""
-    settings = TrainSettings(batch_size=batch, precision=PRECISION, device=device.type, cuda_graphs=recorded)
+    settings = TrainSettings(batch_size=batch, precision=PRECISION, cuda_graphs=recorded)
     training = start_training(build_network(backbone, 3, 0.1), data, settings, seed=0, device=device)
     training.sources["train"] = source(data.images, data.rows["train"])
     return training
@@ -140,7 +140,7 @@ def measure_speed(backbone: str, batch: int, data: SplitImages, device: torch.de
 def measure_study(backbone: str, data: SplitImages, device: torch.device, size: str) -> Row:
     """Return the row of a whole training from scratch, with its validations."""
     _, size_px, _, _, _, count, epochs = SIZES[size]
-    settings = TrainSettings(epochs=epochs, precision=PRECISION, device=device.type, cuda_graphs=True)
+    settings = TrainSettings(epochs=epochs, precision=PRECISION, cuda_graphs=True)
     training = start_training(build_network(backbone, 3, 0.1), data, settings, seed=0, device=device)
     begin_s = time.perf_counter()
     fit(training, None, lambda *_: None)

@@ -79,7 +79,7 @@ def begin_train(images: Path, split: Path) -> None:
     names = {"resume": "train_resume", "history": "history.csv", "summary": "training.json", "model": "model.pt"}
     outputs = [text for name, file in names.items() for text in (f"--{name}", images.with_name(file))]
     arguments = ["--images", images, "--split", split, "--model-id", "covid/resnet34/scratch/base/seed0"]
-    settings = ["--preprocess", f'{{"size_px": {SIZE_PX}}}', "--settings", '{"device": "cpu"}', "--threads", "1"]
+    settings = ["--preprocess", f'{{"size_px": {SIZE_PX}}}', "--settings", "{}", "--device", "cpu", "--threads", "1"]
     run_child(START_TRAIN, SCRIPTS / "train.py", *arguments, *settings, *outputs)
 
 

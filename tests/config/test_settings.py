@@ -8,9 +8,7 @@ import pytest
 import yaml
 
 from cxrflow.config.docs import json_schema, sections, settings_readme
-from cxrflow.config.parsing import move_settings, result_json
 from cxrflow.config.settings import (
-    ProfileSettings,
     StudySettings,
     TrainSettings,
     parse_settings,
@@ -47,8 +45,8 @@ def test_text_that_is_plainly_a_value_is_that_value() -> None:
         ({"epochs": True}, ["config.epochs", "a whole number"]),
         ({"epochs": 0}, ["config.epochs", "out of range", "at least 1"]),
         ({"learning_rate": float("nan")}, ["config.learning_rate", "out of range"]),
-        ({"device": False}, ["config.device", "YAML reads"]),
-        ({"device": "gpu"}, ["config.device", "auto, cpu, cuda"]),
+        ({"precision": False}, ["config.precision", "YAML reads"]),
+        ({"precision": "half"}, ["config.precision", "float32, bfloat16"]),
         ({"class_weights": "no"}, ["config.class_weights", "true or false"]),
         ([1], ["config", "section of keys"]),
     ],
@@ -75,20 +73,6 @@ def test_json_gives_the_same_settings_back() -> None:
     settings = parse_settings(StudySettings, yaml.safe_load((ROOT / "config/lungs.yaml").read_text()))
     assert parse_settings(StudySettings, json.loads(settings_json(settings))) == settings
     assert settings_dict(settings)["train"]["epochs"] == 50
-
-
-def test_where_something_is_computed_is_kept_apart_from_what() -> None:
-    here, there = TrainSettings(), TrainSettings(device="cuda", gpus=4)
-    assert result_json(here) == result_json(there) != result_json(TrainSettings(epochs=3))
-    assert parse_settings(TrainSettings, json.loads(result_json(there))) == here
-    assert move_settings(here, device="cuda", gpus=4) == there
-    assert move_settings(there, device=None, gpus=None) == there
-    with pytest.raises(CxrflowError, match=r"flags\.device: 'gpu' is none of auto, cpu, cuda"):
-        move_settings(here, device="gpu")
-
-
-def test_the_device_of_a_measurement_is_what_is_measured() -> None:
-    assert result_json(ProfileSettings(device="cpu")) != result_json(ProfileSettings(device="cuda"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -61,8 +61,8 @@ def test_variants_override_only_what_they_name(config: dict[str, Any]) -> None:
         ({"preprocess": {"blur_px": 4}}, "4 is even"),
         ({"variants": {"v": {"train": {"epoch": 1}}}}, "config.variants.v.train.epoch"),
         ({"variants": {"v": {"preprocess": {"blur_px": 2}}}}, "2 is even"),
-        ({"train": {"cuda_graphs": True, "gpus": 2}}, "needs train.gpus: 1"),
-        ({"variants": {"v": {"train": {"cuda_graphs": True, "device": "cpu"}}}}, "other than cpu"),
+        ({"train": {"cuda_graphs": True}, "compute": {"gpus": 2}}, "needs compute.gpus: 1"),
+        ({"variants": {"v": {"train": {"cuda_graphs": True}}}, "compute": {"device": "cpu"}}, "other than cpu"),
         ({"variants": {"base": {}}}, "this name is taken"),
         ({"ablation": {"variants": ["no_such"]}}, "'no_such' is not known"),
         ({"transfer": {"covid": {"init": "from_covid", "backbone": "resnet34"}}}, "'from_covid' is not known"),
@@ -104,10 +104,12 @@ def test_a_packing_that_has_begun_keeps_its_number_of_shards(
     assert [line.partition(" that")[0] for line in study.other_shards()] == lines
 
 
-def test_shards_are_no_part_of_what_the_results_are(config: dict[str, Any]) -> None:
-    sharded, whole = load_study(config | {"preprocess_shards": 9}), load_study(config)
-    assert sharded.recipes() == whole.recipes()
-    assert sharded.result_settings == whole.settings != sharded.settings
+def test_what_the_results_depend_on_holds_no_places(config: dict[str, Any]) -> None:
+    moved = {"data_root": "/other", "weights_root": "/other", "compute": {"device": "cuda", "threads": 3, "gpus": 4}}
+    here, there = load_study(config), load_study(config | moved)
+    assert here.settings_without_places() == there.settings_without_places() != there.settings
+    retrained = load_study(config | moved | {"train": {"epochs": 3}})
+    assert retrained.settings_without_places() != here.settings
 
 
 @pytest.mark.parametrize("count", [0, 257, 2.5])

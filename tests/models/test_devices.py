@@ -15,6 +15,8 @@ def test_cuda_that_is_not_there_stops_with_what_torch_sees(monkeypatch: pytest.M
         choose_device("cuda")
     assert torch.__version__ in str(caught.value)
     assert torch.version.cuda is None or "CUDA_VISIBLE_DEVICES is ''" in str(caught.value)
+    with pytest.raises(CxrflowError, match="'gpu': expected one of auto, cpu, cuda"):
+        choose_device("gpu")
     assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
 
 

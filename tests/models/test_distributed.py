@@ -55,7 +55,7 @@ def test_bfloat16_trains_together(together: dict[str, dict[str, Any]]) -> None:
 def test_fewer_gpus_than_asked_for_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for device in ("auto", "cuda"):
-        with pytest.raises(CxrflowError, match=r"train.gpus is 2, and PyTorch sees 1 on .*set train.gpus to 1"):
+        with pytest.raises(CxrflowError, match=r"compute.gpus is 2, and PyTorch sees 1 on .*set compute.gpus to 1"):
             distributed.choose_backend(2, device)
     assert distributed.choose_backend(2, "cpu") == "gloo"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -64,5 +64,5 @@ def test_fewer_gpus_than_asked_for_stop(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("layer", [nn.AlphaDropout(), nn.RReLU(), nn.BatchNorm2d(3, affine=False)])
 def test_a_layer_that_cannot_be_divided_stops(layer: nn.Module) -> None:
-    with pytest.raises(CxrflowError, match=r"layer 1 .* cannot be divided between GPUs: set train.gpus to 1"):
+    with pytest.raises(CxrflowError, match=r"layer 1 .* cannot be divided between GPUs: set compute.gpus to 1"):
         synchronize_layers(nn.Sequential(nn.ReLU(), layer), Ranks())

@@ -268,11 +268,6 @@ def test_key_tells_what_differs(key_inputs: dict[str, Any], name: str) -> None:
     assert [part for part in same if same[part] != changed[part]] == [name]
 
 
-def test_device_may_change_within_a_training(key_inputs: dict[str, Any]) -> None:
-    moved = dataclasses.replace(SETTINGS, device="cuda")
-    assert key_of({**key_inputs, "settings": moved}) == key_of(key_inputs)
-
-
 def test_key_holds_the_code_and_the_network(key_inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     before = key_of(key_inputs)
     monkeypatch.setattr(resume_module, "code_hash", lambda stage: f"another {stage}")

@@ -21,8 +21,7 @@ from cxrflow.models.checkpoints import load_model
 from cxrflow.models.networks import build_network
 from tests.models.toy import toy_images, toy_labels, toy_rows
 
-SETTINGS = TrainSettings(device="cpu", epochs=3, batch_size=8)
-TOGETHER = dataclasses.replace(SETTINGS, gpus=2)
+SETTINGS = TrainSettings(epochs=3, batch_size=8)
 
 
 @pytest.fixture
@@ -36,7 +35,9 @@ def files(tmp_path: Path) -> dict[str, Any]:
         **{name: tmp_path / file for name, file in {**paths, "summary": "training.json", "model": "model.pt"}.items()},
         "model_id": "toy/mobilenet_v3_large/scratch/base/seed0",
         "preprocess": PreprocessSettings(size_px=16),
-        "settings": TOGETHER,
+        "settings": SETTINGS,
+        "device": "cpu",
+        "gpus": 2,
         "threads": 2,
     }
 
@@ -52,7 +53,7 @@ def begin_alone(files: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(training, "run_epoch", stop)
     with pytest.raises(CxrflowError, match="interrupted"):
-        train.train_model(**{**files, "settings": SETTINGS})
+        train.train_model(**{**files, "gpus": 1})
 
 
 def test_a_training_begun_on_one_goes_on_on_two(
@@ -76,8 +77,8 @@ def test_a_training_begun_on_one_goes_on_on_two(
 
 def test_missing_gpus_stop_before_anything_is_written(files: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    with pytest.raises(CxrflowError, match=r"train\.gpus is 2, and PyTorch sees 0"):
-        train.train_model(**{**files, "settings": dataclasses.replace(TOGETHER, device="auto")})
+    with pytest.raises(CxrflowError, match=r"compute\.gpus is 2, and PyTorch sees 0"):
+        train.train_model(**{**files, "device": "auto"})
     assert not files["resume"].exists()
 
 
@@ -86,7 +87,7 @@ def test_sigterm_ends_all_with_143_and_one_line(files: dict[str, Any]) -> None:
     flags = {
         **files,
         "preprocess": settings_json(files["preprocess"]),
-        "settings": settings_json(dataclasses.replace(TOGETHER, epochs=10_000)),
+        "settings": settings_json(dataclasses.replace(SETTINGS, epochs=10_000)),
     }
     command = [sys.executable, str(Path(train.__file__))]
     for name, value in flags.items():

@@ -16,8 +16,8 @@ CONFIG: dict[str, Any] = {
     "backbones": ["resnet34"],
     "index": {"max_images_per_class": 100},
     "preprocess": {"size_px": 128, "blur_px": 0},
-    "train": {"epochs": 4, "device": "cpu"},
-    "evaluate": {"device": "cpu"},
+    "train": {"epochs": 4},
+    "compute": {"device": "cpu"},
 }
 
 
@@ -43,8 +43,8 @@ def write_training(
     epoch_s = 100 * train_s + 10 * val_s
     rows = [EpochRow(epoch, 1e-3, 1.0, 0.5, 1.0, 0.5, epoch_s, 1 / train_s) for epoch in (1, 2)]
     write_records(folder / "history.csv", EpochRow, rows)
-    settings = {"precision": "float32", "gpus": gpus}
-    values = {"n_train": 100, "n_val": 10, "settings": settings, "device": "cpu", "threads": 1}
+    settings = {"precision": "float32"}
+    values = {"n_train": 100, "n_val": 10, "settings": settings, "device": "cpu", "threads": 1, "gpus": gpus}
     (folder / "training.json").write_text(json.dumps({**values, "device_name": "Some CPU", "host": "node1"}))
     write_benchmark(folder / "train.tsv", 2 * epoch_s + startup_s)
     return folder

@@ -69,12 +69,12 @@ def test_this_study_comes_before_others(results: Path, know: Callable[..., Known
 def test_another_device_is_said(results: Path, know: Callable[..., Known]) -> None:
     write_training(results / "other", size_px=128)
     assert not estimate(train_job(), know()).basis.is_other_device
-    on_gpu = estimate(train_job(), know(train={"device": "cuda"}))
+    on_gpu = estimate(train_job(), know(compute={"device": "cuda"}))
     assert on_gpu.basis.is_other_device
     assert "measured on cpu, and cuda will compute: ANOTHER DEVICE" in on_gpu.basis.remarks
-    asked = estimate(train_job(resources={"gpu": 1}), know(train={"device": "auto"}))
+    asked = estimate(train_job(resources={"gpu": 1}), know(compute={"device": "auto"}))
     assert asked.basis.is_other_device, "auto takes the GPU that the job asks for"
-    unknown = estimate(train_job(), know(train={"device": "auto"}))
+    unknown = estimate(train_job(), know(compute={"device": "auto"}))
     assert "device is auto: holds where cpu computes again" in unknown.basis.remarks
 
 
@@ -84,11 +84,11 @@ def test_as_many_gpus_come_before_the_same_size_and_another_number_is_said(
     write_training(results / "alone", size_px=128)
     together = {"device": "cpu", "gpus": 2}
     assert (
-        "train.gpus: 1 there, 2 here; the time is not divided by them"
-        in estimate(train_job(), know(train=together)).basis.remarks
+        "compute.gpus: 1 there, 2 here; the time is not divided by them"
+        in estimate(train_job(), know(compute=together)).basis.remarks
     )
     write_training(results / "together", size_px=64, gpus=2)
-    assert estimate(train_job(), know(train=together)).basis.measured == "1 training of together"
+    assert estimate(train_job(), know(compute=together)).basis.measured == "1 training of together"
     assert estimate(train_job(), know()).basis.measured == "1 training of alone"
 
 

@@ -30,13 +30,12 @@ backbones: [mobilenet_v3_large]
 seeds: [0]
 preprocess: {size_px: 32}
 train: {epochs: 40, restart_epochs: 10, batch_size: 16}
-evaluate: {device: cpu}
-explain: {device: cpu, images_per_class: 1, scored_images: 4}
-profile: {device: cpu, repeats: 3}
+explain: {images_per_class: 1, scored_images: 4}
+profile: {repeats: 3}
 score: {bootstrap_draws: 50}
 variants:
   diverged: {train: {learning_rate: 1.0e+30, epochs: 1}}
-  on_gpu: {train: {device: cuda, epochs: 1}}
+  on_gpu: {train: {epochs: 1}}
   short: {train: {epochs: 1}}
 """
 # Threads change the last bits: one everywhere. Fast polling: the node is the same machine.

@@ -117,17 +117,21 @@ def test_full_disk_is_named_and_the_rest_goes_on(disturbed: Disturbed) -> None:
     assert not (model_folder(disturbed.study, seed=FULL) / "model.pt").exists()
 
 
-def test_error_in_a_job_and_no_gpu_are_shown_with_their_log(login: Login, study: Path) -> None:
-    names = ("diverged", "on_gpu", "short")
-    head = login.snakemake(study, *map(target, names), *ON_CLUSTER, "--retries", "0")
+@pytest.mark.parametrize(
+    ("variant", "compute", "message"),
+    [("diverged", "{}", "Lower train.learning_rate tenfold"), ("on_gpu", "{device: cuda}", "device is cuda")],
+)
+def test_error_in_a_job_and_no_gpu_are_shown_with_their_log(
+    login: Login, study: Path, variant: str, compute: str, message: str
+) -> None:
+    others = ["short"] if variant == "diverged" else []
+    run = [*map(target, [variant, *others]), *ON_CLUSTER, "--retries", "0", "--config", f"compute={compute}"]
+    head = login.snakemake(study, *run)
     assert head.wait() != 0
-    for variant, message in (
-        ("diverged", "Lower train.learning_rate tenfold"),
-        ("on_gpu", "device is cuda"),
-    ):
-        log = model_folder(study, variant) / "train.log"
-        assert message in log.read_text()
-        assert message in head.said
-        assert str(log.relative_to(study)) in head.said
-        assert not (log.parent / "model.pt").exists()
-    assert (model_folder(study, "short") / "model.pt").exists(), "one that fails does not stop the others"
+    log = model_folder(study, variant) / "train.log"
+    assert message in log.read_text()
+    assert message in head.said
+    assert str(log.relative_to(study)) in head.said
+    assert not (log.parent / "model.pt").exists()
+    for other in others:
+        assert (model_folder(study, other) / "model.pt").exists(), "one that fails does not stop the others"

@@ -25,9 +25,8 @@ transfer:
 preprocess: {size_px: 32}
 preprocess_shards: 2
 train: {epochs: 40, restart_epochs: 10, batch_size: 16}
-evaluate: {device: cpu}
-explain: {device: cpu, images_per_class: 1, scored_images: 4}
-profile: {device: cpu, repeats: 3}
+explain: {images_per_class: 1, scored_images: 4}
+profile: {repeats: 3}
 score: {bootstrap_draws: 50}
 """
 

@@ -63,11 +63,10 @@ def test_a_variant_is_planned_by_its_name_alone(clone: Path) -> None:
 
 @pytest.mark.parametrize(
     ("override", "gpus"),
-    [("train={gpus: 2}", 2), ("train={gpus: 2, device: cpu}", 0), ("variants={wide: {train: {gpus: 3}}}", 3)],
+    [("compute={gpus: 2}", 2), ("compute={gpus: 2, device: cpu}", 0)],
 )
 def test_a_training_asks_for_the_gpus_of_its_settings(clone: Path, override: str, gpus: int) -> None:
-    variant = "wide" if "wide" in override else "base"
-    target = f"results/lungs/models/covid/resnet34/scratch/{variant}/seed0/model.pt"
+    target = "results/lungs/models/covid/resnet34/scratch/base/seed0/model.pt"
     rule = clone / "workflow" / "rules" / "train.smk"
     rule.write_text(rule.read_text().replace('"train {wildcards', '"{resources.gpu} GPUs: train {wildcards'))
     run = run_snakemake(

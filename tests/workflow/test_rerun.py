@@ -9,15 +9,15 @@ from cxrflow.operate.choosing import read_study
 from cxrflow.operate.steps import expected_steps
 from tests.workflow.conftest import copy_workflow, run_snakemake
 
-STUDY = ("--configfile", "config/demo.yaml", "--cores", "1")
+STUDY = ("--configfile", "config/quick.yaml", "--cores", "1")
 MODELS = 12
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone in which Snakemake has on record that every file of the demo was made with its settings."""
+    """A clone in which Snakemake has on record that every file of the study was made with its settings."""
     folder = copy_workflow(tmp_path_factory.mktemp("runs") / "a clone")
-    for step in expected_steps(read_study(folder / "config/demo.yaml")):
+    for step in expected_steps(read_study(folder / "config/quick.yaml")):
         for path in step.outputs:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).touch()
@@ -35,11 +35,17 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
     return {rule: n for rule, n in jobs.items() if rule not in ("all", "models", "total")}
 
 
-def test_a_study_that_moves_computes_nothing_again(finished: Path) -> None:
-    moved = ("train={device: auto, gpus: 2}", "evaluate={device: auto}", "explain={device: auto}")
-    assert planned(finished, "models", "--config", *moved) == {}
-    jobs = planned(finished, "all", "--config", *moved)
-    assert jobs == {"summarize": 1, "report": 1}, "the report states the settings"
+MOVES = {
+    "device": "compute={device: cpu}",
+    "threads": "compute={threads: 3}",
+    "GPUs": "compute={device: cuda, gpus: 2}",
+    "data": "data_root=/other/disk",
+}
+
+
+@pytest.mark.parametrize("what", MOVES)
+def test_a_study_that_moves_computes_nothing_again(finished: Path, what: str) -> None:
+    assert planned(finished, "all", "--config", MOVES[what]) == {}
 
 
 def test_another_learning_rate_trains_every_model_again(finished: Path) -> None:
@@ -49,10 +55,9 @@ def test_another_learning_rate_trains_every_model_again(finished: Path) -> None:
 
 
 def test_the_device_reaches_the_command(finished: Path) -> None:
-    target = "results/demo/models/covid/resnet34/scratch/base/seed0/model.pt"
-    run = run_snakemake(
-        finished, target, "-n", "-p", "--force", *STUDY, "--config", "train={device: cuda, gpus: 3, epochs: 4}"
-    )
+    target = "results/quick/models/covid/resnet34/scratch/base/seed0/model.pt"
+    compute = "compute={device: cuda, gpus: 3, threads: 5}"
+    run = run_snakemake(finished, target, "-n", "-p", "--force", *STUDY, "--cores", "8", "--config", compute)
     (command,) = re.findall(r"python \S*train\.py.*", run.stdout.replace("\\\n", " "))
-    assert "--device cuda --gpus 3" in command
+    assert "--device cuda --gpus 3 --threads 5" in command
     assert '"device"' not in command

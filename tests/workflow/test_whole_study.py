@@ -24,10 +24,10 @@ backbones: [mobilenet_v3_large]
 transfer:
   covid: {init: from_pneumonia, backbone: mobilenet_v3_large}
 preprocess: {size_px: 32}
-train: {device: cpu, epochs: 2, restart_epochs: 1, batch_size: 16}
-evaluate: {device: cpu}
-explain: {device: cpu, images_per_class: 1, scored_images: 4}
-profile: {device: cpu, repeats: 3}
+compute: {device: cpu, threads: 1}
+train: {epochs: 2, restart_epochs: 1, batch_size: 16}
+explain: {images_per_class: 1, scored_images: 4}
+profile: {repeats: 3}
 score: {bootstrap_draws: 50}
 variants:
   no_blur: {preprocess: {blur_px: 0}}
@@ -125,7 +125,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_changed_training_setting_reruns_no_data_step(study: Path) -> None:
-    jobs = planned(study, "--config", "train={device: cpu, epochs: 3, restart_epochs: 1, batch_size: 16}")
+    jobs = planned(study, "--config", "train={epochs: 3, restart_epochs: 1, batch_size: 16}")
     assert jobs["train"] == MODELS
     assert not {"phantom", "index", "split", "preprocess", "samples", "profile_backbone"} & set(jobs)
 

@@ -26,7 +26,6 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import settings_json
-from cxrflow.config.parsing import result_json
 from cxrflow.report.summary import SUMMARY_FILES
 from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId, load_study
 
@@ -38,6 +37,9 @@ except CxrflowError as error:
 
 DATASETS = list(STUDY.settings.datasets)
 MODELS = STUDY.models()
+COMPUTE = (
+    STUDY.settings.compute
+)  # where, not what: its values are resources and threads, which Snakemake does not compare
 RECIPES = STUDY.recipes()
 RESULTS = STUDY.results
 DATA = f"{RESULTS}/data/{{dataset}}"
@@ -67,24 +69,21 @@ def of_wildcards(function):
     return function
 
 
-def of_variant(function):
-    """A resource that follows from a model's variant: the value itself where all variants share it, which Snakemake
-    need not work out for every job."""
-    values = {variant: function(variant) for variant in (BASE, *STUDY.settings.variants)}
-    is_shared = len(set(values.values())) == 1
-    return values[BASE] if is_shared else of_wildcards(lambda wildcards: values[wildcards.variant])
-
-
 # What follows from a variant or a dataset alone is worked out once, not for every model.
 recipe_of = functools.cache(STUDY.recipe)
 preprocess_json = functools.cache(lambda variant: settings_json(STUDY.preprocess_settings(variant)))
-train_settings = functools.cache(STUDY.train_settings)
-train_json = functools.cache(lambda variant: result_json(train_settings(variant)))
+train_json = functools.cache(lambda variant: settings_json(STUDY.train_settings(variant)))
 
 
 def model_of(wildcards):
     """The model that a rule's wildcards name."""
     return ModelId(**{**dict(wildcards), "seed": int(wildcards.seed)})
+
+
+@of_wildcards
+def folder_of(wildcards):
+    """A dataset's raw folder. A resource, as it says where and not what: moved data reruns nothing."""
+    return str(STUDY.dataset_folder(wildcards.dataset))
 
 
 @of_wildcards

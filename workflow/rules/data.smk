@@ -10,7 +10,7 @@ rule phantom:
         f"{RESULTS}/phantoms.tsv"
     conda:
         "../../envs/cxrflow.yaml"
-    threads: 2
+    threads: COMPUTE.threads
     params:
         folder=subpath(output.manifest, parent=True),
         settings=settings_json(STUDY.settings.phantoms) if STUDY.settings.phantoms else "",
@@ -38,17 +38,18 @@ rule index:
     priority: 100  # a folder of another layout should stop the study before hours are spent
     conda:
         "../../envs/cxrflow.yaml"
-    threads: 2
+    threads: COMPUTE.threads
+    resources:
+        folder=folder_of,
     params:
-        folder=of_wildcards(lambda wildcards: str(STUDY.dataset_folder(wildcards.dataset))),
         reader=lambda wildcards: settings_json(STUDY.reader_settings(wildcards.dataset)),
         settings=settings_json(STUDY.settings.index),
         published=lambda wildcards: READERS[reader_of(wildcards.dataset)].published_counts,
         code=lambda wildcards: code_hash("index", reader_module(reader_of(wildcards.dataset))),
     message:
-        "index {wildcards.dataset}: look at every image in {params.folder}"
+        "index {wildcards.dataset}: look at every image in {resources.folder}"
     shell:
-        "python scripts/index.py --folder {params.folder:q} --dataset {wildcards.dataset:q}"
+        "python scripts/index.py --folder {resources.folder:q} --dataset {wildcards.dataset:q}"
         " --reader-settings {params.reader:q} --settings {params.settings:q} --threads {threads}"
         " --rejects {output.rejects:q} --regions {output.regions:q} --summary {output.summary:q}"
         " --index {output.index:q} > {log:q} 2>&1"
@@ -89,16 +90,17 @@ rule preprocess:
     priority: 80
     conda:
         "../../envs/cxrflow.yaml"
-    threads: 2
+    threads: COMPUTE.threads
+    resources:
+        folder=folder_of,
     params:
-        folder=rules.index.params.folder,
         settings=lambda wildcards: settings_json(RECIPES[wildcards.recipe]),
         resume=f"{RECIPE}/resume",
         code=code_hash("preprocess"),
     message:
         "preprocess {wildcards.dataset} to {wildcards.recipe}"
     shell:
-        "python scripts/preprocess.py --folder {params.folder:q} --index {input.index:q}"
+        "python scripts/preprocess.py --folder {resources.folder:q} --index {input.index:q}"
         " --settings {params.settings:q} --threads {threads} --resume {params.resume:q}"
         " --images {output.images:q} > {log:q} 2>&1"
 
@@ -116,16 +118,17 @@ rule preprocess_shard:
     priority: 80
     conda:
         "../../envs/cxrflow.yaml"
-    threads: 2
+    threads: COMPUTE.threads
+    resources:
+        folder=folder_of,
     params:
-        folder=rules.index.params.folder,
         settings=rules.preprocess.params.settings,
         resume=f"{SHARD}/resume",
         code=code_hash("preprocess_shard"),
     message:
         "preprocess {wildcards.dataset} to {wildcards.recipe}, shard {wildcards.shard}"
     shell:
-        "python scripts/preprocess_shard.py --folder {params.folder:q} --index {input.index:q}"
+        "python scripts/preprocess_shard.py --folder {resources.folder:q} --index {input.index:q}"
         " --settings {params.settings:q} --threads {threads} --shard {wildcards.shard:q} --resume {params.resume:q}"
         " --rows {output.rows:q} > {log:q} 2>&1"
 
@@ -180,8 +183,9 @@ rule samples:
         f"{DATA}/{{recipe}}/samples.log",
     conda:
         "../../envs/cxrflow.yaml"
+    resources:
+        folder=folder_of,
     params:
-        folder=rules.index.params.folder,
         title=lambda wildcards: STUDY.dataset_title(wildcards.dataset),
         settings=settings_json(STUDY.settings.samples),
         preprocess=rules.preprocess.params.settings,
@@ -189,6 +193,6 @@ rule samples:
     message:
         "show samples of {wildcards.dataset}, {wildcards.recipe}"
     shell:
-        "python scripts/samples.py --folder {params.folder:q} --index {input.index:q} --images {input.images:q}"
+        "python scripts/samples.py --folder {resources.folder:q} --index {input.index:q} --images {input.images:q}"
         " --title {params.title:q} --preprocess {params.preprocess:q} --settings {params.settings:q}"
         " --samples {output.samples:q} --before-after {output.before_after:q} > {log:q} 2>&1"

@@ -14,11 +14,11 @@ rule evaluate:
         f"{MODEL}/evaluate.log",
     conda:
         "../../envs/cxrflow.yaml"
-    threads: 2
+    threads: COMPUTE.threads
     resources:
-        device=STUDY.settings.evaluate.device,  # no param: where, not what (see train)
+        device=COMPUTE.device,
     params:
-        settings=result_json(STUDY.settings.evaluate),
+        settings=settings_json(STUDY.settings.evaluate),
         code=code_hash("evaluate"),
     message:
         "evaluate {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"

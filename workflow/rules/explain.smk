@@ -17,19 +17,19 @@ rule explain:
         f"{MODEL}/explain.log",
     conda:
         "../../envs/cxrflow.yaml"
-    threads: 2
+    threads: COMPUTE.threads
     resources:
-        device=STUDY.settings.explain.device,  # no param: where, not what (see train)
+        device=COMPUTE.device,
+        folder=folder_of,
     params:
-        folder=rules.index.params.folder,
         title=rules.score.params.title,
-        settings=result_json(STUDY.settings.explain),
+        settings=settings_json(STUDY.settings.explain),
         layer=of_wildcards(lambda wildcards: BACKBONES[wildcards.backbone].gradcam_layer),
         code=code_hash("explain"),
     message:
         "explain {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
         "python scripts/explain.py --images {input.images:q} --index {input.index:q} --regions {input.regions:q}"
-        " --folder {params.folder:q} --model {input.model:q} --predictions {input.predictions:q}"
+        " --folder {resources.folder:q} --model {input.model:q} --predictions {input.predictions:q}"
         " --settings {params.settings:q} --device {resources.device:q} --threads {threads} --title {params.title:q}"
         " --gallery {output.gallery:q} --table {output.table:q} --summary {output.summary:q} > {log:q} 2>&1"

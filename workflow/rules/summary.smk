@@ -8,7 +8,9 @@ rule profile_backbone:
         f"{RESULTS}/backbones/{{backbone}}.log",
     conda:
         "../../envs/cxrflow.yaml"
-    threads: 2
+    threads: COMPUTE.threads
+    resources:
+        device=COMPUTE.device,
     params:
         size_px=STUDY.settings.preprocess.size_px,
         settings=settings_json(STUDY.settings.profile),
@@ -18,7 +20,8 @@ rule profile_backbone:
         "measure the cost of {wildcards.backbone}"
     shell:
         "python scripts/profile_backbone.py --backbone {wildcards.backbone:q} --size-px {params.size_px}"
-        " --settings {params.settings:q} --threads {threads} --profile {output.profile:q} > {log:q} 2>&1"
+        " --settings {params.settings:q} --device {resources.device:q} --threads {threads}"
+        " --profile {output.profile:q} > {log:q} 2>&1"
 
 
 rule summarize:
@@ -42,7 +45,7 @@ rule summarize:
         results=subpath(output[0], ancestor=2),
         folder=subpath(output[0], parent=True),
         models=[model.path for model in MODELS],
-        config=settings_json(STUDY.result_settings),
+        config=settings_json(STUDY.settings_without_places()),
         backbones={name: asdict(BACKBONES[name]) for name in STUDY.backbones()},
         code=code_hash("summarize"),
     message:

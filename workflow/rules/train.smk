@@ -34,14 +34,12 @@ rule train:
         f"{MODEL}/train.tsv"
     conda:
         "../../envs/cxrflow.yaml"
-    threads: 2
+    threads: COMPUTE.threads
     resources:
         # on one machine nothing waits for them, unless `--resources gpu=N` says how many there are
-        gpu=of_variant(STUDY.train_gpus),
-        # Where it trains, not what: Snakemake compares params with those of the last run and resources not, so that a
-        # study which moves to another device trains no finished model again (what it would train differs by rounding).
-        device=of_variant(lambda variant: train_settings(variant).device),
-        processes=of_variant(lambda variant: train_settings(variant).gpus),
+        gpu=COMPUTE.requested_gpus,
+        device=COMPUTE.device,
+        processes=COMPUTE.gpus,
     params:
         model_id=f"{MODEL}".removeprefix(f"{RESULTS}/models/"),
         preprocess=of_wildcards(lambda wildcards: preprocess_json(wildcards.variant)),

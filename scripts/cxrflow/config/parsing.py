@@ -35,14 +35,9 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
-    is_place: bool = False,
 ) -> Any:
-    """Declare one setting of a settings dataclass; without a default it must be given.
-
-    A setting that `is_place` says where something is computed and not what: a change makes no result anew.
-    """
+    """Declare one setting of a settings dataclass; without a default it must be given."""
     metadata = {"meaning": meaning, "unit": unit, "minimum": minimum, "maximum": maximum, "choices": choices}
-    metadata |= {"is_place": is_place}
     if default is not dataclasses.MISSING:
         return dataclasses.field(default=default, metadata=metadata)
     if default_factory is not dataclasses.MISSING:
@@ -180,21 +175,6 @@ def settings_json(settings: Any) -> str:
     return json.dumps(dataclasses.asdict(settings), ensure_ascii=False)
 
 
-def result_json(settings: Any) -> str:
-    """Return `settings_json` without what only says where: equal text, and results are equal but for rounding."""
-    places = {field.name for field in dataclasses.fields(settings) if field.metadata.get("is_place")}
-    return json.dumps({k: v for k, v in dataclasses.asdict(settings).items() if k not in places}, ensure_ascii=False)
-
-
 def override_settings(settings: S, overrides: Mapping[str, Any], where: str) -> S:
     """Return settings with some keys replaced, checked as `parse_settings` checks them."""
     return parse_settings(type(settings), {**settings_dict(settings), **overrides}, where)
-
-
-def move_settings(settings: S, **place: Any) -> S:
-    """Return settings to be computed elsewhere; what is None stays as it is.
-
-    Raises:
-        CxrflowError: a value is none that the setting takes.
-    """
-    return override_settings(settings, {key: value for key, value in place.items() if value is not None}, "flags")

@@ -12,6 +12,7 @@ from cxrflow.config.parsing import parse_settings, setting, settings_dict, setti
 
 __all__ = [
     "AblationSettings",
+    "ComputeSettings",
     "DatasetSettings",
     "EmbedSettings",
     "EvaluateSettings",
@@ -31,6 +32,41 @@ __all__ = [
     "settings_dict",
     "settings_json",
 ]
+
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class ComputeSettings:
+    """Where a study computes, not what: changing any of these keys reruns nothing."""
+
+    device: str = setting(
+        "auto takes a GPU if there is one; cuda stops where there is none. CPU and GPU round differently, so a model"
+        " trained on the other differs as much as it would with another seed",
+        default="auto",
+        choices=DEVICES,
+    )
+    threads: int = setting(
+        "CPU threads of each job; a profile's set-threads overrides it for single rules. Another number changes the"
+        " last bits of a model trained on a CPU",
+        default=2,
+        minimum=1,
+        unit="threads",
+    )
+    gpus: int = setting(
+        "GPUs of one machine that share one training: each takes its part of every batch. Pays for large images and"
+        " batches; many small models finish sooner side by side. With device: cpu, as many processes on the CPU (for"
+        " tests, not for speed)",
+        default=1,
+        minimum=1,
+        unit="GPUs",
+    )
+
+    @property
+    def requested_gpus(self) -> int:
+        """GPUs that a training requests from a cluster: none where it computes on the CPU."""
+        return 0 if self.device == "cpu" else self.gpus
 
 
 @dataclass(frozen=True)
@@ -145,31 +181,13 @@ class PreprocessSettings:
 class TrainSettings:
     """The training, the same for every model."""
 
-    device: str = setting(
-        "cuda stops where no GPU is; auto takes a GPU if there is one. A change trains no finished model again: it says"
-        " where, not what; a CPU and a GPU round differently, so a model trained on the other differs as from another"
-        " run of chance",
-        default="auto",
-        choices=("auto", "cpu", "cuda"),
-        is_place=True,
-    )
-    gpus: int = setting(
-        "GPUs of this machine that share one training: each takes its part of every batch, and the result is that of"
-        " one GPU but for rounding. Pays for large images and batches; many small models are faster side by side. With"
-        " device: cpu, as many processes on the CPU (for tests, not for speed). A change trains no finished model"
-        " again",
-        default=1,
-        minimum=1,
-        unit="GPUs",
-        is_place=True,
-    )
     precision: str = setting(
         "bfloat16 computes the forward pass in bfloat16 (autocast); weights stay float32",
         default="float32",
         choices=("float32", "bfloat16"),
     )
     cuda_graphs: bool = setting(
-        "record the step once as a CUDA graph and replay it, on a GPU and with gpus: 1: with small batches a GPU"
+        "record the step once as a CUDA graph and replay it, on one GPU: with small batches a GPU"
         " otherwise waits for Python. Changes the last bits: the learning rate is rounded to float32. Not yet run on a"
         " GPU by its authors",
         default=False,
@@ -201,7 +219,6 @@ class TrainSettings:
 class EvaluateSettings:
     """The one look at the test subset."""
 
-    device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"), is_place=True)
     batch_size: int = setting("images per step", default=64, minimum=1, unit="images")
 
 
@@ -239,8 +256,6 @@ class ExplainSettings:
         default="direct",
         choices=("direct", "pytorch_grad_cam"),
     )
-
-    device: str = setting("as for train", default="auto", choices=("auto", "cpu", "cuda"), is_place=True)
     images_per_class: int = setting(
         "gallery: right and wrong test images shown of each class, each", default=3, minimum=1, unit="images"
     )
@@ -262,9 +277,6 @@ class SamplesSettings:
 class ProfileSettings:
     """The cost of a backbone: parameters, multiply-adds, latency."""
 
-    device: str = setting(
-        "as for train, but what is measured: a change measures again", default="auto", choices=("auto", "cpu", "cuda")
-    )
     repeats: int = setting("timed forward passes of one image; their median is reported", default=30, minimum=3)
 
 
@@ -313,6 +325,7 @@ class StudySettings:
     phantoms: PhantomSettings | None = setting(
         "draw the three datasets instead of reading them from data_root", default=None
     )
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)

@@ -14,6 +14,7 @@ from cxrflow.config.identity import BASE, FROM_DATASET, IMAGENET, SCRATCH, Model
 from cxrflow.config.parsing import find_problems, override_settings, raise_problems
 from cxrflow.config.readers import DRAWN_LAYOUTS, READERS
 from cxrflow.config.settings import (
+    ComputeSettings,
     DatasetSettings,
     PreprocessSettings,
     StudySettings,
@@ -114,11 +115,6 @@ class Study:
         """Return the training of a variant, its overrides applied."""
         return override_settings(self.settings.train, self._variant(variant).train, f"variants.{variant}.train")
 
-    def train_gpus(self, variant: str) -> int:
-        """Return the GPUs that a training asks a cluster for: none where it computes on the CPU."""
-        settings = self.train_settings(variant)
-        return 0 if settings.device == "cpu" else settings.gpus
-
     def _variant(self, name: str) -> VariantSettings:
         if name == BASE:
             return VariantSettings()
@@ -164,10 +160,16 @@ class Study:
             and not (self.recipe_folder(dataset, recipe) / "images.npy").exists()
         ]
 
-    @property
-    def result_settings(self) -> StudySettings:
-        """The settings that can change a result: all but how many jobs share the packing."""
-        return replace(self.settings, preprocess_shards=StudySettings.preprocess_shards)
+    def settings_without_places(self) -> StudySettings:
+        """Return the settings that can change a result: where data and weights lie and what computes is left out."""
+        default = StudySettings
+        return replace(
+            self.settings,
+            data_root=default.data_root,
+            weights_root=default.weights_root,
+            preprocess_shards=default.preprocess_shards,
+            compute=ComputeSettings(),
+        )
 
     def missing_data(self) -> list[str]:
         """Return one line per dataset whose folder is not there yet, with where it is expected."""
@@ -262,6 +264,6 @@ def _contradictions(study: Study, name: str) -> list[str]:
     kernel, train = study.preprocess_settings(name).blur_px, study.train_settings(name)
     if kernel and kernel % 2 == 0:
         problems.append(f"config.preprocess.blur_px ({name}): {kernel} is even; a kernel has a middle pixel")
-    if train.cuda_graphs and (train.gpus > 1 or train.device == "cpu"):
-        problems.append(f"config.train.cuda_graphs ({name}): needs train.gpus: 1 and a train.device other than cpu")
+    if train.cuda_graphs and study.settings.compute.requested_gpus != 1:
+        problems.append(f"config.train.cuda_graphs ({name}): needs compute.gpus: 1 and a compute.device other than cpu")
     return problems

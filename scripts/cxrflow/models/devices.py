@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import torch
 
+from cxrflow.config.settings import DEVICES
 from cxrflow.errors import CxrflowError
 from cxrflow.models.allocator import keep_freed_memory
 
@@ -15,8 +16,10 @@ def choose_device(setting: str) -> torch.device:
     """Return the device of a `device` setting: `cpu`, `cuda`, or `auto` for a GPU where there is one.
 
     Raises:
-        CxrflowError: `cuda` is asked for and PyTorch sees no GPU.
+        CxrflowError: it is none of these, or `cuda` and PyTorch sees no GPU.
     """
+    if setting not in DEVICES:
+        raise CxrflowError(f"device is {setting!r}: expected one of {', '.join(DEVICES)}")
     if setting == "cuda" and not torch.cuda.is_available():
         raise CxrflowError(
             f"device is cuda, and PyTorch {torch.__version__} sees no GPU on {platform.node()} ({_why_no_gpu()}): "

@@ -84,7 +84,7 @@ def choose_backend(count: int, device: str) -> str:
     visible = torch.cuda.device_count()
     if device != "cpu" and count > visible:
         raise CxrflowError(
-            f"train.gpus is {count}, and PyTorch sees {visible} on {platform.node()}: set train.gpus to 1 or to "
+            f"compute.gpus is {count}, and PyTorch sees {visible} on {platform.node()}: set compute.gpus to 1 or to "
             "what is there, or ask for more (the profile slurm asks for as many; CUDA_VISIBLE_DEVICES can hide some)"
         )
     return BACKENDS["cpu" if device == "cpu" else "cuda"]

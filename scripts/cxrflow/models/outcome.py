@@ -77,6 +77,7 @@ def summarize_training(
         "device_name": describe_device(training.device, training.ranks.count),
         "host": platform.node(),
         "threads": threads,
+        "gpus": training.ranks.count,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 
 from cxrflow.config.identity import ModelId
-from cxrflow.config.parsing import result_json
 from cxrflow.config.settings import PreprocessSettings, TrainSettings, settings_json
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file
@@ -53,7 +52,7 @@ def training_key(
     return {
         "model": model.path,
         "network": f"{entry.torchvision_name} with head {entry.head}",
-        "settings": result_json(settings),
+        "settings": settings_json(settings),
         "preprocess": settings_json(preprocess),
         "split": sha256_file(split),
         "images": hash_sample(images),

@@ -155,7 +155,7 @@ def synchronize_layers(network: nn.Module, rows: Rows) -> None:
         if isinstance(layer, UNKNOWN_NOISE) or _lacks_statistics(layer):
             raise CxrflowError(
                 f"the backbone's layer {name} ({type(layer).__name__}) cannot be divided between GPUs: "
-                "set train.gpus to 1, or add the layer to scripts/cxrflow/models/synchronized.py"
+                "set compute.gpus to 1, or add the layer to scripts/cxrflow/models/synchronized.py"
             )
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             network.set_submodule(name, _synchronize_batch_norm(layer))

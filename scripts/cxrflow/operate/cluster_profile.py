@@ -90,7 +90,7 @@ def read_cluster_profile(folder: Path, train_gpus: int = 1) -> ClusterProfile:
 
     Args:
         folder: of the profile.
-        train_gpus: that a training asks for where the profile does not say (Study.train_gpus).
+        train_gpus: that a training asks for where the profile does not say (compute.requested_gpus).
 
     Raises:
         CxrflowError: one of them is not there or is no such file.

@@ -88,13 +88,9 @@ def model_of(job: Job) -> ModelId:
 
 def expected_device(job: Job, study: Study) -> str:
     """Return cpu, cuda, or auto where nobody knows yet; nothing for rules that compute without PyTorch."""
-    settings = study.settings
-    devices = {
-        "evaluate": settings.evaluate.device,
-        "explain": settings.explain.device,
-        "profile_backbone": settings.profile.device,
-    }
-    setting = study.train_settings(model_of(job).variant).device if job.rule == "train" else devices.get(job.rule, "")
+    if job.rule not in ("train", "evaluate", "explain", "profile_backbone"):
+        return ""
+    setting = study.settings.compute.device
     return "cuda" if setting == "auto" and job.gpus else setting
 
 
@@ -139,7 +135,7 @@ def choose_trainings(job: Job, known: Known) -> list[TrainingTime]:
     """
     model, size_px = model_of(job), _size_px(job, known)
     settings, device = known.study.train_settings(model.variant), expected_device(job, known.study)
-    gpus = settings.gpus if job.rule == "train" else 1  # one evaluates
+    gpus = known.study.settings.compute.gpus if job.rule == "train" else 1  # one evaluates
 
     def distance(time: TrainingTime) -> tuple[bool, int, bool, float, bool]:
         pixels = round(abs(math.log(size_px / time.size_px)), 9)
@@ -160,16 +156,16 @@ def _size_px(job: Job, known: Known) -> int:
 def _training_basis(job: Job, known: Known, times: list[TrainingTime], remarks: tuple[str, ...]) -> Basis:
     device, size_px, first = expected_device(job, known.study), _size_px(job, known), times[0]
     is_other = device != "auto" and first.device != device
-    settings = known.study.train_settings(model_of(job).variant)
+    gpus, precision = known.study.settings.compute.gpus, known.study.train_settings(model_of(job).variant).precision
     speeds = [1 / (time.train_s if job.rule == "train" else max(time.val_s, 1e-9)) for time in times]
     checks = {
         f"measured on {first.device}, and {device} will compute: ANOTHER DEVICE": is_other,
         f"device is auto: holds where {first.device} computes again": device == "auto",
         f"x {(size_px / first.size_px) ** 2:.3g} for pixels, {first.size_px} to {size_px} px; costs per step do not"
         f" grow with pixels, so this errs {'high' if size_px > first.size_px else 'low'}": size_px != first.size_px,
-        f"train.gpus: {first.gpus} there, {settings.gpus} here; the time is not divided by them": job.rule == "train"
-        and first.gpus != settings.gpus,
-        "in another precision": first.precision != settings.precision,
+        f"compute.gpus: {first.gpus} there, {gpus} here; the time is not divided by them": job.rule == "train"
+        and first.gpus != gpus,
+        "in another precision": first.precision != precision,
         f"threads: {_range([t.threads for t in times], '', 'd')} there, {job.threads} here": first.device == "cpu"
         and {time.threads for time in times} != {job.threads},
     }

@@ -178,7 +178,7 @@ def _read_training(folder: Path, path: Path) -> TrainingTime | None:
         size_px=size_px,
         precision=values["settings"]["precision"],
         **{key: values[key] for key in ("device", "device_name", "host", "threads")},
-        gpus=values["settings"].get("gpus", 1),
+        gpus=values["gpus"],
         train_s=median(trained_s) / values["n_train"],
         val_s=median(validated_s) / max(1, values["n_val"]),
         startup_s=startup_s if startup_s is not None and startup_s >= 0 else None,  # below 0: only the last attempt
@@ -187,7 +187,7 @@ def _read_training(folder: Path, path: Path) -> TrainingTime | None:
 
 def _read_summary(path: Path) -> dict[str, Any]:
     values: dict[str, Any] = read_json(path)
-    missing = {"n_train", "n_val", "settings", "device", "device_name", "host", "threads"} - set(values)
+    missing = {"n_train", "n_val", "settings", "device", "device_name", "host", "threads", "gpus"} - set(values)
     if missing:
         raise CxrflowError(
             f"{path} lacks {', '.join(sorted(missing))}, so it is of another version: name the folders to take times"
