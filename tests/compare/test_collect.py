@@ -55,7 +55,7 @@ def test_training_of_another_model_is_refused(tmp_path: Path):
     file = tmp_path / "models" / paths[0] / "training.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "seed": 7}))
     with pytest.raises(CxrflowError, match="is of another model"):
-        collect_results(tmp_path, study, paths)
+        _ = collect_results(tmp_path, study, paths).models[0].training
 
 
 def test_history_without_epochs_is_refused(tmp_path: Path):
@@ -63,11 +63,13 @@ def test_history_without_epochs_is_refused(tmp_path: Path):
     file = tmp_path / "models" / paths[0] / "history.csv"
     file.write_text(file.read_text().splitlines()[0] + "\n")
     with pytest.raises(CxrflowError, match="has no epochs"):
-        collect_results(tmp_path, study, paths)
+        _ = collect_results(tmp_path, study, paths).models[0].history
 
 
-def test_missing_file_is_named(tmp_path: Path):
+def test_missing_file_is_named_when_it_is_asked_for(tmp_path: Path):
     study, paths = write_fake_study(tmp_path, FakeStudy(config=ONE_MODEL))
     (tmp_path / "models" / paths[0] / "metrics.json").unlink()
+    model = collect_results(tmp_path, study, paths).models[0]
+    assert model.training["seed"] == 0
     with pytest.raises(CxrflowError, match=r"metrics\.json is not there"):
-        collect_results(tmp_path, study, paths)
+        _ = model.metrics

@@ -142,12 +142,10 @@ def test_study_is_described_in_one_sentence(results: Results, ablated: Results):
     ],
 )
 def test_models_above_chance_are_counted(results: Results, lows: tuple[float | None, ...], sentence: str):
-    models = [
-        dataclasses.replace(
-            model, metrics={"macro_f1": {"value": 0.95, "low": low, "high": 1.0}, "chance_macro_f1": 0.33}
-        )
-        for model, low in zip(results.models, lows, strict=False)
-    ]
+    models = [dataclasses.replace(model) for model, _ in zip(results.models, lows, strict=False)]
+    for model, low in zip(models, lows, strict=True):
+        score = {"value": 0.95, "low": low, "high": 1.0}
+        model.__dict__["metrics"] = {"macro_f1": score, "chance_macro_f1": 0.33}
     assert count_above_chance(dataclasses.replace(results, models=models)) == sentence
 
 
@@ -211,7 +209,8 @@ def test_first_column_that_repeats_becomes_a_heading(results: Results):
 
 def test_missing_picture_is_named(least: tuple[Results, Path], tmp_path: Path):
     results = least[0]
-    moved = dataclasses.replace(results, models=[dataclasses.replace(results.models[0], folder=tmp_path)])
-    moved.models[0].__dict__["predictions"] = results.models[0].predictions
+    model = dataclasses.replace(results.models[0])
+    model.__dict__.update({**results.models[0].__dict__, "folder": tmp_path})
+    moved = dataclasses.replace(results, models=[model])
     with pytest.raises(CxrflowError, match=r"confusion\.png is not there"):
         render_page(moved, results.root / "summary")

@@ -141,7 +141,7 @@ def _validation(results: Results) -> list[Caution]:
 
 def _batch_norm(results: Results) -> list[Caution]:
     momentum = results.study.settings.train.batch_norm_momentum
-    changed = [b for b in results.profiles if TORCHVISION_MOMENTUM.get(b, 0.1) != momentum]
+    changed = [b for b in results.backbones if TORCHVISION_MOMENTUM.get(b, 0.1) != momentum]
     if not changed:
         return []
     names = join_words([f"{BACKBONES[b].title} ({TORCHVISION_MOMENTUM.get(b, 0.1):g})" for b in changed])

@@ -69,7 +69,7 @@ def _judge_order(lower: Sequence[Estimate], higher: Sequence[Estimate]) -> tuple
 def _common_backbones(results: Results, datasets: Sequence[str]) -> list[str]:
     """Return the backbones that were trained from scratch on every one of the datasets."""
     scratch = results.select(results.base_models, init=SCRATCH)
-    return [b for b in results.profiles if all(results.select(scratch, dataset=d, backbone=b) for d in datasets)]
+    return [b for b in results.backbones if all(results.select(scratch, dataset=d, backbone=b) for d in datasets)]
 
 
 def _score_dataset(results: Results, dataset: str, backbones: Sequence[str]) -> Estimate:

@@ -1,7 +1,7 @@
-"""Everything a study's stages have written, read once and checked for belonging together.
+"""Everything a study's stages have written, each file read once, when it is first asked for.
 
 Reads index.json, split.csv, backbones/*.json and each model's training.json, history.csv, metrics.json, gradcam.json
-and (only when asked for) predictions.csv. Writes nothing.
+and predictions.csv. Writes nothing. What is never asked for need not exist: a check reads only what it needs.
 """
 
 from collections import Counter
@@ -28,16 +28,35 @@ class DatasetResult:
     Attributes:
         name: its key in the config.
         title: its name for people.
-        index: index.json.
-        counts: {subset: {class: images}}.
-        patients: {subset: patients}.
+        folder: where its files lie.
+        is_synthetic: written by the phantoms in a published set's layout, so not a part of that set.
     """
 
     name: str
     title: str
-    index: dict[str, Any]
-    counts: dict[str, Counter[str]]
-    patients: dict[str, int]
+    folder: Path
+    is_synthetic: bool
+
+    @cached_property
+    def index(self) -> dict[str, Any]:
+        """index.json."""
+        index: dict[str, Any] = read_json(self.folder / "index.json")
+        return {**index, "published_counts": {}} if self.is_synthetic else index
+
+    @cached_property
+    def split(self) -> list[SplitRow]:
+        """split.csv."""
+        return read_records(self.folder / "split.csv", SplitRow)
+
+    @cached_property
+    def counts(self) -> dict[str, Counter[str]]:
+        """{subset: {class: images}}."""
+        return {subset: Counter(row.label for row in self.split if row.subset == subset) for subset in SUBSETS}
+
+    @cached_property
+    def patients(self) -> dict[str, int]:
+        """{subset: patients}."""
+        return {s: len({row.patient_id for row in self.split if row.subset == s}) for s in SUBSETS}
 
     @property
     def n_images(self) -> int:
@@ -57,16 +76,49 @@ class ModelResult:
     Attributes:
         id: which one.
         folder: where its files lie.
-        training, metrics, gradcam: the JSON files of these names.
-        history: one row per epoch.
     """
 
     id: ModelId
     folder: Path
-    training: dict[str, Any]
-    history: list[EpochRow]
-    metrics: dict[str, Any]
-    gradcam: dict[str, Any]
+
+    @cached_property
+    def training(self) -> dict[str, Any]:
+        """training.json.
+
+        Raises:
+            CxrflowError: it is missing or another model's.
+        """
+        training: dict[str, Any] = read_json(self.folder / "training.json")
+        found = {part: training.get(part) for part in ("dataset", "backbone", "init", "variant", "seed")}
+        if found != {part: getattr(self.id, part) for part in found}:
+            raise CxrflowError(
+                f"{self.folder / 'training.json'} is of another model ({found}): delete the folder and train again"
+            )
+        return training
+
+    @cached_property
+    def history(self) -> list[EpochRow]:
+        """history.csv, one row per epoch.
+
+        Raises:
+            CxrflowError: it is missing or has no epochs.
+        """
+        history: list[EpochRow] = read_records(self.folder / "history.csv", EpochRow)
+        if not history:
+            raise CxrflowError(f"{self.folder / 'history.csv'} has no epochs: delete it and train again")
+        return history
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json."""
+        metrics: dict[str, Any] = read_json(self.folder / "metrics.json")
+        return metrics
+
+    @cached_property
+    def gradcam(self) -> dict[str, Any]:
+        """gradcam.json."""
+        gradcam: dict[str, Any] = read_json(self.folder / "gradcam.json")
+        return gradcam
 
     @property
     def is_base(self) -> bool:
@@ -96,7 +148,7 @@ class ModelResult:
 
     @cached_property
     def predictions(self) -> Predictions:
-        """predictions.csv, read at the first use."""
+        """predictions.csv."""
         return read_predictions(self.folder / "predictions.csv")
 
 
@@ -108,15 +160,20 @@ class Results:
         study: its settings.
         root: results/<study>.
         datasets: by name, in config order; only those with a model.
-        profiles: backbones/<name>.json by backbone.
+        backbones: keys of BACKBONES; only those with a model.
         models: in the order in which they were named.
     """
 
     study: Study
     root: Path
     datasets: dict[str, DatasetResult]
-    profiles: dict[str, dict[str, Any]]
+    backbones: list[str]
     models: list[ModelResult]
+
+    @cached_property
+    def profiles(self) -> dict[str, dict[str, Any]]:
+        """backbones/<name>.json by backbone."""
+        return {name: read_json(self.root / "backbones" / f"{name}.json") for name in self.backbones}
 
     @property
     def base_models(self) -> list[ModelResult]:
@@ -143,13 +200,13 @@ class Results:
 
 
 def collect_results(root: Path, study: Study, paths: Sequence[str]) -> Results:
-    """Read the results of the named models.
+    """Return the results of the named models; no file is opened yet.
 
     root: results/<study>.
     paths: models as `dataset/backbone/init/variant/seed0`.
 
     Raises:
-        CxrflowError: a file is missing or contradicts its place, a model is named twice, or none is named.
+        CxrflowError: a model is not known or named twice, or none is named.
     """
     if not paths:
         raise CxrflowError(
@@ -159,13 +216,16 @@ def collect_results(root: Path, study: Study, paths: Sequence[str]) -> Results:
     for model in ids:
         _check_known(model, study, ids.count(model))
     datasets = [name for name in study.settings.datasets if any(model.dataset == name for model in ids)]
-    backbones = [name for name in BACKBONES if any(model.backbone == name for model in ids)]
+    is_synthetic = study.settings.phantoms is not None
     return Results(
         study=study,
         root=root,
-        datasets={name: read_dataset(root / "data" / name, name, study) for name in datasets},
-        profiles={name: read_json(root / "backbones" / f"{name}.json") for name in backbones},
-        models=[read_model(root / "models" / model.path, model) for model in ids],
+        datasets={
+            name: DatasetResult(name, study.dataset_title(name), root / "data" / name, is_synthetic)
+            for name in datasets
+        },
+        backbones=[name for name in BACKBONES if any(model.backbone == name for model in ids)],
+        models=[ModelResult(model, root / "models" / model.path) for model in ids],
     )
 
 
@@ -175,46 +235,6 @@ def _check_known(model: ModelId, study: Study, times: int) -> None:
     for part, known in (("dataset", study.settings.datasets), ("backbone", BACKBONES)):
         if getattr(model, part) not in known:
             raise CxrflowError(f"{model.path}: no {part} {getattr(model, part)!r} here; known: {', '.join(known)}")
-
-
-def read_dataset(folder: Path, name: str, study: Study) -> DatasetResult:
-    """Read index.json and split.csv of one dataset."""
-    rows: list[SplitRow] = read_records(folder / "split.csv", SplitRow)
-    index = read_json(folder / "index.json")
-    if study.settings.phantoms:
-        index = {**index, "published_counts": {}}  # drawn in a published set's layout, not a part of it
-    return DatasetResult(
-        name=name,
-        title=study.dataset_title(name),
-        index=index,
-        counts={subset: Counter(row.label for row in rows if row.subset == subset) for subset in SUBSETS},
-        patients={subset: len({row.patient_id for row in rows if row.subset == subset}) for subset in SUBSETS},
-    )
-
-
-def read_model(folder: Path, model: ModelId) -> ModelResult:
-    """Read one model's files.
-
-    Raises:
-        CxrflowError: a file is missing, or training.json is another model's.
-    """
-    training = read_json(folder / "training.json")
-    found = {part: training.get(part) for part in ("dataset", "backbone", "init", "variant", "seed")}
-    if found != {part: getattr(model, part) for part in found}:
-        raise CxrflowError(
-            f"{folder / 'training.json'} is of another model ({found}): delete the folder and train again"
-        )
-    history: list[EpochRow] = read_records(folder / "history.csv", EpochRow)
-    if not history:
-        raise CxrflowError(f"{folder / 'history.csv'} has no epochs: delete it and train again")
-    return ModelResult(
-        id=model,
-        folder=folder,
-        training=training,
-        history=history,
-        metrics=read_json(folder / "metrics.json"),
-        gradcam=read_json(folder / "gradcam.json"),
-    )
 
 
 def group_seeds(models: Iterable[ModelResult]) -> dict[ModelId, list[ModelResult]]:

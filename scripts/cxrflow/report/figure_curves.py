@@ -82,7 +82,7 @@ def restart_epochs(model: ModelResult) -> list[int]:
 def legend_handles(results: Results) -> list[Line2D]:
     """Return one entry per backbone and one per way of drawing, only of what is there."""
     models = results.base_models
-    handles = [Line2D([], [], color=backbone_color(name), label=BACKBONES[name].title) for name in results.profiles]
+    handles = [Line2D([], [], color=backbone_color(name), label=BACKBONES[name].title) for name in results.backbones]
     handles += [
         Line2D([], [], color=MUTED, lw=1.2, label="validation"),
         Line2D([], [], color=MUTED, lw=0.8, ls=(0, (3, 2)), label="training"),
