@@ -24,7 +24,7 @@ include: "workflow/rules/train.smk"  #    fetch_weights, train
 include: "workflow/rules/evaluate.smk"  # evaluate, score, embed
 include: "workflow/rules/explain.smk"  #  explain
 include: "workflow/rules/deliver.smk"  #  export
-include: "workflow/rules/summary.smk"  #  profile_backbone, summarize, report
+include: "workflow/rules/summary.smk"  #  profile_backbone, select_models, summarize, report
 include: "workflow/rules/plan.smk"  #     what scripts/plan.py reads
 
 

@@ -2,7 +2,7 @@ r"""Score the saved predictions of one model, with 95 % intervals over patients.
 
 Reads predictions.csv; writes confusion.png and metrics.json. Needs no model and no GPU.
 
-    python scripts/score.py --predictions predictions.csv --settings '{"bootstrap_draws": 2000}' \
+    python scripts/score.py --predictions predictions.csv --settings '{"bootstrap_resamples": 2000}' \
         --title "COVID-19 Radiography, ResNet-34" --metrics metrics.json --confusion confusion.png
 """
 
@@ -27,7 +27,7 @@ def score_model(*, predictions: Path, settings: ScoreSettings, title: str, metri
     metrics: metrics.json to write
     confusion: PNG to write
     """
-    scores = score_predictions(read_predictions(predictions), settings.bootstrap_draws, settings.bootstrap_seed)
+    scores = score_predictions(read_predictions(predictions), settings.bootstrap_resamples, settings.bootstrap_seed)
     save_figure(draw_confusion(scores, title), confusion)
     write_json(metrics, scores)
     print(f"{scores['n_images']} test images of {scores['n_patients']} patients")

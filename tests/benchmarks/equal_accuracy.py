@@ -23,6 +23,7 @@ from torch import Tensor
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import PreprocessSettings, TrainSettings
 from cxrflow.data.preprocessing import preprocess_image
+from cxrflow.files.records import SUBSETS
 from cxrflow.models import training
 from cxrflow.models.batches import open_source
 from cxrflow.models.devices import prepare_process
@@ -47,7 +48,7 @@ def draw_data(count: int = IMAGES) -> SplitImages:
     labels = [[*CLASSES][number % len(CLASSES)] for number in range(count)]
     tasks = [draw_task(label, number, 2 * SIZE_PX) for number, label in enumerate(labels)]
     films = [preprocess_image(draw_picture(task, 0, SIGN_CONTRAST).pixels, settings) for task in tasks]
-    return join_split(np.stack(films), split_rows(count))
+    return join_split(np.stack(films), split_rows(count), subsets=SUBSETS)
 
 
 def score_training(backbone: str, data: SplitImages, seed: int, epochs: int, plain: bool) -> float:

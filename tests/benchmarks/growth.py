@@ -111,7 +111,7 @@ def prepare_score(folder: Path, n: int) -> Command:
 def prepare_summarize(folder: Path, n: int) -> Command:
     """Invent the results of twelve models on three datasets of n images together."""
     published = sum(sum(dataset["counts"].values()) for dataset in DATASETS.values())
-    fake = FakeStudy(config={"score": {"bootstrap_draws": 20}}, share=n / published)
+    fake = FakeStudy(config={"score": {"bootstrap_resamples": 20}}, share=n / published)
     study, models = write_fake_study(folder / "fake", fake)
     config = settings_json(study.settings)
     words: Command = ["--results", folder / "fake", "--folder", folder / "fake" / "summary", "--config", config]

@@ -28,7 +28,7 @@ def test_samples_say_how_many_of_how_many_and_name_the_cap(tmp_path: Path):
 
 
 def test_whole_sets_are_not_called_samples(tmp_path: Path):
-    whole = collect_fake(tmp_path, FakeStudy(config={**ONE_MODEL, "score": {"bootstrap_draws": 0}}, share=1.0))
+    whole = collect_fake(tmp_path, FakeStudy(config={**ONE_MODEL, "score": {"bootstrap_resamples": 0}}, share=1.0))
     assert "A sample, not the published set." not in heads(whole)
 
 

@@ -21,8 +21,8 @@ from cxrflow.config.identity import ModelId
 from cxrflow.files.records import EpochRow
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 
-MOBILENET_ONLY = {"backbones": ["mobilenet_v3_large"], "transfer": {}, "score": {"bootstrap_draws": 100}}
-NO_TRANSFER = {"transfer": {}, "score": {"bootstrap_draws": 0}}
+MOBILENET_ONLY = {"backbones": ["mobilenet_v3_large"], "transfer": {}, "score": {"bootstrap_resamples": 100}}
+NO_TRANSFER = {"transfer": {}, "score": {"bootstrap_resamples": 0}}
 
 
 def epochs(train: list[float], val: list[float], seconds: float = 10.0) -> list[EpochRow]:
@@ -136,8 +136,8 @@ def test_datasets_are_known_by_their_reader_not_their_name(tmp_path: Path):
 
 def test_without_the_datasets_or_intervals_it_is_open(tmp_path: Path):
     assert answer_xray8_lowest(study(tmp_path / "one", ONE_MODEL)).verdict == OPEN
-    none = study(tmp_path / "none", {**MOBILENET_ONLY, "score": {"bootstrap_draws": 0}})
-    assert "bootstrap_draws is 0" in answer_covid_above_pneumonia(none).answer
+    none = study(tmp_path / "none", {**MOBILENET_ONLY, "score": {"bootstrap_resamples": 0}})
+    assert "bootstrap_resamples is 0" in answer_covid_above_pneumonia(none).answer
 
 
 def timed(seconds: float) -> Callable[[ModelId], list[EpochRow]]:
@@ -160,7 +160,7 @@ def test_short_epoch_on_a_sample_is_open_and_extrapolation_is_called_so(tmp_path
 
 def test_short_epoch_on_the_whole_set_holds_for_its_half(tmp_path: Path):
     claim = answer_epoch_time(
-        study(tmp_path, {**ONE_MODEL, "score": {"bootstrap_draws": 0}}, history=timed(20), share=1.0)
+        study(tmp_path, {**ONE_MODEL, "score": {"bootstrap_resamples": 0}}, history=timed(20), share=1.0)
     )
     assert claim.verdict == HOLDS
     assert "The hour before is not measured here" in claim.answer
@@ -200,7 +200,7 @@ def test_preprocessing_that_the_study_does_not_use(tmp_path: Path):
 @pytest.mark.parametrize(("gain", "verdict"), [(0.2, HOLDS), (-0.2, FAILS), (0.0, OPEN)])
 def test_transfer_against_scratch(tmp_path: Path, gain: float, verdict: str):
     skill: Callable[[ModelId], float] = lambda model: 0.6 + gain * (model.init != "scratch")  # noqa: E731
-    results = study(tmp_path, {"backbones": ["resnet34"], "score": {"bootstrap_draws": 100}}, skill=skill)
+    results = study(tmp_path, {"backbones": ["resnet34"], "score": {"bootstrap_resamples": 100}}, skill=skill)
     assert answer_transfer(results).verdict == verdict
 
 
@@ -208,7 +208,7 @@ def test_transfer_that_may_have_seen_test_images_does_not_count(tmp_path: Path):
     """Only the model for xray8, which has no images in common with another set, is judged."""
     inits = {"covid": "from_pneumonia", "pneumonia": "from_covid", "xray8": "from_pneumonia"}
     transfer = {name: {"init": init, "backbone": "resnet34"} for name, init in inits.items()}
-    config = {"backbones": ["resnet34"], "transfer": transfer, "score": {"bootstrap_draws": 100}}
+    config = {"backbones": ["resnet34"], "transfer": transfer, "score": {"bootstrap_resamples": 100}}
     gain = {"covid": 0.3, "pneumonia": 0.3, "xray8": -0.3}
     results = study(tmp_path, config, skill=lambda model: 0.6 + gain[model.dataset] * (model.init != "scratch"))
     claim = answer_transfer(results)

@@ -20,6 +20,7 @@ from cxrflow.files.atomic import write_json
 from cxrflow.files.records import EpochRow, Predictions, SplitRow, write_predictions
 from cxrflow.files.tables import write_records
 from cxrflow.results.scoring import score_predictions
+from cxrflow.select.choosing import select_models
 
 PARAMS = {"mobilenet_v3_large": 5_483_032, "efficientnet_b1": 7_794_184, "resnet34": 21_797_672}
 GMAC = {"mobilenet_v3_large": 0.283, "efficientnet_b1": 0.744, "resnet34": 4.786}
@@ -70,6 +71,7 @@ class FakeStudy:
         config: replaces keys of the study's config.
         share: images per published image.
         skill: share of test images that a model gets right, by model; the dataset's own where it gives None.
+        val_skill: the same for the validation images; as `skill` where it is None.
         history: rows by model; typical ones where it gives None.
         edit_metrics: changes a model's metrics.json before it is written.
         regions: whether lesions are annotated.
@@ -79,6 +81,7 @@ class FakeStudy:
     config: dict[str, Any] = field(default_factory=dict)
     share: float = 0.02
     skill: Callable[[ModelId], float | None] = lambda model: None
+    val_skill: Callable[[ModelId], float | None] | None = None
     history: Callable[[ModelId], list[EpochRow] | None] = lambda model: None
     edit_metrics: Callable[[ModelId, dict[str, Any]], None] = lambda model, metrics: None
     regions: bool = True
@@ -96,7 +99,7 @@ def fake_config(**changes: Any) -> dict[str, Any]:
         "datasets": datasets,
         "transfer": TRANSFER,
         "train": {"epochs": 30, "restart_epochs": 10},
-        "score": {"bootstrap_draws": 200},
+        "score": {"bootstrap_resamples": 200},
         "variants": {
             "no_preprocessing": {"preprocess": {"equalize": False, "blur_px": 0}},
             "no_class_weights": {"train": {"class_weights": False}},
@@ -106,7 +109,7 @@ def fake_config(**changes: Any) -> dict[str, Any]:
 
 
 def write_fake_study(folder: Path, fake: FakeStudy | None = None) -> tuple[Study, list[str]]:
-    """Write data/, models/ and backbones/ of a study into `folder`; return it and the paths of its models."""
+    """Write data/, models/, backbones/ and selection.json of a study into `folder`; return it and its models' paths."""
     fake = fake or FakeStudy()
     study = Study(parse_settings(StudySettings, fake_config(**fake.config), "config"))
     for name in study.settings.datasets:
@@ -115,6 +118,7 @@ def write_fake_study(folder: Path, fake: FakeStudy | None = None) -> tuple[Study
         write_json(folder / "backbones" / f"{backbone}.json", fake_profile(backbone, study.settings.preprocess.size_px))
     for model in study.models():
         write_model_files(folder / "models" / model.path, model, study, fake)
+    write_json(folder / "selection.json", select_models(study, folder))
     return study, [model.path for model in study.models()]
 
 
@@ -189,8 +193,11 @@ def write_model_files(folder: Path, model: ModelId, study: Study, fake: FakeStud
     predictions = fake_predictions(folder.parents[5], model, fake)
     write_records(folder / "history.csv", EpochRow, history)
     write_predictions(folder / "predictions.csv", predictions)
+    write_predictions(folder / "val_predictions.csv", fake_predictions(folder.parents[5], model, fake, "val"))
     write_json(folder / "training.json", fake_training(model, study, kept, len(history)))
-    metrics = score_predictions(predictions, study.settings.score.bootstrap_draws, study.settings.score.bootstrap_seed)
+    metrics = score_predictions(
+        predictions, study.settings.score.bootstrap_resamples, study.settings.score.bootstrap_seed
+    )
     fake.edit_metrics(model, metrics)
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "gradcam.json", fake_gradcam(model, fake))
@@ -230,18 +237,19 @@ def fake_history(model: ModelId, study: Study) -> list[EpochRow]:
     return rows
 
 
-def fake_predictions(results: Path, model: ModelId, fake: FakeStudy) -> Predictions:
-    """Return predictions of the dataset's test rows, of which a share as large as the model's skill is right."""
+def fake_predictions(results: Path, model: ModelId, fake: FakeStudy, subset: str = "test") -> Predictions:
+    """Return predictions of a subset of the dataset, of which a share as large as the model's skill is right."""
     with (results / "data" / model.dataset / "split.csv").open(encoding="utf-8") as handle:
-        rows = [row for row in csv.DictReader(handle) if row["subset"] == "test"]
+        rows = [row for row in csv.DictReader(handle) if row["subset"] == subset]
     names = sorted({row["label"] for row in rows})
     labels = np.array([names.index(row["label"]) for row in rows], dtype=np.int64)
-    skill = fake.skill(model)
+    skill = (fake.val_skill if subset == "val" and fake.val_skill else fake.skill)(model)
     if skill is None:
         skill = DATASETS.get(model.dataset, {"skill": 0.8})["skill"]
         skill += {"mobilenet_v3_large": -0.03, "efficientnet_b1": 0.0, "resnet34": 0.02}[model.backbone]
         skill += 0.04 * (model.init != "scratch") - 0.05 * (model.variant != "base")
-    rng = np.random.default_rng([model.seed, 7])  # the same images are hard for every model, as in life
+    # The same images are hard for every model, as in life.
+    rng = np.random.default_rng([model.seed, 7] if subset == "test" else [model.seed, 7, 1])
     hardness, other = rng.random(len(labels)), rng.integers(1, len(names), len(labels))
     guess = np.where(hardness < skill, labels, (labels + other) % len(names))
     probabilities = np.full((len(labels), len(names)), 0.3 / (len(names) - 1))

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from cxrflow.compare.collect import ModelResult, Results
-from cxrflow.compare.paired import make_estimate, mean_difference, mean_estimate, mean_macro_f1
+from cxrflow.compare.paired import compare_pairs, mean_estimate, score_models
 from cxrflow.errors import CxrflowError
+from cxrflow.results.bootstrap import make_estimate
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 
 
@@ -15,30 +16,29 @@ def transfer_and_scratch(results: Results) -> list[ModelResult]:
 
 
 def test_one_model_has_the_interval_of_its_metrics(results: Results):
-    model, score = results.models[0], results.study.settings.score
-    estimate = mean_macro_f1([model], score.bootstrap_draws, score.bootstrap_seed)
-    expected = model.metrics["macro_f1"]
-    assert (estimate.value, estimate.low, estimate.high) == pytest.approx(tuple(expected.values()))
+    model = results.models[0]
+    estimate = score_models(results, [model])
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx(tuple(model.metrics["macro_f1"].values()))
 
 
 def test_a_model_does_not_differ_from_itself(results: Results):
     model = results.models[0]
-    difference = mean_difference([(model, model)], 50, 0)
+    difference = compare_pairs(results, [(model, model)])
     assert (difference.value, difference.low, difference.high) == (0, 0, 0)
 
 
 def test_difference_has_the_sign_of_first_minus_second(results: Results):
     transferred, scratch = transfer_and_scratch(results)
-    forward, back = (mean_difference([pair], 100, 0) for pair in ((transferred, scratch), (scratch, transferred)))
+    forward, back = (compare_pairs(results, [pair]) for pair in ((transferred, scratch), (scratch, transferred)))
     assert forward.value == pytest.approx(transferred.macro_f1 - scratch.macro_f1)
     assert back.value == -forward.value
     assert back.low == pytest.approx(-forward.high)
 
 
-def test_pairing_tells_more_than_two_intervals(results: Results):
+def test_pairing_is_narrower_than_two_intervals(results: Results):
     """Both models are right on the same easy patients, so their difference is known better than either score."""
     transferred, scratch = transfer_and_scratch(results)
-    difference = mean_difference([(transferred, scratch)], 200, 0)
+    difference = compare_pairs(results, [(transferred, scratch)])
     spread = [m.metrics["macro_f1"]["high"] - m.metrics["macro_f1"]["low"] for m in (transferred, scratch)]
     assert difference.high - difference.low < 0.8 * min(spread)
 
@@ -48,19 +48,18 @@ def test_different_test_images_cannot_be_paired(results: Results):
     shuffled = dataclasses.replace(other, folder=Path("other"))
     predictions = other.predictions
     shuffled.__dict__["predictions"] = dataclasses.replace(predictions, image_ids=predictions.image_ids[::-1])
-    with pytest.raises(CxrflowError, match="tested on different images"):
-        mean_difference([(one, shuffled)], 10, 0)
+    with pytest.raises(CxrflowError, match="evaluated on different images"):
+        compare_pairs(results, [(one, shuffled)])
 
 
 def test_mean_over_datasets_averages_out_and_ignores_that_seeds_are_equal():
-    draws = np.random.default_rng(1).normal(size=4000)
-    one = make_estimate(0.0, draws)
+    one = make_estimate(0.0, np.random.default_rng(1).normal(size=4000))
     both = mean_estimate([one, one])
     assert both.high - both.low == pytest.approx((one.high - one.low) / np.sqrt(2), rel=0.1)
 
 
-def test_no_draws_give_no_interval(tmp_path: Path):
-    results = collect_fake(tmp_path, FakeStudy(config={**ONE_MODEL, "score": {"bootstrap_draws": 0}}))
-    estimate = mean_macro_f1(results.models[:1], 0, 0)
+def test_no_resamples_give_no_interval(tmp_path: Path):
+    results = collect_fake(tmp_path, FakeStudy(config={**ONE_MODEL, "score": {"bootstrap_resamples": 0}}))
+    estimate = score_models(results, results.models[:1])
     assert estimate.value == pytest.approx(results.models[0].macro_f1)
     assert (estimate.low, estimate.high) == (None, None)

@@ -1,5 +1,4 @@
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -7,8 +6,7 @@ from cxrflow.compare.collect import Results
 from cxrflow.compare.rows_data import backbone_rows, class_rows, dataset_rows, reject_rows
 from cxrflow.compare.rows_models import explanation_rows, model_rows, per_class_rows, seed_rows
 from cxrflow.compare.rows_paired import ablation_rows, describe_variant, transfer_rows
-from cxrflow.select.rows_choice import choice_rows
-from tests.compare.fake_study import ONE_MODEL, PARAMS, FakeStudy, collect_fake
+from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 
 
 def test_every_model_has_one_row(results: Results, ablated: Results):
@@ -69,42 +67,16 @@ def test_transfer_is_compared_with_its_twin(results: Results):
 LEAKY = {
     "backbones": ["resnet34"],
     "transfer": {"covid": {"init": "from_pneumonia", "backbone": "resnet34"}},
-    "score": {"bootstrap_draws": 50},
+    "score": {"bootstrap_resamples": 50},
 }
 
 
-def test_models_that_may_have_seen_test_images_are_marked_and_not_chosen(tmp_path: Path, results: Results):
+def test_models_that_may_have_seen_test_images_are_marked(tmp_path: Path, results: Results):
     leaky = collect_fake(tmp_path, FakeStudy(config=LEAKY, skill=lambda model: 0.5 + 0.4 * (model.init != "scratch")))
     assert [row["caution"] for row in transfer_rows(leaky)] == ["may have seen test images"]
     marked = [row["model"] for row in model_rows(leaky) if row["caution"]]
     assert marked == ["covid/resnet34/from_pneumonia/base/seed0"]
-    assert choice_rows(leaky)[0]["best"] == "ResNet-34, from scratch"
     assert not any(row["caution"] for row in model_rows(results))
-
-
-def choose(folder: Path, **skill: float) -> dict[str, Any]:
-    """The choice for one dataset between its three backbones, the first the fastest."""
-    config = {**ONE_MODEL, "backbones": list(PARAMS), "score": {"bootstrap_draws": 100}}
-    return choice_rows(collect_fake(folder, FakeStudy(config=config, skill=lambda model: skill[model.backbone])))[0]
-
-
-def test_fastest_that_is_not_clearly_worse_is_chosen(tmp_path: Path):
-    row = choose(tmp_path, mobilenet_v3_large=0.5, efficientnet_b1=0.9, resnet34=0.91)
-    assert (row["best"], row["fastest"]) == ("ResNet-34, from scratch", "EfficientNet-B1, from scratch")
-    assert row["difference"] == pytest.approx(row["macro_f1"] - row["best_macro_f1"])
-    assert row["difference"] <= 0 <= row["difference_high"]
-
-
-def test_best_is_chosen_where_all_faster_ones_are_clearly_worse(tmp_path: Path):
-    row = choose(tmp_path, mobilenet_v3_large=0.4, efficientnet_b1=0.5, resnet34=0.95)
-    assert row["best"] == row["fastest"] == "ResNet-34, from scratch"
-    assert row["difference"] == 0
-
-
-def test_without_intervals_the_best_is_chosen(tmp_path: Path):
-    config = {**ONE_MODEL, "backbones": list(PARAMS), "score": {"bootstrap_draws": 0}}
-    row = choice_rows(collect_fake(tmp_path, FakeStudy(config=config)))[0]
-    assert row["best"] == row["fastest"]
 
 
 def test_ablation_says_what_differs_and_averages_seeds(ablated: Results):

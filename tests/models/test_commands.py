@@ -58,6 +58,7 @@ def evaluate_files(files: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
     return {
         **{name: files[name] for name in ("images", "split", "model", "threads")},
         "settings": EvaluateSettings(),
+        "val_predictions": tmp_path / "val_predictions.csv",
         "features": tmp_path / "features.npy",
         "predictions": tmp_path / "predictions.csv",
     }
@@ -208,6 +209,9 @@ def test_evaluation_writes_the_test_rows_in_index_order(evaluate_files: dict[str
     assert predictions.image_ids == [f"image{i}" for i in range(42, 51)]
     assert predictions.patient_ids == [f"patient{i}" for i in range(42, 51)]
     assert predictions.labels.tolist() == LABELS[42:].tolist()
+    validated = read_predictions(evaluate_files["val_predictions"])
+    assert validated.image_ids == [f"image{i}" for i in range(30, 42)]
+    assert validated.labels.tolist() == LABELS[30:42].tolist()
     assert (features.dtype, features.shape) == (np.float32, (9, N_FEATURES))
     np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-12)
 

@@ -14,7 +14,7 @@ from cxrflow.models import training as training_module
 from cxrflow.models.augment import draw_augmentation
 from cxrflow.models.networks import build_network
 from cxrflow.models.schedule import cosine_warm_restart
-from cxrflow.models.subsets import SplitImages, join_split
+from cxrflow.models.subsets import CLOSED, SplitImages, join_split
 from cxrflow.models.training import Training, fit, run_epoch, start_training, validate, weigh_classes
 from tests.models.toy import CPU, equal_weights, toy_data, toy_images, toy_labels, toy_rows, toy_training
 
@@ -67,7 +67,7 @@ def test_dropout_differs_from_epoch_to_epoch() -> None:
 
 def test_test_images_are_never_used() -> None:
     data, blinded = toy_data(), toy_data()
-    blinded.images[blinded.rows["test"]] = 255
+    blinded.images[blinded.labels == CLOSED] = 255
     assert equal_weights(train(data=data).network.state_dict(), train(data=blinded).network.state_dict())
 
 

@@ -83,7 +83,7 @@ def undefined(model: ModelId, metrics: dict[str, Any]) -> None:
 
 STRANGE = {
     "one epoch of one model, no intervals": FakeStudy(
-        config={**ONE_MODEL, "train": {"epochs": 1}, "score": {"bootstrap_draws": 0}}, regions=False
+        config={**ONE_MODEL, "train": {"epochs": 1}, "score": {"bootstrap_resamples": 0}}, regions=False
     ),
     "nothing defined": FakeStudy(config=ONE_MODEL, edit_metrics=undefined),
 }

@@ -1,30 +1,32 @@
-"""Intervals by drawing patients."""
+"""Intervals by resampling patients."""
 
 import numpy as np
 import pytest
 
-from cxrflow.results.bootstrap import draw_weights, patient_numbers, percentile_interval, resample_metrics
+from cxrflow.results.bootstrap import patient_numbers, percentile_interval, resample_metrics, resample_weights
 from cxrflow.results.metrics import METRICS, Outcomes, whole_sample
 
 
 def make_outcomes(generator: np.random.Generator, n: int, hit_rate: float) -> Outcomes:
-    """Draw two-class outcomes that are right with a known chance."""
+    """Make two-class outcomes that are right with a known chance."""
     labels = generator.integers(2, size=n)
     right = generator.random(n) < hit_rate
     predicted = np.where(right, labels, 1 - labels)
     return Outcomes(labels, np.where(np.eye(2)[predicted] == 1, 0.8, 0.2))
 
 
-def interval(outcomes: Outcomes, patients: list[str], name: str = "accuracy", draws: int = 500) -> tuple[float, float]:
-    low, high = percentile_interval(resample_metrics(outcomes, patients, draws, seed=0)[name])
+def interval(
+    outcomes: Outcomes, patients: list[str], name: str = "accuracy", resamples: int = 500
+) -> tuple[float, float]:
+    low, high = percentile_interval(resample_metrics(outcomes, patients, resamples, seed=0)[name])
     assert low is not None
     assert high is not None
     return low, high
 
 
-def test_all_images_of_a_patient_are_drawn_together_and_as_many_patients_as_there_are() -> None:
+def test_all_images_of_a_patient_are_sampled_together_and_as_many_patients_as_there_are() -> None:
     patients = np.array([0, 0, 0, 1, 2, 2])
-    weights = np.concatenate([*draw_weights(patients, 250, seed=0)], axis=1)
+    weights = np.concatenate([*resample_weights(patients, 250, seed=0)], axis=1)
     assert weights.shape == (6, 250)
     assert (weights[0] == weights[1]).all()
     assert (weights[0] == weights[2]).all()
@@ -33,11 +35,11 @@ def test_all_images_of_a_patient_are_drawn_together_and_as_many_patients_as_ther
     assert len(np.unique(weights[0])) > 1
 
 
-def test_many_images_take_smaller_steps_to_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_images_are_resampled_in_smaller_parts_to_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes, ids = make_outcomes(np.random.default_rng(2), 60, 0.7), [str(i // 2) for i in range(60)]
     whole = resample_metrics(outcomes, ids, 130, seed=3)
     monkeypatch.setattr("cxrflow.results.bootstrap.WEIGHTS_AT_ONCE", 60 * 7)
-    assert max(weights.shape[1] for weights in draw_weights(patient_numbers(ids), 130, seed=3)) == 7
+    assert max(weights.shape[1] for weights in resample_weights(patient_numbers(ids), 130, seed=3)) == 7
     stepwise = resample_metrics(outcomes, ids, 130, seed=3)
     assert whole.keys() == stepwise.keys()
     for name, values in whole.items():
@@ -48,11 +50,12 @@ def test_patient_numbers_follow_the_ids() -> None:
     assert patient_numbers(["b", "a", "b", "c"]).tolist() == [1, 0, 1, 2]
 
 
-def test_drawing_every_patient_once_gives_the_value_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampling_every_patient_once_gives_the_value_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     outcomes = make_outcomes(generator, 80, 0.7)
     monkeypatch.setattr(
-        "cxrflow.results.bootstrap.draw_weights", lambda patients, draws, _: [np.ones((len(patients), draws))]
+        "cxrflow.results.bootstrap.resample_weights",
+        lambda patients, resamples, _: [np.ones((len(patients), resamples))],
     )
     resampled = resample_metrics(outcomes, [str(i) for i in range(80)], 4, seed=0)
     for name, metric in METRICS.items():
@@ -91,12 +94,12 @@ def test_95_percent_intervals_cover_the_truth_about_95_percent_of_the_time() -> 
         labels = generator.integers(2, size=images.sum())
         predicted = np.where(generator.random(images.sum()) < hit_rates, labels, 1 - labels)
         outcomes = Outcomes(labels, np.where(np.eye(2)[predicted] == 1, 0.8, 0.2))
-        low, high = interval(outcomes, np.repeat(np.arange(80), images).astype(str).tolist(), draws=200)
+        low, high = interval(outcomes, np.repeat(np.arange(80), images).astype(str).tolist(), resamples=200)
         covered += low <= 0.7 <= high
     assert 0.90 <= covered / 250 <= 0.98
 
 
-def test_a_class_that_vanishes_in_a_draw_is_left_out_of_it() -> None:
+def test_a_class_that_vanishes_in_a_resample_is_left_out_of_it() -> None:
     outcomes = Outcomes(np.array([0] * 10 + [1]), np.tile([0.6, 0.4], (11, 1)))
     resampled = resample_metrics(outcomes, [str(i) for i in range(11)], 200, seed=0)
     vanished = np.isnan(resampled["recall"][:, 1])
@@ -106,7 +109,7 @@ def test_a_class_that_vanishes_in_a_draw_is_left_out_of_it() -> None:
     assert percentile_interval(resampled["recall"][:, 1]) == (0.0, 0.0)
 
 
-def test_same_seed_same_draws() -> None:
+def test_same_seed_same_resamples() -> None:
     outcomes = make_outcomes(np.random.default_rng(4), 50, 0.7)
     patients = [str(i // 2) for i in range(50)]
     first, again = (resample_metrics(outcomes, patients, 150, seed=7)["accuracy"] for _ in range(2))
@@ -115,5 +118,5 @@ def test_same_seed_same_draws() -> None:
     assert (first != other).any()
 
 
-def test_no_defined_draw_gives_no_interval() -> None:
+def test_no_defined_resample_gives_no_interval() -> None:
     assert percentile_interval(np.array([np.nan, np.nan])) == (None, None)

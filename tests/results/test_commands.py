@@ -83,7 +83,7 @@ def test_score_writes_metrics_and_figure_and_repeats_itself(dataset: Path, tmp_p
     for run in ("a", "b"):
         score.score_model(
             predictions=dataset / "predictions.csv",
-            settings=ScoreSettings(bootstrap_draws=50),
+            settings=ScoreSettings(bootstrap_resamples=50),
             title="Toy",
             metrics=tmp_path / run / "metrics.json",
             confusion=tmp_path / run / "confusion.png",

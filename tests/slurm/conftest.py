@@ -32,7 +32,7 @@ preprocess: {size_px: 32}
 train: {epochs: 40, restart_epochs: 10, batch_size: 16}
 explain: {images_per_class: 1, scored_images: 4}
 profile: {repeats: 3}
-score: {bootstrap_draws: 50}
+score: {bootstrap_resamples: 50}
 variants:
   diverged: {train: {learning_rate: 1.0e+30, epochs: 1}}
   on_gpu: {train: {epochs: 1}}

@@ -27,7 +27,7 @@ preprocess_shards: 2
 train: {epochs: 40, restart_epochs: 10, batch_size: 16}
 explain: {images_per_class: 1, scored_images: 4}
 profile: {repeats: 3}
-score: {bootstrap_draws: 50}
+score: {bootstrap_resamples: 50}
 """
 
 

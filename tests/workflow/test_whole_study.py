@@ -28,7 +28,7 @@ compute: {device: cpu, threads: 1}
 train: {epochs: 2, restart_epochs: 1, batch_size: 16}
 explain: {images_per_class: 1, scored_images: 4}
 profile: {repeats: 3}
-score: {bootstrap_draws: 50}
+score: {bootstrap_resamples: 50}
 variants:
   no_blur: {preprocess: {blur_px: 0}}
 ablation: {variants: [no_blur], datasets: [covid]}
@@ -135,7 +135,7 @@ def test_another_number_of_packing_jobs_repeats_nothing(study: Path) -> None:
 
 
 def test_a_changed_metric_setting_trains_nothing(study: Path) -> None:
-    jobs = planned(study, "--config", "score={bootstrap_draws: 60}")
+    jobs = planned(study, "--config", "score={bootstrap_resamples: 60}")
     assert jobs["score"] == MODELS
     assert not {"train", "evaluate", "explain", "embed"} & set(jobs)
 

@@ -8,6 +8,7 @@ rule evaluate:
         model=rules.train.output.model,
         checksum=rules.train.output.checksum,
     output:
+        val_predictions=f"{MODEL}/val_predictions.csv",
         predictions=f"{MODEL}/predictions.csv",
         features=f"{MODEL}/features.npy",
     log:
@@ -25,6 +26,7 @@ rule evaluate:
     shell:
         "python scripts/evaluate.py --images {input.images:q} --split {input.split:q} --model {input.model:q}"
         " --settings {params.settings:q} --device {resources.device:q} --threads {threads}"
+        " --val-predictions {output.val_predictions:q}"
         " --features {output.features:q} --predictions {output.predictions:q} > {log:q} 2>&1"
 
 

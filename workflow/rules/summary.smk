@@ -24,8 +24,34 @@ rule profile_backbone:
         " --profile {output.profile:q} > {log:q} 2>&1"
 
 
+rule select_models:
+    input:
+        collect(rules.profile_backbone.output.profile, backbone=STUDY.backbones()),
+        collect(
+            f"{RESULTS}/models/{{model.path}}/val_predictions.csv",
+            model=[model for model in MODELS if model.variant == BASE],
+        ),
+    output:
+        selection=f"{RESULTS}/selection.json",
+    log:
+        f"{RESULTS}/selection.log",
+    localrule: True  # shorter than the wait for a job of its own
+    conda:
+        "../../envs/cxrflow.yaml"
+    params:
+        results=subpath(output.selection, parent=True),
+        config=settings_json(STUDY.settings_without_places()),
+        code=code_hash("select_models"),
+    message:
+        "choose a model for each dataset"
+    shell:
+        "python scripts/select_models.py --results {params.results:q} --config {params.config:q}"
+        " --selection {output.selection:q} > {log:q} 2>&1"
+
+
 rule summarize:
     input:
+        rules.select_models.output.selection,
         collect(rules.index.output.summary, dataset=DATASETS),
         collect(rules.split.output.split, dataset=DATASETS),
         collect(rules.profile_backbone.output.profile, backbone=STUDY.backbones()),

@@ -115,10 +115,10 @@ def _patients(results: Results) -> list[Caution]:
 
 
 def _intervals(results: Results) -> list[Caution]:
-    draws = results.study.settings.score.bootstrap_draws
+    draws = results.study.settings.score.bootstrap_resamples
     seeds = results.study.settings.seeds
     if not draws:
-        return [Caution("No intervals.", "None were computed (score.bootstrap_draws is 0): differences may be chance.")]
+        return [Caution("No intervals.", "score.bootstrap_resamples is 0: differences may be chance.")]
     spread = (
         "How much one training differs from another is in the table of seeds."
         if len(seeds) > 1

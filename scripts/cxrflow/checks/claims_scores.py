@@ -5,10 +5,17 @@ from dataclasses import replace
 
 from cxrflow.checks.verdicts import FAILS, HOLDS, OPEN, Claim, join_words, judge_difference, write_estimate
 from cxrflow.compare.collect import Results, may_have_seen_test
-from cxrflow.compare.paired import Estimate, mean_estimate
-from cxrflow.compare.rows_paired import Pair, ablation_pairs, compare_pairs, score_models, transfer_pairs
+from cxrflow.compare.paired import (
+    Pair,
+    ablation_pairs,
+    compare_pairs,
+    mean_estimate,
+    score_models,
+    transfer_pairs,
+)
 from cxrflow.config.settings import settings_dict
 from cxrflow.config.study import SCRATCH, ModelId
+from cxrflow.results.bootstrap import Estimate
 
 # Who reads a dataset tells which published set it is, whatever a config calls it.
 XRAY8, COVID, PNEUMONIA = "nih", "covid_radiography", "kermany"
@@ -58,7 +65,7 @@ def _compare_datasets(results: Results, claim: str, lower: Sequence[str], higher
 def _judge_order(lower: Sequence[Estimate], higher: Sequence[Estimate]) -> tuple[str, str]:
     pairs = [(low, high) for low in lower for high in higher]
     if any(end is None for pair in pairs for each in pair for end in (each.low, each.high)):
-        return OPEN, "Without intervals (score.bootstrap_draws is 0) nothing can be told."
+        return OPEN, "Without intervals (score.bootstrap_resamples is 0) nothing can be told."
     if all(low.high < high.low for low, high in pairs):  # type: ignore[operator]  # None was ruled out above
         return HOLDS, "The intervals do not overlap."
     if any(low.low > high.high for low, high in pairs):  # type: ignore[operator]
@@ -161,7 +168,7 @@ def _judge_pairs(results: Results, claim: str, pairs: Sequence[Pair], words: str
         OPEN: "The interval includes zero, so the difference may be chance.",
     }[verdict]
     if overall.low is None:
-        ending = "Without intervals (score.bootstrap_draws is 0) nothing can be told."
+        ending = "Without intervals (score.bootstrap_resamples is 0) nothing can be told."
     return Claim(
         claim, verdict, f"{words}, macro F1, {len(pairs)} pair{'s' * (len(pairs) > 1)}: {listed}{mean}. {ending}"
     )

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cxrflow.compare.paired import Estimate
 from cxrflow.files.formats import KINDS
+from cxrflow.results.bootstrap import Estimate
 
 HOLDS = "holds"
 FAILS = "does not hold"

@@ -1,6 +1,6 @@
 """Everything a study's stages have written, each file read once, when it is first asked for.
 
-Reads index.json, split.csv, backbones/*.json and each model's training.json, history.csv, metrics.json, gradcam.json
+Reads index.json, split.csv, backbones/*.json, selection.json and each model's training.json, history.csv, metrics.json, gradcam.json
 and predictions.csv. Writes nothing. What is never asked for need not exist: a check reads only what it needs.
 """
 
@@ -13,8 +13,7 @@ from statistics import median
 from typing import Any
 
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.readers import READERS
-from cxrflow.config.study import BASE, FROM_DATASET, SCRATCH, ModelId, Study
+from cxrflow.config.study import BASE, SCRATCH, ModelId, Study
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 from cxrflow.files.records import SUBSETS, EpochRow, Predictions, SplitRow, read_predictions
@@ -175,6 +174,12 @@ class Results:
         """backbones/<name>.json by backbone."""
         return {name: read_json(self.root / "backbones" / f"{name}.json") for name in self.backbones}
 
+    @cached_property
+    def selection(self) -> dict[str, dict[str, Any]]:
+        """selection.json: by dataset the model chosen on validation images, why, and every candidate."""
+        selection: dict[str, dict[str, Any]] = read_json(self.root / "selection.json")
+        return selection
+
     @property
     def base_models(self) -> list[ModelResult]:
         """The models without a variant, ablations left out."""
@@ -255,16 +260,7 @@ def scratch_twin(results: Results, model: ModelResult) -> ModelResult | None:
 
 def may_have_seen_test(results: Results, model: ModelResult) -> bool:
     """Return whether a model starts from one of a published set that has images in common with its own."""
-    if results.study.settings.phantoms or not model.id.init.startswith(FROM_DATASET):
-        return False
-    source = results.reader_of(model.id.init.removeprefix(FROM_DATASET))
-    return source in READERS[results.reader_of(model.id.dataset)].shares_images_with
-
-
-def sound_models(results: Results, dataset: str) -> list[ModelResult]:
-    """Return a dataset's base models that have a macro F1 and cannot have seen test images: those to choose among."""
-    models = results.select(results.base_models, dataset=dataset)
-    return [m for m in models if m.macro_f1 is not None and not may_have_seen_test(results, m)]
+    return results.study.may_have_seen_test(model.id)
 
 
 def base_twin(results: Results, model: ModelResult) -> ModelResult | None:

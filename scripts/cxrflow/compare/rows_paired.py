@@ -1,46 +1,13 @@
-"""Rows of the paired comparisons: transfer against scratch, and each variant against the base settings."""
+"""Rows of the comparisons: transfer against scratch, each variant against the base settings, and the choice."""
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
-from cxrflow.compare.collect import ModelResult, Results, base_twin, group_seeds, may_have_seen_test, scratch_twin
-from cxrflow.compare.paired import Estimate, mean_difference, mean_macro_f1
+from cxrflow.compare.collect import Results, group_seeds, may_have_seen_test
+from cxrflow.compare.paired import Pair, ablation_pairs, compare_pairs, score_models, transfer_pairs
 from cxrflow.compare.rows_models import SEEN
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import settings_dict
-from cxrflow.config.study import SCRATCH
-
-Pair = tuple[ModelResult, ModelResult]
-
-
-def compare_pairs(results: Results, pairs: list[Pair]) -> Estimate:
-    """Return the mean difference (first minus second) of pairs of one dataset."""
-    score = results.study.settings.score
-    return mean_difference(pairs, score.bootstrap_draws, score.bootstrap_seed)
-
-
-def score_models(results: Results, models: list[ModelResult]) -> Estimate:
-    """Return the mean macro F1 of models of one dataset."""
-    score = results.study.settings.score
-    return mean_macro_f1(models, score.bootstrap_draws, score.bootstrap_seed)
-
-
-def find_pairs(
-    models: Iterable[ModelResult], results: Results, twin: Callable[[Results, ModelResult], ModelResult | None]
-) -> list[Pair]:
-    """Return each model with its twin, where there is one."""
-    found = [(model, twin(results, model)) for model in models]
-    return [(model, other) for model, other in found if other is not None]
-
-
-def transfer_pairs(results: Results) -> list[Pair]:
-    """Return each transferred base model with the one from scratch, of the same dataset, backbone and seed."""
-    return find_pairs([m for m in results.base_models if m.id.init != SCRATCH], results, scratch_twin)
-
-
-def ablation_pairs(results: Results) -> list[Pair]:
-    """Return each variant's model with the base model, of the same dataset, backbone, init and seed."""
-    return find_pairs([m for m in results.models if not m.is_base], results, base_twin)
+from cxrflow.config.study import ModelId
 
 
 def transfer_rows(results: Results) -> list[dict[str, Any]]:
@@ -92,6 +59,46 @@ def _pair_columns(results: Results, pairs: list[Pair]) -> dict[str, Any]:
 def _difference_columns(results: Results, pairs: list[Pair]) -> dict[str, Any]:
     difference = compare_pairs(results, pairs)
     return {"difference": difference.value, "difference_low": difference.low, "difference_high": difference.high}
+
+
+def choice_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per dataset: the model chosen on validation images beside the best, and what the chosen scores on test.
+
+    From selection.json; only datasets whose chosen model is among the named ones.
+    """
+    groups = group_seeds(results.base_models)
+    rows = []
+    for name, choice in results.selection.items():
+        members = groups.get(ModelId.parse(choice["chosen"])) if choice["chosen"] else None
+        if members:
+            by_path = {candidate["model"]: candidate for candidate in choice["candidates"]}
+            best, chosen = by_path[choice["best"]], by_path[choice["chosen"]]
+            test = score_models(results, members)
+            rows.append(
+                {
+                    "dataset": results.dataset_title(name),
+                    "best": describe_model(results, ModelId.parse(best["model"])),
+                    "best_val_macro_f1": best["val_macro_f1"],
+                    "best_latency_ms": best["latency_ms"],
+                    "chosen": describe_model(results, ModelId.parse(chosen["model"])),
+                    "val_macro_f1": chosen["val_macro_f1"],
+                    "val_macro_f1_low": chosen["val_low"],
+                    "val_macro_f1_high": chosen["val_high"],
+                    "difference": chosen["difference"],
+                    "difference_bound": chosen["difference_low"],
+                    "latency_ms": chosen["latency_ms"],
+                    "macro_f1": test.value,
+                    "macro_f1_low": test.low,
+                    "macro_f1_high": test.high,
+                    "model": chosen["model"],
+                }
+            )
+    return rows
+
+
+def describe_model(results: Results, model: ModelId) -> str:
+    """Return backbone and init in words, for example `ResNet-34, from scratch`."""
+    return f"{BACKBONES[model.backbone].title}, {results.study.init_title(model.init)}"
 
 
 def describe_variant(results: Results, variant: str) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "ProfileSettings",
     "SamplesSettings",
     "ScoreSettings",
+    "SelectSettings",
     "SplitSettings",
     "StudySettings",
     "TrainSettings",
@@ -226,8 +227,21 @@ class EvaluateSettings:
 class ScoreSettings:
     """Metrics from saved predictions."""
 
-    bootstrap_draws: int = setting("resamples of patients for the 95 % intervals; 0: none", default=2000, minimum=0)
+    bootstrap_resamples: int = setting("resamples of patients for the 95 % intervals; 0: none", default=2000, minimum=0)
     bootstrap_seed: int = setting("seed of the resampling", default=0, minimum=0)
+
+
+@dataclass(frozen=True)
+class SelectSettings:
+    """The choice of one model per dataset, on validation images."""
+
+    margin: float = setting(
+        "the fastest model is chosen whose validation macro F1 is shown to be less than this below the best's: the"
+        " lower end of the one-sided 95 % interval of the difference, paired by patient, lies above -margin",
+        default=0.02,
+        minimum=0.0,
+        maximum=1.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -344,6 +358,7 @@ class StudySettings:
     train: TrainSettings = field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     score: ScoreSettings = field(default_factory=ScoreSettings)
+    select: SelectSettings = field(default_factory=SelectSettings)
     embed: EmbedSettings = field(default_factory=EmbedSettings)
     explain: ExplainSettings = field(default_factory=ExplainSettings)
     profile: ProfileSettings = field(default_factory=ProfileSettings)

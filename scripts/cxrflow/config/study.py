@@ -171,6 +171,15 @@ class Study:
             compute=ComputeSettings(),
         )
 
+    def may_have_seen_test(self, model: ModelId) -> bool:
+        """Return whether a model starts from one of a published set that has images in common with its own."""
+        if self.settings.phantoms or not model.init.startswith(FROM_DATASET):
+            return False
+        source, own = (
+            self.settings.datasets[name].reader for name in (model.init.removeprefix(FROM_DATASET), model.dataset)
+        )
+        return source in READERS[own].shares_images_with
+
     def missing_data(self) -> list[str]:
         """Return one line per dataset whose folder is not there yet, with where it is expected."""
         if self.settings.phantoms:

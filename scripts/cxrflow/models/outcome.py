@@ -88,32 +88,34 @@ def summarize_training(
 
 
 def check_classes(saved: SavedModel, data: SplitImages, path: Path) -> None:
-    """Check that a model and a split speak of the same classes, and that there is something to test.
+    """Check that a model and a split have the same classes, and that no opened subset is empty.
 
     Raises:
-        CxrflowError: they do not, or the test subset is empty.
+        CxrflowError: they do not, or one is.
     """
     if saved.class_names != data.class_names:
         raise CxrflowError(
             f"{path} knows the classes {', '.join(saved.class_names)}, and the split has "
             f"{', '.join(data.class_names)}: they belong to different datasets; train again on this split"
         )
-    if len(data.rows["test"]) == 0:
-        raise CxrflowError("the test subset is empty: give it a larger share in the split settings")
+    for subset, rows in data.rows.items():
+        if len(rows) == 0:
+            raise CxrflowError(f"the {subset} subset is empty: give it a larger share in the split settings")
 
 
-def join_predictions(data: SplitImages, probabilities: NDArray[np.float64]) -> Predictions:
-    """Return the rows of predictions.csv.
+def join_predictions(data: SplitImages, subset: str, probabilities: NDArray[np.float64]) -> Predictions:
+    """Return the predictions of an opened subset.
 
     Args:
         data: the dataset.
-        probabilities: float64 (n_test, n_classes), in index order.
+        subset: which of its subsets.
+        probabilities: float64 (n, n_classes), in index order.
     """
-    rows = data.rows["test"]
+    rows = data.rows[subset]
     return Predictions(
         image_ids=[data.image_ids[i] for i in rows],
         patient_ids=[data.patient_ids[i] for i in rows],
-        labels=data.labels_of("test"),
+        labels=data.labels_of(subset),
         probabilities=probabilities,
         class_names=data.class_names,
     )

@@ -1,8 +1,10 @@
-"""Packed images with their labels and subsets.
+"""Packed images with their labels, opened for train and val, or for test.
 
-Reads split.csv and images.npy, whose rows agree: row i is the same image in both.
+Reads split.csv and images.npy, whose rows agree: row i is the same image in both. `open_test_rows` is the only door to
+the test rows, and `evaluate` the only stage that may use it; a test holds both.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +16,20 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.records import SUBSETS, SplitRow
 from cxrflow.files.tables import read_records
 
+LEARNED_FROM = ("train", "val")  # the subsets that train and choose a model
+CLOSED = -1  # in place of the label of an image whose subset was not opened
+
 
 @dataclass(frozen=True)
 class SplitImages:
-    """A dataset's packed images and what split.csv says about each.
+    """A dataset's packed images, and what split.csv says about those of the opened subsets.
 
     Attributes:
         images: uint8 (N, H, W), 0-255, memory-mapped.
-        labels: int64 (N,), index into class_names.
-        rows: int64 (n,) per subset name: its images.
+        labels: int64 (N,), index into class_names; CLOSED in every other subset.
+        rows: int64 (n,) per opened subset: its images.
         image_ids, patient_ids: one per image.
-        class_names: alphabetical.
+        class_names: of the whole dataset, alphabetical.
     """
 
     images: NDArray[np.uint8]
@@ -44,13 +49,16 @@ class SplitImages:
         return dict(zip(self.class_names, numbers.tolist(), strict=True))
 
 
-def join_split(images: NDArray[np.uint8], split: list[SplitRow], where: str = "images") -> SplitImages:
-    """Join packed images with the rows of their split.
+def join_split(
+    images: NDArray[np.uint8], split: list[SplitRow], where: str = "images", subsets: Sequence[str] = LEARNED_FROM
+) -> SplitImages:
+    """Join packed images with the rows of their split, open for some subsets.
 
     Args:
         images: uint8 (N, H, W).
         split: N rows.
         where: names the images in messages.
+        subsets: to open.
 
     Raises:
         CxrflowError: the two are of different length, or a row names no known subset.
@@ -68,8 +76,8 @@ def join_split(images: NDArray[np.uint8], split: list[SplitRow], where: str = "i
     subset_of = np.array([row.subset for row in split], dtype=str)
     return SplitImages(
         images=images,
-        labels=np.array([number[row.label] for row in split], dtype=np.int64),
-        rows={subset: np.flatnonzero(subset_of == subset).astype(np.int64) for subset in SUBSETS},
+        labels=np.array([number[row.label] if row.subset in subsets else CLOSED for row in split], dtype=np.int64),
+        rows={subset: np.flatnonzero(subset_of == subset).astype(np.int64) for subset in subsets},
         image_ids=[row.image_id for row in split],
         patient_ids=[row.patient_id for row in split],
         class_names=class_names,
@@ -77,11 +85,20 @@ def join_split(images: NDArray[np.uint8], split: list[SplitRow], where: str = "i
 
 
 def open_split_images(images: Path, split: Path, size_px: int) -> SplitImages:
-    """Open images.npy, memory-mapped, with its split.csv.
+    """Open the train and val rows of images.npy, memory-mapped, with its split.csv.
 
     Raises:
         CxrflowError: a file is missing or broken, the two do not belong together, or the images are not of `size_px`.
     """
+    return _open_subsets(images, split, size_px, LEARNED_FROM)
+
+
+def open_test_rows(images: Path, split: Path, size_px: int) -> SplitImages:
+    """Open the test rows: as `open_split_images`, and the only function that does."""
+    return _open_subsets(images, split, size_px, ("test",))
+
+
+def _open_subsets(images: Path, split: Path, size_px: int, subsets: Sequence[str]) -> SplitImages:
     pixels = load_images(images)
     if pixels.shape[1:] != (size_px, size_px):
         height, width = pixels.shape[1:]
@@ -89,4 +106,4 @@ def open_split_images(images: Path, split: Path, size_px: int) -> SplitImages:
             f"{images} holds images of {height}x{width} px, and the preprocess settings say {size_px}x{size_px} px: "
             "take the images of that recipe"
         )
-    return join_split(pixels, read_records(split, SplitRow), str(images))
+    return join_split(pixels, read_records(split, SplitRow), str(images), subsets)

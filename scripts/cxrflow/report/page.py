@@ -15,13 +15,12 @@ from markupsafe import Markup
 
 from cxrflow.checks.cautions import list_cautions
 from cxrflow.checks.verdicts import FAILS, HOLDS, OPEN, join_words, write_estimate
-from cxrflow.compare.collect import ModelResult, Results, group_seeds, sound_models
-from cxrflow.compare.paired import Estimate
+from cxrflow.compare.collect import ModelResult, Results, group_seeds
+from cxrflow.compare.paired import score_models
 from cxrflow.compare.rows_models import identify
-from cxrflow.compare.rows_paired import score_models
-from cxrflow.config.backbones import BACKBONES
+from cxrflow.compare.rows_paired import describe_model as name_model
 from cxrflow.config.readers import READERS
-from cxrflow.config.study import SCRATCH
+from cxrflow.config.study import SCRATCH, ModelId
 from cxrflow.files.atomic import read_json
 from cxrflow.files.formats import KINDS
 from cxrflow.report.pictures import embed_chart, embed_gallery
@@ -57,7 +56,7 @@ def render_page(results: Results, summary: Path) -> str:
         drawn=results.study.settings.phantoms is not None,
         overview=describe_study(results),
         above_chance=count_above_chance(results),
-        best=[best_model(results, name) for name in results.datasets],
+        best=[chosen_model(results, name) for name in results.datasets],
         cautions=list_cautions(results),
         datasets=[describe_dataset(results, name, rows["per_class"]) for name in results.datasets],
         tables={name: lay_out(table, rows[name]) for name, table in TABLES.items()},
@@ -104,31 +103,24 @@ def count_above_chance(results: Results) -> str:
     return f"{who} above chance by {'its' if len(results.models) == 1 else 'their'} 95 % interval."
 
 
-def best_model(results: Results, dataset: str) -> dict[str, Any]:
-    """Return the base model with the highest macro F1 (mean over seeds) of a dataset, with its interval and chance."""
-    groups = group_seeds(sound_models(results, dataset))
-    title, estimates = (
-        results.dataset_title(dataset),
-        {id_: _estimate(results, members) for id_, members in groups.items()},
-    )
-    if not estimates:
+def chosen_model(results: Results, dataset: str) -> dict[str, Any]:
+    """Return the model of a dataset that was chosen on validation images, with its test score and chance."""
+    title, path = results.dataset_title(dataset), results.selection[dataset]["chosen"]
+    members = group_seeds(results.base_models).get(ModelId.parse(path)) if path else None
+    if not members or any(model.macro_f1 is None for model in members):
         return {"dataset": title, "estimate": None}
-    model, estimate = max(estimates.items(), key=lambda item: item[1].value)
-    seeds = f", mean of {len(groups[model])} seeds" if len(groups[model]) > 1 else ""
+    estimate, metrics = score_models(results, members), members[0].metrics
+    seeds = f", mean of {len(members)} seeds" if len(members) > 1 else ""
     return {
         "dataset": title,
-        "model": f"{BACKBONES[model.backbone].title}, {results.study.init_title(model.init)}{seeds}",
+        "model": f"{name_model(results, members[0].id)}{seeds}",
         "estimate": estimate,
         "score": write_estimate(estimate),
-        "chance": groups[model][0].metrics["chance_macro_f1"],
-        "chance_text": KINDS["score"].show(groups[model][0].metrics["chance_macro_f1"]),
-        "n_classes": len(groups[model][0].metrics["class_names"]),
-        "n_rivals": len(estimates),
+        "chance": metrics["chance_macro_f1"],
+        "chance_text": KINDS["score"].show(metrics["chance_macro_f1"]),
+        "n_classes": len(metrics["class_names"]),
+        "n_rivals": len(results.selection[dataset]["candidates"]),
     }
-
-
-def _estimate(results: Results, members: Sequence[ModelResult]) -> Estimate:
-    return score_models(results, list(members))
 
 
 def describe_dataset(results: Results, name: str, per_class: Sequence[Row]) -> dict[str, Any]:

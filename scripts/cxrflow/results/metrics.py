@@ -1,7 +1,7 @@
 """Metrics of a classifier, for many resamples at once. Pure numpy: importing sklearn.metrics costs 1.5 s.
 
-Every metric is a function of a `Sample`, which counts each image with a weight, once per draw. The published number is
-the metric of the one draw in which every weight is 1; its interval comes from the draws of `bootstrap`. To add a
+Every metric is a function of a `Sample`, which counts each image with a weight, once per resample. The published number
+is the metric of the one resample in which every weight is 1; its interval comes from those of `bootstrap`. To add a
 metric, add one line to METRICS: it then appears in metrics.json with its interval.
 
 What is undefined is NaN here and null in metrics.json, never a silent 0:
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outcomes:
-    """True classes and predictions of n images, and what every draw from them shares.
+    """True classes and predictions of n images, and what every resample of them shares.
 
     Attributes:
         labels: int64 (n,), index of the true class.
@@ -49,11 +49,11 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Sample:
-    """Outcomes, and how often each image counts in each draw.
+    """Outcomes, and how often each image counts in each resample.
 
     Attributes:
         outcomes: of n images.
-        weights: float64 (n, n_draws), at least 0; all 1 for the sample itself.
+        weights: float64 (n, n_resamples), at least 0; all 1 for the sample itself.
     """
 
     outcomes: Outcomes
@@ -61,19 +61,19 @@ class Sample:
 
     @cached_property
     def confusion(self) -> Floats:
-        """float64 (n_draws, n_classes, n_classes), weighted images; rows true, columns predicted."""
+        """float64 (n_resamples, n_classes, n_classes), weighted images; rows true, columns predicted."""
         n_classes = self.outcomes.probabilities.shape[1]
         counts: Floats = self.weights.T @ self.outcomes.in_cell
         return counts.reshape(-1, n_classes, n_classes)
 
     @cached_property
     def auroc(self) -> Floats:
-        """float64 (n_draws, n_classes), each class against the rest."""
+        """float64 (n_resamples, n_classes), each class against the rest."""
         return np.stack([area_under_roc(ranking, self.weights) for ranking in self.outcomes.rankings], axis=1)
 
 
 def whole_sample(outcomes: Outcomes) -> Sample:
-    """Return the sample itself: one draw, every image once."""
+    """Return the sample itself: one resample, every image once."""
     return Sample(outcomes, np.ones((len(outcomes.labels), 1)))
 
 
@@ -107,8 +107,8 @@ def area_under_roc(ranking: Ranking, weights: Floats) -> Floats:
 
     The Mann-Whitney form of the area under the ROC curve (Hanley & McNeil 1982, Radiology 143:29-36), weighted.
 
-    weights: float64 (n, n_draws).
-    Returns float64 (n_draws,), NaN where a draw has no positive or no negative image.
+    weights: float64 (n, n_resamples).
+    Returns float64 (n_resamples,), NaN where a resample has no positive or no negative image.
     """
     weight_below = np.zeros((len(ranking.negatives) + 1, weights.shape[1]))  # row i: of the i negatives scored lowest
     np.cumsum(weights[ranking.negatives], axis=0, out=weight_below[1:])
@@ -118,38 +118,38 @@ def area_under_roc(ranking: Ranking, weights: Floats) -> Floats:
 
 
 def accuracy(sample: Sample) -> Floats:
-    """Return the share of images predicted right: float64 (n_draws,)."""
+    """Return the share of images predicted right: float64 (n_resamples,)."""
     confusion = sample.confusion
     return _divide(np.trace(confusion, axis1=1, axis2=2), confusion.sum(axis=(1, 2)))
 
 
 def precision(sample: Sample) -> Floats:
-    """Return TP / (TP + FP): float64 (n_draws, n_classes)."""
+    """Return TP / (TP + FP): float64 (n_resamples, n_classes)."""
     return _divide(_hits(sample), sample.confusion.sum(axis=1))
 
 
 def recall(sample: Sample) -> Floats:
-    """Return TP / (TP + FN), also called sensitivity: float64 (n_draws, n_classes)."""
+    """Return TP / (TP + FN), also called sensitivity: float64 (n_resamples, n_classes)."""
     return _divide(_hits(sample), sample.confusion.sum(axis=2))
 
 
 def f1(sample: Sample) -> Floats:
-    """Return 2 TP / (2 TP + FP + FN): float64 (n_draws, n_classes)."""
+    """Return 2 TP / (2 TP + FP + FN): float64 (n_resamples, n_classes)."""
     return _divide(2.0 * _hits(sample), sample.confusion.sum(axis=1) + sample.confusion.sum(axis=2))
 
 
 def auroc(sample: Sample) -> Floats:
-    """Return the area under the ROC curve of each class against the rest: float64 (n_draws, n_classes)."""
+    """Return the area under the ROC curve of each class against the rest: float64 (n_resamples, n_classes)."""
     return sample.auroc
 
 
 def macro_f1(sample: Sample) -> Floats:
-    """Return the plain mean of the classes' F1: float64 (n_draws,)."""
+    """Return the plain mean of the classes' F1: float64 (n_resamples,)."""
     return _mean_of_defined(f1(sample))
 
 
 def macro_auroc(sample: Sample) -> Floats:
-    """Return the plain mean of the classes' one-vs-rest AUROC: float64 (n_draws,)."""
+    """Return the plain mean of the classes' one-vs-rest AUROC: float64 (n_resamples,)."""
     return _mean_of_defined(sample.auroc)
 
 
@@ -172,7 +172,7 @@ class Metric:
 
     Attributes:
         title: its name in tables and figures.
-        per_class: `compute` gives (n_draws, n_classes) instead of (n_draws,).
+        per_class: `compute` gives (n_resamples, n_classes) instead of (n_resamples,).
         compute: from a sample; 0 to 1 or NaN.
     """
 

@@ -9,17 +9,19 @@ from cxrflow.results.bootstrap import percentile_interval, resample_metrics
 from cxrflow.results.metrics import METRICS, Floats, Outcomes, chance_macro_f1, whole_sample
 
 
-def score_predictions(predictions: Predictions, draws: int, seed: int) -> dict[str, Any]:
+def score_predictions(predictions: Predictions, resamples: int, seed: int) -> dict[str, Any]:
     """Return what metrics.json holds: every metric of METRICS with its value and 95 % interval, None where undefined.
 
-    draws: resamples of patients; 0 leaves the intervals None, and so does a test subset of one patient.
+    resamples: of patients; 0 leaves the intervals None, and so does a test subset of one patient.
     """
     names = predictions.class_names
     outcomes = Outcomes(predictions.labels, predictions.probabilities)
     sample = whole_sample(outcomes)
     counts = np.bincount(predictions.labels, minlength=len(names))
     n_patients = len(set(predictions.patient_ids))
-    resampled = resample_metrics(outcomes, predictions.patient_ids, draws, seed) if draws and n_patients > 1 else {}
+    resampled = (
+        resample_metrics(outcomes, predictions.patient_ids, resamples, seed) if resamples and n_patients > 1 else {}
+    )
     overall = [name for name, metric in METRICS.items() if not metric.per_class]
     per_class = [name for name, metric in METRICS.items() if metric.per_class]
     values = {name: metric.compute(sample)[0] for name, metric in METRICS.items()}
@@ -40,13 +42,13 @@ def score_predictions(predictions: Predictions, draws: int, seed: int) -> dict[s
             }
             for k, class_name in enumerate(names)
         },
-        "bootstrap": {"draws": draws, "seed": seed, "unit": "patient"},
+        "bootstrap": {"resamples": resamples, "seed": seed, "unit": "patient"},
     }
 
 
-def _with_interval(value: float, draws: Floats | None) -> dict[str, float | None]:
+def _with_interval(value: float, resampled: Floats | None) -> dict[str, float | None]:
     """Return value, low and high; all None where the value is undefined."""
     if np.isnan(value):
         return {"value": None, "low": None, "high": None}
-    low, high = (None, None) if draws is None else percentile_interval(draws)
+    low, high = (None, None) if resampled is None else percentile_interval(resampled)
     return {"value": float(value), "low": low, "high": high}

@@ -1,1 +1,1 @@
-"""Which model to take."""
+"""Which model to take, chosen on validation images."""

@@ -1,0 +1,119 @@
+"""The choice on validation images: who is a candidate, who is non-inferior, who is chosen."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxrflow.compare.rows_paired import choice_rows
+from cxrflow.config.settings import ScoreSettings
+from cxrflow.errors import CxrflowError
+from cxrflow.files.records import Predictions
+from cxrflow.select.choosing import Candidate, choose_model, list_candidates
+from tests.compare.fake_study import FakeStudy, collect_fake
+
+SCORE = ScoreSettings(bootstrap_resamples=200)
+N = 300
+
+
+def predict(skill: float, seed: int = 0, n: int = N, first: int = 0) -> Predictions:
+    """Predictions of one image per patient in two classes; the same images are hard for every model."""
+    labels = np.arange(n) % 2
+    right = np.random.default_rng(seed).permutation(n) < round(skill * n)
+    predicted = np.where(right, labels, 1 - labels)
+    ids = [f"image{first + i}" for i in range(n)]
+    return Predictions(ids, ids, labels, np.where(np.eye(2)[predicted] == 1, 0.8, 0.2), ["a", "b"])
+
+
+def candidate(name: str, skill: float, latency_ms: float, seeds: tuple[int, ...] = (0,), n: int = N) -> Candidate:
+    return Candidate(name, name.title(), [predict(skill, seed, n) for seed in seeds], latency_ms)
+
+
+def choose(*candidates: Candidate, margin: float = 0.02, score: ScoreSettings = SCORE) -> dict[str, Any]:
+    return choose_model(candidates, margin, score)
+
+
+def test_the_fastest_that_is_not_inferior_is_chosen() -> None:
+    choice = choose(candidate("tiny", 0.6, 1), candidate("small", 0.898, 2), candidate("large", 0.9, 9))
+    assert (choice["best"], choice["chosen"]) == ("large", "small")
+    by_name = {row["model"]: row for row in choice["candidates"]}
+    assert [by_name[name]["admissible"] for name in ("tiny", "small", "large")] == [False, True, True]
+    assert by_name["small"]["difference"] == pytest.approx(
+        by_name["small"]["val_macro_f1"] - by_name["large"]["val_macro_f1"]
+    )
+    assert -0.02 < by_name["small"]["difference_low"] <= by_name["small"]["difference"] < 0
+    assert by_name["large"]["difference_low"] == 0
+    assert "Small is the fastest model" in choice["reason"]
+
+
+def test_few_patients_do_not_let_a_worse_model_pass() -> None:
+    """The 95 % interval of the difference includes zero, which is no evidence that the model is as good."""
+    choice = choose(candidate("small", 0.82, 1, n=21), candidate("large", 0.9, 9, n=21))
+    (small,) = [row for row in choice["candidates"] if row["model"] == "small"]
+    assert -0.25 < small["difference"] < 0
+    assert choice["chosen"] == "large"
+    assert "no faster model is shown" in choice["reason"]
+
+
+def test_of_equally_fast_models_the_one_with_the_higher_score_is_chosen() -> None:
+    models = [candidate("scratch", 0.895, 12.0), candidate("transfer", 0.9, 12.0), candidate("large", 0.9, 30.0)]
+    for order in (models, models[::-1]):
+        assert choose(*order, margin=0.1)["chosen"] == "transfer"
+
+
+def test_a_wider_margin_admits_a_worse_model() -> None:
+    models = (candidate("small", 0.85, 1), candidate("large", 0.9, 9))
+    assert choose(*models)["chosen"] == "large"
+    assert choose(*models, margin=0.2)["chosen"] == "small"
+
+
+def test_without_intervals_the_best_is_chosen() -> None:
+    none = ScoreSettings(bootstrap_resamples=0)
+    choice = choose(candidate("small", 0.9, 1), candidate("large", 0.95, 9), score=none)
+    assert choice["chosen"] == choice["best"] == "large"
+    assert choice["candidates"][0]["difference_low"] is None
+
+
+def test_seeds_are_averaged_and_one_seed_is_mentioned() -> None:
+    several = choose(candidate("one", 0.9, 1, seeds=(0, 1, 2)))
+    scores = [choose(candidate("one", 0.9, 1, seeds=(seed,)))["candidates"][0]["val_macro_f1"] for seed in (0, 1, 2)]
+    assert several["candidates"][0]["val_macro_f1"] == pytest.approx(np.mean(scores))
+    assert "means over 3 seeds" in several["reason"]
+    assert "trained once" in choose(candidate("one", 0.9, 1))["reason"]
+
+
+def test_candidates_of_different_images_are_refused() -> None:
+    other = Candidate("other", "Other", [predict(0.9, first=7)], 1)
+    with pytest.raises(CxrflowError, match="evaluated on different images"):
+        choose(candidate("one", 0.9, 1), other)
+
+
+def test_nothing_to_choose_from() -> None:
+    assert choose()["chosen"] is None
+
+
+def test_validation_decides_test_is_reported_and_leaks_are_no_candidates(tmp_path: Path) -> None:
+    """ResNet-34 by transfer would win on test and may have seen it; from scratch, validation and test disagree."""
+    config = {
+        "backbones": ["mobilenet_v3_large", "resnet34"],
+        "transfer": {"covid": {"init": "from_pneumonia", "backbone": "resnet34"}},
+        "score": {"bootstrap_resamples": 100},
+    }
+    fake = FakeStudy(
+        config=config,
+        skill=lambda model: 0.95 if model.init != "scratch" else 0.9 if model.backbone == "resnet34" else 0.5,
+        val_skill=lambda model: 0.5 if model.backbone == "resnet34" else 0.9,
+    )
+    results = collect_fake(tmp_path, fake)
+    choice = results.selection["covid"]
+    assert choice["chosen"] == "covid/mobilenet_v3_large/scratch/base/seed0"
+    assert [row["model"] for row in choice["candidates"]] == [
+        models[0].path for models in list_candidates(results.study, "covid")
+    ]
+    assert not any("from_pneumonia" in row["model"] for row in choice["candidates"])
+    row = choice_rows(results)[0]
+    (chosen,) = results.select(dataset="covid", backbone="mobilenet_v3_large")
+    assert row["chosen"] == "MobileNetV3-Large, from scratch"
+    assert row["macro_f1"] == pytest.approx(chosen.macro_f1)
+    assert row["val_macro_f1"] > 0.8 > row["macro_f1"]
