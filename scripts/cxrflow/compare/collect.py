@@ -1,7 +1,8 @@
 """Everything a study's stages have written, each file read once, when it is first asked for.
 
 Reads index.json, split.csv, backbones/*.json, selection.json and each model's training.json, history.csv, metrics.json,
-gradcam.json and predictions.csv. Writes nothing. What is never asked for need not exist: a check reads only what it needs.
+gradcam.json and predictions.csv. Writes nothing. What is never asked for need not exist: a check reads only what it
+needs.
 """
 
 from collections import Counter
