@@ -1,10 +1,10 @@
-r"""Draw chest-X-ray-like images in the published layouts of the three datasets, to try everything with no data at all.
+r"""Synthesise chest X-rays in the published layouts of the three datasets, to try everything with no data at all.
 
-No patient, no photograph: everything is drawn from a seed, each class with the signs it is known for, and a known
+No patient, no photograph: every phantom is computed from a seed, each class with the signs it is known for, and a known
 handful of files is as defective as published ones are. No score on them says anything about patients.
 
-Reads nothing but the list of its own earlier drawing in the same folder, which it removes first. Writes covid/,
-pneumonia/ and xray8/ below the folder, lesion_masks/ in each, and last the manifest.
+Reads nothing but the list of files that an earlier run wrote into the same folder, which it removes first. Writes
+covid/, pneumonia/ and xray8/ below the folder, lesion_masks/ in each, and last the manifest.
 
     python scripts/phantom.py --folder data/phantoms --manifest data/phantoms/manifest.json \
         --settings '{"images_per_class": 120, "size_scale": 0.25, "seed": 0}'
@@ -14,18 +14,18 @@ from pathlib import Path
 
 from cxrflow.config.settings import PhantomSettings
 from cxrflow.config.stages import run_stage
-from phantoms.write import draw_datasets
+from phantoms.write import write_phantoms
 
 
-def draw_phantoms(*, folder: Path, settings: PhantomSettings, manifest: Path, threads: int = 2) -> None:
-    """Draw the three datasets.
+def make_phantoms(*, folder: Path, settings: PhantomSettings, manifest: Path, threads: int = 2) -> None:
+    """Synthesise the three datasets.
 
-    folder: Where to: an empty folder, or one that an earlier run drew into.
+    folder: Where to: an empty folder, or one that an earlier run wrote into.
     settings: How many, how large, which seed.
     manifest: JSON with the counts per class, the defects, and one SHA-256 over all files.
-    threads: Processes that draw; the images do not depend on it.
+    threads: Processes that compute; the images do not depend on it.
     """
-    content = draw_datasets(folder, settings, manifest, processes=threads)
+    content = write_phantoms(folder, settings, manifest, processes=threads)
     for dataset, counts in content["counts"].items():
         kept = ", ".join(f"{label} {fates['kept']}" for label, fates in counts.items() if "kept" in fates)
         print(f"{dataset}: {kept}")
@@ -33,4 +33,4 @@ def draw_phantoms(*, folder: Path, settings: PhantomSettings, manifest: Path, th
 
 
 if __name__ == "__main__":
-    run_stage(draw_phantoms)
+    run_stage(make_phantoms)

@@ -1,1 +1,1 @@
-"""Drawn chest X-rays in the published layouts of the three datasets."""
+"""Synthetic chest X-rays (phantoms) in the published layouts of the three datasets."""

@@ -1,4 +1,4 @@
-"""Draw a healthy chest as layers of density: 0 is air outside the body, black on the film, about 1 the densest bone.
+"""Build a healthy chest as layers of density: 0 is air outside the body, black on the film, about 1 the densest bone.
 
 Signs change the layer `lung` (signs.py); `compose` lays heart, great vessels and bones over it.
 """
@@ -7,8 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phantoms.body import LEFT, MIDLINE, RIGHT, SIDES, Body, to_film
-from phantoms.pose import Array, Mask, Pose, ellipse, points, ribbon, smooth_noise, smoothstep, spline
+from phantoms.pose import (
+    LEFT,
+    MIDLINE,
+    RIGHT,
+    SIDES,
+    Array,
+    Body,
+    Mask,
+    Pose,
+    ellipse,
+    points,
+    ribbon,
+    smooth_noise,
+    smoothstep,
+    spline,
+    to_film,
+)
 
 AIR_IN_LUNG = 0.16  # density of a lung's field without its vessels
 VESSEL_DENSITY = (0.12, 0.25)  # of the largest vessels: some healthy lungs show more of them than others
@@ -55,27 +70,27 @@ class Chest:
         return (self.field(side) > 0.5) & (self.heart < 0.5)
 
 
-def draw_chest(body: Body, pose: Pose, rng: np.random.Generator) -> Chest:
-    """Draw the healthy chest of a patient; `rng` is the image's own, the patient's shape is in `body`."""
+def build_chest(body: Body, pose: Pose, rng: np.random.Generator) -> Chest:
+    """Build the healthy chest of a patient; `rng` is the image's own, the patient's shape is in `body`."""
     x, y = pose.chest_grid()
     fields = (pose.fill(body.lung_outline(RIGHT), 0.004), pose.fill(body.lung_outline(LEFT), 0.004))
-    vessels = _draw_vessels(body, pose)
+    vessels = _make_vessels(body, pose)
     mottle = smooth_noise(rng, pose, 0.035) * 0.010 + smooth_noise(rng, pose, 0.16) * rng.uniform(0.010, 0.030)
     veil = 0.08 * smoothstep(y, 0.30, 0.80) * (0.4 + body.stout)  # more soft tissue in front of and behind the bases
     lung = AIR_IN_LUNG + 0.05 * body.stout + mottle + veil + rng.uniform(*VESSEL_DENSITY) * vessels
     if body.female:
-        lung = lung + _draw_breasts(body, pose, y, rng)
+        lung = lung + _make_breasts(body, pose, y, rng)
     return Chest(
         pose=pose,
         body=body,
         x=x,
         y=y,
         fields=fields,
-        heart=_draw_heart(body, pose),
+        heart=_make_heart(body, pose),
         lung=lung.astype(np.float32),
         vessels=vessels,
-        outside=_draw_outside(body, pose, y, rng),
-        bones=_draw_bones(body, pose),
+        outside=_make_outside(body, pose, y, rng),
+        bones=_make_bones(body, pose),
     )
 
 
@@ -86,34 +101,27 @@ def compose(chest: Chest) -> Array:
     behind_heart = HEART_DENSITY + 0.25 * np.minimum(chest.lung - AIR_IN_LUNG, 0.15) * field
     density = density + chest.heart * (np.maximum(behind_heart, density) - density)
     seen = 1 - 0.55 * smoothstep(density, 0.45, 0.75)  # bone stands out less against dense tissue
-    return np.asarray(density + _draw_midline(chest) + chest.bones * seen, np.float32)
+    return np.asarray(density + _make_midline(chest) + chest.bones * seen, np.float32)
 
 
-def _draw_outside(body: Body, pose: Pose, y: Array, rng: np.random.Generator) -> Array:
+def _make_outside(body: Body, pose: Pose, y: Array, rng: np.random.Generator) -> Array:
     """Return soft tissue, arms, abdomen and stomach bubble."""
     flank = 0.055 + 0.035 * body.stout
     edge = body.wall_distance(np.array([0.2, 0.35, 0.5, 0.65], np.float32)) + flank
     shoulder = 0.41 + 0.04 * body.stout
-    half = points(
-        (0.075, -0.3),
-        (0.085, 0.0),
-        (0.11, 0.055),
-        (0.25, 0.085),
-        (shoulder, 0.13),
-        (shoulder + 0.05, 0.22),
-        (edge[1] + 0.04, 0.33),
-    )
+    neck = points((0.075, -0.3), (0.085, 0.0), (0.11, 0.055), (0.25, 0.085))
+    arm = points((shoulder, 0.13), (shoulder + 0.05, 0.22), (edge[1] + 0.04, 0.33))
     flanks = points((edge[2], 0.5), (edge[3], 0.68), (edge[3] + 0.01, 0.9), (edge[3] + 0.02, 1.6))
-    side = spline(np.concatenate([half, flanks]))
+    side = spline(np.concatenate([neck, arm, flanks]))
     torso = pose.fill(np.concatenate([to_film(side, LEFT), to_film(side, RIGHT)[::-1]]), 0.002)
     thick = torso * (0.30 + 0.70 * pose.blur(torso, 0.05))
     tissue = SOFT_TISSUE * thick * (1 + 0.06 * smooth_noise(rng, pose, 0.25))
-    tissue = np.maximum(tissue, _draw_arms(body, pose))
-    tissue = tissue + _draw_abdomen(body, pose) * np.maximum(ABDOMEN_DENSITY - tissue, 0) * thick
-    return np.asarray(tissue - _draw_gas(body, pose, rng), np.float32)
+    tissue = np.maximum(tissue, _make_arms(body, pose))
+    tissue = tissue + _make_abdomen(body, pose) * np.maximum(ABDOMEN_DENSITY - tissue, 0) * thick
+    return np.asarray(tissue - _make_gas(body, pose, rng), np.float32)
 
 
-def _draw_arms(body: Body, pose: Pose) -> Array:
+def _make_arms(body: Body, pose: Pose) -> Array:
     """Return upper arms: beside the chest in an adult, raised in a child."""
     reach = (
         points((0.40, 0.16), (0.50, 0.08), (0.62, -0.05))
@@ -128,7 +136,7 @@ def _draw_arms(body: Body, pose: Pose) -> Array:
     return pose.soften(canvas, 0.006) * np.float32(0.36) + pose.blur(bone / np.float32(255), 0.003) * np.float32(0.22)
 
 
-def _draw_abdomen(body: Body, pose: Pose) -> Array:
+def _make_abdomen(body: Body, pose: Pose) -> Array:
     """Return the abdomen, 0-1; it fades in above the diaphragm, whose sharp edge is the lung field's, laid over it."""
     lift = np.array([0, 0.05], np.float32)
     right, left = (to_film(spline(body.base_curve(side)), side) - lift for side in SIDES)
@@ -136,7 +144,7 @@ def _draw_abdomen(body: Body, pose: Pose) -> Array:
     return pose.fill(np.concatenate([right, left[::-1], low]), 0.035)
 
 
-def _draw_gas(body: Body, pose: Pose, rng: np.random.Generator) -> Array:
+def _make_gas(body: Body, pose: Pose, rng: np.random.Generator) -> Array:
     """Return what the stomach's air takes off the density."""
     if rng.random() < 0.35:
         return np.zeros((pose.height_px, pose.width_px), np.float32)
@@ -148,7 +156,7 @@ def _draw_gas(body: Body, pose: Pose, rng: np.random.Generator) -> Array:
     return pose.fill(bubble, 0.006) * np.float32(rng.uniform(0.15, 0.35))
 
 
-def _draw_heart(body: Body, pose: Pose) -> Array:
+def _make_heart(body: Body, pose: Pose) -> Array:
     """Return the heart, aortic knob and the edges of the mediastinum, 0-1."""
     base = max(body.dome_y)
     width, lying = body.heart_size, body.heart_tilt
@@ -166,7 +174,7 @@ def _draw_heart(body: Body, pose: Pose) -> Array:
     return pose.fill(outline, 0.006)
 
 
-def _draw_midline(chest: Chest) -> Array:
+def _make_midline(chest: Chest) -> Array:
     """Return what the spine adds and the windpipe takes off."""
     pose, y = chest.pose, chest.y
     spine = pose.fill(ribbon(spline(points((MIDLINE, -0.3), (MIDLINE, 0.5), (MIDLINE, 1.5))), 0.075), 0.010)
@@ -180,7 +188,7 @@ def _draw_midline(chest: Chest) -> Array:
     return np.asarray(spine * bodies * np.float32(0.10) - pose.soften(airway, 0.004) * np.float32(0.13))
 
 
-def _draw_breasts(body: Body, pose: Pose, y: Array, rng: np.random.Generator) -> Array:
+def _make_breasts(body: Body, pose: Pose, y: Array, rng: np.random.Generator) -> Array:
     """Return the breast shadows, denser towards their lower edge."""
     canvas = pose.canvas()
     low = rng.uniform(0.58, 0.70)
@@ -191,7 +199,7 @@ def _draw_breasts(body: Body, pose: Pose, y: Array, rng: np.random.Generator) ->
     return np.asarray(shade * smoothstep(y, low - 0.25, low) * np.float32(0.04 + 0.06 * body.stout), np.float32)
 
 
-def _draw_vessels(body: Body, pose: Pose) -> Array:
+def _make_vessels(body: Body, pose: Pose) -> Array:
     """Return the hila and the branching lung vessels, 0-1, thick at the hilum and faint at the wall."""
     rng = np.random.default_rng(body.vessels_seed)
     canvas = pose.canvas()
@@ -223,7 +231,7 @@ def _grow_vessels(rng: np.random.Generator, sides: Array, starts: Array, angles:
     return orders
 
 
-def _draw_bones(body: Body, pose: Pose) -> Array:
+def _make_bones(body: Body, pose: Pose) -> Array:
     """Return ribs, clavicles and shoulder blades."""
     back, front, others = pose.canvas(), pose.canvas(), pose.canvas()
     rear, fore = _rib_lines(body)

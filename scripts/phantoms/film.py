@@ -1,7 +1,7 @@
 """From density to the grey levels of a film: tube, exposure, scatter, noise, vignette, marker.
 
 None of it knows the class: the exposure varies more than any sign, and mean and contrast are set, after the sign is in,
-to targets that are drawn per image, so that global brightness says nothing.
+to targets that are sampled per image, so that global brightness says nothing.
 """
 
 from dataclasses import dataclass
@@ -43,8 +43,8 @@ class Film:
     noise_seed: int
 
 
-def draw_film(rng: np.random.Generator) -> Film:
-    """Draw an exposure."""
+def sample_film(rng: np.random.Generator) -> Film:
+    """Sample an exposure."""
     left = rng.random() < 0.5
     return Film(
         gamma=rng.uniform(0.75, 1.35),

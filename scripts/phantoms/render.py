@@ -1,36 +1,52 @@
-"""Carry out a task: draw the chest, its sign and its film, and encode the file. Reads and writes nothing."""
+"""One task per synthetic X-ray, and how it is carried out: chest, sign, film, and the encoded file. Pure functions."""
 
 import dataclasses
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from phantoms.anatomy import Chest, compose, draw_chest
-from phantoms.body import LEFT, RIGHT
-from phantoms.film import draw_film, expose
-from phantoms.pose import Mask, Pose
+from phantoms.anatomy import Chest, build_chest, compose
+from phantoms.film import expose, sample_film
+from phantoms.pose import LEFT, RIGHT, Body, Mask, Pose, sample_body
 from phantoms.signs import SIGNS
-from phantoms.tasks import (
-    BROKEN,
-    DEEP,
-    DEEP_12,
-    EMPTY,
-    HTML,
-    RGB,
-    RGBA,
-    TRUNCATED,
-    Box,
-    Boxes,
-    ImageTask,
-    make_rng,
-    patient_body,
-)
 
-DRAWN_PX = (192, 256)  # longest side of the drawing, as the film within these; it is then resized to the film
-LARGE_PX = 520  # films longer than this are drawn at twice the upper size
+SHORTEST_SIDE_PX = 128  # no image is smaller than this on any side
+
+
+class Fate(StrEnum):
+    """What becomes of an image in the study."""
+
+    KEPT = "kept"  # the study's rule selects it and its file is whole
+    DROPPED = "dropped_by_rule"
+    UNREADABLE = "unreadable"
+    ABSENT = "absent"  # listed in a table, and no file: what a partial download leaves
+
+
+class Form(StrEnum):
+    """How a file is stored: the mode that Pillow names, or what is wrong with it."""
+
+    GRAY = "L"
+    RGB = "RGB"
+    RGBA = "RGBA"
+    DEEP = "16_bit"
+    DEEP_12 = "12_bit_in_16"
+    TRUNCATED = "truncated_jpeg"
+    EMPTY = "empty_file"
+    HTML = "html_page"
+
+
+BROKEN = (Form.TRUNCATED, Form.EMPTY, Form.HTML)
+DEFECTS = (Form.RGBA, Form.DEEP, Form.DEEP_12, *BROKEN)
+COPY = "copy"
+
+CANVAS_PX = (192, 256)  # longest side of the canvas, as the film within these; it is then resized to the film
+LARGE_PX = 520  # films longer than this get a canvas of twice the upper size
 LUNG_MASK_PX = 256  # as published with COVID-19 Radiography
 BOX_FRAME_PX = 1024  # NIH gives boxes in the pixels of its published files
 SMALLEST_PART = 0.2  # parts of a lesion under this share of its largest get no box
@@ -39,16 +55,114 @@ WEB_PAGE = (
     b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Your download needs an account.</body></html>\n"
 )
 
+Box = tuple[float, float, float, float]  # x, y, width, height
+Boxes = dict[str, list[Box]]  # of each sign, and of the heart
+
 
 @dataclass(frozen=True)
-class Picture:
-    """A drawn image.
+class ImageTask:
+    """One image to synthesise; its bytes follow from the seed, `dataset`, `label`, `number`, `patient` and `form`.
+
+    Attributes:
+        dataset: folder below the phantoms' folder.
+        path: of the image, relative to that dataset's folder.
+        label: class, or the findings as the dataset's table writes them where the rule drops the image.
+        fate: what becomes of it; never absent.
+        signs: names from `SIGNS`, added one after the other.
+        patient: number of the patient within the dataset; images of one patient show the same body.
+        number: of the image within the dataset; copies share it.
+        width_px, height_px: of the file.
+        form: L, Form.RGB, Form.RGBA, 16_bit, 12_bit_in_16, truncated_jpeg, empty_file or html_page.
+        child: a young child's chest.
+        large_heart: cardiomegaly.
+        lesion_path: where the lesion's mask goes, relative to the dataset's folder; empty for none.
+        lungs_path: where the lungs' mask goes; empty for none.
+        boxed: the dataset's table gives a box for it.
+        copy_of: path of the image that this one copies byte for byte; empty for none.
+    """
+
+    dataset: str
+    path: str
+    label: str
+    fate: Fate
+    signs: tuple[str, ...]
+    patient: int
+    number: int
+    width_px: int
+    height_px: int
+    form: Form = Form.GRAY
+    child: bool = False
+    large_heart: bool = False
+    lesion_path: str = ""
+    lungs_path: str = ""
+    boxed: bool = False
+    copy_of: str = ""
+
+    @property
+    def files(self) -> list[str]:
+        """Every file that this task writes, relative to the phantoms' folder."""
+        return [f"{self.dataset}/{path}" for path in (self.path, self.lesion_path, self.lungs_path) if path]
+
+    @property
+    def defect(self) -> str:
+        """What is odd about the file, or empty."""
+        return COPY if self.copy_of else self.form if self.form in DEFECTS else ""
+
+    def copied_to(self, other: "ImageTask") -> "ImageTask":
+        """Return the task of writing the same bytes under the paths of another one."""
+        return dataclasses.replace(
+            self, path=other.path, lesion_path=other.lesion_path, lungs_path=other.lungs_path, copy_of=self.path
+        )
+
+
+def make_rng(seed: int, *keys: str | int) -> np.random.Generator:
+    """Return the generator of one thing: equal seed and keys give equal numbers, on any number of processes."""
+    words = [key if isinstance(key, int) else zlib.crc32(key.encode()) for key in keys]
+    return np.random.default_rng([seed, *words])
+
+
+def patient_body(seed: int, dataset: str, patient: int, child: bool) -> Body:
+    """Return a patient's body; the same in every image of the patient."""
+    return sample_body(make_rng(seed, dataset, "patient", patient), child)
+
+
+def scale_side(published_px: float, size_scale: float) -> int:
+    """Return a side in pixels at `size_scale`, never under `SHORTEST_SIDE_PX`."""
+    return max(SHORTEST_SIDE_PX, round(published_px * size_scale))
+
+
+def lesion_path(image_path: str) -> str:
+    """Return where the lesion's mask of an image goes: lesion_masks/<file stem>.png."""
+    stem = image_path.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    return f"lesion_masks/{stem}.png"
+
+
+@dataclass(frozen=True)
+class PhantomSet:
+    """One dataset to synthesise.
+
+    Attributes:
+        tasks: its images.
+        absent: images that a table lists and that do not exist, per label.
+        tables: paths of its tables, relative to the dataset's folder.
+        write_tables: given the boxes of each image path, the text of each table in `tables`.
+    """
+
+    tasks: list[ImageTask]
+    absent: dict[str, int] = field(default_factory=dict)
+    tables: tuple[str, ...] = ()
+    write_tables: Callable[[dict[str, Boxes]], tuple[str, ...]] = lambda boxes: ()
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """A synthetic X-ray and what is known about it.
 
     Attributes:
         pixels: uint8 (height, width), 0-255.
         lesions: per sign, where it is; bool (height, width).
-        lungs: what is seen of both lungs; bool, as large as the drawing.
-        heart: the heart; bool, as large as the drawing.
+        lungs: what is seen of both lungs; bool, as large as the canvas.
+        heart: the heart; bool, as large as the canvas.
     """
 
     pixels: NDArray[np.uint8]
@@ -57,25 +171,25 @@ class Picture:
     heart: Mask
 
 
-def draw_picture(task: ImageTask, seed: int, sign_contrast: float = 1.0) -> Picture:
-    """Draw a task's image: the same seed and task give the same pixels; `sign_contrast` as in `add_signs`."""
+def synthesise_image(task: ImageTask, seed: int, sign_contrast: float = 1.0) -> Phantom:
+    """Synthesise a task's image: the same seed and task give the same pixels; `sign_contrast` as in `add_signs`."""
     rng = make_rng(seed, task.dataset, task.label, task.number)
     body = patient_body(seed, task.dataset, task.patient, task.child)
     if task.large_heart:
         body = dataclasses.replace(body, heart_size=body.heart_size * 1.3, heart_tilt=1.0)
-    chest = draw_chest(body, draw_pose(task, rng), rng)
+    chest = build_chest(body, sample_pose(task, rng), rng)
     lungs = chest.visible(RIGHT) | chest.visible(LEFT)
     chest, lesions = add_signs(chest, task.signs, rng, sign_contrast)
     density = _resize(compose(chest), task.width_px, task.height_px)
     masks = {name: resize_mask(mask, task.width_px, task.height_px) for name, mask in lesions.items()}
-    return Picture(expose(density, draw_film(rng)), masks, lungs, chest.heart > 0.5)
+    return Phantom(expose(density, sample_film(rng)), masks, lungs, chest.heart > 0.5)
 
 
-def draw_pose(task: ImageTask, rng: np.random.Generator) -> Pose:
-    """Draw how a chest lies on a task's film: centred, upright and filling it, about."""
+def sample_pose(task: ImageTask, rng: np.random.Generator) -> Pose:
+    """Sample how a chest lies on a task's film: centred, upright and filling it, about."""
     longest = max(task.width_px, task.height_px)
-    drawn_px = min(max(longest, DRAWN_PX[0]), DRAWN_PX[1]) if longest <= LARGE_PX else 2 * DRAWN_PX[1]
-    height, width = (round(side * drawn_px / longest) for side in (task.height_px, task.width_px))
+    canvas_px = min(max(longest, CANVAS_PX[0]), CANVAS_PX[1]) if longest <= LARGE_PX else 2 * CANVAS_PX[1]
+    height, width = (round(side * canvas_px / longest) for side in (task.height_px, task.width_px))
     size = rng.uniform(0.98, 1.14)
     # A wide film shows a chest that is somewhat wide: half of the stretch is the child's, half is more arm beside it.
     return Pose(
@@ -92,38 +206,38 @@ def draw_pose(task: ImageTask, rng: np.random.Generator) -> Pose:
 def add_signs(
     chest: Chest, signs: tuple[str, ...], rng: np.random.Generator, contrast: float = 1.0
 ) -> tuple[Chest, dict[str, Mask]]:
-    """Draw signs into a chest, one after the other; return it with each one's mask.
+    """Add signs to a chest, one after the other; return it with each one's mask.
 
     What a sign changes in the lung's density is multiplied by `contrast`; where it lies stays as it is.
     """
     lesions = {}
     for name in signs:
-        drawn, lesions[name] = SIGNS[name](chest, rng)
-        lung = np.clip(chest.lung + np.float32(contrast) * (drawn.lung - chest.lung), 0, None)
-        chest = dataclasses.replace(drawn, lung=lung)
+        sick, lesions[name] = SIGNS[name](chest, rng)
+        lung = np.clip(chest.lung + np.float32(contrast) * (sick.lung - chest.lung), 0, None)
+        chest = dataclasses.replace(sick, lung=lung)
     return chest, lesions
 
 
 def encode_image(pixels: NDArray[np.uint8], task: ImageTask) -> bytes:
     """Return the file of an image in the task's format and form, whole or broken as the form says."""
-    if task.form == EMPTY:
+    if task.form == Form.EMPTY:
         return b""
-    if task.form == HTML:
+    if task.form == Form.HTML:
         return WEB_PAGE
     suffix = "." + task.path.rsplit(".", 1)[1]
     data = _encode(suffix, _store(pixels, task.form))
-    return data[: int(0.6 * len(data))] if task.form == TRUNCATED else data
+    return data[: int(0.6 * len(data))] if task.form == Form.TRUNCATED else data
 
 
-def _store(pixels: NDArray[np.uint8], form: str) -> NDArray[np.integer[Any]]:
+def _store(pixels: NDArray[np.uint8], form: Form) -> NDArray[np.integer[Any]]:
     """Return the array to encode: as many channels and bits as the form has."""
-    if form == RGB:
+    if form == Form.RGB:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR))
-    if form == RGBA:
+    if form == Form.RGBA:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGRA))  # its alpha is 255
-    if form == DEEP:
+    if form == Form.DEEP:
         return pixels.astype(np.uint16) * 257  # 0-65535
-    if form == DEEP_12:
+    if form == Form.DEEP_12:
         return pixels.astype(np.uint16) * 16  # a 12-bit detector's 0-4080 in a 16-bit file
     return pixels
 
@@ -136,29 +250,29 @@ def _encode(suffix: str, array: NDArray[np.integer[Any]]) -> bytes:
     return data.tobytes()
 
 
-def encode_lesion(picture: Picture) -> bytes:
+def encode_lesion(phantom: Phantom) -> bytes:
     """Return the lesion mask as 8-bit PNG: 255 where any sign is."""
-    union = np.any(list(picture.lesions.values()), axis=0)
+    union = np.any(list(phantom.lesions.values()), axis=0)
     return _encode(".png", union.astype(np.uint8) * np.uint8(255))
 
 
-def encode_lungs(picture: Picture) -> bytes:
+def encode_lungs(phantom: Phantom) -> bytes:
     """Return the lung mask as COVID-19 Radiography publishes it: 256x256 px, 3 equal channels."""
-    mask = resize_mask(picture.lungs, LUNG_MASK_PX, LUNG_MASK_PX).astype(np.uint8) * np.uint8(255)
+    mask = resize_mask(phantom.lungs, LUNG_MASK_PX, LUNG_MASK_PX).astype(np.uint8) * np.uint8(255)
     return _encode(".png", np.asarray(cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR)))
 
 
 def encode_task(task: ImageTask, seed: int, sign_contrast: float = 1.0) -> tuple[dict[str, bytes], Boxes]:
-    """Draw a task; return {path in the phantoms' folder: bytes} and, if it is boxed, the boxes of signs and heart."""
-    if task.form in BROKEN and task.form != TRUNCATED:
+    """Return a task's files, {path in the folder: bytes}, and, if it is boxed, the boxes of signs and heart."""
+    if task.form in BROKEN and task.form != Form.TRUNCATED:
         return {task.files[0]: encode_image(np.zeros((1, 1), np.uint8), task)}, {}
-    picture = draw_picture(task, seed, sign_contrast)
-    files = {f"{task.dataset}/{task.path}": encode_image(picture.pixels, task)}
+    phantom = synthesise_image(task, seed, sign_contrast)
+    files = {f"{task.dataset}/{task.path}": encode_image(phantom.pixels, task)}
     if task.lesion_path:
-        files[f"{task.dataset}/{task.lesion_path}"] = encode_lesion(picture)
+        files[f"{task.dataset}/{task.lesion_path}"] = encode_lesion(phantom)
     if task.lungs_path:
-        files[f"{task.dataset}/{task.lungs_path}"] = encode_lungs(picture)
-    marked = {**picture.lesions, "heart": picture.heart} if task.boxed else {}
+        files[f"{task.dataset}/{task.lungs_path}"] = encode_lungs(phantom)
+    marked = {**phantom.lesions, "heart": phantom.heart} if task.boxed else {}
     return files, {name: mask_boxes(mask) for name, mask in marked.items()}
 
 
@@ -172,7 +286,7 @@ def mask_boxes(mask: Mask) -> list[Box]:
 
 
 def resize_mask(mask: Mask, width_px: int, height_px: int) -> Mask:
-    """Resize a mask to another size; a pixel is inside where at least half of it is."""
+    """Resize a mask; a pixel is inside where at least half of it is."""
     return _resize(mask.astype(np.float32), width_px, height_px) >= 0.5
 
 

@@ -1,4 +1,4 @@
-"""The signs of the classes, each drawn into the lung tissue of a healthy chest together with its true mask.
+"""The signs of the classes, each added to the lung tissue of a healthy chest together with its true mask.
 
 What a sign looks like follows Fleischner Society, "Glossary of terms for thoracic imaging", Radiology 2008;246:697-722
 (https://doi.org/10.1148/radiol.2462070712). A sign takes a chest and a generator and returns the chest with the sign
@@ -13,17 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phantoms.anatomy import AIR_IN_LUNG, Chest
-from phantoms.body import APEX_Y, LEFT, MIDLINE, RIGHT, SIDES, to_film
-from phantoms.pose import Array, Mask, ellipse, points, ribbon, smooth_noise, smoothstep, spline
+from phantoms.pose import (
+    APEX_Y,
+    LEFT,
+    MIDLINE,
+    RIGHT,
+    SIDES,
+    Array,
+    Mask,
+    ellipse,
+    points,
+    ribbon,
+    smooth_noise,
+    smoothstep,
+    spline,
+    to_film,
+)
 
-Drawn = tuple[Chest, Mask]
-Sign = Callable[[Chest, np.random.Generator], Drawn]
+WithSign = tuple[Chest, Mask]
+Sign = Callable[[Chest, np.random.Generator], WithSign]
 
 FLUID_DENSITY = 0.68
 SEEN_SHARE = 0.25  # a lesion reaches to where it adds this share of the most it adds anywhere
 
 
-def draw_ground_glass(chest: Chest, rng: np.random.Generator) -> Drawn:
+def add_ground_glass(chest: Chest, rng: np.random.Generator) -> WithSign:
     """Patchy haze of both lungs, at the periphery and low; vessels stay visible through it."""
     haze = np.zeros_like(chest.lung)
     for side in SIDES:
@@ -36,7 +50,7 @@ def draw_ground_glass(chest: Chest, rng: np.random.Generator) -> Drawn:
     return _add(chest, haze * grain * np.float32(rng.uniform(0.13, 0.24)), haze)
 
 
-def draw_interstitial(chest: Chest, rng: np.random.Generator) -> Drawn:
+def add_interstitial(chest: Chest, rng: np.random.Generator) -> WithSign:
     """Lines and a net around both hila, running out and down: thickened bronchial walls and septa."""
     reach = np.zeros_like(chest.lung)
     streaks = chest.pose.canvas()
@@ -57,7 +71,7 @@ def draw_interstitial(chest: Chest, rng: np.random.Generator) -> Drawn:
     return _add(chest, reach * pattern * np.float32(rng.uniform(0.35, 1.0)), reach)
 
 
-def draw_consolidation(chest: Chest, rng: np.random.Generator) -> Drawn:
+def add_consolidation(chest: Chest, rng: np.random.Generator) -> WithSign:
     """One lobe filled: dense, cut off sharply at the fissure, with air-filled bronchi showing dark in it."""
     side = RIGHT if rng.random() < 0.6 else LEFT
     upper = rng.random() < 0.4
@@ -74,7 +88,7 @@ def draw_consolidation(chest: Chest, rng: np.random.Generator) -> Drawn:
     return _add(chest, np.clip(lobe, 0, 1) * (filled - chest.lung), lobe)
 
 
-def draw_infiltration(chest: Chest, rng: np.random.Generator) -> Drawn:
+def add_infiltration(chest: Chest, rng: np.random.Generator) -> WithSign:
     """An ill-defined, blotchy shadow in the inner middle or lower zone of one lung, sometimes of both."""
     sides = SIDES if rng.random() < 0.3 else (int(rng.choice(SIDES)),)
     shadow = np.zeros_like(chest.lung)
@@ -88,7 +102,7 @@ def draw_infiltration(chest: Chest, rng: np.random.Generator) -> Drawn:
     return _add(chest, shadow * np.clip(blotches, 0.35, 1.5) * np.float32(rng.uniform(0.20, 0.30)), shadow)
 
 
-def draw_effusion(chest: Chest, rng: np.random.Generator) -> Drawn:
+def add_effusion(chest: Chest, rng: np.random.Generator) -> WithSign:
     """Fluid over the diaphragm of one side, at times both: its upper edge climbs the chest wall as a meniscus."""
     sides = SIDES if rng.random() < 0.25 else (int(rng.choice(SIDES)),)
     fluid = np.zeros_like(chest.lung)
@@ -102,7 +116,7 @@ def draw_effusion(chest: Chest, rng: np.random.Generator) -> Drawn:
     return _add(chest, fluid * np.maximum(np.float32(FLUID_DENSITY) - chest.lung, 0), fluid)
 
 
-def draw_atelectasis(chest: Chest, rng: np.random.Generator) -> Drawn:
+def add_atelectasis(chest: Chest, rng: np.random.Generator) -> WithSign:
     """Plate-like collapse: one to three straight dense bands, nearly level, in the lower zones."""
     bands = chest.pose.canvas()
     for _ in range(int(rng.integers(1, 4))):
@@ -120,17 +134,17 @@ def draw_atelectasis(chest: Chest, rng: np.random.Generator) -> Drawn:
     return _add(chest, plate * np.float32(rng.uniform(0.30, 0.42)))
 
 
-def draw_nodule(chest: Chest, rng: np.random.Generator) -> Drawn:
+def add_nodule(chest: Chest, rng: np.random.Generator) -> WithSign:
     """One or two round, well-defined shadows of 1.5 to 3 cm."""
-    return _draw_rounds(chest, rng, count=1 if rng.random() < 0.75 else 2, radius=(0.026, 0.042), lobulation=0.04)
+    return _add_rounds(chest, rng, count=1 if rng.random() < 0.75 else 2, radius=(0.026, 0.042), lobulation=0.04)
 
 
-def draw_mass(chest: Chest, rng: np.random.Generator) -> Drawn:
+def add_mass(chest: Chest, rng: np.random.Generator) -> WithSign:
     """One large lobulated shadow of more than 3 cm."""
-    return _draw_rounds(chest, rng, count=1, radius=(0.070, 0.115), lobulation=0.13)
+    return _add_rounds(chest, rng, count=1, radius=(0.070, 0.115), lobulation=0.13)
 
 
-def draw_pneumothorax(chest: Chest, rng: np.random.Generator) -> Drawn:
+def add_pneumothorax(chest: Chest, rng: np.random.Generator) -> WithSign:
     """Air between lung and chest wall, widest at the apex: a rim without vessels, bounded by the pleural line."""
     side = int(rng.choice(SIDES))
     depth = _wall_depth(chest, side)
@@ -145,26 +159,26 @@ def draw_pneumothorax(chest: Chest, rng: np.random.Generator) -> Drawn:
     return dataclasses.replace(chest, lung=lung.astype(np.float32)), (rim > 0.5) & (field > 0.5)
 
 
-def draw_opacity(chest: Chest, rng: np.random.Generator) -> Drawn:
+def add_opacity(chest: Chest, rng: np.random.Generator) -> WithSign:
     """Any dense lung, as the class Lung_Opacity of COVID-19 Radiography has it: infiltration or effusion."""
-    return (draw_infiltration if rng.random() < 0.5 else draw_effusion)(chest, rng)
+    return (add_infiltration if rng.random() < 0.5 else add_effusion)(chest, rng)
 
 
 SIGNS: dict[str, Sign] = {
-    "ground_glass": draw_ground_glass,
-    "interstitial": draw_interstitial,
-    "consolidation": draw_consolidation,
-    "infiltration": draw_infiltration,
-    "effusion": draw_effusion,
-    "atelectasis": draw_atelectasis,
-    "nodule": draw_nodule,
-    "mass": draw_mass,
-    "pneumothorax": draw_pneumothorax,
-    "opacity": draw_opacity,
+    "ground_glass": add_ground_glass,
+    "interstitial": add_interstitial,
+    "consolidation": add_consolidation,
+    "infiltration": add_infiltration,
+    "effusion": add_effusion,
+    "atelectasis": add_atelectasis,
+    "nodule": add_nodule,
+    "mass": add_mass,
+    "pneumothorax": add_pneumothorax,
+    "opacity": add_opacity,
 }
 
 
-def _add(chest: Chest, density: Array, extent: Array | None = None) -> Drawn:
+def _add(chest: Chest, density: Array, extent: Array | None = None) -> WithSign:
     """Add density to the lungs; the mask is where `extent` (by default the density) is seen, free of the heart."""
     extent = density if extent is None else extent
     inside = chest.visible(RIGHT) | chest.visible(LEFT)
@@ -175,14 +189,19 @@ def _add(chest: Chest, density: Array, extent: Array | None = None) -> Drawn:
 
 def _wall_depth(chest: Chest, side: int) -> Array:
     """Return how deep every pixel lies under a side's chest wall, apex included, in chest units; 0 outside."""
-    cage = (chest.pose.fill(chest.body.cage_outline(side)) > 0.5).astype(np.uint8)
-    padded = cv2.copyMakeBorder(cage, 1, 1, 1, 1, cv2.BORDER_REPLICATE)  # the film's edge is no wall
+    cage = chest.pose.fill(chest.body.cage_outline(side)) > 0.5
+    return _depth(chest, cage, cv2.BORDER_REPLICATE)  # the film's edge is not a wall
+
+
+def _depth(chest: Chest, mask: Mask, border: int) -> Array:
+    """Return how deep every pixel lies inside a mask, in chest units; `border` is what continues it beyond the film."""
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, border)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
     return np.asarray(depth / np.float32(chest.pose.unit_px), np.float32)
 
 
 def _choose_pixel(rng: np.random.Generator, allowed: Mask) -> tuple[int, int]:
-    """Draw a (column, row) where `allowed`; the middle of the film where nothing is."""
+    """Sample a (column, row) where `allowed`; the middle of the film where nothing is."""
     places = np.flatnonzero(allowed)
     flat = int(places[rng.integers(len(places))]) if len(places) else allowed.size // 2
     return flat % allowed.shape[1], flat // allowed.shape[1]
@@ -215,18 +234,15 @@ def _paint_streak(chest: Chest, rng: np.random.Generator, canvas: NDArray[np.uin
     )
 
 
-def _draw_rounds(
+def _add_rounds(
     chest: Chest, rng: np.random.Generator, count: int, radius: tuple[float, float], lobulation: float
-) -> Drawn:
-    """Draw round shadows wholly inside the visible lungs."""
+) -> WithSign:
+    """Add round shadows wholly inside the visible lungs."""
     canvas = chest.pose.canvas()
     for _ in range(count):
         size = rng.uniform(*radius)
-        lungs = (chest.visible(RIGHT) | chest.visible(LEFT)).astype(np.uint8)
-        depth = cv2.distanceTransform(cv2.copyMakeBorder(lungs, 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 5)[
-            1:-1, 1:-1
-        ]
-        room = depth / np.float32(chest.pose.unit_px)
+        lungs = chest.visible(RIGHT) | chest.visible(LEFT)
+        room = _depth(chest, lungs, cv2.BORDER_CONSTANT)
         column, row = _choose_pixel(rng, room > min(size, 0.95 * float(room.max())))
         turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
         lobes = 1 + lobulation * sum(

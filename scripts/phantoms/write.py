@@ -1,7 +1,7 @@
-"""Draw the three datasets into a folder, and sweep what an earlier run drew there, and nothing else.
+"""Write the three synthetic datasets into a folder, and remove what an earlier run wrote there, and nothing else.
 
-Reads and writes `.drawn.json`, the list of every file that a run is about to draw, which marks the folder as drawn;
-writes the datasets, and last the manifest: its presence means that everything is there.
+Reads and writes `.phantoms.json`, the list of every file that a run is about to write, which marks the folder as its
+own; writes the datasets, and last the manifest: its presence means that all files are complete.
 """
 
 import hashlib
@@ -19,51 +19,45 @@ import cv2
 from cxrflow.config.settings import PhantomSettings, settings_dict
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json, sha256_bytes, write_json, write_text
-from phantoms.covid import DATASET as COVID
-from phantoms.covid import plan_covid
-from phantoms.pneumonia import DATASET as PNEUMONIA
-from phantoms.pneumonia import plan_pneumonia
-from phantoms.render import encode_task
-from phantoms.tasks import ABSENT, KEPT, Boxes, ImageTask, Plan
-from phantoms.xray8 import DATASET as XRAY8
-from phantoms.xray8 import class_of, plan_xray8
+from phantoms.kaggle import COVID, PNEUMONIA, plan_covid, plan_pneumonia
+from phantoms.render import Boxes, Fate, ImageTask, PhantomSet, encode_task
+from phantoms.xray8 import XRAY8, class_of, plan_xray8
 
-MARKER = ".drawn.json"
+MARKER = ".phantoms.json"
 LAYOUTS = {COVID: plan_covid, PNEUMONIA: plan_pneumonia, XRAY8: plan_xray8}
 TASKS_PER_BATCH = 16
 
 
-def draw_datasets(folder: Path, settings: PhantomSettings, manifest: Path, processes: int = 1) -> dict[str, Any]:
-    """Draw every dataset into `folder` and return the manifest's content; the bytes are the same for any `processes`.
+def write_phantoms(folder: Path, settings: PhantomSettings, manifest: Path, processes: int = 1) -> dict[str, Any]:
+    """Write every dataset into `folder` and return the manifest's content; the bytes are the same for any `processes`.
 
     Raises:
-        CxrflowError: the folder holds files that no run of this drew.
+        CxrflowError: the folder holds files that no earlier run wrote.
     """
-    plans = {name: plan(settings) for name, plan in LAYOUTS.items()}
-    paths = sorted(planned_files(plans))
-    claim_folder(folder, paths, manifest)
-    digests, boxes = _draw_tasks(folder, [task for plan in plans.values() for task in plan.tasks], settings, processes)
-    for name, plan in plans.items():
-        for path, text in zip(plan.tables, plan.write_tables(boxes[name]), strict=True):
+    sets = {name: plan(settings) for name, plan in LAYOUTS.items()}
+    claim_folder(folder, sorted(planned_files(sets)), manifest)
+    digests, boxes = _write_tasks(folder, [task for each in sets.values() for task in each.tasks], settings, processes)
+    for name, each in sets.items():
+        for path, text in zip(each.tables, each.write_tables(boxes[name]), strict=True):
             write_text(folder / name / path, text)
             digests[f"{name}/{path}"] = sha256_bytes(text.encode())
-    content = describe_drawing(plans, settings, digests)
+    content = describe_phantoms(sets, settings, digests)
     write_json(manifest, content)
     return content
 
 
-def planned_files(plans: dict[str, Plan]) -> Iterator[str]:
-    """Give the path of every file that plans will write, relative to the folder."""
-    for name, plan in plans.items():
-        yield from (path for task in plan.tasks for path in task.files)
-        yield from (f"{name}/{path}" for path in plan.tables)
+def planned_files(sets: dict[str, PhantomSet]) -> Iterator[str]:
+    """Yield the path of every file that will be written, relative to the folder."""
+    for name, each in sets.items():
+        yield from (path for task in each.tasks for path in task.files)
+        yield from (f"{name}/{path}" for path in each.tables)
 
 
 def claim_folder(folder: Path, paths: list[str], manifest: Path) -> None:
-    """Remove what an earlier run drew, and mark the folder with what this one is going to draw.
+    """Remove what an earlier run wrote, and mark the folder with what this one is going to write.
 
     Raises:
-        CxrflowError: the folder is another's, or another's file lies where one is to be drawn.
+        CxrflowError: the folder holds somebody's files, or one of them is where a phantom would be written.
     """
     marker = folder / MARKER
     if marker.is_file():
@@ -71,21 +65,21 @@ def claim_folder(folder: Path, paths: list[str], manifest: Path) -> None:
         _sweep(folder, _marked_paths(marker))
     elif foreign := _foreign_file(folder, manifest):
         raise CxrflowError(
-            f"{folder} already holds {foreign}, and phantoms are only drawn into an empty folder or over earlier"
-            " phantoms: choose another folder"
+            f"{folder} already holds {foreign}, and phantoms are only written into an empty folder or over earlier"
+            " phantoms: choose another folder, or empty this one"
         )
     for path in paths:
         if os.path.lexists(folder / path):
-            raise CxrflowError(f"{folder / path} is in the way and was not drawn by an earlier run: move it away")
-    write_json(marker, {"drawn_by": "cxrflow phantom", "files": paths})
+            raise CxrflowError(f"{folder / path} is in the way and was not written by an earlier run: move it away")
+    write_json(marker, {"written_by": "cxrflow phantom", "files": paths})
 
 
 def _marked_paths(marker: Path) -> list[str]:
-    """Return the files that an earlier run drew; a path that leaves the folder is none."""
+    """Return the files that an earlier run wrote; a path that leaves the folder is refused."""
     content = read_json(marker)
     paths = content.get("files") if isinstance(content, dict) else None
     if not isinstance(paths, list) or not all(isinstance(path, str) and _stays_inside(path) for path in paths):
-        raise CxrflowError(f"{marker} is not as it was written: choose another folder, or delete this one yourself")
+        raise CxrflowError(f"{marker} was changed since it was written: choose another folder, or delete this one")
     return paths
 
 
@@ -95,7 +89,7 @@ def _stays_inside(path: str) -> bool:
 
 
 def _sweep(folder: Path, paths: Iterable[str]) -> None:
-    """Delete files, and the folders that are empty then; whatever else lies there stays."""
+    """Delete files, and the folders that are empty then; any other file stays."""
     parents: set[PurePosixPath] = set()
     for path in paths:
         (folder / path).unlink(missing_ok=True)
@@ -115,49 +109,51 @@ def _foreign_file(folder: Path, manifest: Path) -> str:
     return ""
 
 
-def _draw_tasks(
+def _write_tasks(
     folder: Path, tasks: list[ImageTask], settings: PhantomSettings, processes: int
 ) -> tuple[dict[str, str], dict[str, dict[str, Boxes]]]:
-    """Draw tasks in parallel; return the SHA-256 of each file and, per dataset and image path, the boxes."""
+    """Synthesise images in parallel; return the SHA-256 of each file and, per dataset and image path, the boxes."""
     for place in {(folder / path).parent for task in tasks for path in task.files}:
         place.mkdir(parents=True, exist_ok=True)
-    draw = partial(draw_task, folder=folder, seed=settings.seed, sign_contrast=settings.sign_contrast)
+    write = partial(write_task, folder=folder, seed=settings.seed, sign_contrast=settings.sign_contrast)
     digests: dict[str, str] = {}
     boxes: dict[str, dict[str, Boxes]] = {task.dataset: {} for task in tasks}
-    for task, (hashes, found) in zip(tasks, _map(draw, tasks, processes), strict=True):
+    for task, (hashes, found) in zip(tasks, _map(write, tasks, processes), strict=True):
         digests.update(hashes)
         boxes[task.dataset][task.path] = found
     return digests, boxes
 
 
-def _map(draw: Any, tasks: list[ImageTask], processes: int) -> Iterator[Any]:
+def _map(write: Any, tasks: list[ImageTask], processes: int) -> Iterator[Any]:
     if processes < 2:
-        yield from map(draw, tasks)
+        yield from map(write, tasks)
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads can hang
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        yield from pool.map(draw, tasks, chunksize=TASKS_PER_BATCH)
+        yield from pool.map(write, tasks, chunksize=TASKS_PER_BATCH)
 
 
-def draw_task(task: ImageTask, *, folder: Path, seed: int, sign_contrast: float) -> tuple[dict[str, str], Boxes]:
-    """Draw one image and write its files; return the SHA-256 of each file's path, and the boxes."""
+def write_task(task: ImageTask, *, folder: Path, seed: int, sign_contrast: float) -> tuple[dict[str, str], Boxes]:
+    """Synthesise one image and write its files; return the SHA-256 of each file's path, and the boxes."""
     cv2.setNumThreads(1)  # the images are what runs in parallel
     files, boxes = encode_task(task, seed, sign_contrast)
     for path, data in files.items():
-        (folder / path).write_bytes(data)  # not atomic: the manifest, written last, says that all are whole
+        (folder / path).write_bytes(data)  # not atomic: the manifest, written last, says that all are complete
     return {path: sha256_bytes(data) for path, data in files.items()}, boxes
 
 
-def describe_drawing(plans: dict[str, Plan], settings: PhantomSettings, digests: dict[str, str]) -> dict[str, Any]:
+def describe_phantoms(
+    sets: dict[str, PhantomSet], settings: PhantomSettings, digests: dict[str, str]
+) -> dict[str, Any]:
     """Return the manifest: settings, counts by dataset, class and fate, defects, and one SHA-256 over all files."""
     return {
         "settings": settings_dict(settings),
-        "counts": {name: _count(plan) for name, plan in plans.items()},
+        "counts": {name: _count(each) for name, each in sets.items()},
         "defects": [
             {"path": f"{task.dataset}/{task.path}", "kind": task.defect}
             | ({"copy_of": f"{task.dataset}/{task.copy_of}"} if task.copy_of else {})
-            for plan in plans.values()
-            for task in plan.tasks
+            for each in sets.values()
+            for task in each.tasks
             if task.defect
         ],
         "n_files": len(digests),
@@ -165,13 +161,13 @@ def describe_drawing(plans: dict[str, Plan], settings: PhantomSettings, digests:
     }
 
 
-def _count(plan: Plan) -> dict[str, dict[str, int]]:
+def _count(phantoms: PhantomSet) -> dict[str, dict[str, int]]:
     """Count images by class and fate; what the rule drops is counted under its findings as the table has them."""
     counts: Counter[tuple[str, str]] = Counter()
-    for task in plan.tasks:
-        label = class_of(task.label) if task.dataset == XRAY8 and task.fate == KEPT else task.label
+    for task in phantoms.tasks:
+        label = class_of(task.label) if task.dataset == XRAY8 and task.fate == Fate.KEPT else task.label
         counts[label, task.fate] += 1
-    counts.update({(label, ABSENT): number for label, number in plan.absent.items()})
+    counts.update({(label, Fate.ABSENT): number for label, number in phantoms.absent.items()})
     labels = sorted({label for label, _ in counts})
     return {label: {fate: n for (name, fate), n in sorted(counts.items()) if name == label} for label in labels}
 

@@ -16,8 +16,7 @@ from cxrflow.data.reading import read_facts
 from cxrflow.files.records import IndexRow, SplitRow
 from cxrflow.files.tables import write_records
 from cxrflow.models.subsets import SplitImages, join_split
-from phantoms.render import draw_picture
-from phantoms.tasks import KEPT, ImageTask
+from phantoms.render import Fate, ImageTask, synthesise_image
 
 CLASSES = {"Effusion": ("effusion",), "Mass": ("mass",), "No Finding": ()}
 DISTINCT = 12  # drawings of one size; drawing one of 1024 px takes longer than preprocessing it
@@ -37,14 +36,13 @@ def draw_films(size_px: int, count: int = DISTINCT) -> list[tuple[str, Gray]]:
     """Draw X-rays of the three classes in turn; return their class and uint8 (size_px, size_px)."""
     cv2.setNumThreads(1)
     labels = [[*CLASSES][number % len(CLASSES)] for number in range(count)]
-    return [
-        (label, draw_picture(draw_task(label, number, size_px), seed=0).pixels) for number, label in enumerate(labels)
-    ]
+    tasks = [draw_task(label, number, size_px) for number, label in enumerate(labels)]
+    return [(task.label, synthesise_image(task, seed=0).pixels) for task in tasks]
 
 
 def draw_task(label: str, number: int, size_px: int) -> ImageTask:
     """Return the task of drawing one X-ray of a class, of a patient of its own."""
-    return ImageTask("xray8", f"{number}.png", label, KEPT, CLASSES[label], number, number, size_px, size_px)
+    return ImageTask("xray8", f"{number}.png", label, Fate.KEPT, CLASSES[label], number, number, size_px, size_px)
 
 
 def write_films(folder: Path, size_px: int, count: int, distinct: int = DISTINCT) -> list[Path]:

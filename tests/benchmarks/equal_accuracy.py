@@ -31,7 +31,7 @@ from cxrflow.models.inference import predict_logits
 from cxrflow.models.losses import macro_f1
 from cxrflow.models.networks import build_network, normalize_gray
 from cxrflow.models.subsets import SplitImages, join_split
-from phantoms.render import draw_picture
+from phantoms.render import synthesise_image
 from tests.benchmarks.drawn import CLASSES, draw_task, split_rows
 from tests.benchmarks.machine import describe_run
 from tests.benchmarks.run import append_section
@@ -47,7 +47,7 @@ def draw_data(count: int = IMAGES) -> SplitImages:
     settings = PreprocessSettings(SIZE_PX, blur_px=3)
     labels = [[*CLASSES][number % len(CLASSES)] for number in range(count)]
     tasks = [draw_task(label, number, 2 * SIZE_PX) for number, label in enumerate(labels)]
-    films = [preprocess_image(draw_picture(task, 0, SIGN_CONTRAST).pixels, settings) for task in tasks]
+    films = [preprocess_image(synthesise_image(task, 0, SIGN_CONTRAST).pixels, settings) for task in tasks]
     return join_split(np.stack(films), split_rows(count), subsets=SUBSETS)
 
 

@@ -2,9 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from phantoms.anatomy import Chest, draw_chest
-from phantoms.body import LEFT, RIGHT, SIDES, draw_body
-from phantoms.pose import Mask, Pose
+from phantoms.anatomy import Chest, build_chest
+from phantoms.pose import LEFT, RIGHT, SIDES, Mask, Pose, sample_body
 from phantoms.signs import SIGNS
 
 SIDE_PX = 192
@@ -12,14 +11,14 @@ POSE = Pose(SIDE_PX, SIDE_PX, 200.0, 196.0, 0.02, (0.0, 0.01), (0.005, 1.0, 0.00
 SEEDS = range(6)
 
 
-def draw_healthy(seed: int) -> Chest:
-    return draw_chest(
-        draw_body(np.random.default_rng(seed), child=bool(seed % 2)), POSE, np.random.default_rng(seed + 100)
+def make_healthy(seed: int) -> Chest:
+    return build_chest(
+        sample_body(np.random.default_rng(seed), child=bool(seed % 2)), POSE, np.random.default_rng(seed + 100)
     )
 
 
-def draw_sign(name: str, seed: int) -> tuple[Chest, Chest, Mask]:
-    chest = draw_healthy(seed)
+def make_sick(name: str, seed: int) -> tuple[Chest, Chest, Mask]:
+    chest = make_healthy(seed)
     return chest, *SIGNS[name](chest, np.random.default_rng(seed + 200))
 
 
@@ -30,7 +29,7 @@ def lungs_of(chest: Chest) -> Mask:
 @pytest.mark.parametrize("name", SIGNS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_signs_mask_lies_in_the_lungs_and_holds_most_of_what_it_changes(name: str, seed: int) -> None:
-    chest, sick, mask = draw_sign(name, seed)
+    chest, sick, mask = make_sick(name, seed)
     assert mask.dtype == np.bool_
     assert mask.any()
     assert not (mask & ~lungs_of(chest)).any()
@@ -43,23 +42,23 @@ def test_a_signs_mask_lies_in_the_lungs_and_holds_most_of_what_it_changes(name: 
 
 @pytest.mark.parametrize("name", SIGNS)
 def test_a_sign_follows_its_generator(name: str) -> None:
-    (_, first, mask), (_, second, same) = draw_sign(name, 1), draw_sign(name, 1)
+    (_, first, mask), (_, second, same) = make_sick(name, 1), make_sick(name, 1)
     np.testing.assert_array_equal(first.lung, second.lung)
     np.testing.assert_array_equal(mask, same)
-    moved = SIGNS[name](draw_healthy(1), np.random.default_rng(999))[1]
+    moved = SIGNS[name](make_healthy(1), np.random.default_rng(999))[1]
     assert not np.array_equal(mask, moved)
 
 
 @pytest.mark.parametrize("name", sorted(set(SIGNS) - {"pneumothorax"}))
 def test_opacities_only_brighten_the_lung(name: str) -> None:
-    chest, sick, mask = draw_sign(name, 2)
+    chest, sick, mask = make_sick(name, 2)
     assert (sick.lung - chest.lung).min() > -0.05
     assert (sick.lung - chest.lung)[mask].mean() > 0.03
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_pneumothorax_is_a_dark_rim_without_vessels_at_the_wall_and_apex(seed: int) -> None:
-    chest, sick, mask = draw_sign("pneumothorax", seed)
+    chest, sick, mask = make_sick("pneumothorax", seed)
     inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5))) > 0
     assert sick.lung[inner].mean() < chest.lung[inner].mean() - 0.03
     assert sick.lung[inner].std() < 0.5 * chest.lung[inner].std()  # no markings
@@ -71,7 +70,7 @@ def test_pneumothorax_is_a_dark_rim_without_vessels_at_the_wall_and_apex(seed: i
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_effusion_fills_the_base_and_climbs_the_wall(seed: int) -> None:
-    chest, _, mask = draw_sign("effusion", seed)
+    chest, _, mask = make_sick("effusion", seed)
     for side in SIDES:
         field = chest.field(side) > 0.5
         if not (mask & field).any():
@@ -87,14 +86,14 @@ def test_effusion_fills_the_base_and_climbs_the_wall(seed: int) -> None:
 @pytest.mark.parametrize("name", ["ground_glass", "interstitial"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_diffuse_signs_are_in_both_lungs(name: str, seed: int) -> None:
-    chest, _, mask = draw_sign(name, seed)
+    chest, _, mask = make_sick(name, seed)
     areas = [(mask & (chest.field(side) > 0.5)).sum() for side in SIDES]
     assert min(areas) > 0.15 * max(areas)
 
 
 def test_ground_glass_lies_outward_of_the_interstitial_pattern() -> None:
     def outward(name: str) -> float:
-        return float(np.mean([np.abs(np.nonzero(draw_sign(name, seed)[2])[1] - SIDE_PX / 2).mean() for seed in SEEDS]))
+        return float(np.mean([np.abs(np.nonzero(make_sick(name, seed)[2])[1] - SIDE_PX / 2).mean() for seed in SEEDS]))
 
     assert outward("ground_glass") > outward("interstitial") + 0.06 * SIDE_PX
 
@@ -102,7 +101,7 @@ def test_ground_glass_lies_outward_of_the_interstitial_pattern() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_nodule_is_3_to_6_px_wide_at_64_px_and_a_mass_clearly_wider(seed: int) -> None:
     def widest(name: str) -> float:
-        _, _, stats, _ = cv2.connectedComponentsWithStats(draw_sign(name, seed)[2].astype(np.uint8))
+        _, _, stats, _ = cv2.connectedComponentsWithStats(make_sick(name, seed)[2].astype(np.uint8))
         return float(np.sqrt(stats[1:, cv2.CC_STAT_AREA].max() * 4 / np.pi) * 64 / SIDE_PX)
 
     assert 2.8 < widest("nodule") < 7.0
@@ -111,7 +110,7 @@ def test_a_nodule_is_3_to_6_px_wide_at_64_px_and_a_mass_clearly_wider(seed: int)
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_atelectasis_is_longer_than_it_is_thick(seed: int) -> None:
-    _, _, mask = draw_sign("atelectasis", seed)
+    _, _, mask = make_sick("atelectasis", seed)
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     sides = sorted(cv2.minAreaRect(max(contours, key=len))[1])
     assert sides[1] > 1.8 * sides[0]
@@ -119,7 +118,7 @@ def test_atelectasis_is_longer_than_it_is_thick(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_consolidation_keeps_to_one_lung_and_has_a_sharp_edge(seed: int) -> None:
-    chest, sick, mask = draw_sign("consolidation", seed)
+    chest, sick, mask = make_sick("consolidation", seed)
     assert min((mask & (chest.field(side) > 0.5)).sum() for side in SIDES) == 0
     step = np.abs(np.diff(sick.lung - chest.lung, axis=0)) * mask[1:]
     assert np.sort(step.max(axis=0))[-20:].mean() > 0.06

@@ -1,7 +1,9 @@
 import dataclasses
 import hashlib
 import io
+import runpy
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +11,14 @@ import pytest
 import yaml
 from PIL import Image
 
-from cxrflow.config.readers import DRAWN_LAYOUTS, READERS
+from cxrflow.config.readers import PHANTOM_READERS, READERS
 from cxrflow.config.settings import PhantomSettings, parse_settings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json, write_json
-from phantoms.covid import plan_covid
+from phantoms.kaggle import plan_covid
 from phantoms.render import encode_task
-from phantoms.write import LAYOUTS, MARKER, claim_folder, draw_datasets, hash_files
-from tests.phantoms.conftest import Drawing, read_image
+from phantoms.write import LAYOUTS, MARKER, claim_folder, hash_files, write_phantoms
+from tests.phantoms.conftest import Phantoms, read_image
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,28 +31,28 @@ def file_digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_the_manifests_hash_is_of_every_file_that_lies_there(drawing: Drawing) -> None:
-    digests = file_digests(drawing.folder)
-    assert drawing.manifest["sha256"] == hash_files(digests)
-    assert drawing.manifest["n_files"] == len(digests)
-    assert drawing.manifest["settings"] == dataclasses.asdict(drawing.settings)
+def test_the_manifests_hash_is_of_every_file_that_lies_there(phantoms: Phantoms) -> None:
+    digests = file_digests(phantoms.folder)
+    assert phantoms.manifest["sha256"] == hash_files(digests)
+    assert phantoms.manifest["n_files"] == len(digests)
+    assert phantoms.manifest["settings"] == dataclasses.asdict(phantoms.settings)
 
 
 def test_a_second_run_removes_the_first_keeps_a_stranger_and_gives_the_same_bytes(
-    drawing: Drawing, tmp_path: Path
+    phantoms: Phantoms, tmp_path: Path
 ) -> None:
     folder = tmp_path / "again"
-    shutil.copytree(drawing.folder, folder)
+    shutil.copytree(phantoms.folder, folder)
     own = folder / "xray8" / "notes.txt"
     own.write_text("mine")
     damaged = next((folder / "covid").rglob("COVID-1.png"))
     damaged.write_bytes(b"")
-    content = draw_datasets(folder, drawing.settings, folder / "manifest.json", processes=1)
-    assert content["sha256"] == drawing.manifest["sha256"]  # drawn by one process, and by two before
+    content = write_phantoms(folder, phantoms.settings, folder / "manifest.json", processes=2)
+    assert content["sha256"] == phantoms.manifest["sha256"]  # written by two processes, and by one before
     assert own.read_text() == "mine"
 
 
-def test_another_seed_draws_every_image_anew() -> None:
+def test_another_seed_changes_every_image() -> None:
     tasks = [
         task for task in plan_covid(PhantomSettings(images_per_class=12, size_scale=0.05)).tasks if task.number == 1
     ]
@@ -59,13 +61,13 @@ def test_another_seed_draws_every_image_anew() -> None:
         assert all(first[path] != second[path] for path in first)
 
 
-def test_defects_are_what_the_manifest_says(drawing: Drawing) -> None:
-    kinds = [defect["kind"] for defect in drawing.manifest["defects"]]
+def test_defects_are_what_the_manifest_says(phantoms: Phantoms) -> None:
+    kinds = [defect["kind"] for defect in phantoms.manifest["defects"]]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {
         "RGBA": 3, "16_bit": 1, "12_bit_in_16": 1, "truncated_jpeg": 1, "empty_file": 1, "html_page": 1, "copy": 4,
     }  # fmt: skip
-    for defect in drawing.manifest["defects"]:
-        check_defect(drawing.folder, **defect)
+    for defect in phantoms.manifest["defects"]:
+        check_defect(phantoms.folder, **defect)
 
 
 def check_defect(folder: Path, path: str, kind: str, copy_of: str = "") -> None:
@@ -89,10 +91,10 @@ def check_defect(folder: Path, path: str, kind: str, copy_of: str = "") -> None:
         assert data == b"" if kind == "empty_file" else data.startswith(b"<!DOCTYPE")
 
 
-def test_few_files_are_unreadable_and_all_of_them_are_listed(drawing: Drawing) -> None:
+def test_few_files_are_unreadable_and_all_of_them_are_listed(phantoms: Phantoms) -> None:
     images = [
         p
-        for p in drawing.folder.rglob("*")
+        for p in phantoms.folder.rglob("*")
         if p.suffix in (".png", ".jpeg") and "masks" not in p.parts and p.parent.name != "lesion_masks"
     ]
     unreadable = set()
@@ -100,32 +102,32 @@ def test_few_files_are_unreadable_and_all_of_them_are_listed(drawing: Drawing) -
         try:
             read_image(path)
         except OSError:
-            unreadable.add(path.relative_to(drawing.folder).as_posix())
+            unreadable.add(path.relative_to(phantoms.folder).as_posix())
     broken = ("truncated_jpeg", "empty_file", "html_page")
-    assert unreadable == {defect["path"] for defect in drawing.manifest["defects"] if defect["kind"] in broken}
+    assert unreadable == {defect["path"] for defect in phantoms.manifest["defects"] if defect["kind"] in broken}
     assert len(unreadable) < 0.02 * len(images)
 
 
-def test_only_the_copies_are_equal(drawing: Drawing) -> None:
+def test_only_the_copies_are_equal(phantoms: Phantoms) -> None:
     paths: dict[str, list[str]] = {}
-    for path, digest in file_digests(drawing.folder).items():
+    for path, digest in file_digests(phantoms.folder).items():
         if "masks/" not in path:
             paths.setdefault(digest, []).append(path)
     equal = {frozenset(group) for group in paths.values() if len(group) > 1}
-    assert equal == {frozenset((d["path"], d["copy_of"])) for d in drawing.manifest["defects"] if d["kind"] == "copy"}
+    assert equal == {frozenset((d["path"], d["copy_of"])) for d in phantoms.manifest["defects"] if d["kind"] == "copy"}
 
 
-def test_the_counts_are_those_of_the_plan(drawing: Drawing) -> None:
-    counts = drawing.manifest["counts"]
+def test_the_counts_are_those_of_the_plan(phantoms: Phantoms) -> None:
+    counts = phantoms.manifest["counts"]
     assert counts["covid"]["Lung_Opacity"] == {"dropped_by_rule": 3}
     assert counts["pneumonia"]["bacterial"] == {"kept": 12, "unreadable": 1}
     assert counts["xray8"]["Effusion"] == {"absent": 1, "kept": 12, "unreadable": 1}
     assert counts["xray8"]["No Finding"]["dropped_by_rule"] >= 2
 
 
-def test_every_lesion_mask_is_as_large_as_its_image_and_8_bit(drawing: Drawing) -> None:
+def test_every_lesion_mask_is_as_large_as_its_image_and_8_bit(phantoms: Phantoms) -> None:
     for dataset in ("covid", "pneumonia", "xray8"):
-        folder = drawing.folder / dataset
+        folder = phantoms.folder / dataset
         images = {
             path.stem: path
             for path in folder.rglob("*")
@@ -139,23 +141,23 @@ def test_every_lesion_mask_is_as_large_as_its_image_and_8_bit(drawing: Drawing) 
             assert 0 < np.count_nonzero(mask) < 0.5 * mask.width * mask.height
 
 
-def test_the_demo_draws_as_many_images_as_its_config_says() -> None:
+def test_the_demo_has_as_many_images_as_before() -> None:
     """Its results are quoted where the project is described: they change only on purpose."""
     demo = yaml.safe_load((ROOT / "config/demo.yaml").read_text())["phantoms"]
     plans = {name: plan(parse_settings(PhantomSettings, demo)) for name, plan in LAYOUTS.items()}
     assert {name: len(plan.tasks) for name, plan in plans.items()} == {"covid": 244, "pneumonia": 241, "xray8": 398}
 
 
-def test_every_drawn_dataset_has_a_reader() -> None:
-    assert set(DRAWN_LAYOUTS) == set(LAYOUTS)
-    assert set(DRAWN_LAYOUTS.values()) <= set(READERS)
+def test_every_synthetic_dataset_has_a_reader() -> None:
+    assert set(PHANTOM_READERS) == set(LAYOUTS)
+    assert set(PHANTOM_READERS.values()) <= set(READERS)
 
 
 def test_a_folder_of_others_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(CxrflowError, match=r"thesis\.tex.*choose another folder"):
-        draw_datasets(tmp_path, PhantomSettings(images_per_class=12), tmp_path / "manifest.json")
+        write_phantoms(tmp_path, PhantomSettings(images_per_class=12), tmp_path / "manifest.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "thesis.tex"]
 
 
@@ -197,6 +199,15 @@ def test_a_marker_that_points_out_of_the_folder_deletes_nothing(tmp_path: Path, 
     precious = tmp_path / "precious.txt"
     precious.write_text("mine")
     write_json(folder / MARKER, {"files": [path]})
-    with pytest.raises(CxrflowError, match="not as it was written"):
+    with pytest.raises(CxrflowError, match="changed since it was written"):
         claim_folder(folder, [], folder / "manifest.json")
     assert precious.read_text() == "mine"
+
+
+def test_the_command_says_in_one_line_why_it_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    flags = ["--folder", tmp_path, "--settings", '{"images_per_class": 12}', "--manifest", tmp_path / "m.json"]
+    monkeypatch.setattr(sys, "argv", ["phantom.py", *map(str, flags)])
+    with pytest.raises(SystemExit, match=r"^error: [^\n]*thesis\.tex[^\n]*$"):
+        runpy.run_path(str(ROOT / "scripts" / "phantom.py"), run_name="__main__")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from cxrflow.config.settings import PhantomSettings
-from phantoms.covid import plan_covid
-from phantoms.pneumonia import plan_pneumonia
-from phantoms.tasks import KEPT
+from phantoms.kaggle import plan_covid, plan_pneumonia
+from phantoms.render import Fate
 from phantoms.xray8 import class_of, plan_xray8
-from tests.phantoms.conftest import COUNT, Drawing, read_image
+from tests.phantoms.conftest import COUNT, Phantoms, read_image
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared/data/raw/xray8"
 SIX = {"Infiltration", "Effusion", "Atelectasis", "Nodule", "Pneumothorax", "Mass"}
@@ -21,19 +20,19 @@ ENTRY_HEADER = (
 BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 
 
-def entries(drawing: Drawing) -> list[dict[str, str]]:
-    with (drawing.folder / "xray8" / "Data_Entry_2017.csv").open(newline="") as handle:
+def entries(phantoms: Phantoms) -> list[dict[str, str]]:
+    with (phantoms.folder / "xray8" / "Data_Entry_2017.csv").open(newline="") as handle:
         return list(csv.DictReader(handle))
 
 
-def boxes(drawing: Drawing) -> list[tuple[str, str, list[float]]]:
-    with (drawing.folder / "xray8" / "BBox_List_2017.csv").open(newline="") as handle:
+def boxes(phantoms: Phantoms) -> list[tuple[str, str, list[float]]]:
+    with (phantoms.folder / "xray8" / "BBox_List_2017.csv").open(newline="") as handle:
         rows = list(csv.reader(handle))[1:]
     return [(name, label, [float(value) for value in box]) for name, label, *box in rows]
 
 
-def files(drawing: Drawing) -> dict[str, Path]:
-    return {path.name: path for path in (drawing.folder / "xray8").glob("images_00?/images/*.png")}
+def files(phantoms: Phantoms) -> dict[str, Path]:
+    return {path.name: path for path in (phantoms.folder / "xray8").glob("images_00?/images/*.png")}
 
 
 def select(rows: list[dict[str, str]]) -> dict[str, str]:
@@ -48,9 +47,9 @@ def select(rows: list[dict[str, str]]) -> dict[str, str]:
     return chosen | {min(images)[1]: "No Finding" for images in healthy.values()}
 
 
-def test_the_tables_have_the_published_headers(drawing: Drawing) -> None:
+def test_the_tables_have_the_published_headers(phantoms: Phantoms) -> None:
     for name, header in (("Data_Entry_2017.csv", ENTRY_HEADER), ("BBox_List_2017.csv", BOX_HEADER)):
-        assert (drawing.folder / "xray8" / name).read_text().splitlines()[0] == header
+        assert (phantoms.folder / "xray8" / name).read_text().splitlines()[0] == header
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the published tables are not here")
@@ -60,17 +59,19 @@ def test_the_headers_are_those_of_the_published_tables() -> None:
             assert handle.readline().rstrip("\r\n") == header
 
 
-def test_the_rule_keeps_the_asked_number_of_whole_images_of_each_class(drawing: Drawing) -> None:
-    there = files(drawing)
-    unreadable = {Path(d["path"]).name for d in drawing.manifest["defects"] if d["kind"] in ("empty_file", "html_page")}
+def test_the_rule_keeps_the_asked_number_of_whole_images_of_each_class(phantoms: Phantoms) -> None:
+    there = files(phantoms)
+    unreadable = {
+        Path(d["path"]).name for d in phantoms.manifest["defects"] if d["kind"] in ("empty_file", "html_page")
+    }
     chosen = {
-        name: label for name, label in select(entries(drawing)).items() if name in there and name not in unreadable
+        name: label for name, label in select(entries(phantoms)).items() if name in there and name not in unreadable
     }
     assert Counter(chosen.values()) == dict.fromkeys([*SIX, "No Finding"], COUNT)
 
 
-def test_the_table_holds_what_the_rule_must_drop_and_what_it_must_not(drawing: Drawing) -> None:
-    rows = entries(drawing)
+def test_the_table_holds_what_the_rule_must_drop_and_what_it_must_not(phantoms: Phantoms) -> None:
+    rows = entries(phantoms)
     chosen = select(rows)
     names = {row["Image Index"]: set(row["Finding Labels"].split("|")) for row in rows}
     assert sum(len(labels & SIX) == 2 for labels in names.values()) >= 4
@@ -79,32 +80,32 @@ def test_the_table_holds_what_the_rule_must_drop_and_what_it_must_not(drawing: D
     assert any(not labels & SIX and "No Finding" not in labels for labels in names.values())
 
 
-def test_names_follow_patient_and_follow_up_and_every_file_is_listed(drawing: Drawing) -> None:
-    rows = entries(drawing)
+def test_names_follow_patient_and_follow_up_and_every_file_is_listed(phantoms: Phantoms) -> None:
+    rows = entries(phantoms)
     for row in rows:
         assert row["Image Index"] == f"{int(row['Patient ID']):08d}_{int(row['Follow-up #']):03d}.png"
     listed = [row["Image Index"] for row in rows]
     assert listed == sorted(set(listed))
-    assert set(files(drawing)) <= set(listed)
+    assert set(files(phantoms)) <= set(listed)
 
 
-def test_absent_files_are_those_of_the_last_patients_as_a_partial_download_leaves_them(drawing: Drawing) -> None:
-    rows = entries(drawing)
-    there = [row["Image Index"] in files(drawing) for row in rows]
+def test_absent_files_are_those_of_the_last_patients_as_a_partial_download_leaves_them(phantoms: Phantoms) -> None:
+    rows = entries(phantoms)
+    there = [row["Image Index"] in files(phantoms) for row in rows]
     assert there == sorted(there, reverse=True)
     assert 5 <= there.count(False) < 0.2 * len(there)
 
 
-def test_images_lie_in_two_archives_and_are_square(drawing: Drawing) -> None:
-    assert {path.parents[1].name for path in files(drawing).values()} == {"images_001", "images_002"}
-    whole = [path for path in files(drawing).values() if path.stat().st_size > 200]
+def test_images_lie_in_two_archives_and_are_square(phantoms: Phantoms) -> None:
+    assert {path.parents[1].name for path in files(phantoms).values()} == {"images_001", "images_002"}
+    whole = [path for path in files(phantoms).values() if path.stat().st_size > 200]
     assert {read_image(path).size for path in whole} == {(128, 128)}
 
 
-def test_boxes_are_those_of_the_masks_in_the_published_frame(drawing: Drawing) -> None:
-    labels = {row["Image Index"]: row["Finding Labels"].split("|") for row in entries(drawing)}
+def test_boxes_are_those_of_the_masks_in_the_published_frame(phantoms: Phantoms) -> None:
+    labels = {row["Image Index"]: row["Finding Labels"].split("|") for row in entries(phantoms)}
     by_image = defaultdict(list)
-    for name, label, box in boxes(drawing):
+    for name, label, box in boxes(phantoms):
         assert (label if label != "Infiltrate" else "Infiltration") in labels[name]
         assert min(box) >= 0
         assert box[0] + box[2] <= 1024
@@ -112,9 +113,9 @@ def test_boxes_are_those_of_the_masks_in_the_published_frame(drawing: Drawing) -
         if label != "Cardiomegaly":
             by_image[name].append(box)
     assert len(by_image) > 0.3 * 6 * COUNT
-    assert {label for _, label, _ in boxes(drawing)} >= {*SIX - {"Infiltration"}, "Infiltrate"}
+    assert {label for _, label, _ in boxes(phantoms)} >= {*SIX - {"Infiltration"}, "Infiltrate"}
     for name, found in by_image.items():
-        mask = np.asarray(read_image(drawing.folder / "xray8" / "lesion_masks" / name)) > 0
+        mask = np.asarray(read_image(phantoms.folder / "xray8" / "lesion_masks" / name)) > 0
         covered = np.zeros_like(mask)
         for x, y, width, height in found:
             left, top, right, bottom = (round(value * 128 / 1024) for value in (x, y, x + width, y + height))
@@ -127,10 +128,10 @@ def test_boxes_are_those_of_the_masks_in_the_published_frame(drawing: Drawing) -
         assert (mask & covered).sum() > 0.6 * mask.sum()
 
 
-def test_every_image_with_a_sign_has_its_mask_and_no_other_has(drawing: Drawing) -> None:
-    masks = {path.name for path in (drawing.folder / "xray8" / "lesion_masks").iterdir()}
-    whole = {name for name, path in files(drawing).items() if path.stat().st_size > 200}
-    signs = {row["Image Index"] for row in entries(drawing) if set(row["Finding Labels"].split("|")) & SIX}
+def test_every_image_with_a_sign_has_its_mask_and_no_other_has(phantoms: Phantoms) -> None:
+    masks = {path.name for path in (phantoms.folder / "xray8" / "lesion_masks").iterdir()}
+    whole = {name for name, path in files(phantoms).items() if path.stat().st_size > 200}
+    signs = {row["Image Index"] for row in entries(phantoms) if set(row["Finding Labels"].split("|")) & SIX}
     assert masks == signs & whole
 
 
@@ -138,7 +139,7 @@ def test_every_image_with_a_sign_has_its_mask_and_no_other_has(drawing: Drawing)
 def test_the_plan_keeps_its_counts_and_its_paths_are_unique_at_any_number(count: int) -> None:
     tasks = plan_xray8(PhantomSettings(images_per_class=count, seed=count)).tasks
     kept = Counter(
-        next((n for n in task.label.split("|") if n in SIX), task.label) for task in tasks if task.fate == KEPT
+        next((n for n in task.label.split("|") if n in SIX), task.label) for task in tasks if task.fate == Fate.KEPT
     )
     assert kept == dict.fromkeys([*SIX, "No Finding"], count)
     assert len({task.path for task in tasks}) == len(tasks)
@@ -154,7 +155,7 @@ def test_patients_have_images_of_several_classes() -> None:
 
 def test_its_classes_can_be_smaller_than_those_of_the_others() -> None:
     settings = PhantomSettings(images_per_class=30, images_per_class_of={"xray8": 12})
-    kept = Counter(class_of(task.label) for task in plan_xray8(settings).tasks if task.fate == KEPT)
+    kept = Counter(class_of(task.label) for task in plan_xray8(settings).tasks if task.fate == Fate.KEPT)
     assert set(kept.values()) <= {12, 13}, "one class holds a copy on top"
     assert plan_xray8(settings).tasks == plan_xray8(PhantomSettings(images_per_class=12)).tasks
     assert plan_covid(settings).tasks == plan_covid(PhantomSettings(images_per_class=30)).tasks

@@ -16,7 +16,7 @@ rule phantom:
         settings=settings_json(STUDY.settings.phantoms) if STUDY.settings.phantoms else "",
         code=code_hash("phantom"),
     message:
-        "draw X-rays into {params.folder}"
+        "synthesise X-rays in {params.folder}"
     shell:
         "python scripts/phantom.py --folder {params.folder:q} --settings {params.settings:q} --threads {threads}"
         " --manifest {output.manifest:q} > {log:q} 2>&1"

@@ -87,4 +87,4 @@ READERS = {
     "folders": Reader("one folder per class", "one folder of images per class", "folders"),
     "csv": Reader("a table beside images", "a CSV table and the images it names", "csv_table"),
 }
-DRAWN_LAYOUTS = {"covid": "covid_radiography", "pneumonia": "kermany", "xray8": "nih"}  # phantoms: {folder: reader}
+PHANTOM_READERS = {"covid": "covid_radiography", "pneumonia": "kermany", "xray8": "nih"}  # phantoms: {folder: reader}

@@ -103,10 +103,10 @@ class DatasetSettings:
 
 @dataclass(frozen=True)
 class PhantomSettings:
-    """Drawn X-rays in the published layouts, to try everything with no data at all."""
+    """Synthetic X-rays (phantoms) in the published layouts, to try everything with no data at all."""
 
     images_per_class: int = setting(
-        "images drawn for each class of each dataset that the selection rule keeps; what it drops comes on top",
+        "images of each class of each dataset that the selection rule keeps; what it drops comes on top",
         default=120,
         minimum=12,
     )
@@ -117,7 +117,7 @@ class PhantomSettings:
         minimum=12,
     )
     size_scale: float = setting(
-        "image sizes relative to the published ones (1.0 draws xray8 at 1024x1024 px)",
+        "image sizes relative to the published ones (1.0: xray8 at 1024x1024 px)",
         default=0.25,
         minimum=0.05,
         maximum=1.0,
@@ -128,10 +128,10 @@ class PhantomSettings:
         minimum=0.1,
         maximum=4.0,
     )
-    seed: int = setting("seed of everything drawn", default=0, minimum=0)
+    seed: int = setting("seed of every phantom", default=0, minimum=0)
 
     def count_of(self, dataset: str) -> int:
-        """Return how many images are drawn for each class of a dataset."""
+        """Return how many images of each class a dataset gets."""
         return self.images_per_class_of.get(dataset, self.images_per_class)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.identity import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
 from cxrflow.config.parsing import find_problems, override_settings, raise_problems
-from cxrflow.config.readers import DRAWN_LAYOUTS, READERS
+from cxrflow.config.readers import PHANTOM_READERS, READERS
 from cxrflow.config.settings import (
     ComputeSettings,
     DatasetSettings,
@@ -227,7 +227,7 @@ def _problems(study: Study) -> list[str]:
     for name, data in settings.datasets.items():
         problems += _unknown(f"config.datasets.{name}.reader", data.reader, READERS)
     for drawn in settings.phantoms.images_per_class_of if settings.phantoms else ():
-        problems += _unknown("config.phantoms.images_per_class_of", drawn, DRAWN_LAYOUTS)
+        problems += _unknown("config.phantoms.images_per_class_of", drawn, PHANTOM_READERS)
     for backbone in settings.backbones:
         problems += _unknown("config.backbones", backbone, BACKBONES)
     for variant in settings.ablation.variants:

@@ -11,7 +11,7 @@ from statistics import median
 
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.identity import ModelId
-from cxrflow.config.readers import DRAWN_LAYOUTS, READERS
+from cxrflow.config.readers import PHANTOM_READERS, READERS
 from cxrflow.config.settings import PhantomSettings, parse_settings
 from cxrflow.config.study import Study
 from cxrflow.data.sharding import share_of
@@ -210,7 +210,7 @@ def estimate_drawing(job: Job, known: Known) -> Estimate | NotMeasured:
 
 def _count_drawn(phantoms: PhantomSettings) -> int:
     return sum(
-        len(READERS[reader].published_counts) * phantoms.count_of(name) for name, reader in DRAWN_LAYOUTS.items()
+        len(READERS[reader].published_counts) * phantoms.count_of(name) for name, reader in PHANTOM_READERS.items()
     )
 
 
