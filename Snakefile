@@ -16,10 +16,10 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/report.html",
+        LAYOUT.report(),
 
 
-include: "workflow/rules/data.smk"  #     phantom, index, split, preprocess (whole, or in shards), samples
+include: "workflow/rules/data.smk"  #     phantom, index, split, preprocess, samples
 include: "workflow/rules/train.smk"  #    fetch_weights, train
 include: "workflow/rules/evaluate.smk"  # evaluate, score, embed
 include: "workflow/rules/explain.smk"  #  explain
@@ -37,12 +37,12 @@ rule data:
 
 rule models:
     input:
-        collect(f"{RESULTS}/models/{{model.path}}/metrics.json", model=MODELS),
+        collect(LAYOUT.model_file("{model.path}", "metrics.json"), model=MODELS),
 
 
 rule exports:  # not part of `all`: the study needs none, and a user wants one or two of them
     input:
-        collect(f"{RESULTS}/models/{{model.path}}/model.onnx", model=MODELS),
+        collect(LAYOUT.model_file("{model.path}", "model.onnx"), model=MODELS),
 
 
 rule summary:
@@ -51,5 +51,5 @@ rule summary:
 
 
 onsuccess:
-    if Path(RESULTS, "report.html").exists():
-        print(f"\nThe report: {Path(RESULTS, 'report.html').resolve()}")
+    if LAYOUT.report().exists():
+        print(f"\nThe report: {LAYOUT.report().resolve()}")

@@ -82,40 +82,12 @@ def test_an_empty_config_says_how_to_choose_a_study() -> None:
         load_study({})
 
 
-SHARDED = 4
-
-
-@pytest.mark.parametrize(
-    ("begun", "count"),
-    [("", SHARDED), ("images.npy", 1), ("resume/lease.json", 1), ("shards/2-of-3/preprocess_shard.log", 3)],
-)
-def test_a_packing_that_has_begun_keeps_its_number_of_shards(
-    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: str, count: int
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    study = load_study(config | {"preprocess_shards": SHARDED})
-    folder = study.recipe_folder("covid", study.recipe())
-    (folder / begun).parent.mkdir(parents=True)
-    if begun:
-        (folder / begun).write_text("")
-    assert study.shard_count("covid", study.recipe()) == count
-    assert study.shard_count("xray8", study.recipe()) == SHARDED
-    lines = [f"covid: its packing goes on in the {count} job(s)"] if begun and begun != "images.npy" else []
-    assert [line.partition(" that")[0] for line in study.other_shards()] == lines
-
-
 def test_what_the_results_depend_on_holds_no_places(config: dict[str, Any]) -> None:
     moved = {"data_root": "/other", "weights_root": "/other", "compute": {"device": "cuda", "threads": 3, "gpus": 4}}
     here, there = load_study(config), load_study(config | moved)
     assert here.settings_without_places() == there.settings_without_places() != there.settings
     retrained = load_study(config | moved | {"train": {"epochs": 3}})
     assert retrained.settings_without_places() != here.settings
-
-
-@pytest.mark.parametrize("count", [0, 257, 2.5])
-def test_a_number_of_shards_is_refused(config: dict[str, Any], count: float) -> None:
-    with pytest.raises(CxrflowError, match=r"config\.preprocess_shards"):
-        load_study(config | {"preprocess_shards": count})
 
 
 def test_missing_data_is_said_with_the_remedy(config: dict[str, Any], tmp_path: Path) -> None:

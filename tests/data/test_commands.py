@@ -19,7 +19,7 @@ from cxrflow.data.images import load_images
 from tests.data.toy import make_covid, make_folders, write_image
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-COMMANDS = ("index", "split", "preprocess", "preprocess_shard", "join_shards", "samples")
+COMMANDS = ("index", "split", "preprocess", "samples")
 
 
 def call(stage, **flags):
@@ -107,21 +107,6 @@ def test_the_example_in_the_help_has_every_flag(stage, monkeypatch):
     for name in inspect.signature(function).parameters:
         assert f"--{name.replace('_', '-')} " in example
     assert "default" in build_parser(function).format_help()
-
-
-def test_shards_as_commands(tmp_path):
-    call("index", **index_flags(tmp_path, tmp_path / "data", make_folders(tmp_path / "data")))
-    flags = preprocess_flags(tmp_path, tmp_path / "data")
-    del flags["images"]
-    rows = [tmp_path / "shards" / name / "rows.npy" for name in ("1-of-2", "2-of-2")]
-    for path in rows:
-        assert call("preprocess_shard", **flags, shard=path.parent.name, rows=path)[0] == 0
-    assert_one_clear_line(call("preprocess_shard", **flags, shard="3-of-2", rows=rows[0]), "'3-of-2' names no shard")
-    command = [sys.executable, SCRIPTS / "join_shards.py", "--index", tmp_path / "index.csv", "--rows", *rows]
-    command += ["--settings", flags["settings"], "--images", tmp_path / "images.npy"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, "from 2 shards" in done.stdout) == (0, True), done.stderr
-    assert len(load_images(tmp_path / "images.npy", 8)) == 8
 
 
 def test_a_missing_folder(tmp_path):

@@ -90,7 +90,7 @@ def test_a_controller_that_does_not_answer(good: FakeCommand) -> None:
         (SINFO.replace("1-00:00:00|64|512000", "4:00:00|64|512000"), "has 240 minutes, less than train ask for"),
         (
             SINFO.replace("64|257000", "4|257000"),
-            "has 4 CPUs of a node, less than index, preprocess, preprocess_shard ask for",
+            "has 4 CPUs of a node, less than index, preprocess ask for",
         ),
         (SINFO.replace("512000", "8000"), "has 8000 MB of a node, less than train ask for"),
     ],

@@ -106,19 +106,6 @@ def test_index_scales_with_images_of_the_same_reader(results: Path, know: Callab
     assert estimate_jobs([INDEX], know()) == {2: NotMeasured("never measured")}
 
 
-def test_a_shard_takes_its_share_of_the_images(results: Path, know: Callable[..., Known]) -> None:
-    shard = Job(2, "preprocess_shard", wildcards={"dataset": "covid", "recipe": "r", "shard": "1-of-3"})
-    whole = Job(3, "preprocess", wildcards={"dataset": "covid", "recipe": "r"})
-    join = Job(4, "join_shards", wildcards={"dataset": "covid", "recipe": "r"})
-    write_index(results / "other", "covid_radiography", {"a": 30, "b": 20}, seconds=5)
-    write_benchmark(results / "other/data/covid/r/shards/2-of-5/preprocess_shard.tsv", 2)
-    assert estimate(shard, know()).seconds == pytest.approx(300 / 3 * 2 / (50 / 5))
-    assert estimate(whole, know()).seconds == pytest.approx(300 * 2 / (50 / 5))
-    assert isinstance(estimate_jobs([join], know())[4], NotMeasured), "packing says nothing of joining"
-    write_benchmark(results / "other/data/covid/r/join_shards.tsv", 1)
-    assert estimate(join, know()).seconds == pytest.approx(300 * 1 / 50)
-
-
 def test_drawn_images_say_nothing_of_real_ones(results: Path, know: Callable[..., Known]) -> None:
     write_index(results / "other", "covid_radiography", {"a": 50}, seconds=5)
     (results / "other" / "phantoms").mkdir()

@@ -60,14 +60,6 @@ def test_disk_is_a_byte_a_pixel_and_the_size_of_earlier_models(known: Known) -> 
     assert {use.what: use.size for use in make_plan(JOBS, LOCAL, known).disk}["checkpoints while training"] == 8_000
 
 
-def test_shards_lie_beside_their_images_until_they_are_joined(known: Known) -> None:
-    shards = [replace(PACK, jobid=i, rule="preprocess_shard", outputs=(f"{i}",)) for i in (8, 9)]
-    uses = make_plan([*shards, replace(PACK, rule="join_shards")], LOCAL, known).disk
-    found = {use.what: (use.size, use.is_temporary) for use in uses}
-    size = 300 * 128 * 128
-    assert found == {"packed images": (size, False), "shards before they are joined": (size, True)}
-
-
 def test_the_text_names_what_is_not_measured_and_how_to_measure_it(known: Known) -> None:
     text = describe_plan(make_plan(JOBS, LOCAL, known), free_bytes=1 << 40)
     assert "Left out, as not measured: preprocess (1)." in text

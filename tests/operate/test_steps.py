@@ -1,7 +1,6 @@
 """The list of expected steps says the same as the rules."""
 
 import csv
-import json
 import re
 from pathlib import Path
 
@@ -14,16 +13,9 @@ from tests.workflow.conftest import ROOT, copy_workflow, run_snakemake
 CONFIGS = ["config/demo.yaml", "config/lungs.yaml"]
 
 
-def write_sharded(config: Path) -> None:
-    """Write a study of one dataset, whose images three jobs pack."""
-    datasets = {"covid": {"reader": "covid_radiography", "folder": "covid"}}
-    config.write_text(json.dumps({"study": "sharded", "datasets": datasets, "preprocess_shards": 3}))
-
-
-@pytest.mark.parametrize("config", [*CONFIGS, "config/sharded.yaml"])
+@pytest.mark.parametrize("config", CONFIGS)
 def test_the_steps_are_those_of_the_rules(tmp_path: Path, config: str) -> None:
     clone = copy_workflow(tmp_path / "clone")
-    write_sharded(clone / "config/sharded.yaml")
     steps = expected_steps(read_study(clone / config))
     summary = run_snakemake(clone, "--summary", "--configfile", config).stdout
     theirs = {row["output_file"]: row["rule"] for row in csv.DictReader(summary.splitlines(), delimiter="\t")}
@@ -39,9 +31,8 @@ def test_wildcards_come_in_the_order_of_the_path_as_snakemake_reads_them(config:
         assert re.search(in_order, str(step.outputs[0])), step
 
 
-def test_every_rule_is_known_by_name(tmp_path: Path) -> None:
-    write_sharded(tmp_path / "sharded.yaml")
-    studies = [read_study(path) for path in [*(ROOT / config for config in CONFIGS), tmp_path / "sharded.yaml"]]
+def test_every_rule_is_known_by_name() -> None:
+    studies = [read_study(ROOT / config) for config in CONFIGS]
     assert {step.rule for study in studies for step in expected_steps(study)} == RULES
 
 

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from cxrflow.files.leases import STALE_S, Holder, hold_lease
 from cxrflow.files.records import EpochRow
 from cxrflow.models.training_log import epoch_line
 from cxrflow.operate.evidence import look, see_step
-from cxrflow.operate.steps import MODEL_OUTPUTS, PACKING_RULES, Step, expected_steps
+from cxrflow.operate.steps import MODEL_OUTPUTS, Step, expected_steps
 from cxrflow.operate.watching import describe_study
 from tests.operate.conftest import FakeCommand, job_line
 
@@ -65,26 +65,6 @@ def test_a_step_is_done_when_all_its_files_are_there(folder: Path, bare_path: Pa
     for path in step.outputs:
         write(path)
     assert state_of(folder, step)[0] == "done"
-
-
-def test_shards_are_done_one_by_one_and_all_of_them_once_they_are_joined(
-    folder: Path, bare_path: Path, study: Study
-) -> None:
-    sharded = Study(replace(study.settings, preprocess_shards=3))
-    first, second, third, join = [
-        each for each in expected_steps(sharded) if each.rule in PACKING_RULES and each.wildcards[0] == "covid"
-    ]
-    for path in first.outputs:
-        write(path)
-    assert second.lease
-    with hold_lease(second.lease.parent, "it"):
-        states = [state_of(folder, each)[0] for each in (first, second, third, join)]
-    assert states == ["done", "running", "not started", "not started"]
-    write(join.outputs[0])
-    for path in first.outputs:
-        path.unlink()
-    assert [state_of(folder, each)[0] for each in (first, second, third, join)] == ["done"] * 4
-    assert "preprocess_shard" in describe_study(sharded, folder)
 
 
 def test_a_fresh_lease_runs_and_an_old_one_is_dead(folder: Path, bare_path: Path, step: Step) -> None:

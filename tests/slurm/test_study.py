@@ -23,7 +23,6 @@ backbones: [mobilenet_v3_large]
 transfer:
   covid: {init: from_pneumonia, backbone: mobilenet_v3_large}
 preprocess: {size_px: 32}
-preprocess_shards: 2
 train: {epochs: 40, restart_epochs: 10, batch_size: 16}
 explain: {images_per_class: 1, scored_images: 4}
 profile: {repeats: 3}

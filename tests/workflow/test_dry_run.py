@@ -88,27 +88,6 @@ def test_temporary_files_go_where_the_machine_or_the_user_says(
     assert set(re.findall(r"resources: .*tmpdir=([^,\n]+)", run.stdout)) == {"/chosen" if asked else str(tmp_path)}
 
 
-@pytest.mark.parametrize("shards", [1, 3])
-def test_one_job_or_several_pack_a_dataset(clone: Path, shards: int) -> None:
-    override = f"preprocess_shards={shards}"
-    run = run_snakemake(
-        clone, "data", "-n", "--profile", "profiles/slurm", "--configfile", "config/lungs.yaml", "--config", override
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    packing = {1: {"preprocess": 3}, 3: {"preprocess_shard": 9, "join_shards": 3}}[shards]
-    others = {"index": 3, "split": 3, "samples": 3, "data": 1}
-    assert planned(run) == {**others, **packing, "total": sum([*others.values(), *packing.values()])}
-
-
-def test_shards_of_two_packings_stop_before_any_job(clone: Path) -> None:
-    for name in ("1-of-2", "1-of-3"):
-        (clone / "results/lungs/data/covid/256px-equalized/shards" / name).mkdir(parents=True)
-    run = run_snakemake(clone, "-n", "--configfile", "config/lungs.yaml")
-    assert run.returncode == 1
-    assert "256px-equalized/shards holds shards of packings into 2 and 3: remove" in run.stdout + run.stderr
-    assert "Traceback" not in run.stdout + run.stderr
-
-
 def test_planning_imports_no_torch(clone: Path) -> None:
     (clone / "Snakefile").write_text(
         (clone / "Snakefile").read_text() + "\nassert not {'torch', 'cv2', 'matplotlib'} & set(sys.modules)\n"
@@ -123,7 +102,7 @@ def test_planning_imports_no_torch(clone: Path) -> None:
         ("trian={epochs: 3}", "config.trian is no setting. Did you mean train?"),
         ("train={epochs: ten}", "config.train.epochs: expected a whole number, got 'ten'"),
         ("backbones=[resnet35]", "'resnet35' is not known; known: mobilenet_v3_large"),
-        ("preprocess_shards=0", "config.preprocess_shards: 0 is out of range (1 to 256)"),
+        ("train={epochs: 0}", "config.train.epochs: 0 is out of range (at least 1)"),
         ("seeds=0", "config.seeds: expected a list, got 0"),
     ],
 )

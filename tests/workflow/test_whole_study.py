@@ -130,10 +130,6 @@ def test_a_changed_training_setting_reruns_no_data_step(study: Path) -> None:
     assert not {"phantom", "index", "split", "preprocess", "samples", "profile_backbone"} & set(jobs)
 
 
-def test_another_number_of_packing_jobs_repeats_nothing(study: Path) -> None:
-    assert planned(study, "--config", "preprocess_shards=3") == {}
-
-
 def test_a_changed_metric_setting_trains_nothing(study: Path) -> None:
     jobs = planned(study, "--config", "score={bootstrap_resamples: 60}")
     assert jobs["score"] == MODELS

@@ -3,7 +3,6 @@ import functools
 import gc
 import inspect
 import os
-import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -21,32 +20,30 @@ from snakemake.exceptions import WorkflowError
 from cxrflow.files.code_hash import code_hash
 from cxrflow.config.readers import READERS
 from cxrflow.data.readers import reader_module
-from cxrflow.data.sharding import list_shards
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import settings_json
 from cxrflow.report.summary import SUMMARY_FILES
 from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId, load_study
+from cxrflow.config.identity import PATTERN as MODEL_PATTERN
 
 try:
     STUDY = load_study(config)
-    NOTES = [*STUDY.missing_data(), *STUDY.other_shards()] if workflow.is_main_process else []
+    NOTES = STUDY.missing_data() if workflow.is_main_process else []
 except CxrflowError as error:
     raise WorkflowError(str(error)) from None
 
 DATASETS = list(STUDY.settings.datasets)
 MODELS = STUDY.models()
-COMPUTE = (
-    STUDY.settings.compute
-)  # where, not what: its values are resources and threads, which Snakemake does not compare
+# Where, not what: its values become resources and threads, which Snakemake does not compare with those of the last run.
+COMPUTE = STUDY.settings.compute
 RECIPES = STUDY.recipes()
-RESULTS = STUDY.results
-DATA = f"{RESULTS}/data/{{dataset}}"
-RECIPE = f"{DATA}/{{recipe}}"
-IMAGES = f"{RECIPE}/images.npy"
-SHARD = f"{RECIPE}/shards/{{shard}}"
-MODEL = f"{RESULTS}/models/{{dataset}}/{{backbone}}/{{init}}/{{variant}}/seed{{seed}}"
+LAYOUT = STUDY.layout
+DATA = str(LAYOUT.dataset("{dataset}"))
+RECIPE = str(LAYOUT.recipe("{dataset}", "{recipe}"))
+IMAGES = str(LAYOUT.images("{dataset}", "{recipe}"))
+MODEL = str(LAYOUT.model(MODEL_PATTERN))
 
 for line in NOTES:
     print(f"data: {line}", file=sys.stderr)
@@ -58,7 +55,6 @@ wildcard_constraints:
     init="|".join([SCRATCH, IMAGENET, *(FROM_DATASET + name for name in DATASETS)]),
     variant="|".join([BASE, *STUDY.settings.variants]),
     recipe="|".join(RECIPES),
-    shard=r"\d+-of-\d+",
     seed=r"\d+",
 
 
@@ -89,24 +85,7 @@ def folder_of(wildcards):
 @of_wildcards
 def images_of(wildcards):
     """The packed images that a model's variant is trained on."""
-    return f"{RESULTS}/data/{wildcards.dataset}/{recipe_of(wildcards.variant)}/images.npy"
-
-
-def datasets_packed(in_shards):
-    """A pattern of the datasets in front of those recipes that several jobs pack, or that one job packs."""
-    if not workflow.is_main_process:  # a job of a cluster: which rule it runs was chosen while there was an images.npy
-        return "|".join(DATASETS)
-    pairs = [(dataset, recipe) for dataset in DATASETS for recipe in RECIPES]
-    found = [pair for pair in pairs if (STUDY.shard_count(*pair) > 1) == in_shards]
-    return "|".join(f"{re.escape(dataset)}(?=/{re.escape(recipe)}/)" for dataset, recipe in found) or "(?!)"
-
-
-def shards_of(file):
-    """What makes the list of a file of each shard of some packed images, in the order of their rows."""
-    return lambda wildcards: [
-        f"{SHARD}/{file}".format(**wildcards, shard=shard.name)
-        for shard in list_shards(STUDY.shard_count(wildcards.dataset, wildcards.recipe))
-    ]
+    return str(LAYOUT.images(wildcards.dataset, recipe_of(wildcards.variant)))
 
 
 @of_wildcards
@@ -117,7 +96,7 @@ def init_weights_of(wildcards):
     if wildcards.init == IMAGENET:
         return f"{STUDY.settings.weights_root}/{BACKBONES[wildcards.backbone].weights_file}"
     source = ModelId(wildcards.init.removeprefix(FROM_DATASET), wildcards.backbone, seed=int(wildcards.seed))
-    return f"{RESULTS}/models/{source.path}/model.pt"
+    return str(LAYOUT.model_file(source, "model.pt"))
 
 
 def network_of(backbone):
@@ -134,7 +113,7 @@ def reader_of(dataset):
 def in_report(path):
     """Mark a table or figure of the summary for `snakemake --report`, if it has a caption of its own."""
     caption = Path(workflow.basedir, "workflow/report", f"{Path(path).stem}.rst")
-    return report(path, caption=str(caption), category="Comparison") if path.endswith((".csv", ".png")) else path
+    return report(path, caption=str(caption), category="Comparison") if path.suffix in (".csv", ".png") else path
 
 
 def in_model_report(file, caption):

@@ -1,13 +1,13 @@
-# Raw folders to packed images: phantom, index, split, preprocess (or preprocess_shard and join_shards), samples.
+# Raw folders to packed images: phantom, index, split, preprocess, samples.
 
 
 rule phantom:
     output:
-        manifest=f"{RESULTS}/phantoms/manifest.json",
+        manifest=LAYOUT.phantom_manifest(),
     log:
-        f"{RESULTS}/phantoms.log",
+        LAYOUT.phantoms().with_suffix(".log"),
     benchmark:
-        f"{RESULTS}/phantoms.tsv"
+        LAYOUT.phantoms().with_suffix(".tsv")
     conda:
         "../../envs/cxrflow.yaml"
     threads: COMPUTE.threads
@@ -27,10 +27,10 @@ rule index:
         # The raw folder is no input: a plan works before any data is in place. `-R index` looks at changed folders again.
         rules.phantom.output.manifest if STUDY.settings.phantoms else [],
     output:
-        index=f"{DATA}/index.csv",
-        rejects=f"{DATA}/rejects.csv",
-        regions=f"{DATA}/regions.csv",
-        summary=f"{DATA}/index.json",
+        index=LAYOUT.index("{dataset}"),
+        rejects=LAYOUT.rejects("{dataset}"),
+        regions=LAYOUT.regions("{dataset}"),
+        summary=LAYOUT.index_counts("{dataset}"),
     log:
         f"{DATA}/index.log",
     benchmark:
@@ -59,7 +59,7 @@ rule split:
     input:
         index=rules.index.output.index,
     output:
-        split=f"{DATA}/split.csv",
+        split=LAYOUT.split("{dataset}"),
     log:
         f"{DATA}/split.log",
     priority: 90
@@ -85,8 +85,6 @@ rule preprocess:
         f"{RECIPE}/preprocess.log",
     benchmark:
         f"{RECIPE}/preprocess.tsv"
-    wildcard_constraints:
-        dataset=datasets_packed(in_shards=False),
     priority: 80
     conda:
         "../../envs/cxrflow.yaml"
@@ -105,82 +103,25 @@ rule preprocess:
         " --images {output.images:q} > {log:q} 2>&1"
 
 
-rule preprocess_shard:
-    input:
-        index=rules.index.output.index,
-    output:
-        rows=temp(f"{SHARD}/rows.npy"),
-        note=temp(f"{SHARD}/rows.json"),
-    log:
-        f"{SHARD}/preprocess_shard.log",
-    benchmark:
-        f"{SHARD}/preprocess_shard.tsv"
-    priority: 80
-    conda:
-        "../../envs/cxrflow.yaml"
-    threads: COMPUTE.threads
-    resources:
-        folder=folder_of,
-    params:
-        settings=rules.preprocess.params.settings,
-        resume=f"{SHARD}/resume",
-        code=code_hash("preprocess_shard"),
-    message:
-        "preprocess {wildcards.dataset} to {wildcards.recipe}, shard {wildcards.shard}"
-    shell:
-        "python scripts/preprocess_shard.py --folder {resources.folder:q} --index {input.index:q}"
-        " --settings {params.settings:q} --threads {threads} --shard {wildcards.shard:q} --resume {params.resume:q}"
-        " --rows {output.rows:q} > {log:q} 2>&1"
-
-
-rule join_shards:
-    # A job of its own: 112,120 images of 224 px are 5.6 GB to read and to write, of 1024 px 117 GB. That is no work for
-    # a login node, where a localrule would run, and on one machine it makes no difference.
-    input:
-        index=rules.index.output.index,
-        rows=shards_of("rows.npy"),
-        notes=shards_of("rows.json"),
-    output:
-        images=IMAGES,
-    log:
-        f"{RECIPE}/join_shards.log",
-    benchmark:
-        f"{RECIPE}/join_shards.tsv"
-    wildcard_constraints:
-        dataset=datasets_packed(in_shards=True),
-    priority: 80
-    conda:
-        "../../envs/cxrflow.yaml"
-    params:
-        settings=rules.preprocess.params.settings,
-        # The shards are gone once they are joined: what changes them must show here.
-        code=code_hash("join_shards", "preprocess_shard"),
-    message:
-        "join the shards of {wildcards.dataset}, {wildcards.recipe}"
-    shell:
-        "python scripts/join_shards.py --index {input.index:q} --settings {params.settings:q} --rows {input.rows:q}"
-        " --images {output.images:q} > {log:q} 2>&1"
-
-
 rule samples:
     input:
         index=rules.index.output.index,
         images=IMAGES,
     output:
         samples=report(
-            f"{DATA}/{{recipe}}/samples.png",
+            f"{RECIPE}/samples.png",
             caption="../report/samples.rst",
             category="Data",
             labels={"dataset": "{dataset}", "shows": "samples"},
         ),
         before_after=report(
-            f"{DATA}/{{recipe}}/before_after.png",
+            f"{RECIPE}/before_after.png",
             caption="../report/before_after.rst",
             category="Data",
             labels={"dataset": "{dataset}", "shows": "before_after"},
         ),
     log:
-        f"{DATA}/{{recipe}}/samples.log",
+        f"{RECIPE}/samples.log",
     conda:
         "../../envs/cxrflow.yaml"
     resources:

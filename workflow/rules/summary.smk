@@ -3,9 +3,9 @@
 
 rule profile_backbone:
     output:
-        profile=f"{RESULTS}/backbones/{{backbone}}.json",
+        profile=LAYOUT.backbone("{backbone}"),
     log:
-        f"{RESULTS}/backbones/{{backbone}}.log",
+        LAYOUT.backbone("{backbone}").with_suffix(".log"),
     conda:
         "../../envs/cxrflow.yaml"
     threads: COMPUTE.threads
@@ -28,13 +28,13 @@ rule select_models:
     input:
         collect(rules.profile_backbone.output.profile, backbone=STUDY.backbones()),
         collect(
-            f"{RESULTS}/models/{{model.path}}/val_predictions.csv",
+            LAYOUT.model_file("{model.path}", "val_predictions.csv"),
             model=[model for model in MODELS if model.variant == BASE],
         ),
     output:
-        selection=f"{RESULTS}/selection.json",
+        selection=LAYOUT.selection(),
     log:
-        f"{RESULTS}/selection.log",
+        LAYOUT.selection().with_suffix(".log"),
     localrule: True  # shorter than the wait for a job of its own
     conda:
         "../../envs/cxrflow.yaml"
@@ -56,15 +56,15 @@ rule summarize:
         collect(rules.split.output.split, dataset=DATASETS),
         collect(rules.profile_backbone.output.profile, backbone=STUDY.backbones()),
         collect(
-            f"{RESULTS}/models/{{model.path}}/{{file}}",
+            LAYOUT.model_file("{model.path}", "{file}"),
             model=MODELS,
             file=["history.csv", "training.json", "predictions.csv", "metrics.json"],
         ),
-        collect(f"{RESULTS}/models/{{model.path}}/gradcam.json", model=MODELS),
+        collect(LAYOUT.model_file("{model.path}", "gradcam.json"), model=MODELS),
     output:
-        [in_report(f"{RESULTS}/summary/{file}") for file in SUMMARY_FILES],
+        [in_report(LAYOUT.summary(file)) for file in SUMMARY_FILES],
     log:
-        f"{RESULTS}/summary/summarize.log",
+        LAYOUT.summary("summarize.log"),
     conda:
         "../../envs/cxrflow.yaml"
     params:
@@ -86,14 +86,14 @@ rule report:
         rules.summarize.output,
         collect(rules.samples.output, dataset=DATASETS, recipe=STUDY.recipe()),
         collect(
-            f"{RESULTS}/models/{{model.path}}/{{file}}",
+            LAYOUT.model_file("{model.path}", "{file}"),
             model=MODELS,
             file=["confusion.png", "tsne.png", "gradcam.png"],
         ),
     output:
-        report=report(f"{RESULTS}/report.html", caption="../report/report.rst", category="Report"),
+        report=report(LAYOUT.report(), caption="../report/report.rst", category="Report"),
     log:
-        f"{RESULTS}/report.log",
+        LAYOUT.report().with_suffix(".log"),
     conda:
         "../../envs/cxrflow.yaml"
     params:

@@ -5,7 +5,7 @@ rule fetch_weights:
     output:
         weights=f"{STUDY.settings.weights_root}/{{file}}.pth",
     log:
-        f"{RESULTS}/weights/{{file}}.log",
+        LAYOUT.weights_log("{file}"),
     localrule: True  # compute nodes often have no internet
     conda:
         "../../envs/cxrflow.yaml"
@@ -41,7 +41,7 @@ rule train:
         device=COMPUTE.device,
         processes=COMPUTE.gpus,
     params:
-        model_id=f"{MODEL}".removeprefix(f"{RESULTS}/models/"),
+        model_id=MODEL_PATTERN,
         preprocess=of_wildcards(lambda wildcards: preprocess_json(wildcards.variant)),
         settings=of_wildcards(lambda wildcards: train_json(wildcards.variant)),
         init_weights=of_wildcards(

@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.layout import Layout
 from cxrflow.config.study import BASE, SCRATCH, ModelId, Study
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
@@ -173,13 +174,18 @@ class Results:
     @cached_property
     def profiles(self) -> dict[str, dict[str, Any]]:
         """backbones/<name>.json by backbone."""
-        return {name: read_json(self.root / "backbones" / f"{name}.json") for name in self.backbones}
+        return {name: read_json(self.layout.backbone(name)) for name in self.backbones}
 
     @cached_property
     def selection(self) -> dict[str, dict[str, Any]]:
         """selection.json: by dataset the model chosen on validation images, why, and every candidate."""
-        selection: dict[str, dict[str, Any]] = read_json(self.root / "selection.json")
+        selection: dict[str, dict[str, Any]] = read_json(self.layout.selection())
         return selection
+
+    @property
+    def layout(self) -> Layout:
+        """Where the study's files lie."""
+        return Layout(self.root)
 
     @property
     def base_models(self) -> list[ModelResult]:
@@ -222,16 +228,17 @@ def collect_results(root: Path, study: Study, paths: Sequence[str]) -> Results:
     for model in ids:
         _check_known(model, study, ids.count(model))
     datasets = [name for name in study.settings.datasets if any(model.dataset == name for model in ids)]
+    layout = Layout(root)
     is_synthetic = study.settings.phantoms is not None
     return Results(
         study=study,
         root=root,
         datasets={
-            name: DatasetResult(name, study.dataset_title(name), root / "data" / name, is_synthetic)
+            name: DatasetResult(name, study.dataset_title(name), layout.dataset(name), is_synthetic)
             for name in datasets
         },
         backbones=[name for name in BACKBONES if any(model.backbone == name for model in ids)],
-        models=[ModelResult(model, root / "models" / model.path) for model in ids],
+        models=[ModelResult(model, layout.model(model)) for model in ids],
     )
 
 

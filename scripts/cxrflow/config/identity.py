@@ -11,6 +11,8 @@ from cxrflow.errors import CxrflowError
 BASE = "base"  # the variant that overrides nothing
 SCRATCH = "scratch"
 IMAGENET = "imagenet"
+# A model's path below the folder of all models, with Snakemake's wildcards.
+PATTERN = "{dataset}/{backbone}/{init}/{variant}/seed{seed}"
 FROM_DATASET = "from_"  # init from_<dataset>: the weights of that dataset's model
 
 
@@ -27,7 +29,7 @@ class ModelId:
     @property
     def path(self) -> str:
         """`{dataset}/{backbone}/{init}/{variant}/seed{seed}`, relative to results/<study>/models/."""
-        return f"{self.dataset}/{self.backbone}/{self.init}/{self.variant}/seed{self.seed}"
+        return PATTERN.format(**vars(self))
 
     @classmethod
     def parse(cls, path: str) -> "ModelId":

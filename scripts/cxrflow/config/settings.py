@@ -343,17 +343,6 @@ class StudySettings:
     index: IndexSettings = field(default_factory=IndexSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
-    # Here and not among `preprocess`, which says what the pixels are and names their folder: no number of jobs changes
-    # a pixel.
-    preprocess_shards: int = setting(
-        "jobs that share the packing of one dataset: each preprocesses a stretch of its images, and one more joins them"
-        " into the same images.npy, byte for byte. For large datasets on a cluster. A packing that has begun or is done"
-        " keeps its number, so another one repeats nothing",
-        default=1,
-        minimum=1,
-        maximum=256,
-        unit="jobs",
-    )
     samples: SamplesSettings = field(default_factory=SamplesSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)

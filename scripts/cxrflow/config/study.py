@@ -11,6 +11,7 @@ from typing import Any
 
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.identity import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
+from cxrflow.config.layout import Layout
 from cxrflow.config.parsing import find_problems, override_settings, raise_problems
 from cxrflow.config.readers import PHANTOM_READERS, READERS
 from cxrflow.config.settings import (
@@ -23,7 +24,6 @@ from cxrflow.config.settings import (
     parse_settings,
     settings_dict,
 )
-from cxrflow.data.sharding import find_count
 from cxrflow.errors import CxrflowError
 
 __all__ = ["BASE", "FROM_DATASET", "IMAGENET", "NAME", "SCRATCH", "ModelId", "Study", "load_study", "recipe_name"]
@@ -38,14 +38,19 @@ class Study:
     settings: StudySettings
 
     @property
+    def layout(self) -> Layout:
+        """Where everything that this study writes lies."""
+        return Layout.of_study(self.settings.study)
+
+    @property
     def results(self) -> str:
-        """Folder of everything this study writes."""
-        return f"results/{self.settings.study}"
+        """Folder of everything that this study writes."""
+        return str(self.layout.root)
 
     @property
     def data_root(self) -> str:
         """Folder that holds the datasets' folders: the user's, or where the phantoms are drawn."""
-        return f"{self.results}/phantoms" if self.settings.phantoms else self.settings.data_root
+        return str(self.layout.phantoms()) if self.settings.phantoms else self.settings.data_root
 
     def dataset_folder(self, dataset: str) -> Path:
         """Return the raw folder of a dataset."""
@@ -134,32 +139,6 @@ class Study:
         settings = [self.preprocess_settings(variant) for variant in (BASE, *self.settings.variants)]
         return {recipe_name(each): each for each in settings}
 
-    def recipe_folder(self, dataset: str, recipe: str) -> Path:
-        """Return where the packed images of a dataset and what belongs to them lie."""
-        return Path(self.results, "data", dataset, recipe)
-
-    def shard_count(self, dataset: str, recipe: str) -> int:
-        """Return how many jobs pack a dataset: as many as its packing was begun with, else as many as the setting says.
-
-        Snakemake makes a file again whose list of inputs has changed. If a packed dataset followed the setting, another
-        number would repeat its packing and, behind it, every training.
-        """
-        folder = self.recipe_folder(dataset, recipe)
-        is_begun = any((folder / name).exists() for name in ("images.npy", "resume"))
-        return find_count(folder) or (1 if is_begun else self.settings.preprocess_shards)
-
-    def other_shards(self) -> list[str]:
-        """Return one line per dataset whose unfinished packing goes on in another number of jobs than the setting's."""
-        recipes = self.recipes()
-        pairs = [(dataset, recipe) for dataset in self.settings.datasets for recipe in recipes]
-        return [
-            f"{dataset}: its packing goes on in the {count} job(s) that it was begun with, and preprocess_shards is"
-            f" {self.settings.preprocess_shards}; to begin anew, remove {self.recipe_folder(dataset, recipe)}"
-            for dataset, recipe in pairs
-            if (count := self.shard_count(dataset, recipe)) != self.settings.preprocess_shards
-            and not (self.recipe_folder(dataset, recipe) / "images.npy").exists()
-        ]
-
     def settings_without_places(self) -> StudySettings:
         """Return the settings that can change a result: where data and weights lie and what computes is left out."""
         default = StudySettings
@@ -167,7 +146,6 @@ class Study:
             self.settings,
             data_root=default.data_root,
             weights_root=default.weights_root,
-            preprocess_shards=default.preprocess_shards,
             compute=ComputeSettings(),
         )
 

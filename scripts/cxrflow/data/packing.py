@@ -10,7 +10,6 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO, FileIO
 from pathlib import Path
@@ -38,68 +37,23 @@ DISK_SLACK = 64 * 2**20  # bytes that packing leaves free
 def pack_images(
     folder: Path, index: Path, settings: PreprocessSettings, threads: int, resume: Path, images: Path
 ) -> None:
-    """Preprocess every image of an index into `images`; a killed run goes on where it was.
+    """Preprocess every image of an index into `images`; a killed run resumes where it was.
 
     The partial array counts as ours only while index, settings and code are what it was begun with.
 
     Raises:
-        CxrflowError: an image is gone or changed since it was indexed, the disk is too small, or another run packs
-        here.
+        CxrflowError: the index has no rows, an image is gone or has changed since it was indexed, the disk is too
+        small, or another run packs here.
     """
-    pack_rows(plan_packing(index, settings), folder, threads, resume, images)
-
-
-@dataclass(frozen=True)
-class Packing:
-    """What is packed.
-
-    Attributes:
-        rows: of the index, in order.
-        settings: size, equalization and blur.
-        key: stands for index, settings and code: work begun with another one is not continued.
-    """
-
-    rows: list[IndexRow]
-    settings: PreprocessSettings
-    key: str
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of the array."""
-        return len(self.rows), self.settings.size_px, self.settings.size_px
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one image."""
-        return self.settings.size_px**2
-
-
-def plan_packing(index: Path, settings: PreprocessSettings) -> Packing:
-    """Return the packing of a whole index.
-
-    Raises:
-        CxrflowError: the index has no rows.
-    """
+    cv2.setNumThreads(1)  # the threads here are enough; each of them would start its own
     rows: list[IndexRow] = read_records(index, IndexRow)
     if not rows:
         raise CxrflowError(f"{index} has no rows: nothing to preprocess; run index again")
-    key = sha256_bytes(
-        b"\0".join([index.read_bytes(), settings_json(settings).encode(), code_hash("preprocess").encode()])
-    )
-    return Packing(rows, settings, key)
-
-
-def pack_rows(packing: Packing, folder: Path, threads: int, resume: Path, images: Path) -> None:
-    """Preprocess the images of some rows, or of none, into `images`; a killed run goes on where it was.
-
-    Raises:
-        CxrflowError: as `pack_images`.
-    """
-    cv2.setNumThreads(1)  # the threads here are enough; each of them would start its own
+    parts = [index.read_bytes(), settings_json(settings).encode(), code_hash("preprocess").encode()]
     with hold_lease(resume, f"packing {images}") as lease:
-        part = PartialPack(resume, packing.key, packing.shape)
+        part = PartialPack(resume, sha256_bytes(b"\0".join(parts)), (len(rows), settings.size_px, settings.size_px))
         part.check_disk()
-        _fill(part, folder, packing.rows, packing.settings, threads)
+        _fill(part, folder, rows, settings, threads)
         lease.check()
         part.finish(images)
         _clear(resume)
@@ -180,7 +134,15 @@ class PartialPack:
         Raises:
             CxrflowError: says how much is needed and how much is free.
         """
-        check_free(self.path.parent, self.shape, self.shape[0] - self.n_done)
+        n_images, height, width = self.shape
+        needed = (n_images - self.n_done) * self.row_bytes + DISK_SLACK
+        free = shutil.disk_usage(self.path.parent).free
+        if free < needed:
+            raise CxrflowError(
+                f"{self.path.parent} is on a disk with {free / 2**20:,.0f} MiB free, and packing {n_images:,} images of"
+                f" {height}x{width} px needs {needed / 2**20:,.0f} MiB more: free space there, or lower"
+                " preprocess.size_px"
+            )
 
     @contextlib.contextmanager
     def open(self) -> Iterator[FileIO]:
@@ -218,23 +180,6 @@ class PartialPack:
                 if error.errno != errno.EXDEV:
                     raise
                 shutil.copyfile(self.path, temporary)
-
-
-def check_free(folder: Path, shape: tuple[int, int, int], n_missing: int) -> None:
-    """Stop where the missing images of an array cannot fit onto a folder's disk.
-
-    Raises:
-        CxrflowError: says how much is needed and how much is free.
-    """
-    n_images, height, width = shape
-    needed = n_missing * height * width + DISK_SLACK
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise CxrflowError(
-            f"{folder} is on a disk with {free / 2**20:,.0f} MiB free, and packing"
-            f" {n_images:,} images of {height}x{width} px needs {needed / 2**20:,.0f} MiB more: free space there,"
-            " or lower preprocess.size_px"
-        )
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrflow.config.settings import PreprocessSettings
-from cxrflow.data.shrinking import shrink_exactly
 
 Gray = NDArray[np.uint8]  # uint8 (H, W), 0-255
 
@@ -32,15 +31,13 @@ def resize_gray(gray: Gray, size_px: int) -> Gray:
 
     The image is squeezed to the square, as in the study: nothing is cut off and no border is added that a network could
     learn from, at the price of the aspect ratio. Shrinking averages areas (INTER_AREA), which neither aliases nor
-    rings, by a faster way where the pixels are the same; where a side has to grow, linear interpolation.
+    rings; where a side has to grow, linear interpolation.
     """
     height, width = gray.shape
     if (height, width) == (size_px, size_px):
         return gray
-    if min(height, width) < size_px:
-        return _gray(cv2.resize(gray, (size_px, size_px), interpolation=cv2.INTER_LINEAR))
-    exact = shrink_exactly(gray, size_px)
-    return _gray(cv2.resize(gray, (size_px, size_px), interpolation=cv2.INTER_AREA)) if exact is None else exact
+    way = cv2.INTER_LINEAR if min(height, width) < size_px else cv2.INTER_AREA
+    return _gray(cv2.resize(gray, (size_px, size_px), interpolation=way))
 
 
 def equalize(gray: Gray) -> Gray:

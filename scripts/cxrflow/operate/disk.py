@@ -1,7 +1,7 @@
 """How much disk a plan will fill. Pure."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 
 from cxrflow.config.backbones import BACKBONES
@@ -35,11 +35,9 @@ class DiskUse:
 def estimate_disk(jobs: Sequence[Job], known: Known, profile: RunProfile) -> list[DiskUse]:
     """Return the disk that the jobs' files take, kinds without a job left out."""
     by_rule = {rule: [job for job in jobs if job.rule == rule] for rule in {job.rule for job in jobs}}
-    packings = [*by_rule.get("preprocess", []), *by_rule.get("join_shards", [])]
     uses = [
         DiskUse("drawn X-rays", None, "not measured") if "phantom" in by_rule else None,
-        _sum("packed images", "images x pixels", packings, lambda job: packed_bytes(job, known)),
-        _shards(by_rule.get("join_shards", []), known),
+        _sum("packed images", "images x pixels", by_rule.get("preprocess", []), lambda job: packed_bytes(job, known)),
         _sum("models", "model.pt of earlier runs, else published parameters", by_rule.get("train", []), _models(known)),
         _checkpoints(by_rule.get("train", []), known, profile),
         _sum("features", "test images x features", by_rule.get("evaluate", []), lambda job: _feature_bytes(job, known)),
@@ -52,12 +50,6 @@ def packed_bytes(job: Job, known: Known) -> int | None:
     """Return the size of images.npy: one byte per pixel; None where the number of images is unknown."""
     counts = known.counts.get(job.wildcards["dataset"])
     return counts.total * known.study.recipes()[job.wildcards["recipe"]].size_px ** 2 if counts else None
-
-
-def _shards(joins: Sequence[Job], known: Known) -> DiskUse | None:
-    """Return what the shards take until the last of them is joined: as much as the images that they become."""
-    use = _sum("shards before they are joined", "as their images", joins, lambda job: packed_bytes(job, known))
-    return replace(use, is_temporary=True) if use else None
 
 
 def model_bytes(backbone: str, known: Known) -> int:

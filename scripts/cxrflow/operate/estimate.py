@@ -14,14 +14,12 @@ from cxrflow.config.identity import ModelId
 from cxrflow.config.readers import PHANTOM_READERS, READERS
 from cxrflow.config.settings import PhantomSettings, parse_settings
 from cxrflow.config.study import Study
-from cxrflow.data.sharding import share_of
 from cxrflow.operate.dry_run import Job
 from cxrflow.operate.image_counts import ImageCounts
 from cxrflow.operate.measurements import JobTime, Measurements, TrainingTime
 
 NEVER = "never measured"
 UNKNOWN_COUNT = "how many images there are is unknown before index has run"
-PACKING = ("preprocess", "preprocess_shard")  # an image takes as long in both
 
 
 @dataclass(frozen=True)
@@ -185,14 +183,13 @@ def estimate_by_images(job: Job, known: Known) -> Estimate | NotMeasured:
     counts, reader = known.counts.get(dataset), known.study.settings.datasets[dataset].reader
     if counts is None:
         return NotMeasured(UNKNOWN_COUNT)
-    rules = PACKING if job.rule in PACKING else (job.rule,)
     times = [
         time
         for time in known.measured.jobs
-        if time.rule in rules and time.reader == reader and time.n_images and _same_source(time, known)
+        if time.rule == job.rule and time.reader == reader and time.n_images and _same_source(time, known)
     ]
     per_image = [(time, time.seconds / time.n_images) for time in known.prefer_own(times) if time.n_images]
-    return _from_jobs(f"{job.rule} {reader}", per_image, round(counts.total * share_of(job.wildcards.get("shard", ""))))
+    return _from_jobs(f"{job.rule} {reader}", per_image, counts.total)
 
 
 def refuse_download(job: Job, known: Known) -> NotMeasured:
@@ -275,7 +272,7 @@ ESTIMATORS: dict[str, Callable[[Job, Known], Estimate | NotMeasured]] = {
     "train": estimate_training,
     "evaluate": estimate_evaluation,
     "index": estimate_by_images,
-    **dict.fromkeys(("preprocess", "preprocess_shard", "join_shards"), estimate_by_images),
+    "preprocess": estimate_by_images,
     "phantom": estimate_drawing,
     "fetch_weights": refuse_download,
 }

@@ -107,9 +107,8 @@ def last_job_id(folder: Path, step: Step) -> str | None:
 
 
 def is_done(folder: Path, step: Step) -> bool:
-    """Return whether all files of a step are there, or what they were for and were removed after."""
-    is_merged = step.merged_into is not None and (folder / step.merged_into).exists()
-    return is_merged or all((folder / path).exists() for path in step.outputs)
+    """Return whether all files of a step are there."""
+    return all((folder / path).exists() for path in step.outputs)
 
 
 def see_step(step: Step, evidence: Evidence) -> Sight:

@@ -14,7 +14,6 @@ from statistics import median
 from typing import Any
 
 from cxrflow.config.identity import BASE, ModelId
-from cxrflow.data.sharding import share_of
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 from cxrflow.files.records import EpochRow
@@ -25,8 +24,6 @@ BENCHMARKS = {
     "phantom": "phantoms.tsv",
     "index": "data/*/index.tsv",
     "preprocess": "data/*/*/preprocess.tsv",
-    "preprocess_shard": "data/*/*/shards/*/preprocess_shard.tsv",
-    "join_shards": "data/*/*/join_shards.tsv",
 }
 # The last file that a rule without a benchmark table writes: Snakemake keeps a record of its making. Adding tables
 # instead would make every finished study run again, as Snakemake takes a missing one for a missing output.
@@ -87,7 +84,7 @@ class JobTime:
         seconds: wall time.
         about: names of the folders that it stands in, such as dataset or backbone.
         reader: who reads its dataset; empty where it has none.
-        n_images: images of its dataset, or of its shard of it; None where it has none.
+        n_images: images of its dataset; None where it has none.
         drawn: the phantoms' settings, where its images were drawn.
         is_recorded: whether it is from Snakemake's record, which counts a wait in a queue.
     """
@@ -217,14 +214,13 @@ def _job_time(folder: Path, rule: str, path: Path, seconds: float) -> JobTime:
     manifest = folder / "phantoms" / "manifest.json"
     index = folder / "data" / place.parts[1] / "index.json" if place.parts[0] == "data" else None
     summary = read_json(index) if index and index.exists() else {}
-    share = share_of(path.parent.name if rule == "preprocess_shard" else "")
     return JobTime(
         study=folder.name,
         rule=rule,
         seconds=seconds,
         about=(*place.parts[:-1], place.stem),
         reader=summary.get("reader", ""),
-        n_images=round(sum(summary["counts"].values()) * share) if summary else None,
+        n_images=sum(summary["counts"].values()) if summary else None,
         drawn=read_json(manifest)["settings"] if manifest.exists() else None,
         is_recorded=rule in LAST_OUTPUTS,
     )

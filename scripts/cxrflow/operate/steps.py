@@ -11,7 +11,6 @@ from pathlib import Path
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.identity import IMAGENET, ModelId
 from cxrflow.config.study import Study
-from cxrflow.data.sharding import FOLDER, list_shards
 from cxrflow.report.summary import SUMMARY_FILES
 
 # What each rule makes of one model, in the order of the way.
@@ -22,9 +21,8 @@ MODEL_OUTPUTS = {
     "embed": ("tsne.csv", "tsne.png"),
     "explain": ("gradcam.png", "gradcam.csv", "gradcam.json"),
 }
-RESUMING_RULES = ("train", "preprocess", "preprocess_shard")  # the others share the folder, and not the lease
-PACKING_RULES = ("preprocess", "preprocess_shard", "join_shards")
-DATA_RULES = ("phantom", "index", "split", *PACKING_RULES, "samples", "fetch_weights")
+RESUMING_RULES = ("train", "preprocess")  # the others share the folder, and not the lease
+DATA_RULES = ("phantom", "index", "split", "preprocess", "samples", "fetch_weights")
 SUMMARY_RULES = ("profile_backbone", "summarize", "report")
 RULES = frozenset({*DATA_RULES, *MODEL_OUTPUTS, *SUMMARY_RULES})
 
@@ -39,7 +37,6 @@ class Step:
         outputs: all of them, relative to the working directory.
         log: beside them.
         model: whose step it is; None: it belongs to the data or to all models.
-        merged_into: what its outputs are removed for as soon as it is made of them; None: they stay.
     """
 
     rule: str
@@ -47,7 +44,6 @@ class Step:
     outputs: tuple[Path, ...]
     log: Path
     model: ModelId | None = None
-    merged_into: Path | None = None
 
     @property
     def label(self) -> str:
@@ -86,23 +82,11 @@ def _data_steps(study: Study) -> Iterator[Step]:
         yield Step("split", (dataset,), (folder / "split.csv",), folder / "split.log")
         variants = {model.variant for model in study.models() if model.dataset == dataset}
         for recipe in sorted({study.recipe(), *map(study.recipe, variants)}):
-            yield from _packing_steps(folder / recipe, (dataset, recipe), study.shard_count(dataset, recipe))
+            packed = folder / recipe
+            yield Step("preprocess", (dataset, recipe), (packed / "images.npy",), packed / "preprocess.log")
         shown = folder / study.recipe()
         pictures = (shown / "samples.png", shown / "before_after.png")
         yield Step("samples", (dataset, study.recipe()), pictures, shown / "samples.log")
-
-
-def _packing_steps(folder: Path, wildcards: tuple[str, str], count: int) -> Iterator[Step]:
-    """Return the steps that pack a dataset: one, or one for each shard and one that joins them."""
-    images = folder / "images.npy"
-    if count == 1:
-        yield Step("preprocess", wildcards, (images,), folder / "preprocess.log")
-        return
-    for shard in list_shards(count):
-        place = folder / FOLDER / shard.name
-        rows, log = (place / "rows.npy", place / "rows.json"), place / "preprocess_shard.log"
-        yield Step("preprocess_shard", (*wildcards, shard.name), rows, log, merged_into=images)
-    yield Step("join_shards", wildcards, (images,), folder / "join_shards.log")
 
 
 def _weights_steps(study: Study) -> Iterator[Step]:

@@ -126,7 +126,7 @@ def chosen_model(results: Results, dataset: str) -> dict[str, Any]:
 def describe_dataset(results: Results, name: str, per_class: Sequence[Row]) -> dict[str, Any]:
     """Return what the page shows of one dataset: pictures of the data, and each base model in detail."""
     dataset = results.datasets[name]
-    data = results.root / "data" / name / results.study.recipe()
+    data = results.layout.recipe(name, results.study.recipe())
     return {
         "id": f"dataset-{list(results.datasets).index(name) + 1}",
         "title": dataset.title,
