@@ -20,7 +20,7 @@ from cxrflow.files.records import IndexRow, RegionRow, read_predictions
 from cxrflow.files.tables import read_records, write_records
 from cxrflow.models.checkpoints import SavedModel, load_model, restore_network
 from cxrflow.models.devices import choose_device, prepare_process
-from cxrflow.models.networks import find_backbone
+from cxrflow.models.networks import find_gradcam_layer
 from cxrflow.results.explaining import (
     Explainer,
     TestImages,
@@ -68,9 +68,10 @@ def explain_model(
     """
     prepare_process(threads)
     saved = load_model(model)
+    network = restore_network(saved)
     explainer = Explainer(
-        network=restore_network(saved),
-        layer=find_backbone(saved.backbone).gradcam_layer,
+        network=network,
+        layer=find_gradcam_layer(network, saved.backbone, saved.preprocess.size_px),
         device=choose_device(device),
         engine=settings.engine,
     )

@@ -9,8 +9,7 @@ alone, so on a machine without internet it can be copied into place by hand.
 
 from pathlib import Path
 
-from cxrflow.config.stages import run_stage
-from cxrflow.models.interrupts import leave_on_sigterm
+from cxrflow.config.stages import leave_on_sigterm, run_stage
 from cxrflow.models.weights import fetch_weights
 
 

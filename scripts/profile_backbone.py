@@ -1,42 +1,58 @@
-r"""Measure what a backbone costs: parameters, multiply-adds, layers, and the time of one image.
+r"""Measure what a backbone costs: parameters, multiply-adds, layers, the time of one image, and images per second.
 
-Reads nothing; writes one JSON. Parameters and multiply-adds are exact; the time is that of the machine it names.
+Reads nothing; writes one JSON. Parameters and multiply-adds are exact; times are those of the machine it names.
+Training and inference are measured for a few seconds on random images, by the code that does both in a study.
 
-    python scripts/profile_backbone.py --backbone resnet34 --size-px 256 --settings '{"repeats": 30}' --threads 2 \
-        --profile resnet34.json
+    python scripts/profile_backbone.py --backbone resnet34 --size-px 256 --batch-size 32 --precision float32 \
+        --settings '{"repeats": 30}' --device cuda --threads 2 --profile resnet34.json
 """
 
 from pathlib import Path
 
-from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.settings import ProfileSettings
-from cxrflow.config.stages import run_stage
-from cxrflow.files.atomic import write_json
-from cxrflow.models.cost import profile_backbone
-from cxrflow.models.devices import choose_device, prepare_process
+from cxrflow.config.stages import importing_much, run_stage
+
+with importing_much():
+    from cxrflow.config.backbones import BACKBONES
+    from cxrflow.config.settings import ProfileSettings
+    from cxrflow.files.atomic import write_json
+    from cxrflow.models.cost import measure_speed, profile_backbone
+    from cxrflow.models.devices import choose_device, prepare_process
 
 
 def profile(
-    *, backbone: str, size_px: int, settings: ProfileSettings, device: str = "auto", threads: int, profile: Path
+    *,
+    backbone: str,
+    size_px: int,
+    batch_size: int,
+    precision: str = "float32",
+    settings: ProfileSettings,
+    device: str = "auto",
+    threads: int,
+    profile: Path,
 ) -> None:
     """Write the cost of one backbone.
 
     backbone: a name in scripts/cxrflow/config/backbones.py
     size_px: side of the square image, px
+    batch_size: images per step of the training that is measured
+    precision: of that training: float32 or bfloat16
     settings: number of timed passes, as JSON.
     device: auto (a GPU if there is one), cpu or cuda
     threads: CPU threads
     profile: JSON to write
     """
     prepare_process(threads)
-    cost = profile_backbone(backbone, size_px, choose_device(device), settings.repeats, threads)
+    found = choose_device(device)
+    cost = profile_backbone(backbone, size_px, found, settings.repeats, threads)
+    cost |= measure_speed(backbone, size_px, batch_size, precision, found, threads)
     write_json(profile, cost)
     latency = cost["latency_ms"]
     print(
         f"{BACKBONES[backbone].title} at {size_px} px: {cost['params'] / 1e6:.2f} M parameters, "
-        f"{cost['gmac']:.3f} GMAC per image, {cost['layers']} layers; "
-        f"one image on {cost['device_name']} ({threads} threads): {latency['median']:.1f} ms "
-        f"({latency['low']:.1f}-{latency['high']:.1f})"
+        f"{cost['gmac']:.3f} GMAC per image, {cost['layers']} layers; on {cost['device_name']} ({threads} threads): "
+        f"one image {latency['median']:.1f} ms ({latency['low']:.1f}-{latency['high']:.1f}), "
+        f"training {cost['training']['images_per_s']:.1f} images/s, "
+        f"inference {cost['inference']['images_per_s']:.1f} images/s (batches of {batch_size})"
     )
 
 

@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from cxrflow.config.settings import TrainSettings
-from cxrflow.models.augment import Draws, augment, draw_augmentation
+from cxrflow.models.augment import Changes, augment, sample_changes
 from cxrflow.models.batches import MappedSource, cut_batches, epoch_order
 from cxrflow.models.networks import IMAGENET_MEAN, IMAGENET_STD, normalize_gray, to_unit_range
 from tests.benchmarks.drawn import pack_films, work_folder, write_films
@@ -107,9 +107,9 @@ def albumentations_transform() -> Callable[[np.ndarray], Tensor]:
 
 def batch_ours(images: np.ndarray) -> Iterator[Tensor]:
     """Yield an epoch as the training loop makes it."""
-    source = MappedSource(images, np.arange(len(images)))
+    source = MappedSource(images, np.arange(len(images)), torch.device("cpu"))
     order = epoch_order(len(images), 0, 1)
-    draws = draw_augmentation(len(images), SETTINGS, 0, 1)
+    draws = sample_changes(len(images), SETTINGS, 0, 1)
     for part in cut_batches(len(images), BATCH):
         places = order[part]
         with torch.inference_mode():
@@ -119,7 +119,7 @@ def batch_ours(images: np.ndarray) -> Iterator[Tensor]:
 
 def batch_bare(images: np.ndarray) -> Iterator[Tensor]:
     """Yield an epoch as float, and nothing else: what no feeding can leave out."""
-    source, order = MappedSource(images, np.arange(len(images))), epoch_order(len(images), 0, 1)
+    source, order = MappedSource(images, np.arange(len(images)), torch.device("cpu")), epoch_order(len(images), 0, 1)
     for part in cut_batches(len(images), BATCH):
         yield to_unit_range(source.gather(order[part]))
 
@@ -139,7 +139,7 @@ def check_equal(images: np.ndarray) -> None:
     """Check that all three augmentations give torchvision's pixels."""
     packed = torch.from_numpy(np.array(images[:8]))
     everything, batch = torch.ones(len(packed), dtype=torch.bool), to_unit_range(packed)
-    ours = augment(packed, Draws(everything, everything, everything), 2.0)
+    ours = augment(packed, Changes(everything, everything, everything), 2.0)
     flipped = functional.adjust_sharpness(functional.horizontal_flip(batch), 2.0)
     require_equal("augmented pixels", float((ours - functional.autocontrast(flipped)).abs().max()), 1e-6)
 

@@ -18,9 +18,10 @@ from torchvision.datasets import ImageFolder
 
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import TrainSettings
+from cxrflow.models.epochs import run_epoch
 from cxrflow.models.networks import build_network
 from cxrflow.models.subsets import SplitImages
-from cxrflow.models.training import Training, run_epoch, start_training
+from cxrflow.models.training import Training, start_training
 from tests.benchmarks.batches import FOLDER, pil_transform
 from tests.benchmarks.drawn import pack_films, work_folder, write_films
 from tests.benchmarks.measure import OURS, SHARE, Goal, Row, compare, run_row

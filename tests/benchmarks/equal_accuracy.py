@@ -24,11 +24,12 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import PreprocessSettings, TrainSettings
 from cxrflow.data.preprocessing import preprocess_image
 from cxrflow.files.records import SUBSETS
+from cxrflow.models import epochs as epochs_module
 from cxrflow.models import training
 from cxrflow.models.batches import open_source
 from cxrflow.models.devices import prepare_process
+from cxrflow.models.epochs import macro_f1
 from cxrflow.models.inference import predict_logits
-from cxrflow.models.losses import macro_f1
 from cxrflow.models.networks import build_network, normalize_gray
 from cxrflow.models.subsets import SplitImages, join_split
 from phantoms.render import synthesise_image
@@ -61,8 +62,8 @@ def score_training(backbone: str, data: SplitImages, seed: int, epochs: int, pla
     if plain:
         network.to(memory_format=torch.contiguous_format)
         run.optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, foreach=False)
-    with patch.object(training, "normalize_gray", normalize_as_nchw if plain else normalize_gray):
-        training.fit(run, None, lambda *_: None)
+    with patch.object(epochs_module, "normalize_gray", normalize_as_nchw if plain else normalize_gray):
+        epochs_module.fit(run, None, lambda *_: None)
     network.load_state_dict(run.best.state_dict)
     source, labels = open_source(data.images, data.rows["test"], CPU), data.labels_of("test")
     predicted = predict_logits(network, source, len(labels), 64).argmax(dim=1).numpy()

@@ -1,6 +1,6 @@
 """Training on a GPU: images per second of each backbone, and the whole pneumonia set from scratch.
 
-bfloat16, 224 px, the step recorded as a CUDA graph; the dataset as uint8 on the GPU (resident) or copied batch by batch
+bfloat16, 224 px; the dataset as uint8 on the GPU (resident) or copied batch by batch
 (streamed). Needs torch, cv2 and numpy only.
 
     python -m tests.benchmarks.gpu_training
@@ -17,12 +17,13 @@ from torch.nn import functional
 
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import TrainSettings
-from cxrflow.models.augment import draw_augmentation
-from cxrflow.models.batches import ImageSource, MappedSource, PinnedSource, ResidentSource, epoch_order
+from cxrflow.models.augment import sample_changes
+from cxrflow.models.batches import ImageSource, MappedSource, ResidentSource, epoch_order
 from cxrflow.models.devices import describe_device, prepare_process
+from cxrflow.models.epochs import fit, train_step
 from cxrflow.models.networks import build_network, to_network_input
 from cxrflow.models.subsets import SplitImages
-from cxrflow.models.training import Training, fit, start_training, train_step
+from cxrflow.models.training import Training, start_training
 from tests.benchmarks.drawn import pack_films, work_folder
 from tests.benchmarks.measure import (
     IMAGES_PER_S,
@@ -47,8 +48,7 @@ GOALS = {  # images/s at these batches, on one H200-class GPU
     "resnet34": {32: 7_000, 256: 10_000},
 }
 PRECISION = "bfloat16"
-STREAMED, UNRECORDED = "streamed", "ours without CUDA graphs"
-EAGER, FLOOR = "eager float32 NCHW, batch on the GPU", "network alone, batch on the GPU"
+STREAMED, EAGER, FLOOR = "eager float32 NCHW, batch on the GPU", "network alone, batch on the GPU"
 NO_GPU = "no GPU is at hand"
 IDLE = "100 % less the share of the floor is what the GPU waits for data and is not spent in the network"
 
@@ -62,7 +62,7 @@ def finish(device: torch.device) -> None:
 def run_steps(training: Training, batch: int, steps: int) -> None:
     """Take steps as the training loop does, wrapping around at the end of the epoch."""
     n_train = len(training.labels["train"])
-    order, draws = epoch_order(n_train, 0, 1), draw_augmentation(n_train, training.settings, 0, 1)
+    order, draws = epoch_order(n_train, 0, 1), sample_changes(n_train, training.settings, 0, 1)
     for step in range(steps):
         places = order[(torch.arange(batch) + step * batch) % n_train]
         train_step(training, places, draws.of(places), 1e-4)
@@ -88,12 +88,11 @@ def start(
     batch: int,
     device: torch.device,
     source: Callable[..., ImageSource],
-    recorded: bool = True,
 ) -> Training:
     """Start a training whose train images come from a source of this kind."""
-    settings = TrainSettings(batch_size=batch, precision=PRECISION, cuda_graphs=recorded)
+    settings = TrainSettings(batch_size=batch, precision=PRECISION)
     training = start_training(build_network(backbone, 3, 0.1), data, settings, seed=0, device=device)
-    training.sources["train"] = source(data.images, data.rows["train"])
+    training.sources["train"] = source(data.images, data.rows["train"], device)
     return training
 
 
@@ -101,10 +100,7 @@ def make_sides(
     backbone: str, data: SplitImages, batch: int, steps: int, device: torch.device
 ) -> dict[str, Callable[[], None]]:
     """Return some steps of every side: ours with resident and with streamed images, eager, and the network alone."""
-    streamed = partial(PinnedSource, device=device) if device.type == "cuda" else MappedSource
-    on_device = partial(ResidentSource, device=device)
-    resident = start(backbone, data, batch, device, on_device)
-    unrecorded = start(backbone, data, batch, device, on_device, recorded=False)
+    resident = start(backbone, data, batch, device, ResidentSource)
     places = torch.arange(batch) % len(data.rows["train"])
     inputs = to_network_input(resident.sources["train"].gather(places))
     labels = resident.labels["train"][places.to(device)]
@@ -114,8 +110,7 @@ def make_sides(
     slow = torch.optim.Adam(plain.parameters(), lr=1e-4)
     return {
         OURS: partial(run_steps, resident, batch, steps),
-        STREAMED: partial(run_steps, start(backbone, data, batch, device, streamed), batch, steps),
-        UNRECORDED: partial(run_steps, unrecorded, batch, steps),
+        STREAMED: partial(run_steps, start(backbone, data, batch, device, MappedSource), batch, steps),
         EAGER: partial(run_network, plain, slow, inputs.contiguous(), labels, steps, "float32"),
         FLOOR: partial(run_network, alone, fused, inputs, labels, steps, PRECISION),
     }
@@ -132,7 +127,6 @@ def measure_speed(backbone: str, batch: int, data: SplitImages, device: torch.de
     streamed = {OURS: rates[STREAMED], "resident": rates[OURS]}
     return [
         compare(f"{what}, resident", IMAGES_PER_S, rates, peer=EAGER, floor=FLOOR, goal=goal, note=note),
-        compare(f"{what}, resident", IMAGES_PER_S, rates, peer=UNRECORDED),
         compare(f"{what}, streamed", IMAGES_PER_S, streamed, peer="resident", goal=Goal(0.9)),
     ]
 
@@ -140,7 +134,7 @@ def measure_speed(backbone: str, batch: int, data: SplitImages, device: torch.de
 def measure_study(backbone: str, data: SplitImages, device: torch.device, size: str) -> Row:
     """Return the row of a whole training from scratch, with its validations."""
     _, size_px, _, _, _, count, epochs = SIZES[size]
-    settings = TrainSettings(epochs=epochs, precision=PRECISION, cuda_graphs=True)
+    settings = TrainSettings(epochs=epochs, precision=PRECISION)
     training = start_training(build_network(backbone, 3, 0.1), data, settings, seed=0, device=device)
     begin_s = time.perf_counter()
     fit(training, None, lambda *_: None)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.models.networks import build_network, to_network_input
+from cxrflow.models.networks import build_network, find_gradcam_layer, to_network_input
 from cxrflow.results.gradcam import compute_by_reference, iterate_maps
 from tests.benchmarks.drawn import pack_films, work_folder
 from tests.benchmarks.measure import (
@@ -58,7 +58,8 @@ def pass_forward(network: nn.Module, images: np.ndarray) -> None:
 
 def make_ours(backbone: str, images: np.ndarray, targets: list[int]) -> dict[str, Callable[[], object]]:
     """Return ours and the floor."""
-    network, layer = build_lively(backbone, images), BACKBONES[backbone].gradcam_layer
+    network = build_lively(backbone, images)
+    layer = find_gradcam_layer(network, backbone, images.shape[-1])
     return {
         OURS: partial(map_ours, network, layer, images, targets),
         FLOOR: partial(pass_forward, network, images),
@@ -67,7 +68,8 @@ def make_ours(backbone: str, images: np.ndarray, targets: list[int]) -> dict[str
 
 def make_peer(backbone: str, images: np.ndarray, targets: list[int]) -> dict[str, Callable[[], object]]:
     """Return the peer."""
-    network, layer = build_lively(backbone, images), BACKBONES[backbone].gradcam_layer
+    network = build_lively(backbone, images)
+    layer = find_gradcam_layer(network, backbone, images.shape[-1])
     return {PEER: partial(map_by_package, network, layer, images, targets)}
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from cxrflow.config.settings import TrainSettings
+from cxrflow.models.epochs import run_epoch
 from cxrflow.models.subsets import open_split_images
-from cxrflow.models.training import run_epoch, start_training
+from cxrflow.models.training import start_training
 
 
 def main() -> None:

@@ -12,12 +12,13 @@ import torch
 
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import TrainSettings
-from cxrflow.models.allocator import keep_freed_memory
-from cxrflow.models.augment import augment, draw_augmentation
+from cxrflow.models.augment import augment, sample_changes
 from cxrflow.models.batches import cut_batches, epoch_order
+from cxrflow.models.devices import keep_freed_memory
+from cxrflow.models.epochs import train_step
 from cxrflow.models.networks import build_network, normalize_gray
 from cxrflow.models.subsets import SplitImages, open_split_images
-from cxrflow.models.training import Training, start_training, train_step
+from cxrflow.models.training import Training, start_training
 
 STEPS = 3  # the second has the optimizer's state as well; the third shows whether it goes on growing
 AUGMENTED = 100  # every such batch; all are read: what lasts from one to the next would show
@@ -28,7 +29,7 @@ SETTINGS = TrainSettings()
 def feed_epoch(training: Training) -> None:
     """Read every batch of an epoch and augment some, as the training loop does."""
     n_train = len(training.labels["train"])
-    order, draws = epoch_order(n_train, 0, 1), draw_augmentation(n_train, SETTINGS, 0, 1)
+    order, draws = epoch_order(n_train, 0, 1), sample_changes(n_train, SETTINGS, 0, 1)
     for number, part in enumerate(cut_batches(n_train, SETTINGS.batch_size)):
         images = training.sources["train"].gather(order[part])
         if number % AUGMENTED == 0:
@@ -38,7 +39,7 @@ def feed_epoch(training: Training) -> None:
 def take_steps(training: Training) -> None:
     """Take the first steps of an epoch."""
     n_train = len(training.labels["train"])
-    order, draws = epoch_order(n_train, 0, 1), draw_augmentation(n_train, SETTINGS, 0, 1)
+    order, draws = epoch_order(n_train, 0, 1), sample_changes(n_train, SETTINGS, 0, 1)
     for part in cut_batches(n_train, SETTINGS.batch_size)[:STEPS]:
         train_step(training, order[part], draws.of(order[part]), 1e-4)
 

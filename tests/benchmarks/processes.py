@@ -1,6 +1,6 @@
 """Sides in processes of their own, because how a process keeps its memory is part of its speed.
 
-Ours keeps what it has freed, as its stages do (cxrflow.models.allocator), and a peer runs as it comes. They live for
+Ours keeps what it has freed, as its stages do (cxrflow.models.devices), and a peer runs as it comes. They live for
 all rounds, and only one works at a time.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from cxrflow.models.allocator import keep_freed_memory
+from cxrflow.models.devices import keep_freed_memory
 from tests.benchmarks.measure import Timed, Timings, take_turns, time_call
 
 # Makes sides by name, in their process; it and what the sides return must be picklable.

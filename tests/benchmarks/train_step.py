@@ -14,11 +14,12 @@ from torch.nn import functional
 
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import TrainSettings
-from cxrflow.models.augment import draw_augmentation
+from cxrflow.models.augment import sample_changes
 from cxrflow.models.devices import note_on_precision
+from cxrflow.models.epochs import train_step
 from cxrflow.models.networks import build_network, to_network_input
 from cxrflow.models.subsets import SplitImages
-from cxrflow.models.training import Training, start_training, train_step
+from cxrflow.models.training import Training, start_training
 from tests.benchmarks.drawn import pack_films, work_folder
 from tests.benchmarks.measure import (
     IMAGES_PER_CPU_S,
@@ -47,7 +48,7 @@ NOTE = "one thread, a process each; ours includes gathering and augmenting the b
 
 def step_ours(training: Training, places: Tensor) -> float:
     """Take a step as the training loop does; return the loss per image."""
-    draws = draw_augmentation(len(places), training.settings, 0, 1)
+    draws = sample_changes(len(places), training.settings, 0, 1)
     sums, _ = train_step(training, places, draws, LEARNING_RATE)
     return float(sums[0] / sums[1])
 

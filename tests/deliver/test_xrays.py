@@ -69,7 +69,7 @@ def test_unreadable_files_keep_their_place(folder: Path, exported: Path) -> None
     answers = [*answer_files(open_model(exported, threads=1), [folder / name for name in names], 1, max_mpx=1)]
     assert [answer.path.name for answer in answers] == names
     for answer in answers:
-        reason = bad.get(answer.path.name, (b"", "it is not there"))[1]
+        reason = bad.get(answer.path.name, (b"", "it does not exist"))[1]
         readable = answer.path.name in ("00.png", "01.png", "02.png")
         assert (answer.probabilities is not None) == readable
         assert answer.problem == "" if readable else reason in answer.problem

@@ -19,8 +19,8 @@ import torch
 
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import TrainSettings
+from cxrflow.models.epochs import fit
 from cxrflow.models.resume import CheckpointStore
-from cxrflow.models.training import fit
 from tests.models.toy import TINY, toy_data, toy_training
 
 BACKBONES["tiny"] = TINY

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.models import allocator
+from cxrflow.models import devices
 
-SCRIPTS = Path(allocator.__file__).parents[2]
+SCRIPTS = Path(devices.__file__).parents[2]
 COUNT_FAULTS = """
 import resource, sys
-from cxrflow.models.allocator import keep_freed_memory
+from cxrflow.models.devices import keep_freed_memory
 if sys.argv[1] == "kept" and not keep_freed_memory():
     sys.exit("no mallopt")
 import ctypes
@@ -46,5 +46,5 @@ def test_otherwise_every_block_is_asked_for_anew() -> None:
 
 
 def test_a_c_library_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _name: object())
-    assert allocator.keep_freed_memory() is False
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda _name: object())
+    assert devices.keep_freed_memory() is False

@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from cxrflow.config.settings import TrainSettings
 from cxrflow.models.augment import (
-    Draws,
+    Changes,
     _augment_each,
     _augment_together,
     _filter_on_cpu,
@@ -17,7 +17,7 @@ from cxrflow.models.augment import (
     adjust_sharpness,
     augment,
     autocontrast,
-    draw_augmentation,
+    sample_changes,
 )
 
 TOLERANCE = {"rtol": 0, "atol": 1e-6}
@@ -57,7 +57,7 @@ def test_each_image_of_a_batch_is_changed_by_its_own_draws(augment_images: Calla
     masks = torch.cartesian_prod(*[torch.tensor([False, True])] * 3)  # all 8 combinations
     images = torch.randint(0, 180, (8, 10, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     before = images.clone()
-    changed = augment_images(images, Draws(*masks.unbind(1)), 2.0)
+    changed = augment_images(images, Changes(*masks.unbind(1)), 2.0)
     assert changed.shape == (8, 1, 10, 12)
     for image, after, (flip, sharpen, stretch) in zip(images[:, None] / 255, changed, masks.tolist(), strict=True):
         wanted = reference.horizontal_flip(image) if flip else image
@@ -77,31 +77,31 @@ def test_both_filters_agree_within_the_border(shape: tuple[int, int]) -> None:
 
 def test_no_images_stay_none() -> None:
     nothing = torch.zeros(0, dtype=torch.bool)
-    augmented = augment(torch.empty((0, 4, 5), dtype=torch.uint8), Draws(nothing, nothing, nothing), 2.0)
+    augmented = augment(torch.empty((0, 4, 5), dtype=torch.uint8), Changes(nothing, nothing, nothing), 2.0)
     assert augmented.shape == (0, 1, 4, 5)
 
 
 def test_draws_depend_on_seed_epoch_and_place_alone() -> None:
     settings = TrainSettings()
-    draws = draw_augmentation(50, settings, seed=3, epoch=4)
-    again = draw_augmentation(50, settings, seed=3, epoch=4)
+    draws = sample_changes(50, settings, seed=3, epoch=4)
+    again = sample_changes(50, settings, seed=3, epoch=4)
     some = draws.of(torch.tensor([7, 49, 7]))
     assert torch.equal(draws.flip, again.flip)
     assert some.sharpen.tolist() == [bool(again.sharpen[i]) for i in (7, 49, 7)]
-    for other in (draw_augmentation(50, settings, seed=3, epoch=5), draw_augmentation(50, settings, seed=4, epoch=4)):
+    for other in (sample_changes(50, settings, seed=3, epoch=5), sample_changes(50, settings, seed=4, epoch=4)):
         assert not torch.equal(draws.flip, other.flip)
 
 
 def test_switching_one_augmentation_off_leaves_the_draws_of_the_others() -> None:
-    on = draw_augmentation(200, TrainSettings(), seed=0, epoch=1)
-    off = draw_augmentation(200, TrainSettings(flip_probability=0.0, autocontrast_probability=1.0), seed=0, epoch=1)
+    on = sample_changes(200, TrainSettings(), seed=0, epoch=1)
+    off = sample_changes(200, TrainSettings(flip_probability=0.0, autocontrast_probability=1.0), seed=0, epoch=1)
     assert not off.flip.any()
     assert off.autocontrast.all()
     assert torch.equal(on.sharpen, off.sharpen)
 
 
 def test_probabilities_are_kept() -> None:
-    draws = draw_augmentation(20_000, TrainSettings(sharpness_probability=0.1), seed=0, epoch=1)
+    draws = sample_changes(20_000, TrainSettings(sharpness_probability=0.1), seed=0, epoch=1)
     assert float(draws.flip.float().mean()) == pytest.approx(0.5, abs=0.02)
     assert float(draws.sharpen.float().mean()) == pytest.approx(0.1, abs=0.02)
     assert float((draws.flip & draws.sharpen).float().mean()) == pytest.approx(0.05, abs=0.01)  # independent

@@ -79,11 +79,11 @@ def test_a_flipped_bit_is_found(saved: SavedModel, tmp_path: Path, share: float)
 
 
 def test_missing_file_and_missing_checksum_are_told_apart(saved: SavedModel, tmp_path: Path) -> None:
-    with pytest.raises(CxrflowError, match=r"model.pt is not there"):
+    with pytest.raises(CxrflowError, match=r"model.pt does not exist"):
         load_model(tmp_path / "model.pt")
     save_model(tmp_path / "model.pt", saved)
     (tmp_path / "model.pt.sha256").unlink()
-    with pytest.raises(CxrflowError, match=r"model.pt.sha256 is not there, so model.pt cannot be checked"):
+    with pytest.raises(CxrflowError, match=r"model.pt.sha256 does not exist, so model.pt cannot be checked"):
         load_model(tmp_path / "model.pt")
 
 
@@ -102,7 +102,7 @@ class Payload:
 
 def test_files_that_could_run_code_are_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": Payload()}, tmp_path / "evil.pt")
-    with pytest.raises(CxrflowError, match="no file of weights that PyTorch can read"):
+    with pytest.raises(CxrflowError, match="not a file of weights that PyTorch can read"):
         load_tensors(tmp_path / "evil.pt")
 
 
@@ -110,7 +110,7 @@ def test_files_that_could_run_code_are_refused(tmp_path: Path) -> None:
 def test_files_that_hold_no_weights_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.pt").write_bytes(content)
     (tmp_path / "x.pt.sha256").write_text(hashlib.sha256(content).hexdigest())
-    with pytest.raises(CxrflowError, match="no file of weights that PyTorch can read"):
+    with pytest.raises(CxrflowError, match="not a file of weights that PyTorch can read"):
         load_checked(tmp_path / "x.pt")
 
 

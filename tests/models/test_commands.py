@@ -24,7 +24,7 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 from cxrflow.files.records import EpochRow, SplitRow, read_predictions
 from cxrflow.files.tables import read_records, write_records
-from cxrflow.models import checkpoints, training
+from cxrflow.models import checkpoints, epochs
 from cxrflow.models.checkpoints import load_model
 from cxrflow.models.inference import predict
 from tests.models.toy import CPU, N_FEATURES, SIZE_PX, equal_weights, toy_images, toy_labels, toy_rows
@@ -47,7 +47,7 @@ def files(tmp_path: Path) -> dict[str, Any]:
         "threads": 1,
         "resume": tmp_path / "resume",
         "history": tmp_path / "history.csv",
-        "summary": tmp_path / "training.json",
+        "training": tmp_path / "training.json",
         "model": tmp_path / "model.pt",
     }
 
@@ -71,18 +71,10 @@ def test_every_flag_is_explained(stage: Callable[..., None]) -> None:
     assert "--help" in build_parser(stage).format_help()
 
 
-def test_graphs_that_the_device_cannot_record_are_told(
-    files: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = dataclasses.replace(SETTINGS, epochs=1, cuda_graphs=True)
-    train.train_model(**{**files, "settings": settings, "device": "cpu"})
-    assert "note: train.cuda_graphs records nothing here" in capsys.readouterr().out.splitlines()[0]
-
-
 def test_training_writes_what_it_promises(files: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     train.train_model(**files)
     history = read_records(files["history"], EpochRow)
-    saved, summary = load_model(files["model"]), read_json(files["summary"])
+    saved, summary = load_model(files["model"]), read_json(files["training"])
     assert [row.epoch for row in history] == [1, 2, 3]
     assert saved.epoch == summary["epoch_kept"] == 1 + int(np.argmin([row.val_loss for row in history]))
     assert saved.val_loss == summary["val_loss"] == min(row.val_loss for row in history)
@@ -113,7 +105,7 @@ def test_a_finished_training_is_not_made_twice(files: dict[str, Any], capsys: py
     train.train_model(**files)
     written = files["model"].stat().st_mtime_ns
     train.train_model(**files)
-    assert "is there already, of this very training" in capsys.readouterr().out
+    assert "already exists for exactly this configuration" in capsys.readouterr().out
     assert files["model"].stat().st_mtime_ns == written
     train.train_model(**files | {"settings": dataclasses.replace(SETTINGS, epochs=1)})
     assert files["model"].stat().st_mtime_ns != written, "of other settings: it is made anew"
@@ -129,7 +121,7 @@ def test_interrupted_training_goes_on_and_gives_the_same_files(
     """A disk that fills up while the outputs are written costs nothing: the checkpoints are still there."""
     train.train_model(**files)
     whole, history = load_model(files["model"]), files["history"].read_text()
-    broken = {**files, **{name: tmp_path / "again" / files[name].name for name in ("history", "summary", "model")}}
+    broken = {**files, **{name: tmp_path / "again" / files[name].name for name in ("history", "training", "model")}}
     with monkeypatch.context() as patch:
         patch.setattr(train, "write_records", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(OSError, match="No space left"):
@@ -137,7 +129,7 @@ def test_interrupted_training_goes_on_and_gives_the_same_files(
     assert not broken["model"].exists()
     capsys.readouterr()
     train.train_model(**broken)
-    assert "going on after epoch" in capsys.readouterr().out
+    assert "resuming after epoch" in capsys.readouterr().out
     assert equal_weights(load_model(broken["model"]).state_dict, whole.state_dict)
     cut = [line.split(",")[:6] for line in history.splitlines()]  # without seconds and images_per_s
     assert [line.split(",")[:6] for line in broken["history"].read_text().splitlines()] == cut
@@ -176,7 +168,7 @@ def test_transfer_from_another_dataset(files: dict[str, Any], tmp_path: Path) ->
             "holds images of 16x16 px, and the preprocess settings say 32x32",
         ),
         ({"model_id": "toy/tiny"}, "names no model"),
-        ({"model_id": "toy/resnet99/scratch/base/seed0"}, "'resnet99' is no backbone"),
+        ({"model_id": "toy/resnet99/scratch/base/seed0"}, "'resnet99' is not a backbone"),
     ],
 )
 def test_arguments_that_do_not_belong_together(files: dict[str, Any], change: dict[str, Any], message: str) -> None:
@@ -195,7 +187,7 @@ def test_cuda_that_is_not_there_stops_before_anything_is_written(
 
 
 def test_a_diverged_training_leaves_no_model(files: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "predict_logits", lambda *_: torch.full((12, 2), torch.nan, dtype=torch.float64))
+    monkeypatch.setattr(epochs, "predict_logits", lambda *_: torch.full((12, 2), torch.nan, dtype=torch.float64))
     with pytest.raises(CxrflowError, match="the loss is nan at the validation of epoch 1"):
         train.train_model(**files)
     assert not files["model"].exists()
@@ -244,7 +236,7 @@ def test_evaluation_without_test_images_stops(evaluate_files: dict[str, Any]) ->
 def test_profile_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = ProfileSettings(repeats=3)
     path = tmp_path / "tiny.json"
-    profile_backbone.profile(backbone="tiny", size_px=16, settings=settings, threads=1, profile=path)
+    profile_backbone.profile(backbone="tiny", size_px=16, batch_size=4, settings=settings, threads=1, profile=path)
     assert read_json(path)["backbone"] == "tiny"
     assert read_json(path)["repeats"] == 3
     assert "Tiny at 16 px: 0.02 M parameters" in capsys.readouterr().out
@@ -254,7 +246,7 @@ def test_profile_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_sigterm_ends_with_143_and_nothing_half_written(files: dict[str, Any], tmp_path: Path) -> None:
     scripts = Path(train.__file__).parent
     flags = {
-        **{name: files[name] for name in ("images", "split", "threads", "resume", "history", "summary", "model")},
+        **{name: files[name] for name in ("images", "split", "threads", "resume", "history", "training", "model")},
         "model_id": "toy/mobilenet_v3_large/scratch/base/seed0",
         "preprocess": settings_json(files["preprocess"]),
         "settings": settings_json(dataclasses.replace(SETTINGS, epochs=10_000)),
@@ -271,7 +263,7 @@ def test_sigterm_ends_with_143_and_nothing_half_written(files: dict[str, Any], t
         rest = process.stdout.read()
         assert process.wait(timeout=60) == 143
     assert "stopped by SIGTERM" in rest
-    assert not any(files[name].exists() for name in ("history", "summary", "model"))
+    assert not any(files[name].exists() for name in ("history", "training", "model"))
     left = [path.name for path in files["resume"].rglob("*") if path.is_file()]
     assert "epoch_0001.pt" in left
     assert not [name for name in left if name.endswith(".tmp") or name == "lock"]

@@ -2,11 +2,12 @@
 
 import math
 import stat
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from cxrflow.models.deadline import RESERVE_S, SPREAD, Deadline, find_deadline
+from cxrflow.models.resume import RESERVE_S, SPREAD, Deadline, find_deadline
 
 
 def test_another_epoch_starts_only_where_it_can_end() -> None:
@@ -24,31 +25,30 @@ def test_outside_of_slurm_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None
     assert find_deadline().at_s == math.inf
 
 
-def answer(left: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a squeue that says how much time job 77 has left, and be that job."""
+def answer(said: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a squeue that says when job 77 ends, and be that job."""
     squeue = folder / "squeue"
-    squeue.write_text(f'#!/bin/sh\n[ "$3" = 77 ] && echo {left}\n')
+    squeue.write_text(f'#!/bin/sh\n[ "$3 $5 $SLURM_TIME_FORMAT" = "77 %e standard" ] && echo {said}\n')
     squeue.chmod(squeue.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
 
 
-@pytest.mark.parametrize(("left", "seconds"), [("1:40", 100), ("2-03:04:05", 183845), ("UNLIMITED", math.inf)])
-def test_slurm_is_asked_in_a_job(left: str, seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(left, tmp_path, monkeypatch)
+def test_slurm_is_asked_in_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(f"{datetime.now() + timedelta(days=2, seconds=100):%Y-%m-%dT%H:%M:%S}", tmp_path, monkeypatch)
     deadline = find_deadline()
-    assert deadline.at_s - deadline.clock() == pytest.approx(seconds, abs=5)
+    assert deadline.at_s - deadline.clock() == pytest.approx(2 * 86400 + 100, abs=5)
 
 
-def test_an_answer_that_is_no_time_is_told(
+def test_an_answer_that_is_not_a_time_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer("INVALID", tmp_path, monkeypatch)
+    answer("N/A", tmp_path, monkeypatch)  # of a job that has not started
     assert find_deadline().at_s == math.inf
-    assert "does not say when job 77 ends ('INVALID" in capsys.readouterr().out
+    assert "does not say when job 77 ends (Invalid isoformat string: 'N/A')" in capsys.readouterr().out
 
 
-def test_where_slurm_does_not_answer_it_is_told(
+def test_where_slurm_does_not_answer_it_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -8,10 +8,9 @@ from torch import nn
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import PreprocessSettings
 from cxrflow.errors import CxrflowError
-from cxrflow.models.checkpoints import SavedModel, save_model
-from cxrflow.models.inits import load_init
-from cxrflow.models.networks import build_network, find_backbone
-from tests.models.toy import TINY, cxrflow_tiny, equal_weights
+from cxrflow.models.checkpoints import SavedModel, load_init, save_model
+from cxrflow.models.networks import build_network, find_head
+from tests.models.toy import TINY, build_tiny, equal_weights
 
 REAL = [*BACKBONES, "tiny"]
 
@@ -37,7 +36,7 @@ def trained_model(path: Path, backbone: str, dataset: str = "covid", n_classes: 
 def split_head(
     state: dict[str, torch.Tensor], backbone: str
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    head = find_backbone(backbone).head + "."
+    head = find_head(build_network(backbone, 3, 0.1), backbone) + "."
     return (
         {k: v for k, v in state.items() if not k.startswith(head)},
         {k: v for k, v in state.items() if k.startswith(head)},
@@ -62,7 +61,7 @@ def test_transfer_loads_everything_but_the_head(tmp_path: Path, backbone: str) -
 
 def test_imagenet_weights_load_everything_but_the_head(tmp_path: Path) -> None:
     torch.manual_seed(42)
-    published = cxrflow_tiny()  # 1000 classes
+    published = build_tiny()  # 1000 classes
     path = save_by_hash(tmp_path, published.state_dict())
     network = build_network("tiny", 3, 0.1)
     drawn = changed_copy(network)
@@ -89,7 +88,7 @@ def test_scratch_leaves_the_drawn_weights() -> None:
     ],
 )
 def test_weights_that_do_not_fit_are_named(tmp_path: Path, change, message: str) -> None:
-    weights = dict(cxrflow_tiny().state_dict())
+    weights = dict(build_tiny().state_dict())
     change(weights)
     path = save_by_hash(tmp_path, weights)
     with pytest.raises(CxrflowError, match=message) as caught:
@@ -98,7 +97,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path, change, message: str)
 
 
 def test_a_file_without_a_head_is_enough(tmp_path: Path) -> None:
-    body = split_head(cxrflow_tiny().state_dict(), "tiny")[0]
+    body = split_head(build_tiny().state_dict(), "tiny")[0]
     network = build_network("tiny", 3, 0.1)
     load_init(network, "tiny", "imagenet", save_by_hash(tmp_path, body))
     loaded = network.state_dict()
@@ -109,13 +108,13 @@ def test_a_file_without_a_head_is_enough(tmp_path: Path) -> None:
 def test_another_backbone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BACKBONES, "tiny2", TINY)
     trained_model(tmp_path / "model.pt", "tiny2")
-    with pytest.raises(CxrflowError, match="is a tiny2, and the model to train is a tiny"):
+    with pytest.raises(CxrflowError, match="is a tiny2, but the model to train is a tiny"):
         load_init(build_network("tiny", 3, 0.1), "tiny", "from_covid", tmp_path / "model.pt")
 
 
 def test_a_model_of_another_dataset_is_refused(tmp_path: Path) -> None:
     trained_model(tmp_path / "model.pt", "tiny", dataset="xray8")
-    with pytest.raises(CxrflowError, match="was trained on xray8, and init from_covid needs"):
+    with pytest.raises(CxrflowError, match="was trained on xray8, but init from_covid needs"):
         load_init(build_network("tiny", 3, 0.1), "tiny", "from_covid", tmp_path / "model.pt")
 
 
@@ -123,9 +122,9 @@ def test_a_model_of_another_dataset_is_refused(tmp_path: Path) -> None:
     ("init", "weights", "message"),
     [
         ("imagenet", None, "add --init-weights FILE"),
-        ("scratch", Path("x.pth"), "init is scratch, and yet"),
+        ("scratch", Path("x.pth"), "init is scratch, but init weights are given"),
         ("random", Path("x.pth"), "init is 'random'; known: scratch, imagenet, from_<dataset>"),
-        ("imagenet", Path("no-12345678.pth"), "no-12345678.pth is not there"),
+        ("imagenet", Path("no-12345678.pth"), "no-12345678.pth does not exist"),
     ],
 )
 def test_inits_that_cannot_be(init: str, weights: Path | None, message: str) -> None:

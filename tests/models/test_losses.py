@@ -4,7 +4,8 @@ import torch
 from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 
-from cxrflow.models.losses import balance_classes, macro_f1, weighted_cross_entropy
+from cxrflow.models.epochs import macro_f1, weighted_cross_entropy
+from cxrflow.models.training import balance_classes
 
 
 def test_weights_are_scikit_learns_balanced_ones() -> None:

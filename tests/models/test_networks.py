@@ -9,6 +9,7 @@ from cxrflow.models.networks import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     build_network,
+    find_head,
     forward_with_features,
     to_network_input,
 )
@@ -26,7 +27,7 @@ def test_seed_draws_the_weights_and_leaves_the_callers_random_state() -> None:
 
 
 def test_unknown_backbone_names_the_known_ones() -> None:
-    with pytest.raises(CxrflowError, match=r"'resnet35' is no backbone; known: .*resnet34"):
+    with pytest.raises(CxrflowError, match=r"'resnet35' is not a backbone; known: .*resnet34"):
         build_network("resnet35", 3, 0.1)
 
 
@@ -40,9 +41,10 @@ def test_momentum_reaches_every_batch_norm(name: str) -> None:
 
 def test_heads_start_with_small_logits_in_every_backbone() -> None:
     """The EfficientNet head of torchvision itself would start three classes with weights up to 0.58."""
-    for name, entry in BACKBONES.items():
-        head = build_network(name, 3, 0.1).get_submodule(entry.head)
-        assert float(head.weight.detach().abs().max()) <= entry.n_features**-0.5
+    for name in BACKBONES:
+        network = build_network(name, 3, 0.1)
+        head = network.get_submodule(find_head(network, name))
+        assert float(head.weight.detach().abs().max()) <= head.in_features**-0.5
 
 
 def test_input_is_three_gray_channels_normalized_as_imagenet() -> None:

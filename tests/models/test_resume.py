@@ -11,12 +11,12 @@ from cxrflow.config.identity import ModelId
 from cxrflow.config.settings import PreprocessSettings, TrainSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import EpochRow
+from cxrflow.models import epochs
 from cxrflow.models import resume as resume_module
-from cxrflow.models import training as training_module
-from cxrflow.models.deadline import Deadline
+from cxrflow.models.epochs import fit
 from cxrflow.models.ranks import Ranks
-from cxrflow.models.resume import CheckpointStore, hash_sample, training_circumstances, training_key
-from cxrflow.models.training import Training, fit
+from cxrflow.models.resume import CheckpointStore, Deadline, hash_sample, training_circumstances, training_key
+from cxrflow.models.training import Training
 from tests.models.test_checkpoints import flip_bit
 from tests.models.toy import equal_weights, toy_training
 
@@ -74,7 +74,7 @@ def test_training_out_of_time_saves_leaves_and_goes_on_to_the_same_bits(tmp_path
     whole, training = train(None), toy_training(SETTINGS)
     store = CheckpointStore(tmp_path, KEY, HERE, time_share=0)  # saves nothing unless it must
     end = Deadline(at_s=1000.0, clock=lambda: 0.0 if len(training.history) < 2 else 999.0)
-    with pytest.raises(CxrflowError, match=r"saved after epoch 2 of 4\. The next attempt goes on"):
+    with pytest.raises(CxrflowError, match=r"saved after epoch 2 of 4\. The next attempt resumes"):
         fit(training, store, lambda _row, _is_best: None, end)
     assert "epoch_0002.pt" in files(store.folder)
     late = Deadline(at_s=1000.0, clock=lambda: 999.0)
@@ -91,14 +91,13 @@ def test_of_several_ranks_none_leaves_before_the_first_has_saved(
     """The others wait in `share` for what the first says after it has saved; the first that ends has all ended."""
     events: list[str] = []
 
-    class Listening(Ranks):
-        def share(self, value: Any) -> Any:
-            events.append("share")
-            return value
+    def share(_ranks: Ranks, value: Any) -> Any:
+        events.append("share")
+        return value
 
     store, training = make_store(tmp_path), toy_training(SETTINGS)
     monkeypatch.setattr(store, "save", lambda *_args, **_flags: events.append("save"))
-    training.ranks = Listening()
+    monkeypatch.setattr(Ranks, "share", share)
     with pytest.raises(CxrflowError, match="saved after epoch 1 of 4"):
         fit(training, store, lambda _row, _is_best: None, Deadline(at_s=1000.0, clock=lambda: 999.0))
     assert events[-2:] == ["save", "share"]
@@ -116,7 +115,7 @@ def test_nothing_is_saved_where_the_guard_says_no(tmp_path: Path) -> None:
 
 def test_best_epoch_before_the_interruption_is_still_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = {1: 0.7, 2: 0.2, 3: 0.5, 4: 0.4}
-    monkeypatch.setattr(training_module, "validate", lambda _training, epoch: (losses[epoch], 0.0))
+    monkeypatch.setattr(epochs, "validate", lambda _training, epoch: (losses[epoch], 0.0))
     whole = train(None)
     with pytest.raises(Interrupted):
         train(tmp_path, stop_after=3)
@@ -143,7 +142,7 @@ def test_newest_state_comes_back_and_two_are_kept(tmp_path: Path, capsys: pytest
     state = make_store(tmp_path).load()
     assert state is not None
     assert state["number"].item() == 4
-    assert "going on after epoch 4" in capsys.readouterr().out
+    assert "resuming after epoch 4" in capsys.readouterr().out
 
 
 def test_a_flipped_bit_sends_back_to_the_checkpoint_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,7 +154,7 @@ def test_a_flipped_bit_sends_back_to_the_checkpoint_before(tmp_path: Path, capsy
     assert state["number"].item() == 2
     said = capsys.readouterr().out
     assert "epoch_0003.pt is damaged" in said
-    assert "going on after epoch 2" in said
+    assert "resuming after epoch 2" in said
 
 
 def test_with_both_damaged_it_starts_anew(tmp_path: Path) -> None:
@@ -177,7 +176,7 @@ def test_checkpoint_in_the_wrong_folder_stops_and_says_what_differs(tmp_path: Pa
     mine, other = make_store(tmp_path), make_store(tmp_path, key={**KEY, "settings": "other", "more": "x"})
     save_epochs(other, 1)
     other.folder.rename(mine.folder)
-    with pytest.raises(CxrflowError, match="belongs to another training: more, settings differ from what is asked now"):
+    with pytest.raises(CxrflowError, match="belongs to another training: more, settings differ from this one"):
         mine.load()
 
 
@@ -272,7 +271,7 @@ def test_key_holds_the_code_and_the_network(key_inputs: dict[str, Any], monkeypa
     before = key_of(key_inputs)
     monkeypatch.setattr(resume_module, "code_hash", lambda stage: f"another {stage}")
     assert {part for part, value in key_of(key_inputs).items() if before[part] != value} == {"code"}
-    assert "cxrflow_tiny" in before["network"]
+    assert before["network"] == "tiny with head found"
 
 
 def test_images_of_another_recipe_are_noticed() -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cxrflow.models.schedule import cosine_warm_restart
+from cxrflow.models.epochs import cosine_warm_restart
 
 
 def test_every_step_equals_torch() -> None:

@@ -1,6 +1,6 @@
 import torch
 
-from cxrflow.models.seeding import derive_generator, derive_seed
+from cxrflow.models.devices import derive_generator, derive_seed
 
 
 def test_seeds_differ_by_purpose_and_by_each_number() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from cxrflow.config.identity import ModelId
 from cxrflow.files.records import EpochRow
-from cxrflow.models.training_log import epoch_line, final_line, header, parse_epochs
+from cxrflow.models.progress import epoch_line, final_line, header, parse_epochs
 
 ROWS = [
     EpochRow(1, 0.001, 1.28994, 0.3434, 1.10841, 0.1667, 14.12, 15.4),

@@ -13,9 +13,9 @@ import torch
 from cxrflow.errors import CxrflowError
 from cxrflow.models.checkpoints import load_tensors
 from cxrflow.models.weights import check_weights, fetch_weights
-from tests.models.toy import cxrflow_tiny, equal_weights
+from tests.models.toy import build_tiny, equal_weights
 
-NETWORK = cxrflow_tiny().state_dict()
+NETWORK = build_tiny().state_dict()
 
 
 def weights_bytes() -> bytes:
@@ -102,7 +102,7 @@ def test_an_address_without_the_file_is_told(server: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x.pth", "ftx://x/y", "not a url"])
 def test_without_network_the_remedy_is_told(url: str, tmp_path: Path) -> None:
-    with pytest.raises(CxrflowError, match=r"cannot be reached|is no address"):
+    with pytest.raises(CxrflowError, match=r"cannot be reached|is not an address"):
         fetch_weights(url, tmp_path / NAME)
 
 

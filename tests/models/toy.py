@@ -17,19 +17,7 @@ CPU = torch.device("cpu")
 SIZE_PX = 12
 N_FEATURES = 16
 
-TINY = Backbone(
-    title="Tiny",
-    torchvision_name="cxrflow_tiny",
-    weights_file="tiny-00000000.pth",
-    weights_name="none",
-    head="classifier.1",
-    gradcam_layer="features",
-    n_features=N_FEATURES,
-    imagenet_top5=0.0,
-    reported_params_m=0.0,
-    reported_gflops=0.0,
-    reported_layers=0,
-)
+TINY = Backbone(title="Tiny")
 
 
 class TinyNetwork(nn.Module):
@@ -53,8 +41,9 @@ class TinyNetwork(nn.Module):
         return self.classifier(self.middle(self.pool(self.features(images)).flatten(1)).relu())
 
 
-@register_model("cxrflow_tiny")
-def cxrflow_tiny(*, weights: None = None) -> nn.Module:
+@register_model("tiny")
+@register_model("tiny2")
+def build_tiny(*, weights: None = None) -> nn.Module:
     return TinyNetwork()
 
 

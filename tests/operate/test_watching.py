@@ -15,7 +15,7 @@ from cxrflow.config.identity import ModelId
 from cxrflow.config.study import Study, load_study
 from cxrflow.files.leases import STALE_S, Holder, hold_lease
 from cxrflow.files.records import EpochRow
-from cxrflow.models.training_log import epoch_line
+from cxrflow.models.progress import epoch_line
 from cxrflow.operate.evidence import look, see_step
 from cxrflow.operate.steps import MODEL_OUTPUTS, Step, expected_steps
 from cxrflow.operate.watching import describe_study

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.models.networks import build_network, to_network_input
+from cxrflow.models.networks import build_network, find_gradcam_layer, to_network_input
 from cxrflow.results import gradcam
 
 SIZE = 64  # maps of 2 x 2 cells
@@ -28,7 +28,7 @@ def backbone(request: pytest.FixtureRequest) -> tuple[nn.Module, str]:
     torch.manual_seed(1)  # stochastic depth
     with torch.no_grad():
         network.train()(to_network_input(torch.from_numpy(make_images(8))))
-    return network.eval(), BACKBONES[request.param].gradcam_layer
+    return network.eval(), find_gradcam_layer(network, request.param, SIZE)
 
 
 def compute_maps(
@@ -40,7 +40,12 @@ def compute_maps(
 def grad_cam_by_formula(network: nn.Module, layer: str, images: np.ndarray, targets: list[int]) -> np.ndarray:
     """Return ReLU(sum of alpha_k A_k), alpha_k the mean gradient (Selvaraju et al. 2017, eq. 1 and 2), as 0-1 maps."""
     kept: list[Tensor] = []
-    handle = network.get_submodule(layer).register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+
+    def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        kept.append(output)
+        return output.clone()  # DenseNet changes it in place
+
+    handle = network.get_submodule(layer).register_forward_hook(keep)
     scores = network(to_network_input(torch.from_numpy(images)))
     handle.remove()
     chosen = scores[range(len(targets)), targets].sum()

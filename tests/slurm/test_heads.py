@@ -54,7 +54,7 @@ def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(
     wait_for(lambda: job not in cluster.ask("squeue", "-h", "-t", "PD,R,CG", "-o", "%i").split(), 60, "the job's end")
     again = login.snakemake(study, target(), *ON_CLUSTER)
     assert again.wait() == 0, again.said[-3000:]
-    assert "going on after epoch" in (model / "train.log").read_text()
+    assert "resuming after epoch" in (model / "train.log").read_text()
     undisturbed.assert_equal(model)
 
 
@@ -74,5 +74,5 @@ def test_second_copy_waits_for_the_first_and_does_not_train_again(
     wait_for(lambda: "works on the training of" in (model / "train.log").read_text(), 90, "the second copy")
     os.kill(orphan, signal.SIGCONT)
     assert again.wait() == 0, again.said[-3000:]
-    assert "is there already, of this very training" in (model / "train.log").read_text()
+    assert "already exists for exactly this configuration" in (model / "train.log").read_text()
     undisturbed.assert_equal(model)

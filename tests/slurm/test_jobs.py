@@ -92,7 +92,7 @@ def test_killed_training_goes_on_in_a_job_with_more_memory(
 ) -> None:
     model = model_folder(disturbed.study, seed=KILLED)
     undisturbed.assert_equal(model)
-    assert "going on after epoch" in (model / "train.log").read_text()
+    assert "resuming after epoch" in (model / "train.log").read_text()
     lines = cluster.ask("sacct", "-n", "-X", "-P", "-o", "ReqMem,Comment").splitlines()
     asked = [line.split("|")[0] for line in lines if line.endswith(f"scratch_base_{KILLED}")]
     assert len(asked) >= 2

@@ -35,7 +35,7 @@ def test_time_limit_in_the_middle_of_an_epoch(login: Login, study: Path, undistu
     cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=1")
     wait_for(lambda: "TIMEOUT" in cluster.ask("sacct", "-n", "-X", "-j", job, "-o", "State"), 150, "the time limit")
     assert head.wait() == 0, head.said[-3000:]
-    assert "going on after epoch" in (model / "train.log").read_text()
+    assert "resuming after epoch" in (model / "train.log").read_text()
     undisturbed.assert_equal(model)
 
 
@@ -50,6 +50,6 @@ def test_training_leaves_before_its_time_is_up(login: Login, study: Path, undist
     os.kill(training, signal.SIGCONT)
     assert head.wait() == 0, head.said[-3000:]
     assert "the job's time is up in" in head.said
-    assert "The next attempt goes on from there" in head.said
+    assert "The next attempt resumes from there" in head.said
     assert "TIMEOUT" not in cluster.ask("sacct", "-n", "-X", "-o", "State,JobName", "--name", job_names(head))
     undisturbed.assert_equal(model)

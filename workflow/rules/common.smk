@@ -94,7 +94,10 @@ def init_weights_of(wildcards):
     if wildcards.init == SCRATCH:
         return []
     if wildcards.init == IMAGENET:
-        return f"{STUDY.settings.weights_root}/{BACKBONES[wildcards.backbone].weights_file}"
+        weights = BACKBONES[wildcards.backbone].imagenet
+        if weights is None:
+            raise WorkflowError(f"{wildcards.backbone} has no ImageNet weights (scripts/cxrflow/config/backbones.py)")
+        return f"{STUDY.settings.weights_root}/{weights.file}"
     source = ModelId(wildcards.init.removeprefix(FROM_DATASET), wildcards.backbone, seed=int(wildcards.seed))
     return str(LAYOUT.model_file(source, "model.pt"))
 
@@ -102,7 +105,7 @@ def init_weights_of(wildcards):
 def network_of(backbone):
     """What decides a backbone's network; its title and published numbers do not."""
     entry = BACKBONES[backbone]
-    return [entry.torchvision_name, entry.head, entry.gradcam_layer]
+    return [entry.head, entry.gradcam_layer]
 
 
 def reader_of(dataset):

@@ -5,7 +5,7 @@ rule export:
     input:
         model=rules.train.output.model,
         checksum=rules.train.output.checksum,
-        training=rules.train.output.summary,
+        training=rules.train.output.training,
     output:
         onnx=f"{MODEL}/model.onnx",
     log:

@@ -13,6 +13,8 @@ rule profile_backbone:
         device=COMPUTE.device,
     params:
         size_px=STUDY.settings.preprocess.size_px,
+        batch_size=STUDY.settings.train.batch_size,
+        precision=STUDY.settings.train.precision,
         settings=settings_json(STUDY.settings.profile),
         backbone=lambda wildcards: network_of(wildcards.backbone),
         code=code_hash("profile_backbone"),
@@ -20,8 +22,8 @@ rule profile_backbone:
         "measure the cost of {wildcards.backbone}"
     shell:
         "python scripts/profile_backbone.py --backbone {wildcards.backbone:q} --size-px {params.size_px}"
-        " --settings {params.settings:q} --device {resources.device:q} --threads {threads}"
-        " --profile {output.profile:q} > {log:q} 2>&1"
+        " --batch-size {params.batch_size} --precision {params.precision:q} --settings {params.settings:q}"
+        " --device {resources.device:q} --threads {threads} --profile {output.profile:q} > {log:q} 2>&1"
 
 
 rule select_models:

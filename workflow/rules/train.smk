@@ -27,7 +27,7 @@ rule train:
         model=f"{MODEL}/model.pt",
         checksum=f"{MODEL}/model.pt.sha256",
         history=f"{MODEL}/history.csv",
-        summary=f"{MODEL}/training.json",
+        training=f"{MODEL}/training.json",
     log:
         f"{MODEL}/train.log",
     benchmark:
@@ -56,5 +56,5 @@ rule train:
         "python scripts/train.py --images {input.images:q} --split {input.split:q} --model-id {params.model_id:q}"
         " {params.init_weights:q} --preprocess {params.preprocess:q} --settings {params.settings:q}"
         " --device {resources.device:q} --gpus {resources.processes}"
-        " --threads {threads} --resume {params.resume:q} --history {output.history:q} --summary {output.summary:q}"
+        " --threads {threads} --resume {params.resume:q} --history {output.history:q} --training {output.training:q}"
         " --model {output.model:q} > {log:q} 2>&1"

@@ -14,7 +14,7 @@ REJECT_TITLES = {
     "cap": "over the cap per class",
 }
 SUBSETS = ("train", "val", "test")
-REPORTED_SIZE_PX = 256  # the report's FLOPS are closest to one forward pass of 32 images of this side
+PAPER_SIZE_PX = 256  # the report's FLOPS are closest to one forward pass of 32 images of this side
 
 
 def dataset_rows(results: "Results") -> list[dict[str, Any]]:
@@ -62,22 +62,22 @@ def reject_rows(results: "Results") -> list[dict[str, Any]]:
 
 
 def backbone_rows(results: "Results") -> list[dict[str, Any]]:
-    """One row per backbone: measured here, beside the report's figures."""
+    """One row per backbone: measured here, next to the paper's figures."""
     rows = []
     for name, profile in results.profiles.items():
-        backbone = BACKBONES[name]
+        backbone, paper = BACKBONES[name], BACKBONES[name].paper
         rows.append(
             {
                 "backbone": backbone.title,
                 "params_m": profile["params"] / 1e6,
-                "reported_params_m": backbone.reported_params_m,
+                "paper_params_m": paper.params_m if paper else None,
                 "layers": profile["layers"],
-                "reported_layers": backbone.reported_layers,
+                "paper_layers": paper.layers if paper else None,
                 "size_px": profile["size_px"],
                 "gmac": profile["gmac"],
-                "gmac_batch": profile["gmac_batch"] if profile["size_px"] == REPORTED_SIZE_PX else None,
-                "reported_gflops": backbone.reported_gflops,
-                "imagenet_top5": backbone.imagenet_top5,
+                "gmac_batch": profile["gmac_batch"] if profile["size_px"] == PAPER_SIZE_PX else None,
+                "paper_gflops": paper.gflops if paper else None,
+                "imagenet_top5": backbone.imagenet.top5 if backbone.imagenet else None,
                 "latency_ms": profile["latency_ms"]["median"],
                 "latency_ms_low": profile["latency_ms"]["low"],
                 "latency_ms_high": profile["latency_ms"]["high"],

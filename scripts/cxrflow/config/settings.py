@@ -187,12 +187,6 @@ class TrainSettings:
         default="float32",
         choices=("float32", "bfloat16"),
     )
-    cuda_graphs: bool = setting(
-        "record the step once as a CUDA graph and replay it, on one GPU: with small batches a GPU"
-        " otherwise waits for Python. Changes the last bits: the learning rate is rounded to float32. Not yet run on a"
-        " GPU by its authors",
-        default=False,
-    )
     epochs: int = setting("passes over the train subset", default=50, minimum=1)
     batch_size: int = setting("images per step", default=32, minimum=2, unit="images")
     learning_rate: float = setting("Adam's learning rate at the start of each cycle", default=1e-3, minimum=0.0)

@@ -33,7 +33,8 @@ REMEDIES = {
     errno.EACCES: "permission denied: check who owns it",
     errno.EROFS: "the file system is read-only: choose another folder",
 }
-UNREAD_STATUS = 128 + signal.SIGPIPE  # what a shell says of a command whose reader has left
+UNREAD_STATUS = 128 + signal.SIGPIPE  # what a shell reports for a command whose reader has left
+SIGTERM_STATUS = 128 + signal.SIGTERM  # what a shell reports for a process that SIGTERM ended: 143
 
 
 @contextlib.contextmanager
@@ -59,16 +60,45 @@ def run_stage(function: Callable[..., None]) -> None:
     arguments = build_parser(function).parse_args()
     try:
         call_stage(function, convert_arguments(function, vars(arguments)))
-    except CxrflowError as error:
-        sys.exit(f"error: {error}")
     except BrokenPipeError:
         leave_unread()
-    except OSError as error:
-        if error.errno not in REMEDIES:
+    except (CxrflowError, OSError) as error:
+        remedy = explain_error(error)
+        if remedy is None:
             raise
-        sys.exit(f"error: {error.filename or 'writing a file'}: {REMEDIES[error.errno]}")
+        sys.exit(f"error: {remedy}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def explain_error(error: Exception) -> str | None:
+    """Return what went wrong and what a user can do about it; None where it is a fault of the code."""
+    if isinstance(error, OSError) and error.errno in REMEDIES:
+        return f"{error.filename or 'writing a file'}: {REMEDIES[error.errno]}"
+    return str(error) if isinstance(error, CxrflowError) else None
+
+
+def leave_on_sigterm(report: bool = True) -> None:
+    """Leave with status 143 at SIGTERM, which Slurm sends before a time limit, with temporary files removed.
+
+    An exception instead of the sudden default, so that half-written files are removed on the way out.
+
+    Args:
+        report: print why; of several processes of one command, one does.
+    """
+
+    def leave(_number: int, _frame: types.FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
+        if report:
+            report_sigterm()
+        sys.exit(SIGTERM_STATUS)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
+def report_sigterm() -> None:
+    """Print why the stage ends and how to resume."""
+    print("stopped by SIGTERM: run the same command again to resume", flush=True)
 
 
 def leave_unread() -> NoReturn:

@@ -219,6 +219,12 @@ def _problems(study: Study) -> list[str]:
         problems += _unknown(f"config.transfer.{dataset}.backbone", transfer.backbone, BACKBONES)
         inits = [IMAGENET, *(FROM_DATASET + other for other in settings.datasets if other != dataset)]
         problems += _unknown(f"config.transfer.{dataset}.init", transfer.init, inits)
+        transferred = settings.backbones if settings.transfer_all_backbones else (transfer.backbone,)
+        problems += [
+            f"config.transfer.{dataset}: {name} has no ImageNet weights (scripts/cxrflow/config/backbones.py)"
+            for name in transferred
+            if transfer.init == IMAGENET and name in BACKBONES and BACKBONES[name].imagenet is None
+        ]
     if BASE in settings.variants:
         problems.append(f"config.variants.{BASE}: this name is taken by the settings without overrides")
     if abs(settings.split.train + settings.split.val + settings.split.test - 1) > 1e-9:
@@ -248,9 +254,7 @@ def _variant_problems(study: Study, name: str) -> list[str]:
 def _contradictions(study: Study, name: str) -> list[str]:
     """Return which valid settings of a variant do not go together."""
     problems = []
-    kernel, train = study.preprocess_settings(name).blur_px, study.train_settings(name)
+    kernel = study.preprocess_settings(name).blur_px
     if kernel and kernel % 2 == 0:
         problems.append(f"config.preprocess.blur_px ({name}): {kernel} is even; a kernel has a middle pixel")
-    if train.cuda_graphs and study.settings.compute.requested_gpus != 1:
-        problems.append(f"config.train.cuda_graphs ({name}): needs compute.gpus: 1 and a compute.device other than cpu")
     return problems

@@ -69,7 +69,7 @@ def read_xray(path: Path, settings: PreprocessSettings, max_mpx: float) -> Gray 
     except DecodeError as error:
         return str(error)
     except FileNotFoundError:
-        return "it is not there"
+        return "it does not exist"
     except OSError as error:
         return f"it cannot be opened: {os.strerror(error.errno or 0)}"
 

@@ -1,8 +1,8 @@
-"""Random changes of training images: a left-right flip, sharpness, autocontrast; drawn per image, applied per batch.
+"""Random changes of training images: a left-right flip, sharpness, autocontrast; chosen per image, applied per batch.
 
 Three times the images per CPU-second of torchvision's transforms, with equal pixels (tests/models/test_augment.py
 compares them with torchvision.transforms.v2.functional).
-To add an augmentation, add a probability to TrainSettings, a column to `Draws` and a function here, in both ways.
+To add an augmentation, add a probability to TrainSettings, a column to `Changes` and a function here, in both forms.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from cxrflow.config.settings import TrainSettings
+from cxrflow.models.devices import derive_generator
 from cxrflow.models.networks import to_unit_range
-from cxrflow.models.seeding import derive_generator
 
 
 @dataclass(frozen=True)
-class Draws:
+class Changes:
     """Which images are changed, and how.
 
     Attributes:
@@ -30,43 +30,43 @@ class Draws:
     sharpen: Tensor
     autocontrast: Tensor
 
-    def of(self, rows: Tensor) -> "Draws":
-        """Return the draws of some images, by their place in the train subset: int64 (b,)."""
-        return Draws(self.flip[rows], self.sharpen[rows], self.autocontrast[rows])
+    def of(self, rows: Tensor) -> "Changes":
+        """Return the changes of some images, by their place in the train subset: int64 (b,)."""
+        return Changes(self.flip[rows], self.sharpen[rows], self.autocontrast[rows])
 
 
-def draw_augmentation(n_images: int, settings: TrainSettings, seed: int, epoch: int) -> Draws:
-    """Draw what happens to each train image in one epoch; the same however the epoch is cut into batches.
+def sample_changes(n_images: int, settings: TrainSettings, seed: int, epoch: int) -> Changes:
+    """Choose at random what changes in each train image in one epoch, however the epoch is cut into batches.
 
     Every augmentation has its own uniform number per image, so that switching one off leaves the others as they were.
     """
     uniform = torch.rand((n_images, 3), generator=derive_generator("augment", seed, epoch))
     probabilities = (settings.flip_probability, settings.sharpness_probability, settings.autocontrast_probability)
     flip, sharpen, autocontrast = (uniform < torch.tensor(probabilities)).unbind(1)
-    return Draws(flip, sharpen, autocontrast)
+    return Changes(flip, sharpen, autocontrast)
 
 
-def augment(images: Tensor, draws: Draws, sharpness_factor: float) -> Tensor:
-    """Apply the drawn changes in the order flip, sharpness, autocontrast.
+def augment(images: Tensor, changes: Changes, sharpness_factor: float) -> Tensor:
+    """Apply changes in the order flip, sharpness, autocontrast.
 
     On a GPU a change is made to all its images at once. On a CPU an image passes through all its changes before the
     next one does: it stays in the core's cache, which halves the time; the pixels are the same.
 
     Args:
         images: uint8 (B, H, W), 0-255.
-        draws: of these B images.
+        changes: of these B images.
         sharpness_factor: 1 changes nothing, 2 doubles the sharpness, 0 blurs.
 
     Returns:
         float32 (B, 1, H, W), 0-1.
     """
-    way = _augment_each if images.device.type == "cpu" else _augment_together
-    return way(images, draws, sharpness_factor)
+    augment_images = _augment_each if images.device.type == "cpu" else _augment_together
+    return augment_images(images, changes, sharpness_factor)
 
 
-def _augment_each(images: Tensor, draws: Draws, sharpness_factor: float) -> Tensor:
+def _augment_each(images: Tensor, changes: Changes, sharpness_factor: float) -> Tensor:
     augmented = torch.empty((len(images), 1, *images.shape[1:]))
-    choices = zip(draws.flip.tolist(), draws.sharpen.tolist(), draws.autocontrast.tolist(), strict=True)
+    choices = zip(changes.flip.tolist(), changes.sharpen.tolist(), changes.autocontrast.tolist(), strict=True)
     for place, (is_flipped, is_sharpened, is_stretched) in enumerate(choices):
         packed = images[place : place + 1]
         image = to_unit_range(packed.flip(-1) if is_flipped else packed)
@@ -76,10 +76,10 @@ def _augment_each(images: Tensor, draws: Draws, sharpness_factor: float) -> Tens
     return augmented
 
 
-def _augment_together(images: Tensor, draws: Draws, sharpness_factor: float) -> Tensor:
-    augmented = to_unit_range(_change_chosen(images, draws.flip, lambda some: some.flip(-1)))
-    augmented = _change_chosen(augmented, draws.sharpen, lambda some: adjust_sharpness(some, sharpness_factor))
-    return _change_chosen(augmented, draws.autocontrast, autocontrast)
+def _augment_together(images: Tensor, changes: Changes, sharpness_factor: float) -> Tensor:
+    augmented = to_unit_range(_change_chosen(images, changes.flip, lambda some: some.flip(-1)))
+    augmented = _change_chosen(augmented, changes.sharpen, lambda some: adjust_sharpness(some, sharpness_factor))
+    return _change_chosen(augmented, changes.autocontrast, autocontrast)
 
 
 def adjust_sharpness(images: Tensor, factor: float) -> Tensor:
@@ -103,7 +103,7 @@ def adjust_sharpness(images: Tensor, factor: float) -> Tensor:
 
 
 def _filter_on_cpu(images: Tensor, centre: float, around: float) -> Tensor:
-    """Return centre * pixel + around * the eight pixels around it, summed up; the border holds anything."""
+    """Return centre * pixel + around * the eight pixels around it, summed up; the border is undefined."""
     kernel = np.full((3, 3), around, np.float32)
     kernel[1, 1] = centre
     changed = torch.empty_like(images)

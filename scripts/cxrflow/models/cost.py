@@ -1,7 +1,8 @@
-"""What a backbone costs: parameters, multiply-adds, layers, and the time of one image."""
+"""What a backbone costs: parameters, multiply-adds, layers, the time of one image, and images per second."""
 
 import platform
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,23 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cxrflow.config.settings import TrainSettings
+from cxrflow.files.records import SUBSETS
+from cxrflow.models.augment import sample_changes
 from cxrflow.models.devices import describe_device
-from cxrflow.models.networks import find_backbone
+from cxrflow.models.epochs import train_step
+from cxrflow.models.networks import build_network, build_published, to_network_input
+from cxrflow.models.subsets import SplitImages
+from cxrflow.models.training import start_training
 
-REPORT_BATCH = 32  # images; at 256 px this comes closest to the report's FLOPS column
+PAPER_BATCH = 32  # images; at 256 px this comes closest to the paper's FLOPS column
 WARM_UP_PASSES = 5
 LAYER_RULE = "convolutions and linear layers, those in shortcuts and squeeze-and-excitation included"
 FLOP_TOOL = "torch.utils.flop_counter, forward pass, operations / 2"
+N_CLASSES = 2  # of the network whose speed is measured: the head takes none of the time
+MEASURED_S = 1.0  # of batches, for training and for inference; but at least LEAST_ROUNDS
+LEAST_ROUNDS = 3
+BATCHES_PER_ROUND = {"cuda": 10, "cpu": 1}  # between two looks at the clock, for which a GPU has to finish
 
 
 def profile_backbone(backbone: str, size_px: int, device: torch.device, repeats: int, threads: int) -> dict[str, Any]:
@@ -33,7 +44,7 @@ def profile_backbone(backbone: str, size_px: int, device: torch.device, repeats:
     Returns:
         Plain values for the backbone's JSON; `gmac` is per image, `gmac_batch` for `batch` images, 1e9 multiply-adds.
     """
-    network = torchvision.models.get_model(find_backbone(backbone).torchvision_name, weights=None).eval()
+    network = build_published(backbone).eval()
     params = count_params(network)
     gmac = count_gmac(network, size_px)
     latencies_ms = time_one_image(network, size_px, device, repeats)
@@ -44,8 +55,8 @@ def profile_backbone(backbone: str, size_px: int, device: torch.device, repeats:
         "params": params,
         "weights_mib": params * 4 / 2**20,
         "gmac": gmac,
-        "batch": REPORT_BATCH,
-        "gmac_batch": gmac * REPORT_BATCH,
+        "batch": PAPER_BATCH,
+        "gmac_batch": gmac * PAPER_BATCH,
         "tool": FLOP_TOOL,
         "layers": count_layers(network),
         "layer_rule": LAYER_RULE,
@@ -60,8 +71,80 @@ def profile_backbone(backbone: str, size_px: int, device: torch.device, repeats:
     }
 
 
+def measure_speed(
+    backbone: str, size_px: int, batch_size: int, precision: str, device: torch.device, threads: int
+) -> dict[str, dict[str, Any]]:
+    """Measure how many images a second a backbone trains on and predicts, by the code that does both in a study.
+
+    A training step has augmentation, backward pass and optimizer; inference is float32. The images are random.
+
+    Args:
+        backbone: a name in BACKBONES.
+        size_px: side of the square images.
+        batch_size: images per step.
+        precision: of the training, as in TrainSettings.
+        device: that computes.
+        threads: of the CPU, for the record.
+
+    Returns:
+        {"training": ..., "inference": ...}, each with `images_per_s`, the median, and how it was measured.
+    """
+    settings = TrainSettings(batch_size=batch_size, precision=precision)
+    network = build_network(backbone, N_CLASSES, settings.batch_norm_momentum)
+    training = start_training(network, _random_data(batch_size, size_px), settings, seed=0, device=device)
+    places, changes = torch.arange(batch_size), sample_changes(batch_size, settings, seed=0, epoch=1)
+
+    def predict_batch() -> None:
+        with torch.inference_mode():
+            network(to_network_input(training.sources["train"].gather(places)))
+
+    network.train()
+    train_s = _time_batches(lambda: train_step(training, places, changes, settings.learning_rate), device)
+    network.eval()
+    predict_s = _time_batches(predict_batch, device)
+    how = {
+        "batch_size": batch_size,
+        "size_px": size_px,
+        "device": device.type,
+        "device_name": describe_device(device),
+        "threads": threads,
+    }
+    return {
+        "training": {"images_per_s": batch_size / train_s, "precision": precision, **how},
+        "inference": {"images_per_s": batch_size / predict_s, "precision": "float32", **how},
+    }
+
+
+def _random_data(batch_size: int, size_px: int) -> SplitImages:
+    """Return a batch of random images with labels in turn, all for training and for validation."""
+    images = np.random.default_rng(0).integers(0, 256, (batch_size, size_px, size_px), dtype=np.uint8)
+    names = [str(i) for i in range(batch_size)]
+    return SplitImages(
+        images=images,
+        labels=np.arange(batch_size) % N_CLASSES,
+        rows=dict.fromkeys(SUBSETS, np.arange(batch_size)),
+        image_ids=names,
+        patient_ids=names,
+        class_names=names[:N_CLASSES],
+    )
+
+
+def _time_batches(compute: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds that a batch takes: the median of rounds, after one that warms up."""
+    n_batches = BATCHES_PER_ROUND[device.type]
+    rounds_s: list[float] = []
+    while len(rounds_s) <= LEAST_ROUNDS or sum(rounds_s[1:]) < MEASURED_S:
+        _wait_for(device)
+        start_s = time.perf_counter()
+        for _ in range(n_batches):
+            compute()
+        _wait_for(device)
+        rounds_s.append(time.perf_counter() - start_s)
+    return float(np.median(rounds_s[1:])) / n_batches
+
+
 def count_params(network: nn.Module) -> int:
-    """Return the number of trained values; BatchNorm's running statistics are none."""
+    """Return the number of trained values; BatchNorm's running statistics do not count."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -74,7 +157,7 @@ def count_gmac(network: nn.Module, size_px: int) -> float:
     """Return the 1e9 multiply-adds of one image's forward pass, on the CPU.
 
     torch.utils.flop_counter counts a multiply-add as two operations, in convolutions and matrix products; it is wrong
-    in the backward pass of grouped convolutions, which is not asked for here.
+    in the backward pass of grouped convolutions, which is not measured here.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 3, size_px, size_px))

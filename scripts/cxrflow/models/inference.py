@@ -40,7 +40,7 @@ def predict(
     source = open_source(images, rows, device)
     logits, features = [], []
     with torch.inference_mode(), ProgressBar("images", len(rows)) as bar:
-        for _, batch in batches_in_order(source, len(rows), batch_size):
+        for batch in batches_in_order(source, slice(0, len(rows)), batch_size):
             some_logits, some_features = forward_with_features(network, backbone, to_network_input(batch))
             logits.append(some_logits.cpu())
             features.append(some_features.float().cpu())
@@ -54,10 +54,10 @@ def predict_logits(
 ) -> Tensor:
     """Return the logits of all images of a source: float64 (n_images, n_classes), on the CPU.
 
-    The network, on the source's device, is put into eval mode. Every rank computes some of the batches and gets all.
+    The network, on the source's device, is put into eval mode. Every rank computes its part of the images and gets all.
     """
     network.eval()
+    ranks.align(network)
     with torch.inference_mode():
-        batches = batches_in_order(source, n_images, batch_size, ranks)
-        parts = ranks.interleave([network(to_network_input(batch)) for _, batch in batches])
-        return torch.cat(parts).double().cpu()
+        batches = batches_in_order(source, ranks.own_part(slice(0, n_images)), batch_size)
+        return ranks.join(torch.cat([network(to_network_input(batch)) for batch in batches])).double()

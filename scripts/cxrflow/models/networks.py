@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from cxrflow.config.backbones import BACKBONES, Backbone
 from cxrflow.errors import CxrflowError
-from cxrflow.models.seeding import derive_seed
+from cxrflow.models.devices import derive_seed
 
+TABLE = "scripts/cxrflow/config/backbones.py"
 # Of torchvision's ImageNet weights (their `transforms()`), for red, green and blue in 0-1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -24,19 +25,30 @@ def find_backbone(name: str) -> Backbone:
     """Return a backbone's entry in the table.
 
     Raises:
-        CxrflowError: there is none of that name.
+        CxrflowError: the table has no entry of that name.
     """
     if name not in BACKBONES:
-        raise CxrflowError(
-            f"{name!r} is no backbone; known: {', '.join(BACKBONES)} (scripts/cxrflow/config/backbones.py)"
-        )
+        raise CxrflowError(f"{name!r} is not a backbone; known: {', '.join(BACKBONES)} ({TABLE})")
     return BACKBONES[name]
 
 
-def build_network(backbone: str, n_classes: int, batch_norm_momentum: float, seed: int = 0) -> nn.Module:
-    """Build a network with weights drawn by `seed`, in training mode, channels_last.
+def build_published(backbone: str) -> nn.Module:
+    """Build a network as torchvision publishes it, with 1000 classes and random weights from the global seed.
 
-    The head is a plain torch.nn.Linear in every backbone. torchvision's own head for EfficientNet draws its weights
+    Raises:
+        CxrflowError: the table has no entry of that name, or torchvision no such network.
+    """
+    find_backbone(backbone)
+    try:
+        return cast(nn.Module, torchvision.models.get_model(backbone, weights=None))
+    except ValueError as error:
+        raise CxrflowError(f"torchvision {torchvision.__version__} has no network of this name: {error}") from None
+
+
+def build_network(backbone: str, n_classes: int, batch_norm_momentum: float, seed: int = 0) -> nn.Module:
+    """Build a network with random weights that follow from `seed`, in training mode, channels_last.
+
+    The head is a plain torch.nn.Linear in every backbone. torchvision's own head for EfficientNet takes its weights
     from +-1/sqrt(n_classes), which is right for 1000 classes and starts three with logits up to 7 instead of 0.4.
 
     The random state of the caller stays as it is (torch.random.fork_rng).
@@ -47,16 +59,75 @@ def build_network(backbone: str, n_classes: int, batch_norm_momentum: float, see
         batch_norm_momentum: of every BatchNorm; torchvision builds MobileNetV3 with 0.01.
         seed: the model's seed.
     """
-    entry = find_backbone(backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("weights", seed))
-        network = cast(nn.Module, torchvision.models.get_model(entry.torchvision_name, weights=None))
-        head = network.get_submodule(entry.head)
-        if not isinstance(head, nn.Linear):
-            raise TypeError(f"BACKBONES[{backbone!r}].head is {entry.head!r}: a {type(head).__name__}, not a Linear")
-        network.set_submodule(entry.head, nn.Linear(head.in_features, n_classes))
+        network = build_published(backbone)
+        path = find_head(network, backbone)
+        head = cast(nn.Linear, network.get_submodule(path))
+        network.set_submodule(path, nn.Linear(head.in_features, n_classes))
     set_batch_norm_momentum(network, batch_norm_momentum)
     return network.to(memory_format=torch.channels_last)
+
+
+def find_head(network: nn.Module, backbone: str) -> str:
+    """Return the dotted path of the head: the one that the table names, else the last linear layer.
+
+    Raises:
+        CxrflowError: there is no linear layer, or the named one is not linear.
+    """
+    linear: list[str] = [path for path, module in network.named_modules() if isinstance(module, nn.Linear)]
+    named = find_backbone(backbone).head
+    if named is None and linear:
+        return linear[-1]
+    if named in linear:
+        return named
+    raise CxrflowError(
+        f"{backbone} has no linear layer {named or 'at all'}, and needs one as its head; its linear layers: "
+        f"{', '.join(linear) or 'none'}. Name one as `head` in {TABLE}, or choose another network"
+    )
+
+
+def find_gradcam_layer(network: nn.Module, backbone: str, size_px: int) -> str:
+    """Return the dotted path of the layer for Grad-CAM: the one that the table names, else the last with an extent.
+
+    That is the last module to end, in a forward pass of one image, with an output (B, C, H, W) larger than 1x1.
+
+    Args:
+        network: of this backbone, on any device.
+        backbone: a name in BACKBONES.
+        size_px: side of the images.
+
+    Raises:
+        CxrflowError: there is no such layer.
+    """
+    named = find_backbone(backbone).gradcam_layer
+    if named is not None:
+        return named
+    found: list[str] = []
+
+    def note(path: str, output: object) -> None:
+        if isinstance(output, Tensor) and output.dim() == 4 and max(output.shape[2:]) > 1:
+            found.append(path)
+
+    handles = [
+        module.register_forward_hook(lambda _module, _inputs, output, path=path: note(path, output))
+        for path, module in network.named_modules()
+        if path
+    ]
+    was_training = network.training
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, 3, size_px, size_px, device=next(network.parameters()).device))
+    finally:
+        network.train(was_training)
+        for handle in handles:
+            handle.remove()
+    if not found:
+        raise CxrflowError(
+            f"no layer of {backbone} has maps larger than 1x1 for images of {size_px} px, which Grad-CAM needs: "
+            f"choose larger images, or name a layer as `gradcam_layer` in {TABLE}"
+        )
+    return found[-1]
 
 
 def set_batch_norm_momentum(network: nn.Module, momentum: float) -> None:
@@ -138,7 +209,7 @@ def forward_with_features(network: nn.Module, backbone: str, inputs: Tensor) -> 
     def keep_input(_head: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         captured.append(arguments[0])
 
-    handle = network.get_submodule(find_backbone(backbone).head).register_forward_pre_hook(keep_input)
+    handle = network.get_submodule(find_head(network, backbone)).register_forward_pre_hook(keep_input)
     try:
         logits = network(inputs)
     finally:

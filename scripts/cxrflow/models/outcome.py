@@ -1,90 +1,14 @@
-"""What a finished training or evaluation hands on: model.pt, training.json, predictions.csv."""
+"""What an evaluation hands on: predictions.csv."""
 
-import dataclasses
-import platform
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-import torchvision
 from numpy.typing import NDArray
 
-from cxrflow.config.identity import ModelId
-from cxrflow.config.settings import PreprocessSettings, settings_dict
 from cxrflow.errors import CxrflowError
-from cxrflow.files.atomic import read_json
 from cxrflow.files.records import Predictions
-from cxrflow.models.checkpoints import SavedModel, load_model
-from cxrflow.models.devices import describe_device
+from cxrflow.models.checkpoints import SavedModel
 from cxrflow.models.subsets import SplitImages
-from cxrflow.models.training import Training, weigh_classes
-
-
-def saved_model(
-    training: Training, identity: ModelId, class_names: list[str], preprocess: PreprocessSettings
-) -> SavedModel:
-    """Return the kept epoch of a training with what its user must know."""
-    return SavedModel(
-        state_dict=training.best.state_dict,
-        **dataclasses.asdict(identity),
-        class_names=class_names,
-        preprocess=preprocess,
-        epoch=training.best.epoch,
-        val_loss=training.best.val_loss,
-        batch_norm_momentum=training.settings.batch_norm_momentum,
-    )
-
-
-def is_finished(summary: Path, model: Path, key: str) -> bool:
-    """Say whether this very training has been finished: by an orphan of a killed scheduler, as a rule.
-
-    Args:
-        summary: its training.json.
-        model: its model.pt, written last.
-        key: what the training depends on, from `CheckpointStore.key`.
-    """
-    if not (summary.is_file() and model.is_file()) or read_json(summary).get("key") != key:
-        return False
-    try:
-        load_model(model)
-    except CxrflowError as error:
-        print(f"note: {error}. Training again")
-        return False
-    return True
-
-
-def summarize_training(
-    training: Training, identity: ModelId, data: SplitImages, threads: int, key: str
-) -> dict[str, Any]:
-    """Return training.json: which model, on what, how long, with which versions.
-
-    `total_seconds` adds up the epochs: of all runs, where a training was interrupted. `key` stands for all that the
-    training depends on.
-    """
-    return {
-        **dataclasses.asdict(identity),
-        "key": key,
-        "class_names": data.class_names,
-        "n_train": len(data.rows["train"]),
-        "n_val": len(data.rows["val"]),
-        "class_weights": weigh_classes(data, training.settings),
-        "epoch_kept": training.best.epoch,
-        "val_loss": training.best.val_loss,
-        "epochs": len(training.history),
-        "settings": settings_dict(training.settings),
-        "device": training.device.type,
-        "device_name": describe_device(training.device, training.ranks.count),
-        "host": platform.node(),
-        "threads": threads,
-        "gpus": training.ranks.count,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-        },
-        "total_seconds": sum(row.seconds for row in training.history),
-    }
 
 
 def check_classes(saved: SavedModel, data: SplitImages, path: Path) -> None:

@@ -1,11 +1,23 @@
-"""A progress bar for people: on standard error, and only where that is a terminal. Logs get whole lines instead."""
+"""What a training prints: a progress bar for people, and a log with a header, a line per epoch and a last line.
+
+The bar is drawn on standard error, and only where that is a terminal; the log is aligned text on standard output.
+`parse_epochs` reads the epochs back; it is next to `epoch_line` so that both change together. Imports no torch.
+"""
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from types import TracebackType
+
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.identity import ModelId
+from cxrflow.files.records import EpochRow
 
 WIDTH = 30
 INTERVAL_S = 0.1  # between redraws
+
+COLUMNS = ("epoch", "learning rate", "train loss", "train F1", "val loss", "val F1", "seconds", "images/s")
+BEST_MARK = "  *"
 
 
 class ProgressBar:
@@ -16,7 +28,7 @@ class ProgressBar:
     """
 
     def __init__(self, label: str, total: int) -> None:
-        """Take what is done and how much of it there is; 0 where that is not known."""
+        """Take what is being done and how much of it there is; 0 where that is unknown."""
         self._label = label
         self._total = total
         self._done = 0
@@ -33,7 +45,7 @@ class ProgressBar:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
     def advance(self, amount: int = 1) -> None:
-        """Say that this much more is done."""
+        """Show that this much more is done."""
         self._done += amount
         now_s = time.monotonic()
         if self._visible and now_s - self._drawn_s >= INTERVAL_S:
@@ -45,3 +57,65 @@ class ProgressBar:
             return f"{self._label} {self._done}"
         filled = WIDTH * min(self._done, self._total) // self._total
         return f"{self._label} [{'#' * filled}{'.' * (WIDTH - filled)}] {100 * self._done // self._total:3d} %"
+
+
+def header(
+    model: ModelId, device_name: str, threads: int, counts: Mapping[str, int], weights: Mapping[str, float]
+) -> str:
+    """Return the lines before the first epoch.
+
+    Args:
+        model: what is trained.
+        device_name: where.
+        threads: of the CPU.
+        counts: train images by class.
+        weights: of each class in the loss.
+    """
+    width = max(len("class"), *map(len, counts))
+    return "\n".join(
+        [
+            f"{model.path}: {BACKBONES[model.backbone].title} on {device_name}, CPU threads: {threads}",
+            f"  {'class':<{width}}  train images  weight in the loss",
+            *(f"  {name:<{width}}  {count:>12}  {weights[name]:>18.4f}" for name, count in counts.items()),
+            _align(COLUMNS) + f"{BEST_MARK} lowest val loss so far",
+        ]
+    )
+
+
+def epoch_line(row: EpochRow, is_best: bool) -> str:
+    """Return one epoch's line."""
+    scores = [f"{value:.4f}" for value in (row.train_loss, row.train_macro_f1, row.val_loss, row.val_macro_f1)]
+    cells = [str(row.epoch), f"{row.learning_rate:.3g}", *scores, f"{row.seconds:.1f}", f"{row.images_per_s:.1f}"]
+    return _align(cells) + (BEST_MARK if is_best else "")
+
+
+def final_line(epoch: int, history: Sequence[EpochRow]) -> str:
+    """Return the line after the last epoch: the kept epoch, from 1, and the time of all."""
+    kept = history[epoch - 1]
+    minutes, seconds = divmod(round(sum(row.seconds for row in history)), 60)
+    return (
+        f"kept epoch {epoch} of {len(history)}: validation loss {kept.val_loss:.4f}, macro F1 {kept.val_macro_f1:.4f}; "
+        f"trained for {minutes} min {seconds} s"
+    )
+
+
+def parse_epochs(text: str) -> list[EpochRow]:
+    """Return the epochs that a log lists, rounded as it prints them; every other line is skipped."""
+    lines = text.splitlines(keepends=True)
+    rows = (_parse_epoch_line(line) for line in lines if line.endswith("\n"))  # the last one may be half written
+    return [row for row in rows if row is not None]
+
+
+def _parse_epoch_line(line: str) -> EpochRow | None:
+    """Read back what `epoch_line` writes, or return None for any other line."""
+    cells = line.removesuffix("\n").removesuffix(BEST_MARK).split()
+    if len(cells) != len(COLUMNS) or not cells[0].isdecimal():
+        return None
+    try:
+        return EpochRow(int(cells[0]), *map(float, cells[1:]))
+    except ValueError:
+        return None
+
+
+def _align(cells: Sequence[str]) -> str:
+    return "  ".join(f"{cell:>{len(title)}}" for cell, title in zip(cells, COLUMNS, strict=True))

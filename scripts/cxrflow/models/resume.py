@@ -1,14 +1,21 @@
-"""Checkpoints of an unfinished training, so that a killed one goes on where it was.
+"""What lets a training be interrupted: checkpoints that the next attempt resumes from, and the deadline of its job.
 
 Writes <resume>/<key>/epoch_0007.pt with epoch_0007.pt.sha256, keeps the last two, and removes them when the training is
-done. The folder is no declared output of a rule: Snakemake deletes declared outputs before it runs a rule again.
+done. The folder is not a declared output of a rule: Snakemake deletes declared outputs before it runs a rule again.
+
+Slurm ends a job at its time limit; a training leaves before, with its last epoch saved.
 """
 
+import datetime
 import hashlib
 import json
+import math
+import os
 import re
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +34,9 @@ from cxrflow.models.networks import find_backbone
 KEPT = 2  # checkpoints; the older one serves where the newer is damaged
 SAMPLED_IMAGES = 64
 TIME_SHARE = 0.1  # of the time may go into writing checkpoints: with short epochs, not every epoch gets one
+RESERVE_S = 30.0  # before the deadline, to write a checkpoint and to end
+SPREAD = 1.2  # an epoch may take this much longer than the longest of the last ones
+LAST = 5
 KEY_FOLDER = re.compile(r"[0-9a-f]{16}")
 CHECKPOINT = re.compile(r"epoch_(\d{4,})\.pt")
 OURS = re.compile(r"\.?epoch_\d{4,}\.pt(\.sha256)?(\.\d+\.tmp)?")
@@ -44,14 +54,13 @@ def training_key(
     """Return what a checkpoint depends on, by name. Two trainings with equal keys may continue each other.
 
     The images count with their shape and 64 of them spread over the file: another recipe changes every image, and
-    hashing the whole of up to 7 GB at every start could take longer than an epoch. The device and the number of GPUs
-    are left out: a training may move. The code is in: what a changed loop would have computed, an old checkpoint does
-    not hold.
+    hashing all of up to 7 GB at every start could take longer than an epoch. The device and the number of GPUs are left
+    out: a training may move. The code is included: an old checkpoint is not what changed code would have computed.
     """
     entry = find_backbone(model.backbone)
     return {
         "model": model.path,
-        "network": f"{entry.torchvision_name} with head {entry.head}",
+        "network": f"{model.backbone} with head {entry.head or 'found'}",
         "settings": settings_json(settings),
         "preprocess": settings_json(preprocess),
         "split": sha256_file(split),
@@ -70,7 +79,7 @@ def hash_sample(images: NDArray[np.uint8]) -> str:
 
 
 def training_circumstances(device_name: str, threads: int, gpus: int = 1) -> dict[str, str]:
-    """Return what changes the last bits of a result, and does not forbid to go on.
+    """Return what changes the last bits of a result, but does not keep a training from resuming.
 
     Plain text: torch.__version__ itself is of a class that torch.load refuses.
     """
@@ -81,7 +90,7 @@ class CheckpointStore:
     """The checkpoints of one training.
 
     Attributes:
-        key: 16 hex digits that stand for all that the training depends on.
+        key: 16 hex digits that stand for everything the training depends on.
         folder: <resume>/<key>.
     """
 
@@ -99,7 +108,7 @@ class CheckpointStore:
         Args:
             resume: folder of all checkpoints of a model.
             key: from `training_key`.
-            circumstances: from `training_circumstances`; a difference is only told.
+            circumstances: from `training_circumstances`; a difference is only reported.
             time_share: at most this share of the time goes into writing; 1 or more writes after every epoch.
             guard: called before anything is written; raises if this process may no longer write (leases.Lease.check).
         """
@@ -127,7 +136,7 @@ class CheckpointStore:
         self._cost_s = self._last_save_s - start_s
 
     def load(self) -> dict[str, Any] | None:
-        """Return the state of the newest checkpoint that is whole, or None; damaged ones are told and removed.
+        """Return the state of the newest checkpoint that is whole, or None; damaged ones are reported and removed.
 
         Raises:
             CxrflowError: a checkpoint here belongs to another training.
@@ -136,18 +145,18 @@ class CheckpointStore:
             try:
                 content = load_checked(path)
             except CxrflowError as error:
-                print(f"note: {error}. Going back to the checkpoint before it")
+                print(f"note: {error}. Using the checkpoint before it")
                 _remove(path)
                 continue
             self._check_key(path, content.get("key", {}))
-            self._tell_circumstances(content["circumstances"])
-            print(f"going on after epoch {content['epoch']} ({path})")
+            self._report_circumstances(content["circumstances"])
+            print(f"resuming after epoch {content['epoch']} ({path})")
             state: dict[str, Any] = content["state"]
             return state
         return None
 
     def clear(self) -> None:
-        """Remove the checkpoints of this model, of other settings too, and the folders if nothing else is in them."""
+        """Remove the checkpoints of this model, of other settings too, and the folders if they are then empty."""
         for folder in self._resume.iterdir() if self._resume.is_dir() else ():
             if KEY_FOLDER.fullmatch(folder.name) and folder.is_dir():
                 for path in folder.iterdir():
@@ -165,11 +174,11 @@ class CheckpointStore:
         differing = sorted(name for name in {*key, *self._key} if key.get(name) != self._key.get(name))
         if differing:
             raise CxrflowError(
-                f"{path} belongs to another training: {', '.join(differing)} differ from what is asked now. "
-                f"Delete {self.folder} to start anew, or ask for what it was started with"
+                f"{path} belongs to another training: {', '.join(differing)} differ from this one's. "
+                f"Delete {self.folder} to start anew, or use what it was started with"
             )
 
-    def _tell_circumstances(self, before: dict[str, str]) -> None:
+    def _report_circumstances(self, before: dict[str, str]) -> None:
         changed = [
             f"{name} {before.get(name)} -> {now}"
             for name, now in self._circumstances.items()
@@ -189,3 +198,54 @@ def _remove(path: Path) -> None:
 def _remove_if_empty(folder: Path) -> None:
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """The end of a job's time.
+
+    Attributes:
+        at_s: on `clock`, seconds; infinity where there is no limit.
+        clock: that counts, time.monotonic except in tests.
+    """
+
+    at_s: float = math.inf
+    clock: Callable[[], float] = time.monotonic
+
+    def allows(self, epoch_seconds: Sequence[float]) -> bool:
+        """Return whether one more epoch fits, judged by the seconds of this attempt's epochs so far.
+
+        The first always does, so that every attempt gains an epoch if its time allows one at all.
+        """
+        if not epoch_seconds:
+            return True
+        return self.clock() + SPREAD * max(epoch_seconds[-LAST:]) + RESERVE_S < self.at_s
+
+    def leave(self, done: int, epochs: int) -> CxrflowError:
+        """Return the error that ends a training in time."""
+        return CxrflowError(
+            f"the job's time ends in {max(0.0, self.at_s - self.clock()):.0f} s, before another epoch would: "
+            f"saved after epoch {done} of {epochs}. The next attempt resumes from there (`retries` in the profile "
+            "starts one by itself; a larger `runtime` of train needs none)"
+        )
+
+
+def find_deadline() -> Deadline:
+    """Return the deadline of the Slurm job that this process runs in; none outside of one.
+
+    Slurm is asked once, at the start; from then on the process's own clock counts.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    return Deadline(time.monotonic() + _ask_slurm(job)) if job else Deadline()
+
+
+def _ask_slurm(job: str) -> float:
+    """Return the seconds that a job has left; infinity, with a note, where Slurm does not say."""
+    command = ["squeue", "--noheader", "--jobs", job, "--format", "%e"]
+    environment = {**os.environ, "SLURM_TIME_FORMAT": "standard"}  # ISO, in this machine's time zone
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment)
+        return (datetime.datetime.fromisoformat(run.stdout.strip()) - datetime.datetime.now()).total_seconds()
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        print(f"note: Slurm does not say when job {job} ends ({error}); at its limit the last checkpoint counts")
+        return math.inf

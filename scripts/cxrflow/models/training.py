@@ -1,41 +1,31 @@
-"""The training loop: Adam, cosine warm restarts, weighted cross entropy; the lowest validation loss is kept.
+"""A training: what it starts with, what moves on with every epoch, and what it hands on: model.pt and training.json.
 
-Reads train and val images through memory-mapped images.npy; writes nothing itself: checkpoints go through a store.
-Interrupted at an epoch's end and resumed, it gives the same bits as uninterrupted: all that is drawn is drawn from
-(seed, epoch), see seeding.py.
+The epochs themselves are in epochs.py.
 """
 
 import dataclasses
 import math
-import time
-from collections.abc import Callable
+import platform
 from dataclasses import dataclass, field
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torchvision
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cxrflow.config.settings import TrainSettings
+from cxrflow.config.identity import ModelId
+from cxrflow.config.settings import PreprocessSettings, TrainSettings, settings_dict
 from cxrflow.errors import CxrflowError
+from cxrflow.files.atomic import read_json
 from cxrflow.files.records import EpochRow
-from cxrflow.models.augment import Draws, augment, draw_augmentation
-from cxrflow.models.batches import ImageSource, cut_batches, epoch_order, open_source
-from cxrflow.models.deadline import Deadline
-from cxrflow.models.inference import predict_logits
-from cxrflow.models.losses import balance_classes, macro_f1, weighted_cross_entropy
-from cxrflow.models.networks import normalize_gray
-from cxrflow.models.progress import ProgressBar
-from cxrflow.models.ranks import ALONE, Ranks
-from cxrflow.models.recording import StepRecording, can_record
-from cxrflow.models.resume import CheckpointStore
-from cxrflow.models.schedule import cosine_warm_restart
-from cxrflow.models.seeding import derive_seed
+from cxrflow.models.batches import ImageSource, open_source
+from cxrflow.models.checkpoints import SavedModel, load_model
+from cxrflow.models.devices import describe_device
+from cxrflow.models.ranks import ALONE, LEAST_ROWS, Ranks
 from cxrflow.models.subsets import SplitImages
-
-# Looking at the loss makes a GPU finish all that is queued; a CPU has nothing queued.
-STEPS_BETWEEN_CHECKS = {"cuda": 20, "cpu": 1}
 
 
 @dataclass(frozen=True)
@@ -58,19 +48,20 @@ class Training:
     """A training: what stays the same, and what moves on with every epoch.
 
     Attributes:
-        network: on the device.
+        network: on the device; its weights are those of the model.
+        parallel: what is called in training: the network, or on several ranks the wrapper that joins them.
         optimizer: of the network.
         settings: of the training.
         seed: the model's.
-        sources, labels: images on call, and int64 (n,) on the device; for train and val.
+        sources, labels: images on demand, and int64 (n,) on the device; for train and val.
         class_weights: float32 (n_classes,), on the device; all 1 where the settings switch them off.
         ranks: the processes that train together.
-        recording: of the step as a CUDA graph; None where it is not recorded.
         best: the epoch to keep, so far.
         history: one row per finished epoch.
     """
 
     network: nn.Module
+    parallel: nn.Module
     optimizer: torch.optim.Optimizer
     settings: TrainSettings
     seed: int
@@ -78,7 +69,6 @@ class Training:
     labels: dict[str, Tensor]
     class_weights: Tensor
     ranks: Ranks = ALONE
-    recording: StepRecording | None = None
     best: BestEpoch = field(default_factory=BestEpoch)
     history: list[EpochRow] = field(default_factory=list)
 
@@ -131,22 +121,18 @@ def start_training(
     Raises:
         CxrflowError: the train or val subset cannot be used.
     """
-    check_subsets(data)
+    check_subsets(data, settings, ranks)
     network = network.to(device)
-    ranks.prepare(network)
-    optimizer = make_optimizer(network, settings)
     return Training(
         network=network,
-        optimizer=optimizer,
+        parallel=ranks.wrap(network),
+        optimizer=make_optimizer(network, settings),
         settings=settings,
         seed=seed,
         sources={subset: open_source(data.images, data.rows[subset], device) for subset in ("train", "val")},
         labels={subset: torch.from_numpy(data.labels_of(subset)).to(device) for subset in ("train", "val")},
         class_weights=torch.tensor([*weigh_classes(data, settings).values()], dtype=torch.float32, device=device),
         ranks=ranks,
-        recording=StepRecording(network, optimizer)
-        if settings.cuda_graphs and can_record(device, ranks.count)
-        else None,
     )
 
 
@@ -156,19 +142,15 @@ def make_optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.O
     Fused: one pass over each weight instead of ten; saves 2/3 of the optimizer's time on a CPU too.
     """
     return torch.optim.Adam(
-        network.parameters(),
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        fused=True,
-        capturable=settings.cuda_graphs,
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
 
 
-def check_subsets(data: SplitImages) -> None:
-    """Check that there is something to train and to validate on.
+def check_subsets(data: SplitImages, settings: TrainSettings, ranks: Ranks = ALONE) -> None:
+    """Check that there is something to train and to validate on, for every rank.
 
     Raises:
-        CxrflowError: a class has no train image, or a subset is too small.
+        CxrflowError: a class has no train image, a subset is too small, or a batch cannot be divided among the ranks.
     """
     absent = [name for name, count in data.counts("train").items() if count == 0]
     if absent:
@@ -176,10 +158,16 @@ def check_subsets(data: SplitImages) -> None:
             f"the train subset has no image of {', '.join(absent)}: nothing can be learned about it. "
             "Give the class more patients, leave it out, or choose another split.seed"
         )
-    if len(data.rows["train"]) < 2 or len(data.rows["val"]) < 1:
+    least = LEAST_ROWS * ranks.count
+    if len(data.rows["train"]) < least or len(data.rows["val"]) < ranks.count:
         raise CxrflowError(
             f"the split has {len(data.rows['train'])} train and {len(data.rows['val'])} val images; "
-            "at least 2 and 1 are needed: index more images, or give the subset a larger share"
+            f"at least {least} and {ranks.count} are needed: index more images, or give the subset a larger share"
+        )
+    if settings.batch_size < least:
+        raise CxrflowError(
+            f"train.batch_size is {settings.batch_size}, and {ranks.count} processes need {LEAST_ROWS} images each: "
+            f"set train.batch_size to {least} or more, or compute.gpus to less"
         )
 
 
@@ -191,157 +179,79 @@ def weigh_classes(data: SplitImages, settings: TrainSettings) -> dict[str, float
     return dict(zip(data.class_names, weights.tolist(), strict=True))
 
 
-def fit(
-    training: Training,
-    store: CheckpointStore | None,
-    report: Callable[[EpochRow, bool], None],
-    deadline: Deadline | None = None,
-) -> None:
-    """Train until all epochs are done, from the store's last checkpoint if it has one.
+def balance_classes(labels: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
+    """Return n / (n_classes * n_c) for each class c, what scikit-learn calls "balanced": float64 (n_classes,).
+
+    King & Zeng 2001, Logistic Regression in Rare Events Data. The mean weight over the images is 1.
 
     Args:
-        training: from `start_training`; afterwards it holds the best epoch and the history.
-        store: where checkpoints are kept; None: nowhere, and for every rank but the first, which shares its state.
-        report: called with each epoch's row, and whether it is the best so far; for restored rows too.
-        deadline: by which the process must have ended; None: there is none.
-
-    Raises:
-        CxrflowError: the loss is not finite, the store's checkpoint belongs to another training, or the next epoch
-            would end after the deadline; then all epochs so far are in the store.
+        labels: int64 (n,), of the train subset; every class occurs.
+        n_classes: number of classes.
     """
-    state = training.ranks.share(store.load() if store else None)
-    if state is not None:
-        training.restore(state)
-        lowest = np.minimum.accumulate([row.val_loss for row in training.history])
-        for i, row in enumerate(training.history):
-            report(row, i == 0 or row.val_loss < lowest[i - 1])
-    n_restored = len(training.history)
-    for epoch in range(n_restored + 1, training.settings.epochs + 1):
-        own_s = [row.seconds for row in training.history[n_restored:]]  # another attempt's node may have been slower
-        if deadline and training.ranks.share(not deadline.allows(own_s)):
-            if store:
-                store.save(epoch - 1, training.state, at_any_cost=True)
-            # shared, so that nobody leaves before it is saved: the first process that ends has all others ended
-            raise training.ranks.share(deadline.leave(epoch - 1, training.settings.epochs))
-        row = run_epoch(training, epoch)
-        report(row, training.best.epoch == epoch)
-        if store:
-            store.save(epoch, training.state)
+    return len(labels) / (n_classes * np.bincount(labels, minlength=n_classes).astype(np.float64))
 
 
-def run_epoch(training: Training, epoch: int) -> EpochRow:
-    """Train for one epoch, validate, and keep the weights if the validation loss is the lowest so far."""
-    start_s = time.perf_counter()
-    train_loss, train_f1 = train_epoch(training, epoch)
-    trained_s = time.perf_counter()
-    val_loss, val_f1 = validate(training, epoch)
-    row = EpochRow(
-        epoch=epoch,
-        learning_rate=_learning_rate(training.settings, epoch, 0.0),
-        train_loss=train_loss,
-        train_macro_f1=train_f1,
-        val_loss=val_loss,
-        val_macro_f1=val_f1,
-        seconds=time.perf_counter() - start_s,
-        images_per_s=len(training.labels["train"]) / (trained_s - start_s),
+def saved_model(
+    training: Training, identity: ModelId, class_names: list[str], preprocess: PreprocessSettings
+) -> SavedModel:
+    """Return the kept epoch of a training with what its user must know."""
+    return SavedModel(
+        state_dict=training.best.state_dict,
+        **dataclasses.asdict(identity),
+        class_names=class_names,
+        preprocess=preprocess,
+        epoch=training.best.epoch,
+        val_loss=training.best.val_loss,
+        batch_norm_momentum=training.settings.batch_norm_momentum,
     )
-    training.history.append(row)
-    if val_loss < training.best.val_loss:
-        weights = {name: value.detach().to("cpu", copy=True) for name, value in training.network.state_dict().items()}
-        training.best = BestEpoch(epoch, val_loss, weights)
-    return row
 
 
-def train_epoch(training: Training, epoch: int) -> tuple[float, float]:
-    """Take one pass over the train subset; return its weighted loss and macro F1, in training mode."""
-    torch.manual_seed(derive_seed("epoch", training.seed, epoch))  # dropout and stochastic depth
-    training.network.train()
-    settings, n_images = training.settings, len(training.labels["train"])
-    order = epoch_order(n_images, training.seed, epoch)
-    draws = draw_augmentation(n_images, settings, training.seed, epoch)
-    batches = cut_batches(n_images, settings.batch_size)
-    sums = torch.zeros(2, dtype=torch.float64, device=training.device)  # of the loss and of the weights
-    predicted = torch.zeros(n_images, dtype=torch.int64, device=training.device)  # in the order of the epoch
-    with ProgressBar(f"epoch {epoch}", len(batches)) as bar:
-        for step, part in enumerate(batches):
-            learning_rate = _learning_rate(settings, epoch, step / len(batches))
-            own = training.ranks.open_batch(part)
-            loss_and_weight, classes = train_step(training, order[own], draws.of(order[own]), learning_rate)
-            sums += loss_and_weight
-            predicted[own] = classes
-            if (step + 1) % STEPS_BETWEEN_CHECKS[training.device.type] == 0 or step + 1 == len(batches):
-                _check_finite(float(sums[0]), f"epoch {epoch}, step {step + 1} of {len(batches)}", learning_rate)
-            bar.advance()
-    labels = training.labels["train"].cpu()[order].numpy()
-    loss_sum, weight_sum = sums.tolist()
-    return loss_sum / weight_sum, macro_f1(labels, training.ranks.total(predicted).cpu().numpy(), training.n_classes)
-
-
-def train_step(training: Training, places: Tensor, draws: Draws, learning_rate: float) -> tuple[Tensor, Tensor]:
-    """Take one optimizer step.
+def is_finished(record: Path, model: Path, key: str) -> bool:
+    """Return whether exactly this training is finished, usually by a job that outlived a killed scheduler.
 
     Args:
-        training: the training.
-        places: int64 (b,), this rank's images of the batch, by their place in the train subset.
-        draws: their augmentation.
-        learning_rate: of this step.
-
-    Returns:
-        float32 (2,), sum of the weighted losses and of the weights over the batch; int64 (b,), predicted classes; both
-        on the device.
+        record: its training.json.
+        model: its model.pt, written last.
+        key: what the training depends on, from `CheckpointStore.key`.
     """
-    settings = training.settings
-    labels = training.labels["train"][places.to(training.device, non_blocking=True)]
-    with torch.inference_mode():  # nothing is recorded of slices and views: a tenth less time
-        images = augment(training.sources["train"].gather(places), draws, settings.sharpness_factor)
-    for group in training.optimizer.param_groups:
-        group["lr"] = learning_rate
-    learn, inputs = partial(learn_batch, training), normalize_gray(images)
-    if training.recording and len(places) == settings.batch_size:
-        return training.recording.run(learn, inputs, labels, learning_rate)
-    return learn(inputs, labels)
+    if not (record.is_file() and model.is_file()) or read_json(record).get("key") != key:
+        return False
+    try:
+        load_model(model)
+    except CxrflowError as error:
+        print(f"note: {error}. Training again")
+        return False
+    return True
 
 
-def learn_batch(training: Training, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Pass a batch forward and backward and step the optimizer; nothing here waits for a GPU or copies to it.
+def describe_training(
+    training: Training, identity: ModelId, data: SplitImages, threads: int, key: str
+) -> dict[str, Any]:
+    """Return training.json: which model, on what, how long, with which versions.
 
-    Args:
-        training: the training.
-        inputs: float32 (b, 3, H, W), on the device.
-        labels: int64 (b,), on the device.
-
-    Returns:
-        As `train_step`.
+    `total_seconds` adds up the epochs: of all runs, where a training was interrupted. `key` stands for all that the
+    training depends on.
     """
-    training.optimizer.zero_grad(set_to_none=True)  # first: in the forward pass nobody needs the last gradients
-    with torch.autocast(training.device.type, torch.bfloat16, enabled=training.settings.precision == "bfloat16"):
-        logits = training.ranks.forward(training.network, inputs)
-    loss_sum, weight_sum = weighted_cross_entropy(logits.float(), labels, training.class_weights)
-    sums = training.ranks.total(torch.stack([loss_sum.detach(), weight_sum]))
-    # gradients are averaged over the ranks: by a weight as much smaller, their mean is the sum over the batch
-    (loss_sum / (sums[1] / training.ranks.count)).backward()  # type: ignore[no-untyped-call]
-    training.optimizer.step()
-    return sums, logits.detach().argmax(dim=1)
-
-
-def validate(training: Training, epoch: int) -> tuple[float, float]:
-    """Return the weighted loss over the whole val subset, and its macro F1, in eval mode and float32."""
-    labels = training.labels["val"].cpu()
-    source, batch_size = training.sources["val"], training.settings.batch_size
-    logits = predict_logits(training.network, source, len(labels), batch_size, training.ranks)
-    loss_sum, weight_sum = weighted_cross_entropy(logits, labels, training.class_weights.double().cpu())
-    loss = float(loss_sum / weight_sum)
-    _check_finite(loss, f"the validation of epoch {epoch}", _learning_rate(training.settings, epoch, 0.0))
-    return loss, macro_f1(labels.numpy(), logits.argmax(dim=1).numpy(), training.n_classes)
-
-
-def _learning_rate(settings: TrainSettings, epoch: int, share_done: float) -> float:
-    return cosine_warm_restart(settings.learning_rate, epoch - 1 + share_done, settings.restart_epochs)
-
-
-def _check_finite(loss: float, where: str, learning_rate: float) -> None:
-    if not math.isfinite(loss):
-        raise CxrflowError(
-            f"the loss is {loss} at {where}, learning rate {learning_rate:.3g}: the training has diverged. "
-            "Lower train.learning_rate tenfold, and with bfloat16 try train.precision: float32"
-        )
+    return {
+        **dataclasses.asdict(identity),
+        "key": key,
+        "class_names": data.class_names,
+        "n_train": len(data.rows["train"]),
+        "n_val": len(data.rows["val"]),
+        "class_weights": weigh_classes(data, training.settings),
+        "epoch_kept": training.best.epoch,
+        "val_loss": training.best.val_loss,
+        "epochs": len(training.history),
+        "settings": settings_dict(training.settings),
+        "device": training.device.type,
+        "device_name": describe_device(training.device, training.ranks.count),
+        "host": platform.node(),
+        "threads": threads,
+        "gpus": training.ranks.count,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+        },
+        "total_seconds": sum(row.seconds for row in training.history),
+    }

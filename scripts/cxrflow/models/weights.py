@@ -20,16 +20,16 @@ MIB = 1 << 20
 
 
 def fetch_weights(url: str, path: Path, timeout_s: float = TIMEOUT_S) -> None:
-    """Download a file of weights to `path`, unless the right one is there already.
+    """Download a file of weights to `path`, unless it exists and is right.
 
-    The content is checked before it gets its name: a file that is there is whole.
+    The content is checked before it gets its name: a file under that name is whole.
 
     Raises:
         CxrflowError: no network, an error of the server, or content whose SHA-256 is not what the name says.
     """
     expected_sha256(path)
     if path.is_file() and _is_right(path, path):
-        print(f"{path} is there already and right ({path.stat().st_size / MIB:.1f} MiB): nothing to fetch")
+        print(f"{path} exists and is right ({path.stat().st_size / MIB:.1f} MiB): nothing to fetch")
         return
     with write_atomically(path) as temporary:
         print(f"fetching {url}")
@@ -37,7 +37,7 @@ def fetch_weights(url: str, path: Path, timeout_s: float = TIMEOUT_S) -> None:
         if not _is_right(temporary, path):
             raise CxrflowError(
                 f"{url} gave {size_bytes} bytes with SHA-256 {sha256_file(temporary)[:12]}..., and {path.name} "
-                f"says {expected_sha256(path)}: nothing was kept. A login page may stand in between; {_by_hand(path)}"
+                f"says {expected_sha256(path)}: nothing was kept. The answer may be a login page; {_by_hand(path)}"
             )
     print(f"{path}: {size_bytes / MIB:.1f} MiB, SHA-256 as its name says")
 
@@ -49,7 +49,7 @@ def check_weights(path: Path) -> None:
         CxrflowError: it is missing, is another content, or its name carries no SHA-256.
     """
     if not path.is_file():
-        raise CxrflowError(f"{path} is not there: {_by_hand(path)}")
+        raise CxrflowError(f"{path} does not exist: {_by_hand(path)}")
     if not _is_right(path, path):
         raise CxrflowError(
             f"{path} is damaged: its SHA-256 begins with {sha256_file(path)[:12]}, and its name says "
@@ -90,7 +90,7 @@ def _download(url: str, path: Path, temporary: Path, timeout_s: float) -> int:
         reason = getattr(error, "reason", error)
         raise CxrflowError(f"{url} cannot be reached ({reason}): {_by_hand(path)}") from None
     except ValueError as error:
-        raise CxrflowError(f"{url!r} is no address ({error}): check weights_url") from None
+        raise CxrflowError(f"{url!r} is not an address ({error}): check weights_url") from None
     if size_bytes < expected_bytes:
         raise CxrflowError(
             f"{url}: the connection broke after {size_bytes} of {expected_bytes} bytes; run the same command again"
@@ -109,6 +109,6 @@ def _copy(response: Any, handle: Any, bar: ProgressBar) -> int:
 
 def _by_hand(path: Path) -> str:
     return (
-        f"without internet here, fetch https://download.pytorch.org/models/{path.name} on a machine that has it "
+        f"without internet here, fetch https://download.pytorch.org/models/{path.name} on a machine that has it, "
         f"and copy it to {path}"
     )

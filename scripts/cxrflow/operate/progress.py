@@ -11,7 +11,7 @@ from pathlib import Path
 from cxrflow.config.identity import ModelId
 from cxrflow.config.study import Study
 from cxrflow.files.records import EpochRow
-from cxrflow.models.training_log import parse_epochs
+from cxrflow.models.progress import parse_epochs
 from cxrflow.operate.job_schedule import Task, simulate
 
 RECENT_EPOCHS = 5  # the time of an epoch is the median of these: a resumed training may be on another machine now

@@ -97,7 +97,8 @@ def _weights_steps(study: Study) -> Iterator[Step]:
 
 def imagenet_weights(study: Study) -> list[str]:
     """Return the files of ImageNet weights that a study's models start from."""
-    return sorted({BACKBONES[model.backbone].weights_file for model in study.models() if model.init == IMAGENET})
+    entries = [BACKBONES[model.backbone].imagenet for model in study.models() if model.init == IMAGENET]
+    return sorted({entry.file for entry in entries if entry})
 
 
 def _model_steps(study: Study) -> Iterator[Step]:

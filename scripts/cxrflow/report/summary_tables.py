@@ -99,23 +99,24 @@ TABLES = {
         empty="Every image that was found is used.",
     ),
     "backbones": Table(
-        "Table 2. Backbones: measured here, and the published report's figures",
-        "Parameters are of the 1000-class network. GMAC: multiply-adds of one forward pass, in 1e9. The report's FLOPS"
+        "Table 2. Backbones: measured here, and the paper's figures",
+        "Parameters are of the 1000-class network. GMAC: multiply-adds of one forward pass, in 1e9. The paper's FLOPS"
         " column fits no single setting exactly; a batch of 32 images at 256x256 px is closest, so ours is given for"
         " that batch where the study's images have that size. ImageNet accuracy is torchvision's, top-5, of the weights"
         " that transfer starts from. Layers: convolutions and linear layers, those in shortcuts and"
-        " squeeze-and-excitation included; the report counts otherwise. Latency: one image, median of repeated passes,"
+        " squeeze-and-excitation included; the paper counts otherwise, and has no figures where there is a dash."
+        " Latency: one image, median of repeated passes,"
         " in brackets their 5th and 95th percentile.",
         (
             BACKBONE,
             Column("params_m", "Params, M", "score"),
-            Column("reported_params_m", "Report: params, M", "tenths"),
+            Column("paper_params_m", "Paper: params, M", "tenths"),
             Column("layers", "Layers", "count"),
-            Column("reported_layers", "Report: layers", "count"),
+            Column("paper_layers", "Paper: layers", "count"),
             Column("size_px", "Image side, px", "count"),
             Column("gmac", "GMAC, 1 image", "amount"),
             Column("gmac_batch", "GMAC, 32 images", "tenths"),
-            Column("reported_gflops", "Report: GFLOPS", "tenths"),
+            Column("paper_gflops", "Paper: GFLOPS", "tenths"),
             Column("imagenet_top5", "ImageNet top-5, %", "tenths"),
             Column("latency_ms", "Latency, ms", "amount", interval=True),
             Column("device", "Measured on", shown="if_varied"),

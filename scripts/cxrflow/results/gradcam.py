@@ -41,7 +41,7 @@ def iterate_maps(
 
     Args:
         network: moved to `device` and put into eval mode; its weights and their requires_grad stay as they are.
-        layer: dotted path of the layer whose output is weighted: `gradcam_layer` of the backbone.
+        layer: dotted path of the layer whose output is weighted, from `find_gradcam_layer`.
         images: uint8 (N, H, W), 0-255, as packed, not yet normalised; may be memory-mapped.
         rows: which of them, n numbers.
         targets: n class numbers, one per row.
@@ -63,11 +63,13 @@ def compute_directly(
     """Return float32 (B, H, W), 0-1: of inputs float (B, 3, H, W), from the layer's output and its gradient."""
     kept: list[Tensor] = []
     handle = layer.register_forward_hook(lambda _layer, _inputs, output: kept.append(output))
+    shield = layer.register_forward_hook(_shield)
     try:
         with torch.enable_grad():
             scores = network(inputs)
     finally:
         handle.remove()
+        shield.remove()
     (activations,) = kept
     chosen = scores[torch.arange(len(targets)), torch.tensor(targets)].sum()
     (gradient,) = torch.autograd.grad(chosen, activations)
@@ -84,7 +86,11 @@ def compute_by_reference(
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     with GradCAM(model=network, target_layers=[layer]) as grad_cam:
-        return np.asarray(grad_cam(inputs, [ClassifierOutputTarget(target) for target in targets]), np.float32)
+        shield = layer.register_forward_hook(_shield)
+        try:
+            return np.asarray(grad_cam(inputs, [ClassifierOutputTarget(target) for target in targets]), np.float32)
+        finally:
+            shield.remove()
 
 
 ENGINES: dict[str, Engine] = {"direct": compute_directly, "pytorch_grad_cam": compute_by_reference}
@@ -116,3 +122,8 @@ def _gradients_from(network: nn.Module, layer: str) -> Iterator[nn.Module]:
 
 def _begin_graph(_layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
     return output.detach().requires_grad_(True)
+
+
+def _shield(_layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    """Hand a copy on: what follows may change it in place, as DenseNet's last ReLU does; the output is still needed."""
+    return output.clone()

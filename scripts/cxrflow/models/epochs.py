@@ -1,0 +1,218 @@
+"""The epochs of a training: Adam, cosine warm restarts, weighted cross entropy; the lowest validation loss is kept.
+
+Reads train and val images through memory-mapped images.npy; writes nothing itself: checkpoints go through a store.
+Interrupted at an epoch's end and resumed, it gives the same bits as uninterrupted: everything random comes from (seed,
+epoch), see `derive_seed`.
+"""
+
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from cxrflow.config.settings import TrainSettings
+from cxrflow.errors import CxrflowError
+from cxrflow.files.records import EpochRow
+from cxrflow.models.augment import Changes, augment, sample_changes
+from cxrflow.models.batches import cut_batches, epoch_order
+from cxrflow.models.devices import derive_seed
+from cxrflow.models.inference import predict_logits
+from cxrflow.models.networks import normalize_gray
+from cxrflow.models.progress import ProgressBar
+from cxrflow.models.ranks import LEAST_ROWS
+from cxrflow.models.resume import CheckpointStore, Deadline
+from cxrflow.models.training import BestEpoch, Training
+
+# Reading the loss makes a GPU finish all that is queued; a CPU has nothing queued.
+STEPS_BETWEEN_CHECKS = {"cuda": 20, "cpu": 1}
+
+
+def fit(
+    training: Training,
+    store: CheckpointStore | None,
+    on_epoch: Callable[[EpochRow, bool], None],
+    deadline: Deadline | None = None,
+) -> None:
+    """Train until all epochs are done, from the store's last checkpoint if it has one.
+
+    Args:
+        training: from `start_training`; afterwards it holds the best epoch and the history.
+        store: where checkpoints are kept; None: nowhere. Only the rank that leads has one, and shares its state.
+        on_epoch: called with each epoch's row, and whether it is the best so far; for restored rows too.
+        deadline: by which the process must have ended; None: there is none.
+
+    Raises:
+        CxrflowError: the loss is not finite, the store's checkpoint belongs to another training, or the next epoch
+            would end after the deadline; then all epochs so far are in the store.
+    """
+    state = training.ranks.share(store.load() if store else None)
+    if state is not None:
+        training.restore(state)
+        lowest = np.minimum.accumulate([row.val_loss for row in training.history])
+        for i, row in enumerate(training.history):
+            on_epoch(row, i == 0 or row.val_loss < lowest[i - 1])
+    n_restored = len(training.history)
+    for epoch in range(n_restored + 1, training.settings.epochs + 1):
+        own_s = [row.seconds for row in training.history[n_restored:]]  # another attempt's node may have been slower
+        if deadline and training.ranks.share(not deadline.allows(own_s)):
+            if store:
+                store.save(epoch - 1, training.state, at_any_cost=True)
+            # shared, so that nobody leaves before it is saved: the first process that ends has all others ended
+            raise training.ranks.share(deadline.leave(epoch - 1, training.settings.epochs))
+        row = run_epoch(training, epoch)
+        on_epoch(row, training.best.epoch == epoch)
+        if store:
+            store.save(epoch, training.state)
+
+
+def run_epoch(training: Training, epoch: int) -> EpochRow:
+    """Train for one epoch, validate, and keep the weights if the validation loss is the lowest so far."""
+    start_s = time.perf_counter()
+    train_loss, train_f1 = train_epoch(training, epoch)
+    trained_s = time.perf_counter()
+    val_loss, val_f1 = validate(training, epoch)
+    row = EpochRow(
+        epoch=epoch,
+        learning_rate=_learning_rate(training.settings, epoch, 0.0),
+        train_loss=train_loss,
+        train_macro_f1=train_f1,
+        val_loss=val_loss,
+        val_macro_f1=val_f1,
+        seconds=time.perf_counter() - start_s,
+        images_per_s=len(training.labels["train"]) / (trained_s - start_s),
+    )
+    training.history.append(row)
+    if val_loss < training.best.val_loss:
+        weights = {name: value.detach().to("cpu", copy=True) for name, value in training.network.state_dict().items()}
+        training.best = BestEpoch(epoch, val_loss, weights)
+    return row
+
+
+def train_epoch(training: Training, epoch: int) -> tuple[float, float]:
+    """Take one pass over the train subset; return its weighted loss and macro F1, in training mode."""
+    # dropout and stochastic depth, other ones on each rank
+    torch.manual_seed(derive_seed("epoch", training.seed, epoch) + training.ranks.rank)
+    training.parallel.train()
+    settings, n_images = training.settings, len(training.labels["train"])
+    order = epoch_order(n_images, training.seed, epoch)
+    changes = sample_changes(n_images, settings, training.seed, epoch)
+    batches = cut_batches(n_images, settings.batch_size, LEAST_ROWS * training.ranks.count)
+    sums = torch.zeros(2, dtype=torch.float64, device=training.device)  # of the loss and of the weights
+    predicted = torch.zeros(n_images, dtype=torch.int64, device=training.device)  # in the order of the epoch
+    with ProgressBar(f"epoch {epoch}", len(batches)) as bar:
+        for step, part in enumerate(batches):
+            learning_rate = _learning_rate(settings, epoch, step / len(batches))
+            own = training.ranks.own_part(part)
+            loss_and_weight, classes = train_step(training, order[own], changes.of(order[own]), learning_rate)
+            sums += loss_and_weight
+            predicted[own] = classes
+            if (step + 1) % STEPS_BETWEEN_CHECKS[training.device.type] == 0 or step + 1 == len(batches):
+                _check_finite(float(sums[0]), f"epoch {epoch}, step {step + 1} of {len(batches)}", learning_rate)
+            bar.advance()
+    labels = training.labels["train"].cpu()[order].numpy()
+    loss_sum, weight_sum = sums.tolist()
+    return loss_sum / weight_sum, macro_f1(labels, training.ranks.total(predicted).cpu().numpy(), training.n_classes)
+
+
+def train_step(training: Training, places: Tensor, changes: Changes, learning_rate: float) -> tuple[Tensor, Tensor]:
+    """Take one step of the optimizer; nothing here waits for a GPU.
+
+    Args:
+        training: the training.
+        places: int64 (b,), this rank's images of the batch, by their place in the train subset.
+        changes: how these images are augmented.
+        learning_rate: of this step.
+
+    Returns:
+        float32 (2,), sum of the weighted losses and of the weights over the batch; int64 (b,), predicted classes; both
+        on the device.
+    """
+    settings = training.settings
+    labels = training.labels["train"][places.to(training.device, non_blocking=True)]
+    with torch.inference_mode():  # nothing is recorded of slices and views: a tenth less time
+        images = augment(training.sources["train"].gather(places), changes, settings.sharpness_factor)
+    for group in training.optimizer.param_groups:
+        group["lr"] = learning_rate
+    inputs = normalize_gray(images)
+    training.optimizer.zero_grad(set_to_none=True)  # before the forward pass, which does not need the last gradients
+    with torch.autocast(training.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        logits = training.parallel(inputs)
+    loss_sum, weight_sum = weighted_cross_entropy(logits.float(), labels, training.class_weights)
+    sums = training.ranks.total(torch.stack([loss_sum.detach(), weight_sum]))
+    # gradients are averaged over the ranks: by a weight as much smaller, their mean is the sum over the batch
+    (loss_sum / (sums[1] / training.ranks.count)).backward()  # type: ignore[no-untyped-call]
+    training.optimizer.step()
+    return sums, logits.detach().argmax(dim=1)
+
+
+def validate(training: Training, epoch: int) -> tuple[float, float]:
+    """Return the weighted loss over the whole val subset, and its macro F1, in eval mode and float32."""
+    labels = training.labels["val"].cpu()
+    source, batch_size = training.sources["val"], training.settings.batch_size
+    logits = predict_logits(training.network, source, len(labels), batch_size, training.ranks)
+    loss_sum, weight_sum = weighted_cross_entropy(logits, labels, training.class_weights.double().cpu())
+    loss = float(loss_sum / weight_sum)
+    _check_finite(loss, f"the validation of epoch {epoch}", _learning_rate(training.settings, epoch, 0.0))
+    return loss, macro_f1(labels.numpy(), logits.argmax(dim=1).numpy(), training.n_classes)
+
+
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of weight * cross entropy over the images, and the sum of the weights.
+
+    Their ratio is torch's weighted mean. As sums they add up over batches to the mean over all images.
+
+    Args:
+        logits: float (B, n_classes).
+        labels: int64 (B,).
+        class_weights: float (n_classes,), as the logits.
+    """
+    loss_sum = functional.cross_entropy(logits, labels, weight=class_weights, reduction="sum")
+    return loss_sum, class_weights[labels].sum()
+
+
+def macro_f1(labels: NDArray[np.int64], predicted: NDArray[np.int64], n_classes: int) -> float:
+    """Return the mean F1 of the classes, 0-1; a class that neither occurs nor is predicted does not count.
+
+    As defined in metrics.json, but without its intervals and the modules that make them: a new metric there must not
+    retrain a model.
+
+    Args:
+        labels: int64 (n,), true classes.
+        predicted: int64 (n,).
+        n_classes: number of classes.
+    """
+    confusion = np.bincount(labels * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
+    denominators = confusion.sum(axis=0) + confusion.sum(axis=1)
+    seen = denominators > 0
+    return float((2 * np.diag(confusion)[seen] / denominators[seen]).mean())
+
+
+def cosine_warm_restart(learning_rate: float, progress: float, restart_epochs: int) -> float:
+    """Return the learning rate of cosine annealing with warm restarts.
+
+    Loshchilov & Hutter 2017, SGDR (https://arxiv.org/abs/1608.03983), equation 5 with eta_min = 0, eta_max =
+    `learning_rate`, T_i = `restart_epochs` in every cycle. As there, it is used at every step, with fractional epochs.
+
+    Args:
+        learning_rate: at the start of each cycle.
+        progress: epochs since the start of the training, at least 0; 1.5 is half-way through the second epoch.
+        restart_epochs: length of a cycle, in epochs.
+    """
+    return learning_rate * (1 + math.cos(math.pi * (progress % restart_epochs) / restart_epochs)) / 2
+
+
+def _learning_rate(settings: TrainSettings, epoch: int, share_done: float) -> float:
+    return cosine_warm_restart(settings.learning_rate, epoch - 1 + share_done, settings.restart_epochs)
+
+
+def _check_finite(loss: float, where: str, learning_rate: float) -> None:
+    if not math.isfinite(loss):
+        raise CxrflowError(
+            f"the loss is {loss} at {where}, learning rate {learning_rate:.3g}: the training has diverged. "
+            "Lower train.learning_rate tenfold, and with bfloat16 try train.precision: float32"
+        )

@@ -1,0 +1,135 @@
+"""Every entry of the table of backbones, from its first weights to its profile.
+
+Its maps are tested in tests/results/test_gradcam.py, its export in tests/deliver/test_exporting.py.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from cxrflow.config.backbones import BACKBONES, Backbone
+from cxrflow.config.settings import TrainSettings
+from cxrflow.errors import CxrflowError
+from cxrflow.models import cost
+from cxrflow.models.cost import count_params, measure_speed
+from cxrflow.models.epochs import run_epoch
+from cxrflow.models.inference import predict
+from cxrflow.models.networks import build_network, build_published, find_gradcam_layer, find_head
+from cxrflow.models.training import Training
+from tests.models.toy import CPU, equal_weights, toy_data, toy_training
+
+TABLE = [*BACKBONES]
+SIZE_PX = 64
+SETTINGS = TrainSettings(epochs=2, batch_size=4)
+DATA = toy_data(n_train=4, n_val=2, n_test=1, size_px=SIZE_PX)
+HEADS = {"mobilenet_v3_large": "classifier.3", "efficientnet_b1": "classifier.1", "resnet34": "fc"}
+LAST_MAPS = {"mobilenet_v3_large": "features.16", "efficientnet_b1": "features.8", "resnet34": "layer4"}
+
+
+@pytest.fixture(scope="module", params=TABLE)
+def trained(request: pytest.FixtureRequest) -> tuple[str, Training]:
+    """Train each backbone for one epoch, which is one step."""
+    torch.set_num_threads(1)  # this fixture comes before the one that sets them for every test
+    training = toy_training(SETTINGS, DATA, backbone=request.param)
+    run_epoch(training, 1)
+    return request.param, training
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_figures_are_those_of_torchvision(name: str) -> None:
+    entry, network = BACKBONES[name], build_published(name)
+    if entry.imagenet:
+        weights = torchvision.models.get_model_weights(name)[entry.imagenet.name]
+        assert weights.url.rsplit("/", 1)[1] == entry.imagenet.file
+        assert weights.meta["_metrics"]["ImageNet-1K"]["acc@5"] == entry.imagenet.top5
+        assert count_params(network) == weights.meta["num_params"]
+    if entry.paper:
+        assert count_params(network) / 1e6 == pytest.approx(entry.paper.params_m, abs=0.1)
+
+
+def test_a_step_changes_every_weight(trained: tuple[str, Training]) -> None:
+    name, training = trained
+    first = build_network(name, 2, SETTINGS.batch_norm_momentum).state_dict()
+    assert math.isfinite(training.history[0].train_loss)
+    assert not [key for key, value in training.network.named_parameters() if torch.equal(first[key], value)]
+    assert {value.dtype for value in training.best.state_dict.values()} <= {torch.float32, torch.int64}
+
+
+def test_a_restored_training_takes_the_same_next_step(trained: tuple[str, Training]) -> None:
+    name, training = trained
+    resumed, again = (toy_training(SETTINGS, DATA, seed=0, backbone=name) for _ in range(2))
+    run_epoch(again, 1)
+    resumed.restore(training.state())
+    run_epoch(resumed, 2)
+    run_epoch(again, 2)
+    assert equal_weights(resumed.network.state_dict(), again.network.state_dict())
+
+
+def test_predictions_have_the_form_of_the_head(trained: tuple[str, Training]) -> None:
+    name, training = trained
+    head = training.network.get_submodule(find_head(training.network, name))
+    rows = np.arange(3)
+    probabilities, features = predict(training.network, name, DATA.images, rows, device=CPU, batch_size=2)
+    assert isinstance(head, torch.nn.Linear)
+    assert (head.out_features, probabilities.shape, features.shape) == (2, (3, 2), (3, head.in_features))
+    with torch.no_grad():
+        torch.testing.assert_close(head(torch.from_numpy(features)).double().softmax(1).numpy(), probabilities)
+
+
+def test_the_layer_for_maps_is_the_last_with_an_extent(trained: tuple[str, Training]) -> None:
+    name, training = trained
+    network = training.network.eval()
+    layer = find_gradcam_layer(network, name, SIZE_PX)
+    ended: dict[str, torch.Tensor] = {}
+    handles = [
+        module.register_forward_hook(lambda _m, _i, output, path=path: ended.update({path: output}))
+        for path, module in network.named_modules()
+    ]
+    with torch.no_grad():
+        network(torch.rand(2, 3, SIZE_PX, SIZE_PX))
+    for handle in handles:
+        handle.remove()
+    assert ended[layer].shape[2:] == (2, 2)  # 64 px / 32
+    later = [*ended][[*ended].index(layer) + 1 :]
+    assert all(ended[path].shape[2:].numel() == 1 for path in later)
+    if name in LAST_MAPS:
+        assert ended[layer] is ended[LAST_MAPS[name]]
+        assert find_head(network, name) == HEADS[name]
+
+
+def test_a_profile_measures_training_and_inference(
+    monkeypatch: pytest.MonkeyPatch, trained: tuple[str, Training]
+) -> None:
+    monkeypatch.setattr(cost, "MEASURED_S", 0.0)
+    monkeypatch.setattr(cost, "LEAST_ROUNDS", 1)
+    speed = measure_speed(trained[0], SIZE_PX, 2, "float32", CPU, threads=1)
+    assert speed["training"].keys() == speed["inference"].keys()
+    assert 0 < speed["training"]["images_per_s"] < speed["inference"]["images_per_s"]
+
+
+@pytest.mark.parametrize("head", [None, "features", "nothing"])
+def test_a_network_without_the_head_is_refused(monkeypatch: pytest.MonkeyPatch, head: str | None) -> None:
+    monkeypatch.setitem(BACKBONES, "squeezenet1_1", Backbone("SqueezeNet", head=head))
+    with pytest.raises(CxrflowError, match=r"squeezenet1_1 has no linear layer .* its linear layers: none\. Name one"):
+        build_network("squeezenet1_1", 2, 0.1)
+
+
+def test_a_named_head_and_layer_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKBONES, "alexnet", Backbone("AlexNet", head="classifier.4", gradcam_layer="features.10"))
+    network = build_network("alexnet", 2, 0.1)
+    assert (network.classifier[4].out_features, network.classifier[6].out_features) == (2, 1000)
+    assert find_gradcam_layer(network, "alexnet", SIZE_PX) == "features.10"
+
+
+def test_images_too_small_for_maps_are_refused() -> None:
+    with pytest.raises(CxrflowError, match=r"no layer of resnet34 has maps larger than 1x1 for images of 2 px"):
+        find_gradcam_layer(build_network("resnet34", 2, 0.1), "resnet34", 2)
+
+
+def test_a_name_unknown_to_torchvision_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKBONES, "resnet35", Backbone("ResNet-35"))
+    with pytest.raises(CxrflowError, match=r"torchvision .* has no network of this name: Unknown model resnet35"):
+        build_network("resnet35", 2, 0.1)
