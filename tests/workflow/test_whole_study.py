@@ -137,7 +137,7 @@ def test_a_changed_metric_setting_trains_nothing(study: Path) -> None:
 
 
 def test_a_comment_in_the_library_reruns_nothing_and_code_does(study: Path) -> None:
-    module = study / "scripts/cxrflow/models/schedule.py"
+    module = study / "scripts/cxrflow/models/epochs.py"
     text = module.read_text()
     try:
         module.write_text(text + "\n# a remark\n")
