@@ -133,7 +133,7 @@ def test_explain_scores_annotated_test_images_only(dataset: Path, tmp_path: Path
     predictions = read_predictions(dataset / "predictions.csv")
     predicted = dict(zip(predictions.image_ids, predictions.predicted, strict=True))
     assert all(row.predicted == NAMES[predicted[row.image_id]] for row in rows)
-    assert summary["layer"] == "features.16"
+    assert summary["layer"] == "features"
     assert summary["n_scored"] == len(tested)
     assert set(summary["regions"]) == {"lesion", "lungs"}
     for kind in summary[

@@ -26,11 +26,7 @@ LEFT_OUT = frozenset(
         "errors",
         "files.code_hash",
         "files.leases",
-        "models.deadline",
-        "models.interrupts",
-        "models.launch",
         "models.progress",
-        "models.training_log",
     )
 )
 
