@@ -1,82 +1,65 @@
-"""Plan before you run: which jobs, how many hours of GPU and CPU, how long, how much disk, and how sure that is.
+"""Plan before you run: which jobs, how many hours of GPU and CPU, how long, how much disk, and how that is known.
 
-Reads what a Snakemake dry run prints, and the times in results/ of this and other studies; writes nothing. Neither the
-data nor torch is needed. What was never measured gets no number.
+Reads what a Snakemake dry run prints, and the times in results/; neither the data nor torch is needed. What was never
+measured on the kind of device that will compute gets no number: --measure runs the short jobs that measure it.
 
     python scripts/plan.py --profile profiles/slurm --configfile config/lungs.yaml
-    python scripts/plan.py --profile profiles/local --configfile config/quick.yaml --measured results/demo
+    python scripts/plan.py --profile profiles/slurm --configfile config/lungs.yaml --measure
 """
 
-import argparse
+import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
-from cxrflow.config.loading import load_config
-from cxrflow.config.stages import leave_unread
-from cxrflow.config.study import load_study
+from cxrflow.config.stages import run_stage
 from cxrflow.errors import CxrflowError
-from cxrflow.operate.dry_run import MANY_CORES, run_dry_run
-from cxrflow.operate.estimate import Known
-from cxrflow.operate.image_counts import count_all
-from cxrflow.operate.measurements import find_studies, read_measurements
-from cxrflow.operate.plan import make_plan
-from cxrflow.operate.plan_text import describe_plan
-from cxrflow.operate.run_profile import RunProfile, read_run_profile
+from cxrflow.operate.estimates import Estimator
+from cxrflow.operate.jobs import MANY_CORES, Call, choose_config, dry_run, has_gpu, read_profile
+from cxrflow.operate.planning import Plan, describe_plan
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Build the parser: options as Snakemake names them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    add = parser.add_argument
-    add("targets", nargs="*", help="files or rules to plan for, before the options; none: the whole study")
-    add("--profile", type=Path, required=True, help="folder of the Snakemake profile")
-    add("--configfile", type=Path, nargs="+", default=[], help="the study; by default the one that the profile names")
-    add(
-        "--config",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings that replace those of the study, as for Snakemake: data_root=DIR, 'train={epochs: 3}'",
-    )
-    add("--jobs", type=int, help="jobs at once (on one machine: cores) instead of the profile's number")
-    add("--resources", nargs="+", default=[], metavar="NAME=N", help="what all jobs together may take, such as gpu=1")
-    add("--measured", type=Path, nargs="+", default=[], help="results/<study> to take times from; by default all")
-    return parser
+def plan_study(
+    *,
+    profile: Path,
+    configfile: Path | None = None,
+    config: list[str] | None = None,
+    targets: list[str] | None = None,
+    jobs: int | None = None,
+    measure: bool = False,
+) -> None:
+    """Print the plan of a study.
 
-
-def plan_study(arguments: argparse.Namespace) -> str:
-    """Return the plan as text.
-
-    Raises:
-        CxrflowError: the config, the profile or the dry run is wrong.
+    profile: folder of the Snakemake profile
+    configfile: the study's config; by default the one that the profile names
+    config: settings that replace those of the study, as for Snakemake: data_root=DIR,
+        'train={epochs: 3}'
+    targets: files or rules to plan for; without it the whole study
+    jobs: jobs at once (on one machine: cores) instead of the profile's number
+    measure: first run profile_backbone, one short job for each backbone whose images/s are unknown
     """
-    profile = read_run_profile(arguments.profile, arguments.jobs, arguments.resources)
-    study = load_study(load_config(arguments.configfile or profile.configfiles, arguments.config))
-    measured = read_measurements(find_studies(arguments.measured, Path(study.results)))
-    jobs, warnings = run_dry_run(snakemake_arguments(arguments, profile), arguments.targets)
-    if warnings:
-        print(warnings, file=sys.stderr)
-    datasets = {job.wildcards["dataset"] for job in jobs if "dataset" in job.wildcards}
-    counts = count_all(study, [name for name in study.settings.datasets if name in datasets])
-    return describe_plan(make_plan(jobs, profile, Known(study, measured, counts)), shutil.disk_usage(".").free)
+    found = read_profile(profile, jobs)
+    call = Call(choose_config(configfile or found.configfile), tuple(config or ()), profile)
+    study = call.load()
+    print(*(f"data: {line}" for line in study.missing_data()), sep="\n", file=sys.stderr)
+    cores = ["--cores", str(MANY_CORES if found.is_cluster else found.limit)]
+    asked = dry_run(*(targets or []), *call.words, *cores)
 
+    def make_plan() -> Plan:
+        return Plan(asked, found, Estimator(study, has_gpu=has_gpu(found)))
 
-def snakemake_arguments(arguments: argparse.Namespace, profile: RunProfile) -> list[str]:
-    """Return what the dry run is called with: the same profile and study, and the cores that the jobs will have."""
-    cores = MANY_CORES if profile.is_cluster else profile.limits["cores"]
-    values = ["--profile", arguments.profile, "--cores", cores]
-    values += ["--configfile", *arguments.configfile] if arguments.configfile else []
-    values += ["--config", *arguments.config] if arguments.config else []
-    return [str(value) for value in values]
+    plan = make_plan()
+    if measure and plan.lacking_rates():
+        files = [f"{study.results}/backbones/{name}.json" for name in plan.lacking_rates()]
+        command = ["snakemake", *files, "--force", *call.words]
+        print(f"{shlex.join(command)}\n", flush=True)
+        if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
+            raise CxrflowError("the measurement failed: what Snakemake printed above says why")
+        plan = make_plan()
+    again = shlex.join(["python", "scripts/plan.py", *call.words, "--measure"])
+    print(describe_plan(plan, shutil.disk_usage(".").free, again))
 
 
 if __name__ == "__main__":
-    try:
-        print(plan_study(build_parser().parse_args()), flush=True)
-    except CxrflowError as error:
-        sys.exit(f"error: {error}")
-    except BrokenPipeError:
-        leave_unread()
+    run_stage(plan_study)

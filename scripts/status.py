@@ -1,7 +1,7 @@
-"""Show how far a study is, while it runs or after it died, on a Slurm cluster or on one machine.
+"""Show how far a study is, while it runs or after it was killed, on a Slurm cluster or on one machine.
 
-Reads the results, the logs and the Slurm queue; writes nothing and takes no lock, so it disturbs nothing. Run it in the
-folder that Snakemake was started in.
+Asks Snakemake which jobs remain, and reads the results, the logs and the Slurm queue; takes no lock, so it disturbs
+nothing. Run it in the folder that Snakemake was started in.
 
     python scripts/status.py --configfile config/lungs.yaml
     python scripts/status.py --study lungs --watch 30
@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 from cxrflow.config.stages import run_stage
-from cxrflow.operate.choosing import choose_config, read_study
-from cxrflow.operate.watching import describe_study
+from cxrflow.operate.estimates import Estimator
+from cxrflow.operate.jobs import Call, choose_config, dry_run, has_gpu
+from cxrflow.operate.watching import describe_study, look
 
 CLEAR = "\033[2J\033[H"  # of a terminal
 
@@ -32,12 +33,16 @@ def show_status(
         'train={epochs: 3}'
     watch: seconds between looks until Ctrl-C; without it there is one look
     """
-    chosen = read_study(choose_config(configfile, study), config or ())
-    print(describe_study(chosen, Path.cwd()))
-    while watch is not None:
+    call = Call(choose_config(configfile, study), tuple(config or ()))
+    settings = call.load()
+    jobs = dry_run("--forceall", *call.words, "--cores", "1")
+    while True:
+        remaining = dry_run(*call.words, "--cores", "1")
+        page = describe_study(Estimator(settings, has_gpu=has_gpu()), jobs, remaining, look(Path.cwd()))
+        print(page if watch is None else f"{CLEAR}{page}", flush=True)
+        if watch is None:
+            return
         time.sleep(max(1.0, watch))
-        page = describe_study(chosen, Path.cwd())  # before the screen is cleared: squeue may take its time
-        print(f"{CLEAR}{page}", flush=True)
 
 
 if __name__ == "__main__":

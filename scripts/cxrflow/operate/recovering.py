@@ -1,25 +1,28 @@
-"""What a dead Snakemake leaves behind: a lock, and on a cluster jobs that run on without it.
+"""What a killed Snakemake leaves behind: a lock, and jobs that run on without it, on a cluster or on this machine.
 
-A new Snakemake does not take those jobs over: it would start a second copy beside each. So they must end before it
-starts. Whether one still rules the folder is seen in /proc for this machine only; on which machine the last one was
-started, Snakemake's own log says (.snakemake/log/, where `quiet` does not hide the host).
+A new Snakemake does not take those jobs over: it would start a second copy next to each, which then waits for the first
+one's lease. So they should end before it starts. Whether a Snakemake still works in a folder is seen in /proc for this
+machine only; on which machine the last one was started, its own log says (.snakemake/log/).
 """
 
 import platform
 import re
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrflow.errors import CxrflowError
-from cxrflow.operate.choosing import find_config
-from cxrflow.operate.processes import Process, list_processes
-from cxrflow.operate.slurm import SlurmError, SlurmJob, cancel_jobs, has_command, list_jobs
-from cxrflow.operate.steps import RULES
+from tabulate import tabulate
 
-LOCKS = Path(".snakemake/locks")
+from cxrflow.errors import CxrflowError
+from cxrflow.operate.slurm import SlurmError, SlurmJob, has_command, list_jobs
+
+PROC = Path("/proc")
+# What Snakemake adds to the command of a job (spawn_jobs.py of Snakemake 9): such a process obeys another one.
+OF_A_JOB = frozenset({"--nolock", "--target-jobs"})
+# Asks or unlocks only: it takes no lock and starts no job.
+HARMLESS = frozenset({"-n", "--dry-run", "--dryrun", "--unlock", "--summary", "--detailed-summary", "--lint", "--dag"})
+COMMANDS = frozenset({"plan", "status", "recover", "slurm_check"})  # in scripts/, and not the command of a rule
 LOGS = Path(".snakemake/log")
 SUBMITTED = "SLURM run ID:"  # the Slurm plugin writes it into Snakemake's log at its start
 HEADER_BYTES = 20_000  # of a log, in which its header is
@@ -27,25 +30,59 @@ POLL_S = 15.0
 
 
 @dataclass(frozen=True)
+class Process:
+    """One process: its number and the words of its command."""
+
+    pid: int
+    words: tuple[str, ...]
+
+    @property
+    def is_head(self) -> bool:
+        """Whether it is a Snakemake that a person started to make something."""
+        named = any(Path(word).name in ("snakemake", "snakemake.py") for word in self.words[:2])
+        as_module = self.words[1:3] == ("-m", "snakemake")
+        return (named or as_module) and not (OF_A_JOB | HARMLESS) & set(self.words)
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether it runs the command of a rule: `python scripts/train.py ...`."""
+        scripts = (re.fullmatch(r"(?:.*/)?scripts/(\w+)\.py", word) for word in self.words[:3])
+        return any(match[1] not in COMMANDS for match in scripts if match) and "python" in Path(self.words[0]).name
+
+
+def list_processes(folder: Path) -> list[Process]:
+    """Return the processes that work in a folder, as far as this user may look; none where there is no /proc."""
+    home = folder.resolve()
+    found = (_read_process(entry, home) for entry in PROC.glob("[0-9]*"))
+    return sorted((each for each in found if each is not None), key=lambda each: each.pid)
+
+
+def _read_process(entry: Path, home: Path) -> Process | None:
+    """Read one process; None: it works elsewhere, is another user's, or has just ended."""
+    try:
+        if (entry / "cwd").readlink() != home:
+            return None
+        words = (entry / "cmdline").read_bytes().split(b"\0")[:-1]
+    except OSError:
+        return None
+    return Process(int(entry.name), tuple(word.decode("utf-8", "replace") for word in words)) if words else None
+
+
+@dataclass(frozen=True)
 class LastRun:
-    """The last Snakemake that worked here, by its log.
+    """The last Snakemake that worked in a folder, by its logs.
 
     Attributes:
-        log: its path.
+        log: the newest.
         host: where it was started; empty: the log does not say.
-        command: as typed, quoted for a shell; empty: the log does not say.
-        configfiles: it read.
+        command: of the newest log that has one (that of `--unlock` has none), without the quotes that were typed.
+        configfile: that it read, the last of several; empty: no log names one.
     """
 
     log: Path
     host: str
     command: str
-    configfiles: tuple[str, ...]
-
-    @property
-    def is_elsewhere(self) -> bool:
-        """Whether it was started on another machine."""
-        return bool(self.host) and _short(self.host) != _short(platform.node())
+    configfile: str
 
 
 @dataclass(frozen=True)
@@ -53,86 +90,68 @@ class Leftovers:
     """What there is in a folder.
 
     Attributes:
-        folder: the working directory.
+        heads: Snakemakes of this machine that work in it.
         workers: processes of this machine that make its files.
         orphans: Slurm jobs that a Snakemake of this folder submitted and that have not ended.
         others: other Slurm jobs of this folder; one of them may be a Snakemake.
         last: the last run; None: there was none.
-        is_locked: whether a lock is there.
-        has_slurm: whether the queue could be asked.
+        is_locked: whether Snakemake's lock is there.
     """
 
-    folder: Path
-    workers: tuple[Process, ...]
-    orphans: tuple[SlurmJob, ...]
-    others: tuple[SlurmJob, ...]
+    heads: Sequence[Process]
+    workers: Sequence[Process]
+    orphans: Sequence[SlurmJob]
+    others: Sequence[SlurmJob]
     last: LastRun | None
     is_locked: bool
-    has_slurm: bool
 
     @property
-    def is_clean(self) -> bool:
-        """Whether nothing is left over."""
-        return not (self.is_locked or self.orphans or self.workers)
+    def n_running(self) -> int:
+        """How many jobs have not ended."""
+        return len(self.orphans) + len(self.workers)
 
 
 def find_leftovers(folder: Path) -> Leftovers:
     """Look for what a Snakemake of a folder has left.
 
     Raises:
-        SlurmError: the queue does not answer: orphans could not be seen.
+        SlurmError: the queue does not answer, so orphans could not be seen.
     """
-    queue = ask_queue(folder)
-    jobs = [job for job in queue or [] if job.is_active and job.is_in(folder)]
+    jobs = [job for job in _ask_queue(folder) if job.is_active]
     processes = list_processes(folder)
     return Leftovers(
-        folder=folder,
-        workers=tuple(process for process in processes if is_worker(process)),
-        orphans=tuple(job for job in jobs if job.is_from_snakemake),
-        others=tuple(job for job in jobs if not job.is_from_snakemake),
+        heads=[process for process in processes if process.is_head],
+        workers=[process for process in processes if process.is_worker],
+        orphans=[job for job in jobs if job.is_from_snakemake],
+        others=[job for job in jobs if not job.is_from_snakemake],
         last=read_last_run(folder),
-        is_locked=any((folder / LOCKS).glob("*.lock")),
-        has_slurm=queue is not None,
+        is_locked=any((folder / ".snakemake/locks").glob("*.lock")),
     )
 
 
-def ask_queue(folder: Path) -> list[SlurmJob] | None:
-    """Return this user's jobs; None: there is no Slurm, or nobody has used it here.
-
-    Raises:
-        SlurmError: jobs may have been submitted from here, and the queue does not answer.
-    """
+def _ask_queue(folder: Path) -> list[SlurmJob]:
+    """Return this user's jobs of a folder; none where there is no Slurm, or nobody has used it in this folder."""
     if not has_command("squeue"):
-        return None
+        return []
     try:
-        return list_jobs()
+        return list_jobs(folder)
     except SlurmError as error:
         logs = [log.read_text("utf-8", "replace") for log in (folder / LOGS).glob("*.snakemake.log")]
         if logs and not any(SUBMITTED in text for text in logs):  # a machine with Slurm's commands and no cluster
-            return None
+            return []
         raise SlurmError(f"{error}. Whether jobs still run cannot be seen: try again when Slurm answers") from None
 
 
-def is_worker(process: Process) -> bool:
-    """Return whether a process runs the command of a rule: `python scripts/train.py ...`."""
-    scripts = (re.fullmatch(r"(?:.*/)?scripts/(\w+)\.py", word) for word in process.words[:3])
-    return any(match[1] in RULES for match in scripts if match)
-
-
 def read_last_run(folder: Path) -> LastRun | None:
-    """Read the logs that Snakemake wrote in a folder; None: there are none.
-
-    The newest one says where it ran. The command and the configs are those of the newest log that has them: that of
-    `snakemake --unlock` has none.
-    """
+    """Read the logs that Snakemake wrote in a folder; None: there are none."""
     logs = sorted((folder / LOGS).glob("*.snakemake.log"), key=lambda path: path.name, reverse=True)
     if not logs:
         return None
-    host = _read_header(logs[0]).get("Host", "")
-    fields = next((header for log in logs if "Command" in (header := _read_header(log))), {})
-    command = re.sub(r"^(?:/.*?/)?(snakemake)(?:/__main__\.py)?(?= |$)", r"\1", fields.get("Command", ""))
+    headers = [_read_header(log) for log in logs]
+    fields = next((header for header in headers if "Command" in header), {})
+    command = re.sub(r"^/.*?/snakemake(?:/__main__\.py)?(?= |$)", "snakemake", fields.get("Command", ""))
     configs = re.findall(r"Path\('([^']+)'\)", fields.get("Config file(s)", ""))
-    return LastRun(logs[0], host, quote_command(command), tuple(configs))
+    return LastRun(logs[0], headers[0].get("Host", ""), command, configs[-1] if configs else "")
 
 
 def _read_header(log: Path) -> dict[str, str]:
@@ -142,139 +161,63 @@ def _read_header(log: Path) -> dict[str, str]:
     return dict(re.findall(r"^  (Host|Command|Config file\(s\)): (.*)$", text, re.MULTILINE))
 
 
-def quote_command(logged: str) -> str:
-    """Return a command for a shell from Snakemake's log, which has its words without their quotes.
-
-    Where a word with a space in it ended is known by its brackets: `--config train={epochs: 3}`. Of other words with
-    spaces, such as a path, nothing tells.
-    """
-    words = [""]
-    for part in logged.split(" "):
-        words[-1:] = [f"{words[-1]} {part}"] if _is_open(words[-1]) else [words[-1], part]
-    return shlex.join(logged.split() if _is_open(words[-1]) else filter(None, words))
-
-
-def _is_open(word: str) -> bool:
-    """Say whether more brackets open than close in a word."""
-    return sum(map(word.count, "{[")) > sum(map(word.count, "}]"))
-
-
-def refuse_if_running(heads: Sequence[Process]) -> None:
-    """Stop where a Snakemake rules the folder from this machine: its jobs are no orphans.
+def refuse_if_running(found: Leftovers, head_is_dead: bool) -> None:
+    """Stop where a Snakemake works in the folder, or may do so on a machine that cannot be seen from here.
 
     Raises:
-        CxrflowError: one does.
+        CxrflowError: one does; or the last one was started elsewhere, or its log does not say where.
     """
-    if heads:
-        pids = ", ".join(str(process.pid) for process in heads)
+    here = platform.node()
+    if found.heads:
+        pids = ", ".join(str(process.pid) for process in found.heads)
         raise CxrflowError(
-            f"Snakemake still runs here (process {pids} on {platform.node()}), nothing is to be recovered:"
-            f" watch it with python scripts/status.py, or stop it with"
-            f" kill -INT {heads[0].pid} and wait for its end"
+            f"Snakemake still runs here (process {pids} on {here}), so there is nothing to recover: watch it with"
+            f" python scripts/status.py, or stop it with kill -INT {found.heads[0].pid} and wait for its end"
         )
-
-
-def refuse_if_unseen(found: Leftovers, head_is_dead: bool) -> None:
-    """Stop where a Snakemake may rule the folder from a machine that cannot be seen from here.
-
-    Raises:
-        CxrflowError: the last one was started elsewhere, or its log does not say where.
-    """
-    if head_is_dead or found.is_clean or found.last is None:
+    if head_is_dead or found.last is None or not (found.is_locked or found.n_running):
         return
-    if found.last.is_elsewhere:
+    if not found.last.host:
         raise CxrflowError(
-            f"the last Snakemake was started on {found.last.host}, and this is {platform.node()}: whether it still runs"
-            " cannot be seen from here. Run this command there; or, if you know that it is dead, add --head-is-dead"
+            f"{found.last.log} does not say on which machine Snakemake was started, and on this one ({here}) none runs."
+            " If none runs on another login node either, add --head-is-dead"
         )
-    if not found.last.host and (found.is_locked or found.orphans):
+    if found.last.host.split(".")[0] != here.split(".")[0]:
         raise CxrflowError(
-            f"{found.last.log} does not say on which machine Snakemake was started, and on this one ({platform.node()})"
-            " none runs. If none runs on another login node either, add --head-is-dead"
+            f"the last Snakemake was started on {found.last.host}, and this is {here}: whether it still runs cannot be"
+            " seen from here. Run this command there; or, if you know that it is dead, add --head-is-dead"
         )
 
 
-def wait_for_end(
-    folder: Path, report: Callable[[str], None], *, poll_s: float = POLL_S, sleep: Callable[[float], None] = time.sleep
-) -> None:
-    """Wait until no orphan and no worker is left, and say when their number changes. Ctrl-C leaves all as it is."""
-    told = -1
-    while True:
-        found = find_leftovers(folder)
-        left = len(found.orphans) + len(found.workers)
-        if left == 0:
-            return
-        if left != told:
-            report(f"{time.strftime('%H:%M:%S')} waiting for {left} to end (Ctrl-C stops the waiting, not the jobs)")
-            told = left
-        sleep(poll_s)
-
-
-def cancel_orphans(found: Leftovers) -> None:
-    """Cancel the Slurm jobs that a dead Snakemake left. Trainings keep their last checkpoint."""
-    cancel_jobs([job.job_id for job in found.orphans])
-
-
-def find_configfile(found: Leftovers) -> str | None:
-    """Return the config of the last run, from its log, else from the study whose files are locked; None: not known."""
-    if found.last and found.last.configfiles:
-        path = Path(found.last.configfiles[-1])
-        return str(path.relative_to(found.folder) if path.is_relative_to(found.folder) else path)
-    for lock in sorted((found.folder / LOCKS).glob("*.output.lock")):
-        match = re.search(r"^results/([^/\n]+)/", lock.read_text("utf-8", "replace"), re.MULTILINE)
-        config = find_config(match[1]) if match else None
-        if config:
-            return str(config)
-    return None
+def wait_for_end(folder: Path, say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep) -> None:
+    """Wait until no job is left, and say when their number changes. Ctrl-C leaves everything as it is."""
+    said = 0
+    while left := find_leftovers(folder).n_running:
+        if left != said:
+            say(f"{time.strftime('%H:%M:%S')} waiting for {left} to end (Ctrl-C stops the waiting, not the jobs)")
+            said = left
+        sleep(POLL_S)
 
 
 def describe_leftovers(found: Leftovers) -> str:
-    """Say what was found, in lines."""
-    lines = [_say_last(found.last), "a lock is there" if found.is_locked else "no lock is there"]
+    """Return what was found, in lines."""
+    last = found.last
+    lines = ["no Snakemake has run in this folder"] if last is None else []
+    if last:
+        where = f" on {last.host}" if last.host else ""
+        lines.append(f"the last Snakemake{where}: {last.command or 'its command is not in its log'} (log: {last.log})")
+    lines.append("the folder is locked" if found.is_locked else "the folder is not locked")
     if found.orphans:
-        lines.append(f"Slurm jobs that it left, {len(found.orphans)}:")
-        lines += _table([_row(job) for job in found.orphans])
+        rows = [(job.job_id, job.state, job.elapsed, job.comment) for job in found.orphans]
+        table = tabulate(rows, headers=["job", "state", "time", "rule and wildcards"], disable_numparse=True)
+        lines.append(f"Slurm jobs that it left, {len(rows)}:\n{table}")
     else:
+        lines.append("it left no Slurm jobs" if has_command("squeue") else "no Slurm here, so no jobs to look for")
+    for each in found.workers:
+        words = " ".join(each.words)
+        lines.append(f"still running on {platform.node()}: process {each.pid} (kill {each.pid} stops it): {words:.100}")
+    for job in found.others:
         lines.append(
-            "it left no Slurm jobs"
-            if found.has_slurm
-            else "no Slurm, or never used from this folder: no jobs to look for"
+            f"note: Slurm job {job.job_id} ({job.name}) also works in this folder and is left alone; if it is a"
+            " Snakemake, let it end or cancel it first"
         )
-    lines += [
-        f"still at work on {platform.node()}: process {each.pid} (kill {each.pid} stops it): {_say_words(each)}"
-        for each in found.workers
-    ]
-    lines += [
-        f"note: Slurm job {job.job_id} ({job.name}) also works in this folder and is left alone; if it is a Snakemake,"
-        " let it end or cancel it first"
-        for job in found.others
-    ]
     return "\n".join(lines)
-
-
-def _say_last(last: LastRun | None) -> str:
-    if last is None:
-        return "no Snakemake has run in this folder"
-    where = f" on {last.host}" if last.host else ""
-    return f"the last Snakemake{where}: {last.command or 'its command is not in its log'} (log: {last.log})"
-
-
-def _row(job: SlurmJob) -> tuple[str, ...]:
-    match = re.fullmatch(r"(?:rule|group)_(.+?)(?:_wildcards_(.+))?", job.comment)
-    rule, wildcards = (match[1], match[2] or "") if match else (job.comment or "?", "")
-    return job.job_id, job.state, job.elapsed, rule, wildcards
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    table = [("job", "state", "time", "rule", "of"), *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
-
-
-def _say_words(process: Process) -> str:
-    text = " ".join(process.words)
-    return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def _short(host: str) -> str:
-    return host.split(".")[0]

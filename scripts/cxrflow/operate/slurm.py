@@ -1,4 +1,4 @@
-"""All that is asked of Slurm: the one module that runs squeue, sacct, sinfo, scontrol, sacctmgr and scancel.
+"""All that is asked of Slurm: the one module that runs squeue, sinfo, scontrol, sacct, sacctmgr and scancel.
 
 Every call has a time limit, because a controller that does not answer would hang the command that asks. Jobs are told
 apart by what the executor plugin gives them (snakemake-executor-plugin-slurm 2.8): the job's name is the id of one
@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ UNUSABLE = ("down", "drain", "drng", "fail", "inval", "unk")  # states of nodes;
 
 
 class SlurmError(CxrflowError):
-    """Slurm is not there, did not answer, or refused."""
+    """Slurm is not installed, did not answer, or refused."""
 
 
 @dataclass(frozen=True)
@@ -131,13 +131,13 @@ def run_slurm(*command: str, timeout_s: float = TIMEOUT_S) -> str:
     return done.stdout
 
 
-def list_jobs() -> list[SlurmJob]:
-    """Return this user's jobs, in all folders: those in the queue and those that ended less than MinJobAge ago."""
+def list_jobs(folder: Path) -> list[SlurmJob]:
+    """Return this user's jobs of a folder: those in the queue and those that ended less than MinJobAge ago."""
     text = run_slurm("squeue", "--noheader", "--states=all", f"--user={os.getuid()}", f"--format={JOB_FIELDS}")
-    return parse_jobs(text)
+    return [job for job in parse_queue(text) if job.is_in(folder)]
 
 
-def parse_jobs(text: str) -> list[SlurmJob]:
+def parse_queue(text: str) -> list[SlurmJob]:
     """Read squeue's lines in the form of JOB_FIELDS."""
     rows = [line.split("|", 7) for line in text.splitlines()]
     return [SlurmJob(*(_or_empty(cell.strip()) for cell in row)) for row in rows if len(row) == 8]
@@ -147,22 +147,8 @@ def _or_empty(cell: str) -> str:
     return "" if cell in ("(null)", "N/A", "n/a") else cell
 
 
-def past_states(job_ids: Iterable[str]) -> dict[str, str]:
-    """Return the last state of jobs that may have left the queue, by job id, from the accounting.
-
-    Raises:
-        SlurmError: there is no accounting, or it does not answer.
-    """
-    ids = ",".join(job_ids)
-    if not ids:
-        return {}
-    text = run_slurm("sacct", "--allocations", "--noheader", "--parsable2", "--format=JobIDRaw,State", f"--jobs={ids}")
-    rows = [line.split("|") for line in text.splitlines()]
-    return {row[0]: row[1].split()[0] for row in rows if len(row) == 2 and row[1]}  # `CANCELLED by 1000`
-
-
 def cancel_jobs(job_ids: Sequence[str]) -> None:
-    """Cancel jobs by their ids; those that have just ended are no error to scancel."""
+    """Cancel jobs by their ids; those that have just ended are not an error to scancel."""
     if job_ids:
         run_slurm("scancel", *job_ids)
 
@@ -216,12 +202,3 @@ def list_accounts() -> list[str]:
     default = run_slurm(*command, "user", user, "format=DefaultAccount").split()
     accounts = run_slurm(*command, "assoc", f"user={user}", "format=Account").split()
     return list(dict.fromkeys([*default, *accounts]))
-
-
-def ask_accounting() -> None:
-    """Ask sacct for anything at all.
-
-    Raises:
-        SlurmError: it is not there or does not answer.
-    """
-    run_slurm("sacct", "--allocations", "--noheader", "--parsable2", "--format=JobIDRaw,State", f"--uid={os.getuid()}")

@@ -1,145 +1,307 @@
-"""One look at a running study, as text: steps by state, the running trainings, what failed, the time left."""
+"""One look at a study, while it runs or after, as text: jobs by state, running trainings, what failed, the time left.
+
+Snakemake's dry run says which jobs remain. What runs, waits or has failed is seen in Slurm's queue,
+the leases, the processes of this machine and the ends of logs. Locks nothing, so a running study is not disturbed.
+"""
 
 import platform
+import re
+import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from cxrflow.config.study import Study
+from cxrflow.errors import CxrflowError
 from cxrflow.files.formats import format_duration
-from cxrflow.operate.evidence import STATES, Evidence, Sight, look, see_step
-from cxrflow.operate.image_counts import count_total
-from cxrflow.operate.progress import Progress, TimeLeft, estimate_left, read_progress
-from cxrflow.operate.steps import Step, expected_steps
+from cxrflow.files.leases import FILE, STALE_S, read_holder
+from cxrflow.files.records import EpochRow
+from cxrflow.models.training_log import parse_epochs
+from cxrflow.operate.estimates import Estimator, JobTime
+from cxrflow.operate.jobs import Job
+from cxrflow.operate.recovering import Process, list_processes
+from cxrflow.operate.slurm import FAILED, RUNNING, WAITING, SlurmJob, has_command, list_jobs
 
+STATES = ("done", "running", "queued", "failed", "stopped", "not started")
+LEASED = ("train", "preprocess")  # rules whose worker holds a lease in resume/ next to the log
+SLURM_LOGS = Path("logs/slurm")  # slurm-logdir of profiles/slurm: <rule>/<wildcards>/<job id>.log
+TAIL_BYTES = 4096
+CRASH = re.compile(r"error: .+|[\w.]*(?:Error|Exception)\b.*")  # the last line: a user's error, or a traceback's end
+KILLED = re.compile(r"slurmstepd: error: (.*(?:oom|out of memory|time limit|node failure).*)", re.IGNORECASE)
+RECENT_EPOCHS = 5  # the time of an epoch is the median of these: a resumed training may be on another machine now
 SLOW_EPOCHS = 5  # epochs' time without a new one is worth a word
-Sights = Mapping[Step, Sight]
 
 
-def describe_study(study: Study, folder: Path) -> str:
-    """Look at a study in a folder once and return what there is to say, in lines."""
-    steps = expected_steps(study)
-    evidence = look(folder, steps)
-    sights = {step: see_step(step, evidence) for step in steps}
+@dataclass(frozen=True)
+class Look:
+    """What was seen at one time.
+
+    Attributes:
+        now_s: Unix time.
+        folder: the working folder.
+        queue: this user's Slurm jobs of this folder.
+        processes: of this machine in this folder.
+        note: what could not be seen, for the reader.
+    """
+
+    now_s: float
+    folder: Path
+    queue: Sequence[SlurmJob] = ()
+    processes: Sequence[Process] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class State:
+    """The state of one job, one of STATES, and in words what shows it."""
+
+    name: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one training is.
+
+    Attributes:
+        epochs: there will be.
+        rows: of the finished ones.
+        quiet_s: since the last of them ended.
+    """
+
+    epochs: int
+    rows: Sequence[EpochRow] = ()
+    quiet_s: float = 0.0
+
+    @property
+    def epoch_s(self) -> float | None:
+        """Seconds of one epoch; None before the first has ended."""
+        return statistics.median(row.seconds for row in self.rows[-RECENT_EPOCHS:]) if self.rows else None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that the remaining epochs take; None before the first has ended."""
+        return None if self.epoch_s is None else max(0, self.epochs - len(self.rows)) * self.epoch_s
+
+
+def look(folder: Path) -> Look:
+    """Look at the queue and the processes once. A queue that does not answer is named in `note`."""
+    now_s, processes = time.time(), list_processes(folder)
+    if not has_command("squeue"):
+        note = f"no Slurm here (no squeue): seen are files, leases and the processes of {platform.node()}"
+        return Look(now_s, folder, processes=processes, note=note)
+    try:
+        return Look(now_s, folder, list_jobs(folder), processes)
+    except CxrflowError as error:
+        return Look(now_s, folder, processes=processes, note=f"the queue was not seen: {error}")
+
+
+def find_state(job: Job, seen: Look) -> State:
+    """Return the state of a job that remains to be done, by the first sign that decides."""
+    signs = (_see_process, _see_lease, _see_queue, _see_logs)
+    return next((state for sign in signs if (state := sign(job, seen))), State("not started"))
+
+
+def _see_process(job: Job, seen: Look) -> State | None:
+    """See the process of this machine that makes a job's files, by the stage and the paths in its command."""
+    mine = (each for each in seen.processes if any(word.endswith(f"scripts/{job.rule}.py") for word in each.words[:3]))
+    found = next((each for each in mine if set(job.outputs) & set(each.words)), None)
+    return State("running", f"process {found.pid} on {platform.node()}") if found else None
+
+
+def _see_lease(job: Job, seen: Look) -> State | None:
+    """See the lease of whoever works in the resume folder: touched lately, or of a Slurm job that still runs."""
+    path = seen.folder / Path(job.log).parent / "resume" / FILE
+    holder = read_holder(path) if job.rule in LEASED else None
+    if holder is None or holder.is_known_dead():
+        return None
+    try:  # by this machine's clock: leases.age_s writes a file
+        is_fresh = seen.now_s - path.stat().st_mtime < STALE_S
+    except OSError:  # released this very moment
+        return None
+    is_queued = any(each.job_id == holder.job and each.is_active for each in seen.queue)
+    where = f"job {holder.job}" if holder.job else f"process {holder.pid}"
+    return State("running", f"{where} on {holder.host}") if is_fresh or is_queued else None
+
+
+def _see_queue(job: Job, seen: Look) -> State | None:
+    """See the Slurm job: the one that runs or waits, else the last that ended."""
+    comment = f"rule_{job.rule}" + (f"_wildcards_{wildcards_text(job)}" if job.wildcards else "")
+    mine = [each for each in seen.queue if each.is_from_snakemake and each.comment == comment]
+    found = max(mine, key=lambda each: (each.is_active, _number(each.job_id)), default=None)
+    if found is None:
+        return None
+    if found.state in RUNNING:
+        return State("running", f"job {found.job_id} on {found.nodes or 'a node'}")
+    if found.state in WAITING:
+        return State("queued", f"job {found.job_id}: {found.reason or 'waits'}")
+    if found.state not in FAILED:
+        return None
+    line = last_line(seen.folder / job.log)
+    return State("failed", f"job {found.job_id}: {found.state}" + (f"; the log ends: {line}" if line else ""))
+
+
+def _see_logs(job: Job, seen: Look) -> State | None:
+    """See how the last attempt ended: killed by Slurm, an error, or a log that nobody continues."""
+    logs = (seen.folder / SLURM_LOGS / f"rule_{job.rule}" / wildcards_text(job)).glob("*.log")
+    slurm_log = max(logs, key=lambda path: _number(path.stem), default=None)
+    killed = KILLED.search(slurm_log.read_text("utf-8", "replace")) if slurm_log else None
+    line = last_line(seen.folder / job.log)
+    if slurm_log and killed:
+        return State("failed", f"job {slurm_log.stem}: {killed[1]}")
+    if CRASH.fullmatch(line):
+        return State("failed", line)
+    return State("stopped", f"the log ends: {line}") if line else None
+
+
+def wildcards_text(job: Job) -> str:
+    """Return the wildcards as the Slurm plugin writes them into comments and folders of logs."""
+    return "_".join(job.wildcards.values()).replace("/", "_")
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log that is not blank; empty: there is none."""
+    try:
+        with log.open("rb") as handle:
+            handle.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            lines = handle.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _number(job_id: str) -> int:
+    """Return the number in a job id; 12 for the array task 12_3."""
+    match = re.match(r"\d+", job_id)
+    return int(match[0]) if match else 0
+
+
+def read_progress(log: Path, epochs: int, now_s: float) -> Progress:
+    """Read a training's log; without one no epoch has ended."""
+    try:
+        rows, written_s = parse_epochs(log.read_text("utf-8", "replace")), log.stat().st_mtime
+    except OSError:
+        return Progress(epochs)
+    return Progress(epochs, rows, max(0.0, now_s - written_s))
+
+
+def describe_study(estimator: Estimator, jobs: Sequence[Job], remaining: Sequence[Job], seen: Look) -> str:
+    """Return what there is to say of a study.
+
+    Args:
+        estimator: of the study.
+        jobs: all of the study's.
+        remaining: those of them that Snakemake would run now.
+        seen: a look at its folder.
+    """
+    study = estimator.study
+    undone = {job.outputs for job in remaining}
+    states = [find_state(job, seen) if job.outputs in undone else State("done") for job in jobs]
+    pairs = list(zip(jobs, states, strict=True))
     trainings = {
-        step: read_progress(study, step.model, folder / step.log, evidence.now_s)
-        for step in steps
-        if step.rule == "train" and step.model
+        job.title: read_progress(seen.folder / job.log, study.train_settings(job.model.variant).epochs, seen.now_s)
+        for job, state in pairs
+        if job.rule == "train" and job.model and state.name != "done"
     }
     blocks = [
-        _headline(study, evidence, sights),
-        _table(sights),
-        _running(sights, trainings),
-        _named("failed", sights),
-        _named("stopped (nobody works on it; the next run of Snakemake goes on)", sights, "stopped"),
-        [_say_left(study, folder, sights, trainings)],
+        _say_headline(study.settings.study, pairs, seen),
+        _say_table(pairs),
+        _say_running(pairs, trainings),
+        _say_ended("failed", pairs, "failed"),
+        _say_ended("stopped (nobody works on it; the next run of Snakemake resumes it)", pairs, "stopped"),
+        list(_say_left(estimator, pairs, trainings)),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _headline(study: Study, evidence: Evidence, sights: Sights) -> list[str]:
-    models = {step.model for step in sights if step.model}
-    unfinished = {step.model for step, sight in sights.items() if sight.state != "done"}
-    clock = time.strftime("%H:%M:%S", time.localtime(evidence.now_s))
-    lines = [f"{study.settings.study} at {clock}: {len(models - unfinished)} of {len(models)} models complete"]
-    heads = [process.pid for process in evidence.processes if process.is_head]
+Pairs = Sequence[tuple[Job, State]]
+
+
+def _say_headline(study: str, pairs: Pairs, seen: Look) -> list[str]:
+    models = {job.model for job, _ in pairs if job.model}
+    unfinished = {job.model for job, state in pairs if job.model and state.name != "done"}
+    clock = time.strftime("%H:%M:%S", time.localtime(seen.now_s))
+    lines = [f"{study} at {clock}: {len(models - unfinished)} of {len(models)} models complete"]
+    heads = [str(process.pid) for process in seen.processes if process.is_head]
     if heads:
-        lines.append(f"Snakemake runs here: process {', '.join(map(str, heads))}")
-    elif unfinished:
+        lines.append(f"Snakemake runs here: process {', '.join(heads)}")
+    elif any(state.name != "done" for _, state in pairs):
         lines.append(
             f"no Snakemake is seen in this folder on {platform.node()}: if none runs on another node either,"
             " start it again (after a kill, with python scripts/recover.py first)"
         )
-    if evidence.jobs:
-        active = Counter(job.state for job in evidence.jobs if job.is_active)
+    if seen.queue:
+        active = Counter(job.state for job in seen.queue if job.is_active)
         counts = ", ".join(f"{n} {state.lower()}" for state, n in active.items()) or "none in the queue"
         lines.append(f"Slurm jobs of this folder: {counts}")
-    return [*lines, *(f"note: {note}" for note in evidence.notes)]
+    return [*lines, *([f"note: {seen.note}"] if seen.note else [])]
 
 
-def _table(sights: Sights) -> list[str]:
-    """Count steps by rule and state; columns of states that do not occur are left out."""
-    counts = {rule: Counter[str]() for rule in dict.fromkeys(step.rule for step in sights)}
-    for step, sight in sights.items():
-        counts[step.rule][sight.state] += 1
-    states = [state for state in STATES if any(count[state] for count in counts.values())]
-    width = max(map(len, counts))
-    lines = [f"{'step':<{width}}" + "".join(f"  {state:>{max(5, len(state))}}" for state in states)]
+def _say_table(pairs: Pairs) -> list[str]:
+    """Count jobs by rule and state; columns of states that do not occur are left out."""
+    counts = {rule: Counter(state.name for job, state in pairs if job.rule == rule) for rule in _rules_of(pairs)}
+    states = [name for name in STATES if any(count[name] for count in counts.values())]
+    width = max(map(len, counts), default=0)
+    lines = [f"{'jobs':<{width}}" + "".join(f"  {name:>{max(5, len(name))}}" for name in states)]
     for rule, count in counts.items():
-        cells = (f"  {count[state] or '.':>{max(5, len(state))}}" for state in states)
+        cells = (f"  {count[name] or '.':>{max(5, len(name))}}" for name in states)
         lines.append(f"{rule:<{width}}" + "".join(cells))
     return lines
 
 
-def _running(sights: Sights, trainings: Mapping[Step, Progress]) -> list[str]:
-    """Return one line per running step; a training's says how far it is."""
-    running = {step: sight for step, sight in sights.items() if sight.state == "running"}
-    if not running:
-        return []
-    width = max(len(_name(step)) for step in running)
-    lines = ["running"]
-    for step, sight in running.items():
-        said = f"{_say_progress(trainings[step])}; {sight.why}" if step in trainings else sight.why
-        lines.append(f"  {_name(step):<{width}}  {said}")
-    return lines
+def _rules_of(pairs: Pairs) -> list[str]:
+    return list(dict.fromkeys(job.rule for job, _ in pairs))
+
+
+def _say_running(pairs: Pairs, trainings: Mapping[str, Progress]) -> list[str]:
+    """Return one line per running job; a training's says how far it is."""
+    lines = [
+        f"  {job.title}  " + (f"{_say_progress(trainings[job.title])}; " if job.title in trainings else "") + state.why
+        for job, state in pairs
+        if state.name == "running"
+    ]
+    return ["running", *lines] if lines else []
 
 
 def _say_progress(progress: Progress) -> str:
-    if progress.epoch_s is None:
+    if progress.epoch_s is None or progress.left_s is None:
         return f"epoch 1 of {progress.epochs}, none has ended yet"
     last, epoch_s = progress.rows[-1], progress.epoch_s
     if len(progress.rows) >= progress.epochs:
         return f"all {progress.epochs} epochs done, writing the model"
     text = (
         f"epoch {last.epoch} of {progress.epochs} done, val loss {last.val_loss:.4f},"
-        f" val macro F1 {last.val_macro_f1:.4f}, {epoch_s:.1f} s an epoch,"
-        f" {format_duration(progress.left_s(epoch_s))} left"
+        f" val macro F1 {last.val_macro_f1:.4f}, {epoch_s:.1f} s an epoch, {format_duration(progress.left_s)} left"
     )
     slow = progress.quiet_s > SLOW_EPOCHS * epoch_s
     return text + (f" (no epoch has ended for {format_duration(progress.quiet_s)})" if slow else "")
 
 
-def _named(title: str, sights: Sights, state: str = "failed") -> list[str]:
-    """Return the steps in a state, each with what shows it and where its log is."""
-    lines = [f"  {_name(step)}: {sight.why}; log: {step.log}" for step, sight in sights.items() if sight.state == state]
+def _say_ended(title: str, pairs: Pairs, name: str) -> list[str]:
+    """Return the jobs in a state, each with what shows it and where its log is."""
+    lines = [f"  {job.title}: {state.why}; log: {job.log}" for job, state in pairs if state.name == name]
     return [title, *lines] if lines else []
 
 
-def _name(step: Step) -> str:
-    return f"{step.rule} {step.label}".strip()
-
-
-def _say_left(study: Study, folder: Path, sights: Sights, trainings: Mapping[Step, Progress]) -> str:
-    order = {"running": 0, "queued": 1}
-    unfinished = sorted(
-        (step for step in trainings if sights[step].state != "done"), key=lambda step: order.get(sights[step].state, 2)
-    )
+def _say_left(estimator: Estimator, pairs: Pairs, trainings: Mapping[str, Progress]) -> Iterator[str]:
+    """Estimate the rest of all trainings: by their own epochs, else as scripts/plan.py does."""
+    unfinished = [(job, state) for job, state in pairs if job.title in trainings]
     if not unfinished:
-        return "time left: all trainings are done"
-    running = sum(sights[step].state == "running" for step in unfinished)
-
-    def n_images(dataset: str) -> int:
-        return count_total(study, dataset, folder)[0] or 0
-
-    left = estimate_left([trainings[step] for step in unfinished], list(trainings.values()), running, n_images)
-    return "\n".join(_say_estimate(left, len(unfinished), running))
-
-
-def _say_estimate(left: TimeLeft, unfinished: int, running: int) -> Iterator[str]:
-    if left.wall_s is None:
-        yield f"time left: unknown, no epoch of any training has ended yet ({unfinished} trainings to go)"
+        yield "time left: all trainings are done"
         return
+    plans = [estimator.estimate(job) for job, _ in unfinished]
+    own = [trainings[job.title].left_s for job, _ in unfinished]
+    planned = [each.seconds if isinstance(each, JobTime) else None for each in plans]
+    lefts = [mine if mine is not None else plan for mine, plan in zip(own, planned, strict=True)]
+    known = [left for left in lefts if left is not None]
+    if not known:
+        yield f"time left: unknown, no epoch of any training has ended yet ({len(lefts)} trainings to go)"
+        return
+    running = sum(state.name == "running" for _, state in unfinished)
+    least_s = max(max(known), sum(known) / max(1, running))
     at_once = f"{running} at once, as now" if running else "one after the other, because none runs now"
-    yield f"time left: about {format_duration(left.wall_s)} of training, without waiting in the queue"
-    yield (
-        f"  = epochs to go x the median time of the last epochs, {format_duration(left.work_s)} in all, {at_once};"
-        " the other steps are not counted"
-    )
-    if left.by_likeness:
-        yield (
-            f"  {left.by_likeness} without an epoch yet: taken from the same backbone, in proportion to the datasets'"
-            " images"
-        )
-    if left.unknown:
-        yield f"  {left.unknown} not counted: no epoch of their backbone has ended yet"
+    yield f"time left: at least {format_duration(least_s)} of training, without waiting in the queue"
+    yield f"  {format_duration(sum(known))} in all, {at_once}; the other jobs are not counted"
+    if len(known) < len(lefts):
+        yield f"  {len(lefts) - len(known)} trainings are not counted: nothing is known of their speed yet"

@@ -1,0 +1,291 @@
+"""How long jobs take, from what was measured; what was never measured, or on another kind of device, gets no number.
+
+Training, evaluation: images/s of this study's own finished trainings, else of backbones/<backbone>.json, on the kind of
+device that will compute. Reading data: seconds per image of the same reader. Other jobs: as long as they took.
+Reads only below results/ and, for when jobs started and ended, .snakemake/metadata.
+"""
+
+import json
+from base64 import urlsafe_b64decode
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from cxrflow.config.identity import ModelId
+from cxrflow.config.readers import READERS
+from cxrflow.config.study import Study
+from cxrflow.errors import CxrflowError
+from cxrflow.files.atomic import read_json
+from cxrflow.files.records import SUBSETS, EpochRow
+from cxrflow.files.tables import read_records, read_table
+from cxrflow.operate.jobs import Job
+
+NEVER = "never measured"
+NO_RATE = "images/s on the device that will compute are unknown"
+NO_COUNT = "the number of images is unknown before index has run"
+PER_IMAGE = ("index", "preprocess")  # rules whose time is nearly all decoding
+RECORDS = Path(".snakemake/metadata")
+
+
+@dataclass(frozen=True)
+class JobTime:
+    """How long a job will take, and how that is known."""
+
+    seconds: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Why nobody knows how long a job will take."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Images per second of a model, and how that is known."""
+
+    train: float
+    infer: float
+    source: str
+
+
+@dataclass(frozen=True)
+class ImageCount:
+    """Images of one dataset: all that are kept, by train, val and test, and where the numbers come from."""
+
+    total: int
+    subsets: dict[str, int]
+    source: str
+
+
+def count_images(study: Study, dataset: str) -> ImageCount | None:
+    """Count a dataset's images: by its index, else as published under the config's cap; None: nobody knows yet."""
+    folder = Path(study.results, "data", dataset)
+    settings, data = study.settings, study.settings.datasets[dataset]
+    published, cap = READERS[data.reader].published_counts, settings.index.max_images_per_class
+    if (folder / "index.json").exists():
+        total, source = sum(read_json(folder / "index.json")["counts"].values()), "counted by index"
+    elif not published:
+        return None
+    elif settings.phantoms:
+        total, source = len(published) * settings.phantoms.count_of(data.folder), "as many as will be synthesised"
+    elif cap:
+        total, source = sum(min(cap, n) for n in published.values()), f"published, at most {cap:,} a class"
+    else:
+        total, source = sum(published.values()), "published"
+    if (folder / "split.csv").exists():
+        found = Counter(row["subset"] for row in read_table(folder / "split.csv", ["subset"]))
+        return ImageCount(total, {subset: found[subset] for subset in SUBSETS}, source)
+    return ImageCount(total, {subset: round(total * getattr(settings.split, subset)) for subset in SUBSETS}, source)
+
+
+@dataclass(frozen=True)
+class Record:
+    """How long one finished job took.
+
+    Attributes:
+        study: whose it was.
+        rule: its rule.
+        output: one of its files.
+        seconds: by its benchmark table, else by Snakemake's record, in which a wait in a queue counts.
+    """
+
+    study: str
+    rule: str
+    output: Path
+    seconds: float
+
+
+def read_records_of_jobs(root: Path = Path()) -> list[Record]:
+    """Read how long the finished jobs of all studies in a working folder took, one record for each of their outputs."""
+    return [record for path in sorted((root / RECORDS).glob("*")) if (record := _read_record(path, root))]
+
+
+def _read_record(path: Path, root: Path) -> Record | None:
+    """Read Snakemake's record of an output, whose name is the output's path in base64."""
+    try:
+        output = Path(urlsafe_b64decode(path.name).decode())
+        record = json.loads(path.read_text(encoding="utf-8"))
+        seconds = record["endtime"] - record["starttime"]
+    except (OSError, ValueError, KeyError, TypeError):  # a folder, or a record that Snakemake is writing
+        return None
+    if output.parts[:1] != ("results",) or len(output.parts) < 3:
+        return None
+    measured_s = read_benchmark((root / output).with_name(f"{record['rule']}.tsv"))
+    return Record(
+        output.parts[1], record["rule"], root / output, max(0.0, seconds) if measured_s is None else measured_s
+    )
+
+
+def read_benchmark(path: Path) -> float | None:
+    """Return the wall time in seconds from a benchmark table of Snakemake; None: there is none."""
+    try:
+        names, *rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
+        return float(rows[-1][names.index("s")])
+    except (OSError, ValueError, IndexError):  # Snakemake writes NA for a job too short to look at
+        return None
+
+
+class Estimator:
+    """What is known of a study's speed, for plan and status.
+
+    Args:
+        study: whose jobs are estimated.
+        has_gpu: whether jobs whose device is `auto` will compute on a GPU.
+    """
+
+    def __init__(self, study: Study, *, has_gpu: bool) -> None:
+        """Read what was measured."""
+        self.study = study
+        self.has_gpu = has_gpu
+        self.counts = {dataset: count_images(study, dataset) for dataset in study.settings.datasets}
+        self._records = read_records_of_jobs()
+        self._trainings = [found for model in study.models() if (found := read_training(study, model))]
+
+    def estimate(self, job: Job) -> JobTime | Unknown:
+        """Estimate one job."""
+        if job.rule in ("train", "evaluate"):
+            return self._estimate_by_rate(job)
+        if "device" in job.resources or job.gpus:
+            return Unknown("short, and it computes with a network: not estimated")
+        if job.rule in PER_IMAGE:
+            return self._estimate_by_images(job)
+        found = self._find_records(job)
+        if not found:
+            return Unknown(NEVER)
+        return JobTime(median(each.seconds for each in found), f"as long as in {_name_studies(found)}")
+
+    def device_of(self, job: Job) -> str:
+        """Return the kind of device that a job will compute on: cpu, cuda, or empty where it has none."""
+        device = str(job.resources.get("device", ""))
+        return device if device != "auto" else "cuda" if self.has_gpu else "cpu"
+
+    def _estimate_by_rate(self, job: Job) -> JobTime | Unknown:
+        """Estimate by images/s: epochs over train and validation images, or one pass over validation and test."""
+        model = job.model
+        assert model is not None  # both rules have its wildcards
+        count, rate = self.counts[model.dataset], self.find_rate(model, self.device_of(job), job.gpus)
+        if count is None or rate is None:
+            return Unknown(NO_COUNT if count is None else NO_RATE)
+        images = count.subsets
+        if job.rule == "evaluate":
+            return JobTime((images["val"] + images["test"]) / rate.infer, rate.source)
+        epoch_s = images["train"] / rate.train + images["val"] / rate.infer
+        return JobTime(self.study.train_settings(model.variant).epochs * epoch_s, rate.source)
+
+    def find_rate(self, model: ModelId, device: str, gpus: int = 1) -> Rate | None:
+        """Return the images/s of a model on a kind of device; None: nobody has measured them there.
+
+        Args:
+            model: of the study.
+            device: cpu or cuda.
+            gpus: that share a training.
+        """
+        wanted = {**self.describe_load(model), "device": device}
+        found = [training for training in self._trainings if training.load == {**wanted, "gpus": max(1, gpus)}]
+        if found:
+            names = ", ".join(sorted({training.device_name for training in found}))
+            source = f"{len(found)} finished training(s) on {names}"
+            return Rate(median(each.train for each in found), median(each.infer for each in found), source)
+        return self._read_profile(model.backbone, wanted) if gpus <= 1 else None
+
+    def describe_load(self, model: ModelId) -> dict[str, Any]:
+        """Return what decides a model's images/s besides the device."""
+        settings = self.study.train_settings(model.variant)
+        return {
+            "backbone": model.backbone,
+            "size_px": self.study.preprocess_settings(model.variant).size_px,
+            "batch_size": settings.batch_size,
+            "precision": settings.precision,
+        }
+
+    def _read_profile(self, backbone: str, wanted: dict[str, Any]) -> Rate | None:
+        """Return the rates that profile_backbone measured, if they are of this load on this kind of device."""
+        path = Path(self.study.results, "backbones", f"{backbone}.json")
+        profile: dict[str, Any] = read_json(path) if path.exists() else {}
+        both = [profile.get(part, {}) for part in ("training", "inference")]
+        keys = wanted.keys() - {"backbone"}
+        if any(measured.get(key) != wanted[key] for measured in both for key in keys):
+            return None
+        train, infer = both
+        return Rate(train["images_per_s"], infer["images_per_s"], f"profile_backbone on {train['device_name']}")
+
+    def _estimate_by_images(self, job: Job) -> JobTime | Unknown:
+        """Estimate index or packing: seconds per image of the same reader, on real or on synthetic images alike."""
+        dataset = job.wildcards["dataset"]
+        count = self.counts[dataset]
+        if count is None:
+            return Unknown(NO_COUNT)
+        mine = self.study.settings.datasets[dataset].reader, self.study.settings.phantoms is not None
+        found = [(record, self._read_index(record)) for record in self._find_records(job)]
+        alike = [(record, index) for record, index in found if index and index[1:] == mine]
+        if not alike:
+            return Unknown(NEVER)
+        per_image_s = median(record.seconds / index[0] for record, index in alike)
+        source = f"{1000 * per_image_s:.3g} ms an image in {_name_studies(record for record, _ in alike)}"
+        return JobTime(per_image_s * count.total, source)
+
+    def _read_index(self, record: Record) -> tuple[int, str, bool] | None:
+        """Return the images, the reader, and whether the images are synthetic, of a dataset on record."""
+        root = next(parent for parent in record.output.parents if parent.parent.name == "results")
+        path = root / "data" / record.output.relative_to(root).parts[1] / "index.json"
+        values = read_json(path) if path.exists() else {"counts": {}}
+        total = sum(values["counts"].values())
+        return (total, values["reader"], (root / "phantoms").is_dir()) if total else None
+
+    def _find_records(self, job: Job) -> list[Record]:
+        """Return the records of a job's rule, and backbone where it has one; this study's if there are any."""
+        backbone = job.wildcards.get("backbone", "")
+        found = {
+            each.output.parent: each  # one for all outputs of a job
+            for each in self._records
+            if each.rule == job.rule and (not backbone or backbone in (*each.output.parts, each.output.stem))
+        }.values()
+        return [each for each in found if each.study == self.study.settings.study] or list(found)
+
+
+def _name_studies(records: Iterable[Record]) -> str:
+    return ", ".join(sorted({record.study for record in records}))
+
+
+@dataclass(frozen=True)
+class FinishedTraining:
+    """Images/s of one finished training, the median over its epochs, of what load and on which device."""
+
+    load: dict[str, Any]
+    device_name: str
+    train: float
+    infer: float
+
+
+def read_training(study: Study, model: ModelId) -> FinishedTraining | None:
+    """Read a finished training of a study; None: it has not finished.
+
+    Raises:
+        CxrflowError: its training.json is damaged or of another version.
+    """
+    folder = Path(study.results, "models", model.path)
+    path = folder / "training.json"
+    if not (path.exists() and (folder / "history.csv").exists()):
+        return None
+    values: dict[str, Any] = read_json(path)
+    if missing := {"n_train", "n_val", "settings", "device", "device_name", "gpus"} - set(values):
+        raise CxrflowError(f"{path} lacks {', '.join(sorted(missing))}, so another version wrote it: remove its folder")
+    epochs: Sequence[EpochRow] = read_records(folder / "history.csv", EpochRow)
+    trained_s = [values["n_train"] / row.images_per_s for row in epochs]
+    validated_s = [max(1e-9, row.seconds - train) for row, train in zip(epochs, trained_s, strict=True)]
+    load = {
+        "backbone": model.backbone,
+        "size_px": study.preprocess_settings(model.variant).size_px,
+        "batch_size": values["settings"]["batch_size"],
+        "precision": values["settings"]["precision"],
+        "device": values["device"],
+        "gpus": values["gpus"],
+    }
+    train, infer = values["n_train"] / median(trained_s), values["n_val"] / median(validated_s)
+    return FinishedTraining(load, values["device_name"], train, infer)

@@ -1,0 +1,220 @@
+"""A plan: the jobs of a dry run, how long they take, what decides that, and the disk that they fill, as text. Pure."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from cxrflow.config.study import Study
+from cxrflow.files.atomic import read_json
+from cxrflow.files.formats import format_bytes, format_duration, format_hours
+from cxrflow.operate.estimates import NO_RATE, Estimator, JobTime, Unknown
+from cxrflow.operate.jobs import Job, Profile, find_dependencies
+
+BYTES_PER_WEIGHT = 4  # float32; features too
+# Two checkpoints are kept of a training that runs, each with the weights, Adam's two moments and the best weights.
+CHECKPOINT_MODELS = 2 * 4
+
+
+class Plan:
+    """The jobs of a dry run with what they take.
+
+    Attributes:
+        jobs: those that Snakemake would run.
+        profile: that they run under.
+        estimator: of the study.
+        times: seconds of each job, in their order; 0 where that is unknown.
+    """
+
+    def __init__(self, jobs: Sequence[Job], profile: Profile, estimator: Estimator) -> None:
+        """Estimate every job."""
+        self.jobs, self.profile, self.estimator = jobs, profile, estimator
+        self.answers = [estimator.estimate(job) for job in jobs]
+        self.times = [each.seconds if isinstance(each, JobTime) else 0.0 for each in self.answers]
+
+    def sum_s(self, amount: Callable[[Job], int]) -> float:
+        """Return the seconds of all jobs, each times an amount."""
+        return sum(amount(job) * seconds for job, seconds in zip(self.jobs, self.times, strict=True))
+
+    def gpus_of(self, job: Job) -> int:
+        """Return the GPUs that a job holds; on one machine trainings ask for one whether there is one or not."""
+        device = self.estimator.device_of(job)
+        return 0 if device == "cpu" and not self.profile.is_cluster else job.gpus or int(device == "cuda")
+
+    def lacking_rates(self) -> list[str]:
+        """Return the backbones whose images/s must be measured before their trainings can be estimated."""
+        pairs = zip(self.jobs, self.answers, strict=True)
+        return sorted({job.wildcards["backbone"] for job, each in pairs if each == Unknown(NO_RATE)})
+
+    def find_critical_path(self) -> list[int]:
+        """Return the places of the jobs, each waiting for the one before, that take the longest together."""
+        after = find_dependencies(self.jobs)
+        ends: dict[int, float] = {}
+
+        def end_of(place: int) -> float:
+            if place not in ends:
+                ends[place] = self.times[place] + max(map(end_of, after[place]), default=0.0)
+            return ends[place]
+
+        chain: list[int] = []
+        last = max(range(len(self.jobs)), key=end_of, default=None)
+        while last is not None:
+            chain.append(last)
+            last = max(sorted(after[last]), key=end_of, default=None)
+        return [place for place in reversed(chain) if self.times[place]]
+
+    def least_wall_s(self) -> tuple[float, str]:
+        """Return the least wall time in seconds, and what decides it: the critical path, or work over a limit."""
+        name, limit, gpus = self.profile.limit_name, self.profile.limit, self.profile.gpus
+        used = (lambda _job: 1) if self.profile.is_cluster else (lambda job: min(job.threads, limit))
+        bounds = [(sum(self.times[i] for i in self.find_critical_path()), "the critical path")]
+        bounds.append((self.sum_s(used) / limit, f"{name}: {limit}"))
+        if gpus is not None:
+            bounds.append((self.sum_s(lambda job: job.ask("gpu")) / gpus, f"gpu: {gpus}"))
+        return max(bounds)
+
+
+def describe_plan(plan: Plan, free_bytes: int, measure: str) -> str:
+    """Return the whole plan as text.
+
+    Args:
+        plan: to describe.
+        free_bytes: on the disk that the results go to.
+        measure: the command that measures what is unknown.
+    """
+    if not plan.jobs:
+        return "Nothing to do: all that was asked for is up to date."
+    parts = (_say_jobs(plan), _say_totals(plan), _say_path(plan), _say_disk(plan, free_bytes), _say_sources(plan))
+    return "\n\n".join(part for part in (*parts, _say_warnings(plan), _say_unknown(plan, measure)) if part)
+
+
+def _say_jobs(plan: Plan) -> str:
+    """Return one line per rule and request."""
+    groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for place, job in enumerate(plan.jobs):
+        asked = [job.resources.get(name, "") for name in ("mem_mb", "runtime")]
+        groups[(job.rule, job.threads, *asked, plan.gpus_of(job) or "")].append(place)
+    headers = ["rule", "jobs", "threads", "mem_mb", "runtime (min)", "gpus", "estimate for each"]
+    rows = [[key[0], len(places), *key[1:], _say_each(plan, places)] for key, places in groups.items()]
+    filled = [i for i in range(len(headers)) if any(row[i] != "" for row in rows)]
+    table = tabulate([[row[i] for i in filled] for row in rows], headers=[headers[i] for i in filled])
+    return f"{len(plan.jobs)} jobs, and what each of them asks for\n\n{table}"
+
+
+def _say_each(plan: Plan, places: Sequence[int]) -> str:
+    known = sorted(each.seconds for place in places if isinstance(each := plan.answers[place], JobTime))
+    if not known:
+        return "unknown"
+    ends = list(dict.fromkeys(map(format_duration, (known[0], known[-1]))))
+    return " to ".join(ends) + (f" ({len(places) - len(known)} unknown)" if len(known) < len(places) else "")
+
+
+def _say_totals(plan: Plan) -> str:
+    if not any(plan.times):
+        return ""
+    wall_s, reason = plan.least_wall_s()
+    gpu_s = plan.sum_s(plan.gpus_of)
+    queue = ", without the wait in the queue" if plan.profile.is_cluster else ""
+    rows = [
+        ["GPU time", format_hours(gpu_s) if gpu_s else "none"],
+        ["CPU time (threads claimed)", format_hours(plan.sum_s(lambda job: job.threads))],
+        ["wall time, at least", f"{format_hours(wall_s)}: {reason} decides{queue}"],
+    ]
+    unknown = Counter(job.rule for job, each in zip(plan.jobs, plan.answers, strict=True) if isinstance(each, Unknown))
+    left_out = ", ".join(f"{rule} ({n})" for rule, n in unknown.items())
+    note = f"\n\nNot in these sums, as unknown: {left_out}." if unknown else ""
+    return tabulate(rows, headers=["estimate", ""], disable_numparse=True) + note
+
+
+def _say_path(plan: Plan) -> str:
+    rows = [[plan.jobs[place].title, format_duration(plan.times[place])] for place in plan.find_critical_path()]
+    return tabulate(rows, headers=["the critical path", "takes"], colalign=("left", "right")) if rows else ""
+
+
+def _say_sources(plan: Plan) -> str:
+    """Return what the estimates rest on, one line per rule, backbone and source, and the numbers of images."""
+    groups: Counter[tuple[str, str]] = Counter()
+    for job, each in zip(plan.jobs, plan.answers, strict=True):
+        if isinstance(each, JobTime):
+            groups[(f"{job.rule} {job.wildcards.get('backbone', '')}".strip(), each.source)] += 1
+    rows = [[what, n, source] for (what, source), n in groups.items()]
+    used = {job.wildcards.get("dataset") for job in plan.jobs}
+    counts = plan.estimator.counts.items()
+    lines = [f"{name}: {count.total:,} images, {count.source}" for name, count in counts if count and name in used]
+    table = tabulate(rows, headers=["estimate of", "jobs", "rests on"]) if rows else ""
+    return "\n\n".join(filter(None, [table, "\n".join(lines)]))
+
+
+def _say_warnings(plan: Plan) -> str:
+    """Return one line per rule whose jobs would be killed for time."""
+    worst: dict[str, tuple[float, Job]] = {}
+    for job, seconds in zip(plan.jobs, plan.times, strict=True):
+        if plan.profile.is_cluster and 0 < job.ask("runtime") * 60 < max(seconds, worst.get(job.rule, (0.0, job))[0]):
+            worst[job.rule] = max((seconds, job), worst.get(job.rule, (0.0, job)), key=lambda pair: pair[0])
+    return "\n".join(
+        f"WARNING: {job.title} is estimated at {format_duration(seconds)} and asks for {job.ask('runtime')} min: raise"
+        f" set-resources: {rule}: runtime in {plan.profile.path}."
+        for rule, (seconds, job) in worst.items()
+    )
+
+
+def _say_unknown(plan: Plan, measure: str) -> str:
+    """Return why jobs have no estimate, and the one command that measures what can be measured now."""
+    reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    for job, each in zip(plan.jobs, plan.answers, strict=True):
+        if isinstance(each, Unknown):
+            reasons[each.reason][job.rule] += 1
+    lines = [f"Unknown: {_say_counts(rules)}: {reason}." for reason, rules in reasons.items()]
+    if backbones := plan.lacking_rates():
+        lines.append(f"To measure {', '.join(backbones)} there, one short job each:\n  {measure}")
+    return "\n".join(lines)
+
+
+def _say_counts(rules: Counter[str]) -> str:
+    return ", ".join(f"{rule} ({n})" for rule, n in rules.items())
+
+
+def _say_disk(plan: Plan, free_bytes: int) -> str:
+    uses = estimate_disk(plan)
+    if not uses:
+        return ""
+    rows = [[what, "unknown" if size is None else format_bytes(size), source] for what, size, source in uses]
+    total = sum(size or 0 for _, size, _ in uses)
+    rows.append(["together", format_bytes(total), "at most, while it runs"])
+    lack = "" if total < free_bytes else " NOT ENOUGH: free space first, or link results/ to a larger disk."
+    table = tabulate(rows, headers=["disk", "size", "how it is known"], colalign=("left", "right", "left"))
+    return f"{table}\n\n{format_bytes(free_bytes)} are free where results go.{lack}"
+
+
+def estimate_disk(plan: Plan) -> list[tuple[str, int | None, str]]:
+    """Return (what, bytes or None, how it is known) of the large files that the jobs write."""
+    study, counts = plan.estimator.study, plan.estimator.counts
+    by_rule: dict[str, list[Job]] = defaultdict(list)
+    for job in plan.jobs:
+        by_rule[job.rule].append(job)
+    pixels = [
+        count.total * study.recipes()[job.wildcards["recipe"]].size_px ** 2
+        for job in by_rule["preprocess"]
+        if (count := counts[job.wildcards["dataset"]])
+    ]
+    sizes = [read_model_bytes(study, job.wildcards["backbone"]) for job in by_rule["train"]]
+    models = None if None in sizes else sum(size or 0 for size in sizes)
+    at_once = max(1, plan.profile.gpus or plan.profile.limit)
+    largest = sorted((size or 0 for size in sizes), reverse=True)[:at_once]
+    checkpoints = None if models is None else CHECKPOINT_MODELS * sum(largest)
+    source = f"{CHECKPOINT_MODELS} models for each training at once, here {len(largest)}"
+    return [
+        *([("packed images", sum(pixels) if pixels else None, "images x pixels")] if by_rule["preprocess"] else []),
+        *(
+            [("models", models, "float32 weights"), ("checkpoints while training", checkpoints, source)]
+            if sizes
+            else []
+        ),
+    ]
+
+
+def read_model_bytes(study: Study, backbone: str) -> int | None:
+    """Return the size of model.pt by the weights that profile_backbone counted, in any study; None: it never has."""
+    found: Iterable[Path] = Path(study.results).parent.glob(f"*/backbones/{backbone}.json")
+    return next((int(read_json(path)["params"]) * BYTES_PER_WEIGHT for path in found), None)
