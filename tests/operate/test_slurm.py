@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 
 from cxrflow.operate import slurm
-from cxrflow.operate.slurm import SlurmError, parse_jobs, parse_partitions
+from cxrflow.operate.slurm import SlurmError, parse_partitions, parse_queue
 from tests.operate.conftest import FakeCommand
 
 
 def test_a_command_that_is_not_there_is_named(bare_path: Path) -> None:
     with pytest.raises(SlurmError, match="no squeue on the PATH"):
-        slurm.list_jobs()
+        slurm.list_jobs(Path())
 
 
 def test_what_a_failed_command_says_reaches_the_user(fake: FakeCommand) -> None:
     fake("squeue", status=1, error="slurm_load_jobs error: Unable to contact slurm controller\n")
     with pytest.raises(SlurmError, match="squeue failed: slurm_load_jobs error: Unable to contact"):
-        slurm.list_jobs()
+        slurm.list_jobs(Path())
 
 
 def test_a_command_that_hangs_is_given_up(bare_path: Path) -> None:
@@ -28,9 +28,9 @@ def test_a_command_that_hangs_is_given_up(bare_path: Path) -> None:
 
 
 def test_jobs_with_odd_folders_and_empty_fields_are_read() -> None:
-    (job,) = parse_jobs("12_[1-3]|PENDING|0:00||name|(null)|Priority|/a b/c|d\n")
+    (job,) = parse_queue("12_[1-3]|PENDING|0:00||name|(null)|Priority|/a b/c|d\n")
     assert (job.job_id, job.comment, job.nodes, job.folder) == ("12_[1-3]", "", "", "/a b/c|d")
-    assert parse_jobs("slurm_load_jobs warning\n") == []
+    assert parse_queue("slurm_load_jobs warning\n") == []
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_jobs_with_odd_folders_and_empty_fields_are_read() -> None:
     ],
 )
 def test_snakemakes_jobs_are_known_by_their_name(name: str, is_run: bool) -> None:
-    (job,) = parse_jobs(f"1|RUNNING|0:01|n|{name}|c|None|/x\n")
+    (job,) = parse_queue(f"1|RUNNING|0:01|n|{name}|c|None|/x\n")
     assert job.is_from_snakemake is is_run
 
 
@@ -63,13 +63,7 @@ def test_nodes_that_take_jobs(state: str, usable: bool) -> None:
     assert group.is_usable is usable
 
 
-def test_the_state_of_a_job_cancelled_by_somebody_is_one_word(fake: FakeCommand) -> None:
-    fake("sacct", "12|CANCELLED by 1000\n13|TIMEOUT\n")
-    assert slurm.past_states(["12", "13"]) == {"12": "CANCELLED", "13": "TIMEOUT"}
-
-
-def test_no_jobs_ask_nothing(bare_path: Path) -> None:
-    assert slurm.past_states([]) == {}
+def test_no_jobs_cancel_nothing(bare_path: Path) -> None:
     slurm.cancel_jobs([])
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.operate.choosing import read_study
-from cxrflow.operate.steps import expected_steps
+from cxrflow.operate.jobs import dry_run
 from tests.workflow.conftest import copy_workflow, run_snakemake
 
 STUDY = ("--configfile", "config/quick.yaml", "--cores", "1")
@@ -17,8 +16,8 @@ MODELS = 12
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone in which Snakemake has on record that every file of the study was made with its settings."""
     folder = copy_workflow(tmp_path_factory.mktemp("runs") / "a clone")
-    for step in expected_steps(read_study(folder / "config/quick.yaml")):
-        for path in step.outputs:
+    for job in dry_run(*STUDY, folder=folder):
+        for path in job.outputs:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).touch()
     run = run_snakemake(folder, "--touch", "--forceall", "--quiet", "all", *STUDY)

@@ -1,4 +1,4 @@
-# Planning: what need not be worked out for every job, and what scripts/plan.py asks of a dry run.
+# Planning: what need not be worked out for every job, and what scripts/cxrflow/operate/jobs.py asks of a dry run.
 import tempfile
 
 # Every rule has the resource tmpdir, and to evaluate its text for every job takes Snakemake longer than all that a rule
@@ -7,9 +7,7 @@ for each in workflow.rules:
     if getattr(each.resources.get("tmpdir"), "raw", None) == "system_tmpdir":  # the default, and nobody said another
         each.resources["tmpdir"] = tempfile.gettempdir()
 
-# Jobs printed with their files and resources instead of with their messages, and which rules run where Snakemake does,
-# which a dry run does not print.
+# Jobs printed with their files and resources instead of with their messages.
 if "CXRFLOW_PLAN" in os.environ:
     for each in workflow.rules:
         each.message = None
-    print("local rules:", ", ".join(each.name for each in workflow.rules if each.ruleinfo.localrule))

@@ -149,9 +149,9 @@ def _say_sources(plan: Plan) -> str:
 def _say_warnings(plan: Plan) -> str:
     """Return one line per rule whose jobs would be killed for time."""
     worst: dict[str, tuple[float, Job]] = {}
-    for job, seconds in zip(plan.jobs, plan.times, strict=True):
-        if plan.profile.is_cluster and 0 < job.ask("runtime") * 60 < max(seconds, worst.get(job.rule, (0.0, job))[0]):
-            worst[job.rule] = max((seconds, job), worst.get(job.rule, (0.0, job)), key=lambda pair: pair[0])
+    for seconds, job in sorted(zip(plan.times, plan.jobs, strict=True), key=lambda pair: -pair[0]):
+        if plan.profile.is_cluster and 0 < job.ask("runtime") * 60 < seconds:
+            worst.setdefault(job.rule, (seconds, job))
     return "\n".join(
         f"WARNING: {job.title} is estimated at {format_duration(seconds)} and asks for {job.ask('runtime')} min: raise"
         f" set-resources: {rule}: runtime in {plan.profile.path}."
@@ -200,7 +200,7 @@ def estimate_disk(plan: Plan) -> list[tuple[str, int | None, str]]:
     ]
     sizes = [read_model_bytes(study, job.wildcards["backbone"]) for job in by_rule["train"]]
     models = None if None in sizes else sum(size or 0 for size in sizes)
-    at_once = max(1, plan.profile.gpus or plan.profile.limit)
+    at_once = max(1, min(plan.profile.limit, plan.profile.gpus or plan.profile.limit))
     largest = sorted((size or 0 for size in sizes), reverse=True)[:at_once]
     checkpoints = None if models is None else CHECKPOINT_MODELS * sum(largest)
     source = f"{CHECKPOINT_MODELS} models for each training at once, here {len(largest)}"

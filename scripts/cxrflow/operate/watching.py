@@ -17,7 +17,7 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.formats import format_duration
 from cxrflow.files.leases import FILE, STALE_S, read_holder
 from cxrflow.files.records import EpochRow
-from cxrflow.models.training_log import parse_epochs
+from cxrflow.models.progress import parse_epochs
 from cxrflow.operate.estimates import Estimator, JobTime
 from cxrflow.operate.jobs import Job
 from cxrflow.operate.recovering import Process, list_processes

@@ -1,0 +1,261 @@
+"""Findings on made-up clusters, file systems and Pythons: each fault is named with its remedy."""
+
+from pathlib import Path
+
+import pytest
+
+import slurm_check
+from cxrflow.operate import cluster_checks
+from cxrflow.operate.cluster_checks import (
+    Finding,
+    check_cluster,
+    check_places,
+    check_python,
+    check_weights,
+    find_mount,
+    judge_python,
+)
+from cxrflow.operate.jobs import Call, Job, read_profile
+from tests.operate.conftest import FakeCommand
+from tests.workflow.conftest import ROOT
+
+SINFO = "cpu*|up|1-00:00:00|64|257000|3|idle|(null)\ngpu|up|1-00:00:00|64|512000|2|mixed|gpu:a100:4(S:0-1)\n"
+CONFIG = {
+    "AccountingStorageType": "accounting_storage/slurmdbd",
+    "AccountingStorageEnforce": "associations",
+    "MinJobAge": "300 sec",
+}
+JOBS = [
+    Job("index", threads=8, resources={"mem_mb": 2000, "runtime": 120}),
+    Job("train", threads=4, resources={"mem_mb": 12000, "runtime": 480, "gpu": 1}),
+]
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 22 0:40 / /home rw,relatime shared:2 - nfs4 server:/home rw
+31 22 0:41 / /scratch\\040two rw - lustre mds@tcp:/s rw
+32 30 0:42 / /home/x/tmp rw master:3 - tmpfs tmpfs rw
+33 22 0:43 / /over rw - ext4 /dev/sdb rw
+34 22 0:44 / /over rw - beegfs beegfs_nodev rw
+"""
+SAID = {"version": "3.12.1", "is_old": False, "base": "/usr", "torch": "2.14", "cuda": "13.0", "plugin": True}
+
+
+@pytest.fixture
+def good(fake: FakeCommand, folder: Path, bare_path: Path) -> FakeCommand:
+    """A cluster on which all is well, and the project's own profile."""
+    (folder / "profiles").symlink_to(ROOT / "profiles")
+    for name in ("sbatch", "squeue", "scancel", "sacct"):
+        fake(name)
+    fake("sinfo", SINFO)
+    fake("sacctmgr", "lungs\n")
+    set_config(bare_path, CONFIG)
+    return fake
+
+
+def set_config(bare_path: Path, config: dict[str, str]) -> None:
+    lines = "\n".join(f"echo '{key} = {value}'" for key, value in config.items())
+    script = bare_path / "scontrol"
+    script.write_text(f"#!/bin/sh\nif [ $1 = ping ]; then echo 'Slurmctld(primary) at head is UP'; else {lines}\nfi\n")
+    script.chmod(0o755)
+
+
+def find(profile: str = "profiles/slurm", jobs: list[Job] = JOBS) -> list[Finding]:
+    return check_cluster(read_profile(Path(profile)), jobs)[0]
+
+
+def problems(profile: str = "profiles/slurm", jobs: list[Job] = JOBS) -> list[str]:
+    return [str(finding) for finding in find(profile, jobs) if finding.level == "PROBLEM"]
+
+
+def write_profile(folder: Path, config: str, site: str = "partitions: {cpu: {}, gpu: {max_gpu: 4}}") -> str:
+    mine = folder / "mine"
+    mine.mkdir()
+    (mine / "config.yaml").write_text(f"executor: slurm\njobs: 9\nslurm-partition-config: mine/site.yaml\n{config}\n")
+    (mine / "site.yaml").write_text(site)
+    return "mine"
+
+
+def test_a_good_cluster_has_no_problem_and_its_gpus_are_listed(good: FakeCommand) -> None:
+    findings = find()
+    assert [str(finding) for finding in findings if finding.level != "OK"] == []
+    text = "\n".join(map(str, findings))
+    assert (
+        "a100 (up to 4 on a node); to choose a model: `gpu_model: a100` beside `gpu: 1` in profiles/slurm/site.yaml"
+        in text
+    )
+    assert "account lungs" in text
+
+
+def test_without_slurm_there_is_one_clear_line(folder: Path, bare_path: Path) -> None:
+    (folder / "profiles").symlink_to(ROOT / "profiles")
+    (line,) = problems()
+    assert "no sbatch" in line
+    assert "login node" in line
+
+
+def test_a_controller_that_does_not_answer(good: FakeCommand) -> None:
+    good("scontrol", "Slurmctld(primary) at head is DOWN\n", status=1)
+    (line,) = problems()
+    assert "head is DOWN" in line
+
+
+@pytest.mark.parametrize(
+    ("sinfo", "words"),
+    [
+        (SINFO.replace("gpu|up", "a100|up"), "partition gpu is not on this cluster -> rename it"),
+        (SINFO.replace("gpu|up", "gpu|down"), "partition gpu is down"),
+        (SINFO.replace("mixed", "drained"), "partition gpu: no node takes jobs (drained)"),
+        (SINFO.replace("gpu:a100:4(S:0-1)", "(null)"), "partition gpu has no GPU"),
+        (SINFO.replace("1-00:00:00|64|512000", "4:00:00|64|512000"), "has 240 minutes, less than train ask for"),
+        (
+            SINFO.replace("64|257000", "4|257000"),
+            "has 4 CPUs of a node, less than index ask for",
+        ),
+        (SINFO.replace("512000", "8000"), "has 8000 MB of a node, less than train ask for"),
+    ],
+)
+def test_what_is_wrong_with_a_partition(good: FakeCommand, sinfo: str, words: str) -> None:
+    good("sinfo", sinfo)
+    assert any(words in line for line in problems()), problems()
+
+
+def test_a_limit_that_no_job_reaches_is_a_note(good: FakeCommand) -> None:
+    good("sinfo", SINFO.replace("|64|257000", "|32|257000"))
+    (note,) = [str(finding) for finding in find() if finding.level == "note"]
+    assert problems() == []
+    assert "allows 64 CPUs of a node in cpu, which has 32 -> a retry that asks for more would be refused" in note
+
+
+def test_gpu_jobs_need_a_partition_with_gpus_in_the_file(good: FakeCommand, folder: Path) -> None:
+    profile = write_profile(folder, "", "partitions: {cpu: {}}")
+    assert problems(profile, JOBS[:1]) == []
+    assert any("train ask for a GPU and no partition has any" in line for line in problems(profile))
+
+
+def test_an_account_of_somebody_else(good: FakeCommand, folder: Path) -> None:
+    profile = write_profile(folder, "")
+    jobs = [Job("train", resources={"slurm_account": "hearts"})]
+    (line,) = problems(profile, jobs)
+    assert "account hearts is not yours -> `account` in mine/site.yaml is one of: lungs" in line
+
+
+@pytest.mark.parametrize(("enforce", "level"), [("associations,limits", "PROBLEM"), ("none", "note")])
+def test_no_account_at_all(good: FakeCommand, bare_path: Path, enforce: str, level: str) -> None:
+    good("sacctmgr")
+    set_config(bare_path, CONFIG | {"AccountingStorageEnforce": enforce})
+    assert [f.level for f in find() if "no account for you" in f.text] == [level]
+
+
+def test_a_cluster_without_accounting_needs_no_account(good: FakeCommand, bare_path: Path) -> None:
+    set_config(bare_path, CONFIG | {"AccountingStorageType": "accounting_storage/none"})
+    (bare_path / "sacctmgr").unlink()
+    assert problems() == []
+
+
+def test_a_queue_that_forgets_jobs_too_soon(good: FakeCommand, bare_path: Path) -> None:
+    set_config(bare_path, CONFIG | {"MinJobAge": "59 sec"})
+    (line,) = problems()
+    assert "MinJobAge is 59 s" in line
+    assert "to 19 or less" in line
+    set_config(bare_path, CONFIG | {"MinJobAge": "60 sec"})
+    assert problems() == []
+
+
+def test_sacct_must_answer_if_the_profile_asks_it(good: FakeCommand, folder: Path) -> None:
+    good("sacct", status=1, error="Slurm accounting storage is disabled")
+    profile = write_profile(folder, "slurm-status-command: sacct")
+    assert problems(profile) == ["PROBLEM  sacct failed: Slurm accounting storage is disabled"]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/home/x/study", "nfs4"),
+        ("/home/x/tmp/study", "tmpfs"),
+        ("/homely", "ext4"),
+        ("/scratch two/me", "lustre"),
+        ("/over/there", "beegfs"),
+    ],
+)
+def test_the_innermost_mount_counts(path: str, kind: str) -> None:
+    assert find_mount(Path(path), MOUNTS)[1] == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "shared"),
+    [(kind, True) for kind in ("gpfs", "ceph", "fuse.ceph-fuse", "beegfs_nodev", "nfs", "fuse.glusterfs")]
+    + [(kind, False) for kind in ("ext4", "xfs", "tmpfs", "overlay", "btrfs", "nfsd", "?")],
+)
+def test_kinds_that_machines_share(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, shared: bool) -> None:
+    monkeypatch.setattr(cluster_checks, "find_mount", lambda _path: ("/", kind))
+    (finding,) = check_places({"it": tmp_path}, 2)
+    assert finding.level == ("OK" if shared else "note")
+
+
+@pytest.mark.parametrize(("n_nodes", "level"), [(1, "OK"), (2, "note"), (None, "note")])
+def test_a_local_disk_is_enough_for_one_node(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, n_nodes: int | None, level: str
+) -> None:
+    monkeypatch.setattr(cluster_checks, "find_mount", lambda _path: ("/", "ext4"))
+    assert [finding.level for finding in check_places({"it": tmp_path}, n_nodes)] == [level]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"version": "3.10.2", "is_old": True}, "3.11 is the oldest"),
+        ({"plugin": False}, "no snakemake-executor-plugin-slurm"),
+        ({"error": "ImportError: libcudart.so"}, "cannot import torch and torchvision: ImportError: libcudart.so"),
+        ({"cuda": ""}, "has no CUDA"),
+    ],
+)
+def test_what_a_python_lacks(change: dict[str, object], words: str) -> None:
+    findings = list(judge_python(Path("python"), SAID | change, wants_gpu=True))
+    assert any(finding.level == "PROBLEM" and words in finding.text for finding in findings)
+    assert [finding.level for finding in judge_python(Path("python"), SAID, wants_gpu=True)] == ["OK"]
+
+
+def test_a_torch_without_cuda_is_enough_where_no_job_asks_for_a_gpu() -> None:
+    assert [finding.level for finding in judge_python(Path("p"), SAID | {"cuda": ""}, wants_gpu=False)] == ["OK"]
+
+
+def test_a_python_that_does_not_run_is_a_problem(bare_path: Path) -> None:
+    for name in ("snakemake", "python"):
+        (bare_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (bare_path / name).chmod(0o755)
+    (finding,) = check_python(1, wants_gpu=False)
+    assert "does not run" in finding.text
+
+
+def test_a_python_whose_path_has_a_space_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "my env"
+    home.mkdir()
+    for name in ("snakemake", "python"):
+        (home / name).write_text("#!/bin/sh\nexit 1\n")
+        (home / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(home))
+    assert "has a space in its path" in next(iter(check_python(1, wants_gpu=False))).text
+
+
+def test_weights_that_are_not_there_are_a_note_with_their_name(folder: Path) -> None:
+    study = Call(ROOT / "config/lungs.yaml").load()
+    (absent,) = check_weights(study, folder)
+    assert (absent.level, "resnet34-b627a593.pth" in absent.text) == ("note", True)
+    weights = folder / "data/weights/resnet34-b627a593.pth"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    assert [finding.level for finding in check_weights(study, folder)] == ["OK"]
+    assert list(check_weights(Call(ROOT / "config/demo.yaml").load(), folder)) == []
+
+
+def test_the_command_ends_with_1_and_says_that_there_is_no_sbatch(
+    bare_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(slurm_check, "dry_run", lambda *_words: JOBS)
+    with pytest.raises(SystemExit) as end:
+        slurm_check.check_slurm()
+    assert end.value.code == 1
+    said = capsys.readouterr().out
+    assert "PROBLEM  no sbatch, squeue" in said
+    assert "no snakemake on the PATH" in said

@@ -1,0 +1,170 @@
+"""Profiles and dry runs are read as Snakemake and its Slurm plugin mean them; errors reach the user in clear words."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import plan
+import recover
+import slurm_check
+import status
+from cxrflow.config.stages import build_parser
+from cxrflow.errors import CxrflowError
+from cxrflow.operate.jobs import Call, Job, choose_config, dry_run, find_dependencies, parse_jobs, read_profile
+from tests.operate.conftest import CONFIG, model_job, write
+from tests.workflow.conftest import ROOT, copy_workflow
+
+RECORDED = (Path(__file__).parent / "dry_run.txt").read_text()  # of Snakemake 9.27
+
+
+def write_profile(folder: Path, config: str, site: str = "partitions: {cpu: {}}") -> Path:
+    write(folder / "site.yaml", site)
+    write(folder / "config.yaml", f"slurm-partition-config: {folder}/site.yaml\n{config}")
+    return folder
+
+
+def test_a_recorded_dry_run_gives_its_jobs() -> None:
+    jobs = {job.rule: job for job in parse_jobs(RECORDED)}
+    assert set(jobs) == {"index", "preprocess", "split", "train", "evaluate"}
+    train = jobs["train"]
+    assert (train.threads, train.ask("mem_mb"), train.ask("runtime"), train.gpus) == (4, 12000, 480, 1)
+    assert train.title == "train covid/resnet34/imagenet/base/seed0"
+    assert "results/lungs/models/covid/resnet34/imagenet/base/seed0/model.pt" in train.outputs
+    assert train.log == "results/lungs/models/covid/resnet34/imagenet/base/seed0/train.log"
+    assert "disk_mb" not in train.resources, "what Snakemake does not know yet is not a request"
+    assert (jobs["split"].threads, jobs["split"].title) == (1, "split covid")
+
+
+def test_jobs_wait_for_those_that_make_their_inputs() -> None:
+    jobs = parse_jobs(RECORDED)
+    after = {jobs[i].rule: {jobs[j].rule for j in others} for i, others in enumerate(find_dependencies(jobs))}
+    assert after["train"] == {"preprocess", "split"}
+    assert after["index"] == set()
+    assert after["evaluate"] == {"train", "preprocess", "split"}
+
+
+def test_rules_that_only_collect_are_not_jobs() -> None:
+    assert parse_jobs("rule all:\n    input: a\n    jobid: 0\n\nlocalrule b:\n    output: a\n    jobid: 1\n") == [
+        Job("b", outputs=("a",))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus"), [({}, 0), ({"gpu": 2}, 2), ({"gpu": 0, "gres": "gpu:a100:2"}, 2), ({"gres": "gpu"}, 1)]
+)
+def test_gpus_are_asked_for_by_number_or_by_gres(asked: dict[str, int | str], gpus: int) -> None:
+    assert Job("train", resources=asked).gpus == gpus
+
+
+def test_a_failed_dry_run_says_why_in_its_own_words(folder: Path) -> None:
+    write(folder / "Snakefile", "from snakemake.exceptions import WorkflowError\nraise WorkflowError('no tea')\n")
+    with pytest.raises(CxrflowError, match="no tea"):
+        dry_run()
+
+
+@pytest.mark.slow
+def test_the_demo_is_planned_whole(tmp_path: Path) -> None:
+    """One real dry run: the workflow prints jobs in full, with the wildcards in the order of the Slurm plugin."""
+    clone = copy_workflow(tmp_path / "it's a clone")
+    jobs = dry_run(*Call(Path("config/demo.yaml"), ("seeds=[0, 1]",), Path("profiles/demo")).words, folder=clone)
+    trainings = [job for job in jobs if job.rule == "train"]
+    assert len(trainings) == 24
+    assert all(tuple(job.wildcards) == ("dataset", "backbone", "init", "variant", "seed") for job in trainings)
+    assert all(job.resources["device"] == "cpu" and job.log.endswith("/train.log") for job in trainings)
+    after = find_dependencies(jobs)
+    assert all(after[i] for i, job in enumerate(jobs) if job.rule == "summarize")
+
+
+def test_a_cluster_limits_jobs_and_a_machine_cores(tmp_path: Path) -> None:
+    cluster = read_profile(write_profile(tmp_path, "executor: slurm\njobs: 50\n"))
+    assert (cluster.is_cluster, cluster.limit_name, cluster.limit, cluster.gpus) == (True, "jobs", 50, None)
+    folder = write_profile(tmp_path, "cores: 8\nresources: {gpu: 1}\nconfigfile: config/demo.yaml")
+    local = read_profile(folder, jobs=6)
+    assert (local.is_cluster, local.limit_name, local.limit, local.gpus) == (False, "cores", 6, 1)
+    assert local.configfile == Path("config/demo.yaml")
+    assert read_profile(write_profile(tmp_path, "cores: all")).limit >= 1
+
+
+def test_a_profile_without_a_number_of_jobs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CxrflowError, match="say --jobs N"):
+        read_profile(write_profile(tmp_path, "keep-going: true\n"))
+    with pytest.raises(CxrflowError, match=r"none/config\.yaml"):
+        read_profile(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "minutes"), [("2-00:00:00", 2880), ("1d", 1440), ("1440", 1440), ('"2:30"', 150), ("90.5", 90.5)]
+)
+def test_runtimes_are_minutes_and_limits_that_are_not_numbers_are_left_out(
+    tmp_path: Path, runtime: str, minutes: float
+) -> None:
+    site = f"partitions: {{cpu: {{max_runtime: {runtime}, available_gpu_models: [a100], supports_mpi: true}}, gpu: }}"
+    found = read_profile(write_profile(tmp_path, "jobs: 1", site))
+    assert found.partitions == {"cpu": {"max_runtime": minutes}, "gpu": {}}
+
+
+@pytest.mark.parametrize(
+    ("site", "words"),
+    [
+        ("partitions: {cpu: {max_runtime: soon}}", "site.yaml, max_runtime: 'soon'"),
+        ("account: mine", "site.yaml has no mapping where one is expected"),
+    ],
+)
+def test_a_wrong_site_file_is_named(tmp_path: Path, site: str, words: str) -> None:
+    with pytest.raises(CxrflowError, match=words):
+        read_profile(write_profile(tmp_path, "jobs: 1", site))
+
+
+def test_a_study_is_found_by_its_name_or_where_it_is_the_only_one_begun(folder: Path) -> None:
+    for name in ("quick", "lungs"):
+        write(folder / "config" / f"my_{name}.yaml", f"study: {name}\n")
+    assert choose_config(None, "lungs") == Path("config/my_lungs.yaml")
+    with pytest.raises(CxrflowError, match="no study has results here yet"):
+        choose_config(None)
+    (folder / "results/quick").mkdir(parents=True)
+    assert choose_config(None) == Path("config/my_quick.yaml")
+    (folder / "results/lungs").mkdir()
+    with pytest.raises(CxrflowError, match="several studies have results here"):
+        choose_config(None)
+    with pytest.raises(CxrflowError, match="no file in config/ has the study 'other'"):
+        choose_config(None, "other")
+    with pytest.raises(CxrflowError, match="leave one out"):
+        choose_config(Path("a.yaml"), "lungs")
+
+
+def test_settings_may_be_replaced_as_for_snakemake() -> None:
+    call = Call(ROOT / "config/lungs.yaml", ("train={epochs: 3}", "seeds=[0, 1]"))
+    study = call.load()
+    assert study.settings.train.epochs == 3
+    assert {model.seed for model in study.models()} == {0, 1}
+    assert call.words[-3:] == ["--config", "train={epochs: 3}", "seeds=[0, 1]"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [plan.plan_study, status.show_status, recover.recover, slurm_check.check_slurm],
+    ids=lambda each: each.__module__,
+)
+def test_every_command_about_a_run_takes_the_settings_that_snakemake_was_given(command: Callable[..., None]) -> None:
+    assert "'train={epochs: 3}'" in " ".join(build_parser(command).format_help().split())
+
+
+def test_status_asks_snakemake_for_all_jobs_once_and_for_those_that_remain(
+    folder: Path, bare_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = [model_job(), model_job("evaluate")]
+    asked: list[tuple[str, ...]] = []
+
+    def dry_run_of(*words: str) -> list[Job]:
+        asked.append(words)
+        return jobs if "--forceall" in words else jobs[1:]
+
+    monkeypatch.setattr(status, "dry_run", dry_run_of)
+    write(folder / "config/new.yaml", json.dumps(CONFIG))
+    status.show_status(study="new", config=["seeds=[0, 1]"])
+    said = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["train", "1", "."] in said
+    assert ["evaluate", ".", "1"] in said
+    assert all(words[-4:-2] == ("--config", "seeds=[0, 1]") for words in asked)

@@ -1,0 +1,140 @@
+"""A whole plan: sums, wall time, critical path, disk and text, of jobs by hand."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import plan as plan_command
+from cxrflow.operate.estimates import Estimator
+from cxrflow.operate.jobs import Job, Profile
+from cxrflow.operate.planning import Plan, describe_plan, estimate_disk
+from tests.operate.conftest import CONFIG, make_study, model_job, write, write_profile
+
+LOCAL = Profile(Path("profiles/local/config.yaml"), is_cluster=False, limit_name="cores", limit=4)
+CLUSTER = Profile(Path("profiles/slurm/config.yaml"), is_cluster=True, limit_name="jobs", limit=9)
+PACK = Job("preprocess", outputs=("images.npy",), wildcards={"dataset": "covid", "recipe": "128px-equalized"})
+JOBS = [PACK, *(model_job(seed=seed, threads=4) for seed in (0, 1)), model_job("evaluate")]
+TRAIN_S, EVALUATE_S = 4 * (210 / 20 + 45 / 80), 90 / 80
+MEASURE = "python scripts/plan.py --measure"
+
+
+@pytest.fixture(autouse=True)
+def measured(folder: Path) -> None:
+    """Measure the rates on a CPU."""
+    write_profile()
+
+
+def make_plan(jobs: list[Job] = JOBS, profile: Profile = LOCAL) -> Plan:
+    return Plan(jobs, profile, Estimator(make_study(), has_gpu=profile.is_cluster))
+
+
+def say(plan: Plan, free_bytes: int = 1 << 40) -> str:
+    return describe_plan(plan, free_bytes, MEASURE)
+
+
+def on_gpu(**resources: int | str) -> list[Job]:
+    return [replace(job, resources={"device": "cuda", "gpu": 1, **resources}) for job in JOBS[1:3]]
+
+
+def test_the_critical_path_or_the_limit_decides_the_wall_time() -> None:
+    path = make_plan().find_critical_path()
+    assert [JOBS[place].title.split()[0] for place in path] == ["train", "evaluate"]
+    assert make_plan().least_wall_s() == (pytest.approx(2 * TRAIN_S + EVALUATE_S / 4), "cores: 4")
+    assert make_plan(profile=CLUSTER).least_wall_s() == (pytest.approx(TRAIN_S + EVALUATE_S), "the critical path")
+    assert make_plan([]).find_critical_path() == []
+
+
+def test_gpus_that_jobs_share_decide_the_wall_time() -> None:
+    write_profile(device="cuda")
+    plan = make_plan(on_gpu(), replace(LOCAL, limit=99, gpus=1))
+    assert plan.least_wall_s() == (pytest.approx(2 * TRAIN_S), "gpu: 1")
+
+
+def test_gpu_hours_are_those_of_jobs_that_hold_one() -> None:
+    plan = make_plan()
+    assert plan.sum_s(plan.gpus_of) == 0
+    assert "GPU time                    none" in say(plan)
+    write_profile(device="cuda")
+    for asked in ({}, {"gpu": 0, "gres": "gpu:a100"}):
+        plan = make_plan(on_gpu(**asked), CLUSTER)
+        assert plan.sum_s(plan.gpus_of) == pytest.approx(2 * TRAIN_S)
+    asking = [replace(job, resources={"device": "cpu", "gpu": 1}) for job in JOBS[1:]]
+    assert [make_plan(asking).gpus_of(job) for job in asking] == [0, 0, 0], "whether there is one or not"
+
+
+def test_cpu_rates_give_no_hours_of_a_gpu_study_but_the_command_that_measures() -> None:
+    plan = make_plan(on_gpu(), CLUSTER)
+    text = say(plan)
+    assert plan.lacking_rates() == ["resnet34"]
+    assert "estimate for each\n" in text
+    assert "GPU time" not in text
+    assert "Unknown: train (2): images/s on the device that will compute are unknown." in text
+    assert f"To measure resnet34 there, one short job each:\n  {MEASURE}" in text
+
+
+def test_what_is_known_needs_no_measurement_and_names_its_source() -> None:
+    text = say(make_plan())
+    assert MEASURE not in text
+    assert "profile_backbone on Some CPU" in text
+    assert "covid: 300 images, published, at most 100 a class" in text
+    assert "Not in these sums, as unknown: preprocess (1)." in text
+    assert "Unknown: preprocess (1): never measured." in text
+
+
+def test_disk_is_a_byte_a_pixel_and_four_bytes_a_weight() -> None:
+    sizes = {what: size for what, size, _ in estimate_disk(make_plan())}
+    assert sizes == {"packed images": 300 * 128 * 128, "models": 2 * 4000, "checkpoints while training": 8 * 8000}
+    alone = {what: size for what, size, _ in estimate_disk(make_plan(profile=replace(LOCAL, gpus=1)))}
+    assert alone["checkpoints while training"] == 8 * 4000
+    Path("results/new/backbones/resnet34.json").unlink()
+    assert {what: size for what, size, _ in estimate_disk(make_plan())}["models"] is None
+    assert "NOT ENOUGH" not in say(make_plan())
+    assert "NOT ENOUGH" in say(make_plan(), free_bytes=1000)
+
+
+def test_too_short_a_request_is_warned_of_on_a_cluster() -> None:
+    short = [replace(job, resources={"device": "cpu", "runtime": 1}) for job in JOBS[1:]]
+    longer = make_study(train={"epochs": 40, "batch_size": 16})
+    text = say(Plan(short, CLUSTER, Estimator(longer, has_gpu=False)))
+    assert "WARNING: train covid/resnet34/scratch/base/seed0 is estimated at 7.4 min and asks for 1 min" in text
+    assert "WARNING" not in say(Plan(short, LOCAL, Estimator(longer, has_gpu=False))), "nothing is killed here"
+    assert "WARNING" not in say(make_plan([replace(JOBS[1], resources={"device": "cpu", "runtime": 9})], CLUSTER))
+
+
+def run_plan(monkeypatch: pytest.MonkeyPatch, jobs: list[Job], **flags: bool) -> list[list[str]]:
+    """Run scripts/plan.py on the jobs of a made-up dry run; return the commands that it ran."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_options: object) -> "subprocess.CompletedProcess[str]":
+        commands.append(command[2:])
+        write_profile(device="cuda")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(plan_command, "dry_run", lambda *_words: jobs)
+    monkeypatch.setattr(plan_command.subprocess, "run", run)
+    write(Path("profiles/slurm/config.yaml"), "executor: slurm\njobs: 9\n")
+    write(Path("config/new.yaml"), json.dumps(CONFIG))
+    plan_command.plan_study(profile=Path("profiles/slurm"), configfile=Path("config/new.yaml"), **flags)
+    return commands
+
+
+def test_measure_runs_only_the_profiles_that_are_missing_and_plans_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_plan(monkeypatch, on_gpu()) == []
+    said = capsys.readouterr().out
+    assert "--profile profiles/slurm --configfile config/new.yaml --measure" in said
+    (command,) = run_plan(monkeypatch, on_gpu(), measure=True)
+    asked = (
+        "snakemake results/new/backbones/resnet34.json --force --profile profiles/slurm --configfile config/new.yaml"
+    )
+    assert command == asked.split()
+    assert "GPU time" in capsys.readouterr().out
+    assert run_plan(monkeypatch, on_gpu(), measure=True) == [], "all is known now"
+
+
+def test_no_jobs_no_plan() -> None:
+    assert say(make_plan([])).startswith("Nothing to do")
