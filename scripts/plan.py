@@ -51,7 +51,7 @@ def plan_study(
 
     plan = make_plan()
     if measure and plan.lacking_rates():
-        files = [f"{study.results}/backbones/{name}.json" for name in plan.lacking_rates()]
+        files = [str(study.layout.backbone(name)) for name in plan.lacking_rates()]
         command = ["snakemake", *files, "--force", *call.words]
         print(f"{shlex.join(command)}\n", flush=True)
         if subprocess.run([sys.executable, "-m", *command], check=False).returncode:

@@ -35,7 +35,7 @@ def check_slurm(
         findings, n_nodes = check_cluster(read_profile(profile), jobs)
     except CxrflowError as error:
         jobs, findings, n_nodes = [], [Finding("PROBLEM", str(error))], None
-    findings += check_folder(study, Path.cwd(), n_nodes=n_nodes, wants_gpu=any(job.gpus for job in jobs))
+    findings += check_folder(study, jobs, n_nodes)
     print(*findings, sep="\n")
     problems = sum(finding.level == "PROBLEM" for finding in findings)
     print(f"\nproblems: {problems}" if problems else "\nno problem found")

@@ -15,8 +15,8 @@ from cxrflow.operate.cluster_checks import (
     find_mount,
     judge_python,
 )
-from cxrflow.operate.jobs import Call, Job, read_profile
-from tests.operate.conftest import FakeCommand
+from cxrflow.operate.jobs import Job, read_profile
+from tests.operate.conftest import FakeCommand, make_study, write
 from tests.workflow.conftest import ROOT
 
 SINFO = "cpu*|up|1-00:00:00|64|257000|3|idle|(null)\ngpu|up|1-00:00:00|64|512000|2|mixed|gpu:a100:4(S:0-1)\n"
@@ -237,15 +237,13 @@ def test_a_python_whose_path_has_a_space_is_a_problem(tmp_path: Path, monkeypatc
     assert "has a space in its path" in next(iter(check_python(1, wants_gpu=False))).text
 
 
-def test_weights_that_are_not_there_are_a_note_with_their_name(folder: Path) -> None:
-    study = Call(ROOT / "config/lungs.yaml").load()
-    (absent,) = check_weights(study, folder)
+def test_weights_that_are_missing_are_a_note_with_their_name(folder: Path) -> None:
+    study, weights = make_study(), folder / "data/weights/resnet34-b627a593.pth"
+    (absent,) = check_weights(study, [weights])
     assert (absent.level, "resnet34-b627a593.pth" in absent.text) == ("note", True)
-    weights = folder / "data/weights/resnet34-b627a593.pth"
-    weights.parent.mkdir(parents=True)
-    weights.touch()
-    assert [finding.level for finding in check_weights(study, folder)] == ["OK"]
-    assert list(check_weights(Call(ROOT / "config/demo.yaml").load(), folder)) == []
+    write(weights)
+    assert [finding.level for finding in check_weights(study, [weights])] == ["OK"]
+    assert list(check_weights(study, [])) == []
 
 
 def test_the_command_ends_with_1_and_says_that_there_is_no_sbatch(

@@ -72,6 +72,15 @@ def test_rates_of_another_load_or_study_are_not_taken(change: dict[str, Any]) ->
     assert estimate(model_job()) == Unknown(NO_RATE)
 
 
+def test_inference_is_measured_in_float32_whatever_the_training_is() -> None:
+    write_profile(precision="float32")
+    training = {"epochs": 4, "batch_size": 16, "precision": "bfloat16"}
+    assert estimate(model_job(), train=training) == Unknown(NO_RATE)
+    path = Path("results/new/backbones/resnet34.json")
+    write(path, path.read_text().replace("float32", "bfloat16", 1))
+    assert seconds(model_job(), train=training) > 0
+
+
 def test_a_profile_without_rates_is_not_a_measurement() -> None:
     write(Path("results/new/backbones/resnet34.json"), '{"params": 1000, "latency_ms": {"median": 3}}')
     assert estimate(model_job()) == Unknown(NO_RATE)

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.identity import IMAGENET
 from cxrflow.config.study import Study
 from cxrflow.errors import CxrflowError
 from cxrflow.operate import slurm
@@ -211,21 +209,21 @@ def check_status_command(cluster: Cluster) -> Findings:
 CLUSTER_CHECKS = (check_partitions, check_gpus, check_limits, check_account, check_status_command)
 
 
-def check_folder(study: Study, folder: Path, *, n_nodes: int | None, wants_gpu: bool) -> list[Finding]:
+def check_folder(study: Study, jobs: Sequence[Job], n_nodes: int | None) -> list[Finding]:
     """Return what is found about the working folder, the Python and the study's files.
 
     Args:
         study: to be run.
-        folder: the working folder.
+        jobs: of it, all of them.
         n_nodes: of the cluster; None: not known.
-        wants_gpu: whether jobs ask for a GPU.
     """
+    folder = Path.cwd()
     named = {"the data": study.data_root, "the results": study.results, "the weights": study.settings.weights_root}
     places = {what: folder / path for what, path in named.items() if (folder / path).exists()}
     return [
         *check_places({"the working folder": folder, **places}, n_nodes),
-        *check_python(n_nodes, wants_gpu=wants_gpu),
-        *check_weights(study, folder),
+        *check_python(n_nodes, wants_gpu=any(job.gpus for job in jobs)),
+        *check_weights(study, [Path(path) for job in jobs if job.rule == "fetch_weights" for path in job.outputs]),
         *(Finding("note", f"data: {line}") for line in study.missing_data()),
     ]
 
@@ -303,16 +301,15 @@ def judge_python(python: Path, said: dict[str, Any], *, wants_gpu: bool) -> Find
         yield Finding("OK", f"{python}: Python {said['version']}, torch {said['torch']}{cuda}")
 
 
-def check_weights(study: Study, folder: Path) -> Findings:
-    """Check that the ImageNet weights exist, if models start from them."""
-    names = sorted({BACKBONES[model.backbone].weights_file for model in study.models() if model.init == IMAGENET})
-    root = study.settings.weights_root
-    absent = [name for name in names if not (folder / root / name).is_file()]
+def check_weights(study: Study, files: Sequence[Path]) -> Findings:
+    """Check that the files of ImageNet weights exist that models start from."""
+    absent = [path for path in files if not path.is_file()]
     if absent:
         remedy = (
-            f"Snakemake fetches them from here at the start, over the internet; without it, copy them into {root}/ from"
-            f" {study.settings.weights_url}/"
+            f"Snakemake fetches them from here at the start, over the internet; without it, copy them into"
+            f" {absent[0].parent}/ from {study.settings.weights_url}/"
         )
-        yield Finding("note", f"ImageNet weights that are still missing: {', '.join(absent)}", remedy)
-    elif names:
-        yield Finding("OK", f"ImageNet weights are in {root}")
+        text = f"ImageNet weights that are still missing: {', '.join(path.name for path in absent)}"
+        yield Finding("note", text, remedy)
+    elif files:
+        yield Finding("OK", f"ImageNet weights are in {files[0].parent}")

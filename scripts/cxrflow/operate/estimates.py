@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 from cxrflow.config.identity import ModelId
+from cxrflow.config.layout import Layout
 from cxrflow.config.readers import READERS
 from cxrflow.config.study import Study
 from cxrflow.errors import CxrflowError
@@ -65,11 +66,11 @@ class ImageCount:
 
 def count_images(study: Study, dataset: str) -> ImageCount | None:
     """Count a dataset's images: by its index, else as published under the config's cap; None: nobody knows yet."""
-    folder = Path(study.results, "data", dataset)
+    index, split = study.layout.index_counts(dataset), study.layout.split(dataset)
     settings, data = study.settings, study.settings.datasets[dataset]
     published, cap = READERS[data.reader].published_counts, settings.index.max_images_per_class
-    if (folder / "index.json").exists():
-        total, source = sum(read_json(folder / "index.json")["counts"].values()), "counted by index"
+    if index.exists():
+        total, source = sum(read_json(index)["counts"].values()), "counted by index"
     elif not published:
         return None
     elif settings.phantoms:
@@ -78,8 +79,8 @@ def count_images(study: Study, dataset: str) -> ImageCount | None:
         total, source = sum(min(cap, n) for n in published.values()), f"published, at most {cap:,} a class"
     else:
         total, source = sum(published.values()), "published"
-    if (folder / "split.csv").exists():
-        found = Counter(row["subset"] for row in read_table(folder / "split.csv", ["subset"]))
+    if split.exists():
+        found = Counter(row["subset"] for row in read_table(split, ["subset"]))
         return ImageCount(total, {subset: found[subset] for subset in SUBSETS}, source)
     return ImageCount(total, {subset: round(total * getattr(settings.split, subset)) for subset in SUBSETS}, source)
 
@@ -101,12 +102,12 @@ class Record:
     seconds: float
 
 
-def read_records_of_jobs(root: Path = Path()) -> list[Record]:
-    """Read how long the finished jobs of all studies in a working folder took, one record for each of their outputs."""
-    return [record for path in sorted((root / RECORDS).glob("*")) if (record := _read_record(path, root))]
+def read_records_of_jobs() -> list[Record]:
+    """Read how long the finished jobs of all studies took, one record for each of their outputs."""
+    return [record for path in sorted(RECORDS.glob("*")) if (record := _read_record(path))]
 
 
-def _read_record(path: Path, root: Path) -> Record | None:
+def _read_record(path: Path) -> Record | None:
     """Read Snakemake's record of an output, whose name is the output's path in base64."""
     try:
         output = Path(urlsafe_b64decode(path.name).decode())
@@ -114,12 +115,10 @@ def _read_record(path: Path, root: Path) -> Record | None:
         seconds = record["endtime"] - record["starttime"]
     except (OSError, ValueError, KeyError, TypeError):  # a folder, or a record that Snakemake is writing
         return None
-    if output.parts[:1] != ("results",) or len(output.parts) < 3:
+    if not output.is_relative_to(RESULTS) or len(output.parts) < 3:
         return None
-    measured_s = read_benchmark((root / output).with_name(f"{record['rule']}.tsv"))
-    return Record(
-        output.parts[1], record["rule"], root / output, max(0.0, seconds) if measured_s is None else measured_s
-    )
+    measured_s = read_benchmark(output.with_name(f"{record['rule']}.tsv"))
+    return Record(output.parts[1], record["rule"], output, max(0.0, seconds) if measured_s is None else measured_s)
 
 
 def read_benchmark(path: Path) -> float | None:
@@ -206,12 +205,13 @@ class Estimator:
 
     def _read_profile(self, backbone: str, wanted: dict[str, Any]) -> Rate | None:
         """Return the rates that profile_backbone measured, if they are of this load on this kind of device."""
-        path = Path(self.study.results, "backbones", f"{backbone}.json")
+        path = self.study.layout.backbone(backbone)
         profile: dict[str, Any] = read_json(path) if path.exists() else {}
         both = [profile.get(part, {}) for part in ("training", "inference")]
-        keys = wanted.keys() - {"backbone"}
-        if any(measured.get(key) != wanted[key] for measured in both for key in keys):
-            return None
+        how = {key: value for key, value in wanted.items() if key != "backbone"}
+        for measured, asked in zip(both, (how, how | {"precision": "float32"}), strict=True):
+            if any(measured.get(key) != value for key, value in asked.items()):
+                return None
         train, infer = both
         return Rate(train["images_per_s"], infer["images_per_s"], f"profile_backbone on {train['device_name']}")
 
@@ -232,11 +232,11 @@ class Estimator:
 
     def _read_index(self, record: Record) -> tuple[int, str, bool] | None:
         """Return the images, the reader, and whether the images are synthetic, of a dataset on record."""
-        root = next(parent for parent in record.output.parents if parent.parent.name == "results")
-        path = root / "data" / record.output.relative_to(root).parts[1] / "index.json"
+        layout = Layout.of_study(record.study)
+        path = layout.index_counts(record.output.relative_to(layout.root).parts[1])
         values = read_json(path) if path.exists() else {"counts": {}}
         total = sum(values["counts"].values())
-        return (total, values["reader"], (root / "phantoms").is_dir()) if total else None
+        return (total, values["reader"], layout.phantoms().is_dir()) if total else None
 
     def _find_records(self, job: Job) -> list[Record]:
         """Return the records of a job's rule, and backbone where it has one; this study's if there are any."""
@@ -269,14 +269,13 @@ def read_training(study: Study, model: ModelId) -> FinishedTraining | None:
     Raises:
         CxrflowError: its training.json is damaged or of another version.
     """
-    folder = Path(study.results, "models", model.path)
-    path = folder / "training.json"
-    if not (path.exists() and (folder / "history.csv").exists()):
+    path, history = (study.layout.model_file(model, name) for name in ("training.json", "history.csv"))
+    if not (path.exists() and history.exists()):
         return None
     values: dict[str, Any] = read_json(path)
     if missing := {"n_train", "n_val", "settings", "device", "device_name", "gpus"} - set(values):
         raise CxrflowError(f"{path} lacks {', '.join(sorted(missing))}, so another version wrote it: remove its folder")
-    epochs: Sequence[EpochRow] = read_records(folder / "history.csv", EpochRow)
+    epochs: Sequence[EpochRow] = read_records(history, EpochRow)
     trained_s = [values["n_train"] / row.images_per_s for row in epochs]
     validated_s = [max(1e-9, row.seconds - train) for row, train in zip(epochs, trained_s, strict=True)]
     load = {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrflow.config.identity import ModelId
+from cxrflow.config.layout import RESULTS
 from cxrflow.config.loading import load_config
 from cxrflow.config.slurm_forms import parse_gpus, parse_minutes
 from cxrflow.config.study import Study, load_study
@@ -170,7 +171,7 @@ def choose_config(configfile: Path | None, study: str | None = None) -> Path:
         return configfile
     configs = {path: read_mapping(path) for path in sorted(CONFIGS.glob("*.yaml"))}
     known = {str(config["study"]): path for path, config in configs.items() if "study" in config}
-    begun = [name for name in known if Path("results", name).is_dir()]
+    begun = [name for name in known if (RESULTS / name).is_dir()]
     if study is None and len(begun) != 1:
         what = f"several studies have results here ({', '.join(begun)})" if begun else "no study has results here yet"
         raise CxrflowError(f"{what}: say which one is meant with --configfile config/lungs.yaml")

@@ -1,12 +1,12 @@
 """A plan: the jobs of a dry run, how long they take, what decides that, and the disk that they fill, as text. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
-from cxrflow.config.study import Study
+from cxrflow.config.layout import RESULTS, Layout
 from cxrflow.files.atomic import read_json
 from cxrflow.files.formats import format_bytes, format_duration, format_hours
 from cxrflow.operate.estimates import NO_RATE, Estimator, JobTime, Unknown
@@ -198,7 +198,7 @@ def estimate_disk(plan: Plan) -> list[tuple[str, int | None, str]]:
         for job in by_rule["preprocess"]
         if (count := counts[job.wildcards["dataset"]])
     ]
-    sizes = [read_model_bytes(study, job.wildcards["backbone"]) for job in by_rule["train"]]
+    sizes = [read_model_bytes(job.wildcards["backbone"]) for job in by_rule["train"]]
     models = None if None in sizes else sum(size or 0 for size in sizes)
     at_once = max(1, min(plan.profile.limit, plan.profile.gpus or plan.profile.limit))
     largest = sorted((size or 0 for size in sizes), reverse=True)[:at_once]
@@ -214,7 +214,7 @@ def estimate_disk(plan: Plan) -> list[tuple[str, int | None, str]]:
     ]
 
 
-def read_model_bytes(study: Study, backbone: str) -> int | None:
+def read_model_bytes(backbone: str) -> int | None:
     """Return the size of model.pt by the weights that profile_backbone counted, in any study; None: it never has."""
-    found: Iterable[Path] = Path(study.results).parent.glob(f"*/backbones/{backbone}.json")
+    found = RESULTS.glob(str(Layout(Path("*")).backbone(backbone)))
     return next((int(read_json(path)["params"]) * BYTES_PER_WEIGHT for path in found), None)
