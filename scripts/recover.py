@@ -1,7 +1,7 @@
 """Repair a working folder after Snakemake was killed: a kill, a closed session, a rebooted login node.
 
-Lists the jobs that it left, waits for them or cancels them, and removes Snakemake's lock. Run it in the folder that
-Snakemake was started in, on the same login node.
+Reads Snakemake's log and the Slurm queue; lists the jobs that it left, waits for them or cancels them, and removes
+Snakemake's lock. Run it in the folder that Snakemake was started in, on the same login node.
 
     python scripts/recover.py              # what is left, and what to do; unlocks if no job is left
     python scripts/recover.py --wait       # let the jobs end: their work counts

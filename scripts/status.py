@@ -1,6 +1,6 @@
 """Show how far a study is, while it runs or after it was killed, on a Slurm cluster or on one machine.
 
-Asks Snakemake which jobs remain, and reads the results, the logs and the Slurm queue; takes no lock, so it disturbs
+Reads what Snakemake says remains to be done, the results, the logs and the Slurm queue; takes no lock, so it disturbs
 nothing. Run it in the folder that Snakemake was started in.
 
     python scripts/status.py --configfile config/lungs.yaml
