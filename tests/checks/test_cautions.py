@@ -3,33 +3,63 @@ from typing import Any
 
 import pytest
 
-from cxrflow.checks.cautions import list_cautions
+from cxrflow.checks.cautions_images import enough_patients, known_weaknesses, patients, patients_known, whole_datasets
+from cxrflow.checks.cautions_training import batch_norm, intervals, quick_look, transfer_leak
+from cxrflow.checks.verdicts import PASS, WARN
 from cxrflow.compare.collect import Results
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 
 
-def heads(results: Results) -> dict[str, str]:
-    return {caution.head: caution.text for caution in list_cautions(results)}
+def study(folder: Path, share: float = 0.02, **config: Any) -> Results:
+    return collect_fake(folder, FakeStudy(config={**ONE_MODEL, **config}, share=share))
 
 
-def test_drawn_images_come_first_and_nothing_is_said_of_patients(tmp_path: Path):
-    cautions = list_cautions(collect_fake(tmp_path, FakeStudy(config={**ONE_MODEL, "phantoms": {}})))
-    assert cautions[0].head == "Drawn X-rays."
-    assert not {"Not for patients.", "A sample, not the published set.", "Sources differ by class."} & {
-        caution.head for caution in cautions
-    }
+def test_synthetic_images_say_nothing_of_patients_or_published_datasets(tmp_path: Path, results: Results):
+    synthetic = study(tmp_path, phantoms={})
+    assert "synthetic" in patients.run(synthetic).text
+    assert "not medical devices" in patients.run(results).text
+    assert whole_datasets.run(synthetic).level == known_weaknesses.run(synthetic).level == PASS
 
 
 def test_samples_say_how_many_of_how_many_and_name_the_cap(tmp_path: Path):
-    capped = collect_fake(tmp_path, FakeStudy(config={**ONE_MODEL, "index": {"max_images_per_class": 300}}))
-    text = heads(capped)["A sample, not the published set."]
-    assert "303 of 15,153 images" in text
-    assert "at most 300 per class" in text
+    verdict = whole_datasets.run(study(tmp_path, index={"max_images_per_class": 300}))
+    assert verdict.level == WARN
+    assert "303 of 15,153 images" in verdict.text
+    assert "at most 300 per class" in verdict.text
+    assert verdict.value == pytest.approx(303 / 15_153)
 
 
-def test_whole_sets_are_not_called_samples(tmp_path: Path):
-    whole = collect_fake(tmp_path, FakeStudy(config={**ONE_MODEL, "score": {"bootstrap_resamples": 0}}, share=1.0))
-    assert "A sample, not the published set." not in heads(whole)
+def test_whole_datasets_are_not_called_samples(tmp_path: Path):
+    assert whole_datasets.run(study(tmp_path, share=1.0, score={"bootstrap_resamples": 0})).level == PASS
+
+
+def test_known_weaknesses_are_named_per_dataset(results: Results):
+    text = known_weaknesses.run(results).text
+    assert "Sources differ by class: COVID-19 Radiography was put together" in text
+    assert "Children only: Paediatric pneumonia shows" in text
+    assert "Labels are mined: ChestX-ray8 has" in text
+
+
+def test_datasets_without_patients_are_named(tmp_path: Path, results: Results):
+    nameless = study(tmp_path)
+    index = nameless.datasets["covid"].index
+    assert patients_known.run(results).level == PASS
+    index["n_patients"] = nameless.datasets["covid"].n_images
+    assert patients_known.run(nameless).level == WARN
+
+
+def test_few_test_patients_are_reported(tmp_path: Path):
+    verdict = enough_patients.run(study(tmp_path / "few", share=0.0001))
+    assert verdict.level == WARN
+    assert verdict.value < verdict.threshold == 20
+    assert enough_patients.run(study(tmp_path / "many", share=0.05)).level == PASS
+
+
+def test_training_on_a_cpu_alone_is_a_quick_look(tmp_path: Path):
+    results = study(tmp_path)
+    assert "30 epochs at 256x256 px" in quick_look.run(results).text
+    results.models[0].training["device"] = "cuda"
+    assert quick_look.run(results).level == PASS
 
 
 def from_dataset(target: str, source: str) -> dict[str, Any]:
@@ -37,29 +67,27 @@ def from_dataset(target: str, source: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("target", "source", "warned"),
+    ("target", "source", "level"),
     [
-        ("covid", "pneumonia", True),
-        ("pneumonia", "covid", True),
-        ("xray8", "pneumonia", False),
-        ("covid", "xray8", False),
+        ("covid", "pneumonia", WARN),
+        ("pneumonia", "covid", WARN),
+        ("xray8", "pneumonia", PASS),
+        ("covid", "xray8", PASS),
     ],
 )
-def test_transfer_between_sets_with_common_images_is_warned_of(tmp_path: Path, target: str, source: str, warned: bool):
+def test_transfer_between_datasets_with_common_images_is_warned_of(
+    tmp_path: Path, target: str, source: str, level: str
+):
     results = collect_fake(tmp_path, FakeStudy(config=from_dataset(target, source)))
-    assert ("Transfer may leak." in heads(results)) == warned
+    assert transfer_leak.run(results).level == level
 
 
-def test_momentum_is_said_where_it_is_not_torchvisions(results: Results, tmp_path: Path):
-    assert "MobileNetV3-Large (0.01)" in heads(results)["Not torchvision's momentum."]
-    assert "Not torchvision's momentum." not in heads(collect_fake(tmp_path, FakeStudy(config=ONE_MODEL)))
+def test_intervals_say_whether_seeds_are_in_them(tmp_path: Path, results: Results, ablated: Results):
+    assert "trained once" in intervals.run(results).text
+    assert "table of seeds" in intervals.run(ablated).text
+    assert "There are none" in intervals.run(study(tmp_path, score={"bootstrap_resamples": 0})).text
 
 
-def test_few_test_patients_are_said(tmp_path: Path):
-    tiny = collect_fake(tmp_path, FakeStudy(config=ONE_MODEL, share=0.0001))
-    assert "Few test patients." in heads(tiny)
-
-
-def test_intervals_say_whether_seeds_are_in_them(results: Results, ablated: Results):
-    assert "trained once" in heads(results)["Intervals are over patients."]
-    assert "table of seeds" in heads(ablated)["Intervals are over patients."]
+def test_momentum_is_named_where_it_is_not_torchvisions(results: Results, tmp_path: Path):
+    assert "MobileNetV3-Large (0.01)" in batch_norm.run(results).text
+    assert batch_norm.run(study(tmp_path)).level == PASS

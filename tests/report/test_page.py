@@ -1,6 +1,5 @@
 import dataclasses
 import re
-import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,16 +7,20 @@ from typing import Any
 
 import pytest
 
+import cxrflow.checks
+from check import check_study
+from cxrflow.checks.registry import list_checks
 from cxrflow.compare.collect import Results, collect_results
 from cxrflow.config.identity import ModelId
-from cxrflow.config.settings import settings_json
 from cxrflow.errors import CxrflowError
 from cxrflow.report.page import chosen_model, count_above_chance, describe_study, lay_out, render_page
-from cxrflow.report.summarizing import write_summary
 from cxrflow.report.summary import FIGURES, TABLES
+from cxrflow.report.tabular import read_table_rows
+from report import write_report
+from summarize import summarize_study
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake, write_fake_study
+from tests.report.conftest import summarize
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 VOID = {"meta", "img", "br", "line", "circle", "hr", "link", "input"}
 EVIL = '<script>alert("x")</script> & "quoted" \' {{ 7 * 7 }}'
 
@@ -54,15 +57,14 @@ def outline(html: str) -> Outline:
 
 @pytest.fixture(scope="module")
 def least(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
-    """One model of one dataset, nothing annotated, written by the two commands; and its page's path."""
+    """One model of one dataset, nothing annotated, written by the commands; and its page's path."""
     folder = tmp_path_factory.mktemp("least")
     study, paths = write_fake_study(folder, FakeStudy(config=ONE_MODEL, regions=False, pictures=(60, 40)))
-    shared = ["--results", folder, "--config", settings_json(study.settings), "--models", *paths]
-    summarize = [SCRIPTS / "summarize.py", *shared, "--folder", folder / "summary"]
-    report = [SCRIPTS / "report.py", *shared, "--summary", folder / "summary", "--report", folder / "report.html"]
-    for command in (summarize, report):
-        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
+    shared = {"results": folder, "config": study.settings, "models": paths}
+    for name in list_checks():
+        check_study(check=name, verdict=folder / f"checks/{name}.json", **shared)
+    summarize_study(folder=folder / "summary", **shared)
+    write_report(summary=folder / "summary", report=folder / "report.html", **shared)
     return collect_results(folder, study, paths), folder / "report.html"
 
 
@@ -75,8 +77,7 @@ def odd_page(tmp_path_factory: pytest.TempPathFactory) -> str:
         config={**ONE_MODEL, "datasets": datasets, "phantoms": {}}, edit_metrics=undefine, pictures=(60, 40)
     )
     results = collect_fake(folder, fake)
-    write_summary(folder / "summary", results)
-    return render_page(results, folder / "summary")
+    return render_page(results, summarize(results))
 
 
 def undefine(model: ModelId, metrics: dict[str, Any]) -> None:
@@ -111,10 +112,37 @@ def test_every_picture_says_what_it_shows_and_has_its_size(page: str):
 def test_every_table_figure_claim_and_caution_is_there(page: str):
     ids = outline(page).values("id")
     assert {f"figure-{name}" for name in FIGURES} <= set(ids)
-    # by class: under each model, not as one long table; claims: as articles
-    assert {f"table-{name}" for name in TABLES if name not in ("per_class", "claims")} <= set(ids)
-    assert page.count('<article class="claim') == 7
+    # by class: under each model, not as one long table; checks: as articles
+    assert {f"table-{name}" for name in TABLES if name not in ("per_class", "checks")} <= set(ids)
+    assert page.count('<article class="check') == len(list_checks())
     assert page.count("<h2>What these numbers do and do not mean</h2>") == 1
+
+
+CHECK = """
+from cxrflow.checks.verdicts import Verdict, check
+
+
+@check("caution", "Is the moon full?", needs=("index",))
+def full_moon(results):
+    return Verdict("warn", "Yes, in 0.25 of all nights.", value=0.25, interval=(0.2, 0.3), remedy="Wait for a cloud.")
+"""
+
+
+def test_a_new_check_is_one_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its JSON, its row, its place on the first screen and in the section: nothing else is edited."""
+    (tmp_path / "zz_moon.py").write_text(CHECK)
+    monkeypatch.setattr(cxrflow.checks, "__path__", [*cxrflow.checks.__path__, str(tmp_path)])
+    monkeypatch.setitem(sys.modules, "cxrflow.checks.zz_moon", None)  # forgotten at the end
+    del sys.modules["cxrflow.checks.zz_moon"]
+    results = collect_fake(tmp_path / "study", FakeStudy(config=ONE_MODEL, pictures=(60, 40)))
+    folder = summarize(results)
+    row = read_table_rows(folder, "checks", TABLES["checks"])[-1]
+    assert (row["check"], row["level"], row["value_low"], row["value_high"]) == ("full_moon", "warn", 0.2, 0.3)
+    assert "Is the moon full?" in (folder / "checks.md").read_text(encoding="utf-8")
+    html = render_page(results, folder)
+    assert "<b>Is the moon full?</b> Yes, in 0.25 of all nights." in html[: html.index('id="data"')]
+    assert "<h3>Is the moon full?</h3>" in html[html.index('id="checks"') :]
+    assert "Wait for a cloud." in html
 
 
 def test_chosen_models_are_on_the_first_screen_with_interval_and_chance(page: str, results: Results):

@@ -14,10 +14,10 @@ from cxrflow.config.identity import ModelId
 from cxrflow.report.figure_confusion import break_line, row_shares
 from cxrflow.report.figure_curves import restart_epochs
 from cxrflow.report.figure_efficiency import pareto_front
-from cxrflow.report.summarizing import write_summary
 from cxrflow.report.summary import FIGURES, SUMMARY_FILES, TABLES
 from cxrflow.report.tabular import format_cell, read_table_rows, visible_columns, write_table_forms
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
+from tests.report.conftest import summarize
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -92,7 +92,7 @@ STRANGE = {
 @pytest.mark.parametrize("case", STRANGE)
 def test_strange_studies_have_the_same_files(tmp_path: Path, case: str):
     results = collect_fake(tmp_path, STRANGE[case])
-    write_summary(tmp_path / "summary", results)
+    summarize(results)
     assert sorted(path.name for path in (tmp_path / "summary").iterdir()) == sorted(SUMMARY_FILES)
     assert "nan" not in (tmp_path / "summary" / "models.csv").read_text().lower()
     for name, table in TABLES.items():

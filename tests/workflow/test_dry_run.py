@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cxrflow.checks.registry import list_checks
 from tests.workflow.conftest import copy_workflow, run_snakemake
 
 TRAININGS = 12
@@ -71,6 +72,16 @@ def test_one_target_needs_only_its_own_jobs(clone: Path) -> None:
     assert jobs == dict.fromkeys(["index", "split", "preprocess", "train", "evaluate", "score"], 1)
     assert "256px-equalized/images.npy" in run.stdout, "the variant decides the recipe"
     assert "covid/resnet34/scratch/no_blur/seed7" in run.stdout
+
+
+def test_a_new_check_is_planned_by_its_module_alone(clone: Path) -> None:
+    (clone / "scripts" / "cxrflow" / "checks" / "moon.py").write_text(
+        "@check('caution', 'Is the moon full?', needs=('index', 'split'))\ndef full_moon(results):\n    ...\n"
+    )
+    plan = ("-n", "--quiet", "rules", "--configfile", "config/lungs.yaml", "--")
+    assert planned(run_snakemake(clone, *plan, "summary"))["check"] == len(list_checks()) + 1
+    jobs = planned(run_snakemake(clone, *plan, "results/lungs/checks/full_moon.json"))
+    assert jobs == {"index": 3, "split": 3, "check": 1, "total": 7}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from snakemake.exceptions import WorkflowError
 from cxrflow.files.code_hash import code_hash
 from cxrflow.config.readers import READERS
 from cxrflow.data.readers import reader_module
+from cxrflow.checks.registry import list_checks
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file
 from cxrflow.config.backbones import BACKBONES
@@ -36,6 +37,7 @@ except CxrflowError as error:
 
 DATASETS = list(STUDY.settings.datasets)
 MODELS = STUDY.models()
+CHECKS = list_checks()
 # Where, not what: its values become resources and threads, which Snakemake does not compare with those of the last run.
 COMPUTE = STUDY.settings.compute
 RECIPES = STUDY.recipes()
@@ -53,6 +55,7 @@ wildcard_constraints:
     dataset="|".join(DATASETS),
     backbone="|".join(BACKBONES),
     init="|".join([SCRATCH, IMAGENET, *(FROM_DATASET + name for name in DATASETS)]),
+    check="|".join(CHECKS),
     variant="|".join([BASE, *STUDY.settings.variants]),
     recipe="|".join(RECIPES),
     seed=r"\d+",
@@ -67,6 +70,7 @@ def of_wildcards(function):
 
 # What follows from a variant or a dataset alone is worked out once, not for every model.
 recipe_of = functools.cache(STUDY.recipe)
+check_code = functools.cache(lambda module: code_hash("check", module))
 preprocess_json = functools.cache(lambda variant: settings_json(STUDY.preprocess_settings(variant)))
 train_json = functools.cache(lambda variant: settings_json(STUDY.train_settings(variant)))
 

@@ -1,4 +1,4 @@
-# All models together: the cost of the backbones, tables and figures, the page.
+# All models together: the cost of the backbones, checks, tables and figures, the page.
 
 
 rule profile_backbone:
@@ -51,9 +51,46 @@ rule select_models:
         " --selection {output.selection:q} > {log:q} 2>&1"
 
 
+# What the words of a check's `needs` mean.
+NEEDED = {
+    "index": collect(rules.index.output.summary, dataset=DATASETS),
+    "selection": [rules.select_models.output.selection],
+    "split": collect(rules.split.output.split, dataset=DATASETS),
+    "backbones": collect(rules.profile_backbone.output.profile, backbone=STUDY.backbones()),
+    **{
+        Path(file).stem: collect(LAYOUT.model_file("{model.path}", file), model=MODELS)
+        for file in ("training.json", "history.csv", "metrics.json", "predictions.csv", "gradcam.json")
+    },
+}
+
+
+rule check:
+    input:
+        lambda wildcards: [path for need in CHECKS[wildcards.check].needs for path in NEEDED[need]],
+    output:
+        verdict=LAYOUT.check("{check}"),
+    log:
+        LAYOUT.check("{check}").with_suffix(".log"),
+    localrule: True  # half a second
+    conda:
+        "../../envs/cxrflow.yaml"
+    params:
+        results=subpath(output.verdict, ancestor=2),
+        models=[model.path for model in MODELS],
+        config=settings_json(STUDY.settings_without_places()),
+        backbones={name: asdict(BACKBONES[name]) for name in STUDY.backbones()},
+        code=lambda wildcards: check_code(CHECKS[wildcards.check].module),
+    message:
+        "check {wildcards.check}"
+    shell:
+        "python scripts/check.py --check {wildcards.check:q} --results {params.results:q} --config {params.config:q}"
+        " --models {params.models:q} --verdict {output.verdict:q} > {log:q} 2>&1"
+
+
 rule summarize:
     input:
         rules.select_models.output.selection,
+        collect(rules.check.output.verdict, check=CHECKS),
         collect(rules.index.output.summary, dataset=DATASETS),
         collect(rules.split.output.split, dataset=DATASETS),
         collect(rules.profile_backbone.output.profile, backbone=STUDY.backbones()),
@@ -72,9 +109,9 @@ rule summarize:
     params:
         results=subpath(output[0], ancestor=2),
         folder=subpath(output[0], parent=True),
-        models=[model.path for model in MODELS],
-        config=settings_json(STUDY.settings_without_places()),
-        backbones={name: asdict(BACKBONES[name]) for name in STUDY.backbones()},
+        models=rules.check.params.models,
+        config=rules.check.params.config,
+        backbones=rules.check.params.backbones,
         code=code_hash("summarize"),
     message:
         "compare all models in {params.folder}"

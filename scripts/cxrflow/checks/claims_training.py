@@ -1,4 +1,4 @@
-"""The report's claims about training: overfitting, warm restarts, the length of an epoch."""
+"""The paper's claims about training: overfitting, warm restarts, the length of an epoch."""
 
 import math
 from statistics import mean, median
@@ -6,7 +6,7 @@ from statistics import mean, median
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrflow.checks.verdicts import ALPHA, FAILS, HOLDS, OPEN, Claim, join_words, write_p
+from cxrflow.checks.verdicts import ALPHA, FAIL, PASS, UNKNOWN, Verdict, check, count_words, join_words, write_p
 from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.compare.permutation import larger_p, rank_order_p
 from cxrflow.config.backbones import BACKBONES
@@ -14,18 +14,18 @@ from cxrflow.config.study import SCRATCH
 from cxrflow.files.formats import KINDS
 
 RISE = 1.05  # a model overfits where the validation loss ends at least 5 % above its lowest: less is an epoch's noise
-Floats = NDArray[np.float64]
+Changes = NDArray[np.float64]
 MOBILENET = "mobilenet_v3_large"
 CLAIMED_EPOCH_S = 240.0  # "under four minutes"
-WHOLE_SET = 0.95  # share of the published images from which on an epoch is an epoch of the published set
+WHOLE_SET = 0.95  # share of the published images from which on an epoch is an epoch of the published dataset
 
 
-def answer_overfitting(results: Results) -> Claim:
-    """Larger backbones overfit earlier: the epoch of the lowest validation loss against the parameter count."""
-    claim = "Larger backbones overfit earlier."
+@check("claim", "Larger backbones overfit earlier.", needs=("history", "backbones"))
+def larger_overfit_earlier(results: Results) -> Verdict:
+    """The epoch of the lowest validation loss against the parameter count."""
     blocks = _by_dataset_and_seed(results)
     if not blocks:
-        return Claim(claim, OPEN, "It takes two backbones trained from scratch on one dataset to compare.")
+        return Verdict(UNKNOWN, "It takes two backbones trained from scratch on one dataset to compare.")
     seen = (
         "Epoch of the lowest validation loss, and how far the validation loss lies above the training loss at the end: "
         + "; ".join(_describe_overfitting(results, block) for block in blocks)
@@ -34,21 +34,22 @@ def answer_overfitting(results: Results) -> Claim:
     onsets = [[(float(results.profiles[m.id.backbone]["params"]), _onset(m)) for m in block] for block in blocks]
     if all(math.isinf(onset) for block in onsets for _, onset in block):
         epochs = max(len(model.history) for block in blocks for model in block)
-        return Claim(
-            claim,
-            OPEN,
+        return Verdict(
+            UNKNOWN,
             f"No model overfits within {epochs} epochs: every validation loss ends within 5 % of its lowest. {seen}",
+            remedy="Train for more epochs (train.epochs).",
         )
     p_claimed, p_opposite = rank_order_p(onsets)
     order = (
         f"Rearranging the backbones within each dataset at random puts the larger ones first as clearly as here in"
         f" {write_p(p_claimed)} of all cases"
     )
+    level, text = UNKNOWN, f"{seen} {order}, so this may be chance."
     if p_claimed < ALPHA:
-        return Claim(claim, HOLDS, f"The larger the backbone, the earlier its lowest validation loss. {seen} {order}.")
-    if p_opposite < ALPHA:
-        return Claim(claim, FAILS, f"Here the larger backbones keep improving for longer. {seen} {order}.")
-    return Claim(claim, OPEN, f"{seen} {order}, so this may be chance.")
+        level, text = PASS, f"The larger the backbone, the earlier its lowest validation loss. {seen} {order}."
+    elif p_opposite < ALPHA:
+        level, text = FAIL, f"Here the larger backbones keep improving for longer. {seen} {order}."
+    return Verdict(level, text, value=p_claimed, threshold=ALPHA)
 
 
 def _by_dataset_and_seed(results: Results) -> list[list[ModelResult]]:
@@ -78,18 +79,20 @@ def _describe_overfitting(results: Results, block: list[ModelResult]) -> str:
     return f"{title}{seed}: {join_words(parts)}"
 
 
-def answer_restarts(results: Results) -> Claim:
-    """Warm restarts show in MobileNet's loss: its change at restarts against other epochs after the first cycle."""
+@check("claim", "Warm restarts show in MobileNet's loss.", needs=("history",))
+def restarts_show(results: Results) -> Verdict:
+    """The change of MobileNet's loss at restarts against its change at other epochs after the first cycle."""
     models = results.select(results.base_models, backbone=MOBILENET, init=SCRATCH)
     every = results.study.settings.train.restart_epochs
-    claim = f"Warm restarts show in MobileNet's loss every {every} epochs."
     if not models:
-        return Claim(claim, OPEN, f"No {BACKBONES[MOBILENET].title} is trained from scratch in this study.")
+        return Verdict(UNKNOWN, f"No {BACKBONES[MOBILENET].title} is trained from scratch in this study.")
     changes = [_changes_after_first_cycle(model, every) for model in models]
     if not any(marked.any() and not marked.all() for _, _, marked in changes):
         epochs = max(len(model.history) for model in models)
-        return Claim(
-            claim, OPEN, f"These trainings are {epochs} epochs, one cycle of {every}: the learning rate never restarts."
+        return Verdict(
+            UNKNOWN,
+            f"These trainings are {epochs} epochs, with one cycle of {every}: the learning rate never restarts.",
+            remedy="Train for several cycles (train.epochs, train.restart_epochs).",
         )
     p_train = larger_p([(train, marked) for train, _, marked in changes])
     p_val = larger_p([(val, marked) for _, val, marked in changes])
@@ -99,17 +102,17 @@ def answer_restarts(results: Results) -> Claim:
     )
     n_restarts = sum(int(marked.sum()) for _, _, marked in changes)
     seen = (
-        f"Over {n_restarts} restart{'s' * (n_restarts > 1)} of {len(models)} model{'s' * (len(models) > 1)}, the"
-        f" training loss changes by {_signed(at)} from the epoch before, against {_signed(between)} at the other epochs"
-        f" after the first restart. Marking epochs at random gives as large a rise in {write_p(p_train)} of all cases"
-        f" (validation loss: {write_p(p_val)})."
+        f"Over {count_words(n_restarts, 'restart')} of {count_words(len(models), 'model')}, one every {every} epochs,"
+        f" the training loss changes by {_signed(at)} from the epoch before, against {_signed(between)} at the other"
+        f" epochs after the first restart. Marking epochs at random gives as large a rise in {write_p(p_train)} of all"
+        f" cases (validation loss: {write_p(p_val)}). The paper says that restarts affect the loss of MobileNet the"
+        " most; the other backbones are not compared here."
     )
-    if p_train < ALPHA:
-        return Claim(claim, HOLDS, seen)
-    return Claim(claim, FAILS if at <= between else OPEN, seen)
+    level = PASS if p_train < ALPHA else FAIL if at <= between else UNKNOWN
+    return Verdict(level, seen, value=p_train, threshold=ALPHA)
 
 
-def _changes_after_first_cycle(model: ModelResult, every: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+def _changes_after_first_cycle(model: ModelResult, every: int) -> tuple[Changes, Changes, NDArray[np.bool_]]:
     """Return the changes of training and validation loss from the epoch before, and which are at a restart.
 
     The first cycle is left out: its steep fall would make any later epoch look like a rise.
@@ -123,33 +126,38 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
-def answer_epoch_time(results: Results) -> Claim:
-    """An epoch in under four minutes; the hour before preprocessing ahead of training is not measured here."""
-    claim = (
-        "An epoch fell from over an hour to under four minutes once images were resized and preprocessed ahead of"
-        " training."
-    )
+@check(
+    "claim",
+    "An epoch fell from over an hour (with Inception) to under four minutes, once images were resized and preprocessed"
+    " ahead of training and the networks were smaller.",
+    needs=("history", "training", "index"),
+)
+def epoch_time(results: Results) -> Verdict:
+    """An epoch in under four minutes; the hour before is not measured here."""
     base = results.base_models
     slowest = max(base, key=lambda model: model.epoch_seconds)
     seen = (
-        f"Here every image is read from images packed ahead of training. The slowest model, {_name(results, slowest)},"
-        f" takes {_amount(slowest.epoch_seconds)} s per epoch on {slowest.training['device_name']}"
-        f" ({_amount(slowest.images_per_s)} training images/s); the median over all models is"
-        f" {_amount(median(m.epoch_seconds for m in base))} s."
+        f"Here every image is read from images packed ahead of training. The slowest model,"
+        f" {results.study.model_title(slowest.id)}, takes {_amount(slowest.epoch_seconds)} s per epoch on"
+        f" {slowest.training['device_name']} ({_amount(slowest.images_per_s)} training images/s); the median over all"
+        f" models is {_amount(median(m.epoch_seconds for m in base))} s."
     )
+    level, conclusion = _judge_epoch(results, slowest.epoch_seconds)
     unmeasured = "The hour before is not measured here: no training in this workflow decodes files while it trains."
-    if slowest.epoch_seconds >= CLAIMED_EPOCH_S:
-        return Claim(claim, FAILS, f"{seen} That is over four minutes on this machine. {unmeasured}")
+    return Verdict(level, f"{seen} {conclusion} {unmeasured}", value=slowest.epoch_seconds, threshold=CLAIMED_EPOCH_S)
+
+
+def _judge_epoch(results: Results, slowest_s: float) -> tuple[str, str]:
+    if slowest_s >= CLAIMED_EPOCH_S:
+        return FAIL, "That is over four minutes on this machine."
     partial = [d for d in results.datasets.values() if not d.n_published or d.n_images < WHOLE_SET * d.n_published]
-    if partial:
-        names = join_words([dataset.title for dataset in partial])
-        return Claim(
-            claim,
-            OPEN,
-            f"{seen} But {names} {'are' if len(partial) > 1 else 'is'} not the whole published set, and fewer"
-            f" images make a shorter epoch.{_extrapolate(results)} {unmeasured}",
-        )
-    return Claim(claim, HOLDS, f"{seen} Its second half holds, on this machine. {unmeasured}")
+    if not partial:
+        return PASS, "Its second half holds, on this machine."
+    names = join_words([dataset.title for dataset in partial])
+    return UNKNOWN, (
+        f"But {names} {'are' if len(partial) > 1 else 'is'} not the whole published dataset, and fewer images make a"
+        f" shorter epoch.{_extrapolate(results)}"
+    )
 
 
 def _extrapolate(results: Results) -> str:
@@ -168,7 +176,3 @@ def _extrapolate(results: Results) -> str:
 
 def _amount(value: float) -> str:
     return KINDS["amount"].show(value)
-
-
-def _name(results: Results, model: ModelResult) -> str:
-    return results.study.model_title(model.id)

@@ -1,42 +1,98 @@
-"""What a claim is answered with, and how numbers stand in its sentence."""
+"""What a check is, what it answers, and how numbers stand in its sentences. Imports nothing heavy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cxrflow.files.formats import KINDS
-from cxrflow.results.bootstrap import Estimate
 
-HOLDS = "holds"
-FAILS = "does not hold"
-OPEN = "cannot be told here"
+if TYPE_CHECKING:  # numpy, which a check without numbers does not need
+    from cxrflow.compare.collect import Results
+    from cxrflow.results.bootstrap import Estimate
+
+PASS, WARN, FAIL, UNKNOWN, ERROR = LEVELS = ("pass", "warn", "fail", "unknown", "error")
+# How a level is worded: a claim is the paper's statement, a caution asks what could weaken the study's numbers.
+WORDS = {
+    "claim": {
+        PASS: "holds",
+        WARN: "holds in part",
+        FAIL: "does not hold",
+        UNKNOWN: "cannot be determined here",
+        ERROR: "could not be checked",
+    },
+    "caution": {
+        PASS: "no concern",
+        WARN: "take care",
+        FAIL: "serious concern",
+        UNKNOWN: "cannot be determined here",
+        ERROR: "could not be checked",
+    },
+}
+# What a check can read, all of the study's datasets, backbones or models; the rule's inputs follow from these words.
+NEEDS = ("index", "selection", "split", "backbones", "training", "history", "metrics", "predictions", "gradcam")
 ALPHA = 0.05  # how often chance alone may give as clear a pattern before it is taken for one
 
 
 @dataclass(frozen=True)
-class Claim:
-    """One claim of the published report and this study's answer.
+class Verdict:
+    """What a check found.
 
     Attributes:
-        claim: what the report says.
-        verdict: HOLDS, FAILS or OPEN.
-        answer: sentences with this study's numbers, and how sure they make one.
+        level: one of LEVELS.
+        text: whole sentences with this study's numbers, and how sure they make one.
+        value: the number that decided, where there is one.
+        interval: its 95 % interval.
+        threshold: what it was held against.
+        remedy: what a user can do about it; empty where nothing is to be done.
     """
 
-    claim: str
-    verdict: str
-    answer: str
+    level: str
+    text: str
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    threshold: float | None = None
+    remedy: str = ""
 
 
-def judge_difference(difference: Estimate) -> str:
-    """Return HOLDS where the 95 % interval lies above zero, FAILS where below, else OPEN."""
+@dataclass(frozen=True)
+class Check:
+    """One question about a study.
+
+    Attributes:
+        name: also the name of its JSON file, and of its function.
+        kind: a key of WORDS.
+        question: what it asks; of a claim, the paper's statement.
+        needs: members of NEEDS: the files that `run` reads.
+        run: from the collected results.
+    """
+
+    name: str
+    kind: str
+    question: str
+    needs: tuple[str, ...]
+    run: Callable[["Results"], Verdict]
+
+    def __post_init__(self) -> None:
+        """Refuse words that nothing else knows."""
+        if self.kind not in WORDS or not set(self.needs) <= set(NEEDS):
+            raise ValueError(f"check {self.name}: kind is one of {tuple(WORDS)}, needs are of {NEEDS}")
+
+
+def check(kind: str, question: str, needs: tuple[str, ...] = ()) -> Callable[[Callable[["Results"], Verdict]], Check]:
+    """Make the check that a function answers. Its arguments are literals: a plan reads them without importing it."""
+    return lambda run: Check(run.__name__, kind, question, needs, run)
+
+
+def judge_difference(difference: "Estimate") -> str:
+    """Return PASS where the 95 % interval lies above zero, FAIL where below, else UNKNOWN."""
     if difference.low is None or difference.high is None:
-        return OPEN
+        return UNKNOWN
     if difference.low > 0:
-        return HOLDS
-    return FAILS if difference.high < 0 else OPEN
+        return PASS
+    return FAIL if difference.high < 0 else UNKNOWN
 
 
-def write_estimate(estimate: Estimate, kind: str = "score") -> str:
+def write_estimate(estimate: "Estimate", kind: str = "score") -> str:
     """Return `0.81 (0.76–0.85)`, or only the value where there is no interval."""
     show = KINDS[kind].show
     if estimate.low is None or estimate.high is None:
@@ -52,3 +108,8 @@ def write_p(p: float) -> str:
 def join_words(words: Sequence[str]) -> str:
     """Return `a`, `a and b` or `a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def count_words(n: int, noun: str) -> str:
+    """Return `1 model`, `2 models`."""
+    return f"{n} {noun}{'s' * (n != 1)}"

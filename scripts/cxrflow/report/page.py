@@ -13,8 +13,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from cxrflow.checks.cautions import list_cautions
-from cxrflow.checks.verdicts import FAILS, HOLDS, OPEN, join_words, write_estimate
+from cxrflow.checks.verdicts import ERROR, FAIL, PASS, UNKNOWN, WARN, join_words, write_estimate
 from cxrflow.compare.collect import ModelResult, Results, group_seeds
 from cxrflow.compare.paired import score_models
 from cxrflow.compare.rows_models import identify
@@ -28,11 +27,7 @@ from cxrflow.report.summary import FIGURES, PROVENANCE, TABLES
 from cxrflow.report.tabular import Row, Table, format_cell, read_table_rows, visible_columns
 
 TEMPLATES = Path(__file__).parent / "templates"
-VERDICT_LOOKS = {
-    HOLDS: ("holds", "✓"),
-    FAILS: ("fails", "✗"),
-    OPEN: ("open", "?"),
-}  # CSS class and a sign beside colour
+SIGNS = {PASS: "✓", WARN: "!", FAIL: "✗", UNKNOWN: "?", ERROR: "✗"}  # a level is never shown by colour alone
 
 
 def render_page(results: Results, summary: Path) -> str:
@@ -57,14 +52,14 @@ def render_page(results: Results, summary: Path) -> str:
         overview=describe_study(results),
         above_chance=count_above_chance(results),
         best=[chosen_model(results, name) for name in results.datasets],
-        cautions=list_cautions(results),
+        cautions=[row for row in rows["checks"] if row["kind"] == "caution" and row["level"] != PASS],
         datasets=[describe_dataset(results, name, rows["per_class"]) for name in results.datasets],
         tables={name: lay_out(table, rows[name]) for name, table in TABLES.items()},
         figures={
             name: {"title": f.title, "caption": f.caption, "picture": embed_chart(summary / f"{name}.png", f.alt)}
             for name, f in FIGURES.items()
         },
-        claims=[{**row, "look": VERDICT_LOOKS[row["verdict"]]} for row in rows["claims"]],
+        checks=[{**row, "sign": SIGNS[row["level"]]} for row in rows["checks"]],
         provenance=provenance,
         config=yaml.safe_dump(provenance["config"], sort_keys=False, allow_unicode=True),
     )

@@ -33,10 +33,10 @@ def _choice_rows(results: "Results") -> Rows:
     return choice_rows(results)
 
 
-def _claim_rows(results: "Results") -> Rows:
-    from cxrflow.checks.claims import claim_rows
+def _check_rows(results: "Results") -> Rows:
+    from cxrflow.checks.registry import check_rows
 
-    return claim_rows(results)
+    return check_rows(results)
 
 
 DATASET = Column("dataset", "Dataset")
@@ -274,14 +274,21 @@ TABLES = {
         _choice_rows,
         empty="No model can be chosen: every candidate may have seen test images, or none was trained.",
     ),
-    "claims": Table(
-        "Table 10. The published report's claims, answered by this study",
-        "Holds and does not hold are said only where the numbers tell; everything else cannot be told here.",
+    "checks": Table(
+        "Table 10. Checks: the paper's claims, and what could weaken this study's numbers",
+        "A claim holds or does not hold only where the numbers show it; everything else cannot be determined here. A"
+        " check that could not run says so and counts as nothing.",
         (
-            Column("claim", "Claim", width_cm=4),
+            Column("kind", "Kind"),
+            Column("question", "Claim or question", width_cm=4),
             Column("verdict", "Verdict", width_cm=2),
-            Column("answer", "Answer", width_cm=9),
+            Column("text", "Answer", width_cm=9),
+            Column("remedy", "What can be done", width_cm=4),
+            Column("check", "Check", shown="never"),
+            Column("level", "Level", shown="never"),
+            Column("value", "Value", "amount", interval=True, shown="never"),
+            Column("threshold", "Threshold", "amount", shown="never"),
         ),
-        _claim_rows,
+        _check_rows,
     ),
 }

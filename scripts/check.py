@@ -1,0 +1,36 @@
+r"""Answer one question about a study: a claim of the paper, or something that could weaken the study's numbers.
+
+Reads those results of the study that the check needs; writes the verdict as JSON: level (pass, warn, fail, unknown or
+error), value, interval, threshold, text and remedy. A check that fails to run is an error, never a pass.
+
+    python scripts/check.py --check larger_overfit_earlier --results results/demo --verdict verdict.json \
+        --config '{"study": "demo", "datasets": {"covid": {"reader": "covid_radiography", "folder": "covid"}}}' \
+        --models covid/resnet34/scratch/base/seed0
+"""
+
+from pathlib import Path
+
+from cxrflow.checks.registry import load_check, run_check
+from cxrflow.compare.collect import collect_results
+from cxrflow.config.settings import StudySettings
+from cxrflow.config.stages import run_stage
+from cxrflow.config.study import Study
+from cxrflow.files.atomic import write_json
+
+
+def check_study(*, check: str, results: Path, config: StudySettings, models: list[str], verdict: Path) -> None:
+    """Run one check on the named models.
+
+    check: its name, that of a decorated function in scripts/cxrflow/checks
+    results: the study's folder, results/<study>
+    config: the whole study's settings, as JSON.
+    models: the models to look at, as dataset/backbone/init/variant/seed0
+    verdict: JSON file to write
+    """
+    row = run_check(load_check(check), collect_results(results, Study(config), models))
+    write_json(verdict, row)
+    print(f"{row['question']} {row['verdict']}: {row['text']}")
+
+
+if __name__ == "__main__":
+    run_stage(check_study)

@@ -1,0 +1,85 @@
+"""Cautions about how models were trained and tested: what their scores and intervals do not cover."""
+
+from cxrflow.checks.verdicts import PASS, WARN, Verdict, check, join_words
+from cxrflow.compare.collect import Results, may_have_seen_test
+from cxrflow.config.backbones import BACKBONES
+
+TORCHVISION_MOMENTUM = {"mobilenet_v3_large": 0.01}  # the others are built with torch's default of 0.1
+
+
+@check("caution", "Is this more than a quick look?", needs=("training",))
+def quick_look(results: Results) -> Verdict:
+    """A study trained on a CPU alone is a small one."""
+    if not all(model.training["device"] == "cpu" for model in results.models):
+        return Verdict(PASS, "Yes: models were trained on a GPU.")
+    epochs, size_px = results.study.settings.train.epochs, results.study.settings.preprocess.size_px
+    return Verdict(
+        WARN,
+        f"No: everything was trained on a CPU, for {epochs} epochs at {size_px}x{size_px} px. Longer training on larger"
+        " images may change the scores and their order.",
+        remedy="Train on a GPU with the settings of config/lungs.yaml.",
+    )
+
+
+@check("caution", "Can a transferred model have seen test images?")
+def transfer_leak(results: Results) -> Verdict:
+    """Transfer between published datasets with images in common can start from test images."""
+    leaky = dict.fromkeys((m.id.init, m.id.dataset) for m in results.models if may_have_seen_test(results, m))
+    if not leaky:
+        return Verdict(PASS, "No model starts from a dataset that is known to have images in common with its own.")
+    listed = [f"for {results.dataset_title(d)} that starts {results.study.init_title(init)}" for init, d in leaky]
+    return Verdict(
+        WARN,
+        f"Yes: the model {join_words(listed)} may have, because the two published datasets have images in common. Its"
+        " gain is not to be trusted.",
+        remedy="Start it from ImageNet, or from a dataset without common images.",
+    )
+
+
+@check("caution", "What do the intervals cover?")
+def intervals(results: Results) -> Verdict:
+    """Test patients only, never the luck of a training."""
+    resamples = results.study.settings.score.bootstrap_resamples
+    if not resamples:
+        return Verdict(
+            WARN,
+            "There are none (score.bootstrap_resamples is 0), so any difference may be chance.",
+            remedy="Set score.bootstrap_resamples to 2000; nothing is trained again.",
+        )
+    spread = (
+        "How much one training differs from another is in the table of seeds."
+        if len(results.study.settings.seeds) > 1
+        else "Each model was trained once: how much one training differs from another is not in them."
+    )
+    return Verdict(
+        WARN,
+        f"Test patients only: brackets are 95 % intervals from {resamples:,} bootstrap resamples of the test patients."
+        f" {spread} The model with the highest of several scores on the same test images looks a little better than it"
+        " is.",
+    )
+
+
+@check("caution", "Are validation and test kept apart?")
+def validation_and_test(results: Results) -> Verdict:
+    """Which images choose, and which are scored."""
+    return Verdict(
+        PASS,
+        "Yes: losses and curves are on validation images, which choose the epoch that is kept and the model that is"
+        " recommended; all scores are on test images, which choose nothing.",
+    )
+
+
+@check("caution", "Are the networks as torchvision builds them?")
+def batch_norm(results: Results) -> Verdict:
+    """One momentum of BatchNorm for all backbones is not every backbone's own."""
+    momentum = results.study.settings.train.batch_norm_momentum
+    changed = [b for b in results.backbones if TORCHVISION_MOMENTUM.get(b, 0.1) != momentum]
+    if not changed:
+        return Verdict(PASS, "Yes, BatchNorm's momentum included.", value=momentum)
+    names = join_words([f"{BACKBONES[b].title} ({TORCHVISION_MOMENTUM.get(b, 0.1):g})" for b in changed])
+    return Verdict(
+        WARN,
+        f"All but BatchNorm's momentum: it is {momentum:g} in every backbone, while torchvision builds {names}. With"
+        " 0.01 the running statistics lag for hundreds of training steps, and early validations are noise.",
+        value=momentum,
+    )

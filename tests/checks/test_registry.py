@@ -1,0 +1,107 @@
+"""Walks every check: found without imports, run with no more than it says it needs, never silently passed."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cxrflow.checks.registry import SYNTHETIC, list_checks, load_check, run_check
+from cxrflow.checks.verdicts import ERROR, LEVELS, NEEDS, WORDS, Check, Verdict
+from cxrflow.compare.collect import Results, collect_results
+from cxrflow.errors import CxrflowError
+from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+FILES = {
+    "index": "data/*/index.json",
+    "selection": "selection.json",
+    "split": "data/*/split.csv",
+    "backbones": "backbones/*.json",
+    "training": "models/**/training.json",
+    "history": "models/**/history.csv",
+    "metrics": "models/**/metrics.json",
+    "predictions": "models/**/predictions.csv",
+    "gradcam": "models/**/gradcam.json",
+}
+
+
+def test_every_need_has_files():
+    assert set(FILES) == set(NEEDS)
+
+
+@pytest.mark.parametrize("name", list_checks())
+def test_what_is_listed_is_what_is_imported(name: str):
+    check, listed = load_check(name), list_checks()[name]
+    assert isinstance(check, Check)
+    assert (check.name, check.needs) == (name, listed.needs)
+    assert check.question[-1] in ".?"
+    assert check.kind in WORDS
+
+
+def test_names_are_found_without_heavy_imports():
+    """The Snakefile reads them in every plan and every job."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); from cxrflow.checks.registry import list_checks;"
+        " list_checks(); print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"numpy", "matplotlib", "torch", "cv2", "PIL", "jinja2", "cxrflow.compare.collect"} & set(loaded)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory, results: Results) -> Path:
+    """A study's folder without any file that a check could need."""
+    folder = tmp_path_factory.mktemp("bare")
+    shutil.copytree(results.root, folder, dirs_exist_ok=True)
+    for pattern in FILES.values():
+        for path in folder.glob(pattern):
+            path.rename(path.with_name(path.name + ".hidden"))
+    return folder
+
+
+@pytest.mark.parametrize("name", list_checks())
+def test_a_check_reads_no_more_than_it_needs(name: str, bare: Path, results: Results):
+    check = load_check(name)
+    shown = [
+        path.rename(path.with_name(path.name.removesuffix(".hidden")))
+        for need in check.needs
+        for path in bare.glob(FILES[need] + ".hidden")
+    ]
+    try:
+        row = run_check(check, collect_results(bare, results.study, [model.id.path for model in results.models]))
+    finally:
+        for path in shown:
+            path.rename(path.with_name(path.name + ".hidden"))
+    assert row == run_check(check, results)
+    assert row["level"] in set(LEVELS) - {ERROR}
+    assert row["text"].endswith(".")
+
+
+def test_claims_on_synthetic_images_say_so(tmp_path: Path):
+    results = collect_fake(tmp_path, FakeStudy(config={**ONE_MODEL, "phantoms": {}}))
+    for name in list_checks():
+        check = load_check(name)
+        row = run_check(check, results)
+        assert row["level"] != ERROR, row["text"]
+        assert row["text"].endswith(SYNTHETIC) == (check.kind == "claim")
+
+
+def test_a_check_that_stops_is_an_error_and_never_a_pass(results: Results, capsys: pytest.CaptureFixture[str]):
+    def stop(results: Results) -> Verdict:
+        raise ZeroDivisionError("no patients")
+
+    row = run_check(Check("broken", "caution", "Does it run?", (), stop), results)
+    assert (row["level"], row["verdict"], row["value"]) == (ERROR, "could not be checked", None)
+    assert "ZeroDivisionError: no patients" in row["text"]
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_unknown_names_and_words_are_refused(results: Results):
+    with pytest.raises(CxrflowError, match="'no_such' is not a check; known: patients"):
+        load_check("no_such")
+    with pytest.raises(ValueError, match="needs are of"):
+        Check("a", "caution", "A?", ("weather",), lambda results: Verdict("pass", "A."))
+    with pytest.raises(ValueError, match="is not one of"):
+        run_check(Check("a", "caution", "A?", (), lambda results: Verdict("fine", "A.")), results)
