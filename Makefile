@@ -1,4 +1,4 @@
-# One front door: `make demo`, `make test`, `make setup`, `make lint`. Everything else is Snakemake.
+# One front door: `make demo`, `make quick`, `make test`, `make setup`, `make lint`. Everything else is Snakemake.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -12,7 +12,7 @@ VENV   := PATH="$(CURDIR)/.venv/bin:$$PATH"
 # What only the benchmark compares with; beside the lock's packages, so that nothing else can import it.
 PEERS  := .venv/.peers-$(shell cksum < tests/benchmarks/requirements.txt | cut -d' ' -f1)
 
-.PHONY: help setup demo test bench lint format slurm-check slurm-up slurm-down docs lock clean
+.PHONY: help setup demo quick test bench lint format slurm-check slurm-up slurm-down docs lock clean
 
 help:   ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,12 +25,15 @@ $(STAMP): $(LOCK)
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $(LOCK)
 	touch $@
 
-demo: $(STAMP)   ## the whole study on drawn X-rays: no data, no GPU, no network (minutes)
+demo: $(STAMP)   ## the whole study on synthetic X-rays: no data, no GPU, no network (minutes)
 	$(VENV) snakemake --profile profiles/demo
 
-test: $(STAMP)   ## every test
-	$(VENV) python -m pytest -n auto --dist loadfile --ignore tests/slurm
-	$(VENV) python -m pytest -n 4 --dist loadfile tests/slurm
+quick: $(STAMP)   ## the tests that take under two minutes on two cores
+	$(VENV) python -m pytest -n auto -m "not slow" --ignore tests/slurm
+
+test: $(STAMP)   ## every test; what is skipped, and why, is listed at the end
+	$(VENV) python -m pytest -n auto --ignore tests/slurm
+	$(VENV) python -m pytest -n 4 tests/slurm
 
 bench: $(PEERS)   ## how fast, against others: one table (ARGS="--quick --rows gradcam,tsne")
 	$(VENV) PYTHONPATH="$(CURDIR)/.venv/peers" python -m tests.benchmarks.run $(ARGS)

@@ -22,7 +22,7 @@ from cxrflow.config.settings import TrainSettings
 from cxrflow.models.augment import Changes, augment, sample_changes
 from cxrflow.models.batches import MappedSource, cut_batches, epoch_order
 from cxrflow.models.networks import IMAGENET_MEAN, IMAGENET_STD, normalize_gray, to_unit_range
-from tests.benchmarks.drawn import pack_films, work_folder, write_films
+from tests.benchmarks.inputs import pack_films, work_folder, write_films
 from tests.benchmarks.measure import (
     IMAGES_PER_CPU_S,
     OURS,

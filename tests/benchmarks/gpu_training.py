@@ -1,7 +1,6 @@
 """Training on a GPU: images per second of each backbone, and the whole pneumonia set from scratch.
 
-bfloat16, 224 px; the dataset as uint8 on the GPU (resident) or copied batch by batch
-(streamed). Needs torch, cv2 and numpy only.
+bfloat16, 224 px; the dataset as uint8 on the GPU (resident) or copied batch by batch (streamed).
 
     python -m tests.benchmarks.gpu_training
 """
@@ -24,7 +23,7 @@ from cxrflow.models.epochs import fit, train_step
 from cxrflow.models.networks import build_network, to_network_input
 from cxrflow.models.subsets import SplitImages
 from cxrflow.models.training import Training, start_training
-from tests.benchmarks.drawn import pack_films, work_folder
+from tests.benchmarks.inputs import pack_films, work_folder
 from tests.benchmarks.measure import (
     IMAGES_PER_S,
     OURS,
@@ -84,11 +83,7 @@ def run_network(
 
 
 def start(
-    backbone: str,
-    data: SplitImages,
-    batch: int,
-    device: torch.device,
-    source: Callable[..., ImageSource],
+    backbone: str, data: SplitImages, batch: int, device: torch.device, source: Callable[..., ImageSource]
 ) -> Training:
     """Start a training whose train images come from a source of this kind."""
     settings = TrainSettings(batch_size=batch, precision=PRECISION)
@@ -160,28 +155,11 @@ def measure_on(device: torch.device, size: str) -> list[Row]:
     return rows
 
 
-def list_unmeasured() -> list[Row]:
-    """Return the same rows without figures."""
-    speeds = [
-        skip(
-            f"GPU training, {BACKBONES[backbone].title}, {PRECISION}, batch {batch}, 224 px",
-            NO_GPU,
-            f"{images_per_s:,} {IMAGES_PER_S.text}",
-        )
-        for backbone, goals in GOALS.items()
-        for batch, images_per_s in goals.items()
-    ]
-    others = [
-        skip("GPU training, streamed against resident", NO_GPU, "0.9x"),
-        skip("GPU idle for data", NO_GPU, "under 2 %"),
-        skip("GPU, 50 epochs of 5,840 images of 224 px", NO_GPU, "60 s a model"),
-    ]
-    return [*speeds, *others]
-
-
 def measure_rows(size: str) -> list[Row]:
-    """Return the rows of a GPU, or that there is none."""
-    return measure_on(torch.device("cuda"), size) if torch.cuda.is_available() else list_unmeasured()
+    """Return the rows of a GPU, or one that says that none is at hand."""
+    if not torch.cuda.is_available():
+        return [skip("training on a GPU: images/s of each backbone, streamed images, a whole training", NO_GPU)]
+    return measure_on(torch.device("cuda"), size)
 
 
 if __name__ == "__main__":

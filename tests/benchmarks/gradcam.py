@@ -14,7 +14,7 @@ from torch import nn
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.models.networks import build_network, find_gradcam_layer, to_network_input
 from cxrflow.results.gradcam import compute_by_reference, iterate_maps
-from tests.benchmarks.drawn import pack_films, work_folder
+from tests.benchmarks.inputs import pack_films, work_folder
 from tests.benchmarks.measure import (
     IMAGES_PER_CPU_S,
     OURS,

@@ -16,7 +16,7 @@ import numpy as np
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.files.records import SplitRow
 from cxrflow.files.tables import write_records
-from tests.benchmarks.drawn import split_rows, work_folder, write_films, write_index
+from tests.benchmarks.inputs import split_rows, work_folder, write_films, write_index
 from tests.benchmarks.measure import MIB, OURS, ROOT, Goal, Row, child_environment, compare, run_row
 from tests.benchmarks.startup import SCRIPTS
 

@@ -24,8 +24,8 @@ from cxrflow.deliver.xrays import read_xray
 from cxrflow.files.atomic import write_bytes
 from cxrflow.models.checkpoints import SavedModel, load_model, restore_network, save_model
 from cxrflow.models.networks import to_network_input
-from tests.benchmarks.drawn import CLASSES, draw_films, work_folder, write_films
 from tests.benchmarks.gradcam import build_lively
+from tests.benchmarks.inputs import CLASSES, make_films, work_folder, write_films
 from tests.benchmarks.measure import (
     OURS,
     ROOT,
@@ -68,7 +68,7 @@ print(answer_by_torch(restore_network(saved), saved.preprocess, Path(sys.argv[2]
 def save_lively(folder: Path, backbone: str, size_px: int) -> Path:
     """Write a model.pt whose BatchNorm has seen X-rays and its model.onnx; return the model.pt."""
     settings = PreprocessSettings(size_px=size_px)
-    films = [preprocess_image(pixels, settings) for _, pixels in draw_films(size_px)]
+    films = [preprocess_image(pixels, settings) for _, pixels in make_films(size_px)]
     network, path = build_lively(backbone, np.stack(films)), folder / backbone / "model.pt"
     saved = SavedModel(network.state_dict(), "xray8", backbone, "scratch", "base", 0, [*CLASSES], settings, 1, 1.0, 0.1)
     save_model(path, saved)

@@ -6,31 +6,29 @@ make bench ARGS="--append tests/benchmarks/RESULTS.md"
 """
 
 import argparse
+import datetime
 import json
+import os
+import platform
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.benchmarks.machine import describe_run
 from tests.benchmarks.measure import ROOT, SIZES, Row, child_environment, format_table, skip
 
+# fmt: off
 ROWS = (
-    "preprocess_large",
-    "preprocess_small",
-    "preprocess_threads",
-    "batches",
-    "train_step",
-    "epoch_share",
-    "gradcam",
-    "one_xray",
-    "tsne",
-    "memory",
-    "startup",
-    "dry_run",
+    "preprocess", "batches", "train_step", "gradcam", "one_xray", "tsne", "memory", "growth", "startup", "dry_run",
     "gpu_training",
+)
+# fmt: on
+PACKAGES = (
+    "numpy opencv-python-headless pillow torch torchvision scikit-learn grad-cam snakemake scikit-image albumentations"
+    " kornia-rs deflate opentsne timm"
 )
 
 
@@ -62,7 +60,7 @@ def choose_rows(text: str) -> list[str]:
     names = [name for name in text.split(",") if name]
     unknown = [name for name in names if name not in ROWS]
     if unknown or not names:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown) or 'nothing'} is no row; known: {', '.join(ROWS)}")
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown) or 'nothing'} is not a row; known: {', '.join(ROWS)}")
     return names
 
 
@@ -70,6 +68,57 @@ def append_section(path: Path, text: str) -> None:
     """Write a run at the end of a file of results."""
     before = path.read_text(encoding="utf-8").rstrip() if path.exists() else "# Results"
     path.write_text(f"{before}\n\n{text}\n", encoding="utf-8")
+
+
+def describe_run(command: str, seconds: float) -> str:
+    """Return a heading with date and commit, then command, machine and versions."""
+    date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    lines = [
+        f"## {date}, commit {read_commit()}",
+        f"`{command}`, {seconds / 60:.1f} minutes on {describe_machine()}.",
+        f"Python {platform.python_version()}, {list_versions()}.",
+    ]
+    return "\n\n".join(lines)
+
+
+def describe_machine() -> str:
+    """Return processor, usable cores, memory and how busy the machine has been in the last minute."""
+    cores, memory = len(os.sched_getaffinity(0)), read_field(Path("/proc/meminfo"), "MemTotal")
+    gib = int(memory.split()[0]) / 2**20 if memory else 0
+    model = read_field(Path("/proc/cpuinfo"), "model name") or platform.machine()
+    return f"{model}, {cores} cores, {gib:.0f} GiB, load {os.getloadavg()[0]:.1f}"
+
+
+def read_field(path: Path, name: str) -> str:
+    """Return the first value of `name: value` lines, or nothing."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == name), "")
+
+
+def list_versions() -> str:
+    """Return every package that is compared, with its version."""
+    return ", ".join(f"{name} {_version(name)}" for name in PACKAGES.split())
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def read_commit() -> str:
+    """Return the short hash of the commit, and whether files differ from it."""
+    commit = _git("rev-parse", "--short", "HEAD") or "unknown"
+    return f"{commit} with changes" if _git("status", "--porcelain", "--untracked-files=no") else commit
+
+
+def _git(*arguments: str) -> str:
+    try:
+        run = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return run.stdout.strip()
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cxrflow.files.records import SplitRow
 from cxrflow.files.tables import write_records
-from tests.benchmarks.drawn import pack_films, split_rows, work_folder, write_films, write_index
+from tests.benchmarks.inputs import pack_films, split_rows, work_folder, write_films, write_index
 from tests.benchmarks.measure import (
     CPU_S,
     OURS,

@@ -3,6 +3,7 @@
 import importlib
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,30 +11,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
 from cxrflow.config.backbones import BACKBONES
-from tests.benchmarks import (
-    dry_run,
-    equal_accuracy,
-    gpu_training,
-    gradcam,
-    memory,
-    memory_child,
-    one_xray,
-    preprocess_large,
-    profiles,
-    run,
-    startup,
-)
-from tests.benchmarks.drawn import pack_films, split_rows, write_films, write_index
+from cxrflow.files.records import IndexRow
+from cxrflow.files.tables import read_records
+from tests.benchmarks import gpu_training, gradcam, memory, one_xray, preprocess, run, startup
+from tests.benchmarks.inputs import pack_films, split_rows, write_films, write_index, write_long_index
 from tests.benchmarks.measure import OURS, UnequalError
 from tests.benchmarks.processes import interleave_processes
 
 HERE = Path(__file__).parent
-IN_PROCESS = [name for name in run.ROWS if name not in ("startup", "dry_run", "memory", "gpu_training")]
-NO_ROWS = {"__init__", "run", "measure", "machine", "drawn", "processes", "memory_child", "equal_accuracy", "profiles"}
-GROWTH = {"growth", "growth_child", "growth_figure", "growth_inputs"}  # a table of its own
+IN_PROCESS = [name for name in run.ROWS if name not in ("startup", "memory", "gpu_training")]
+NO_ROWS = {"__init__", "run", "measure", "inputs", "processes", "memory_child"}
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +30,6 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Compute on one thread and with one backbone, and leave torch and cv2 as they were found."""
     monkeypatch.setattr("tests.benchmarks.gradcam.BACKBONES", {"resnet34": BACKBONES["resnet34"]})
     monkeypatch.setattr("tests.benchmarks.gpu_training.BACKBONES", {"resnet34": BACKBONES["resnet34"]})
-    monkeypatch.setattr("tests.benchmarks.gpu_training.GOALS", {"resnet34": gpu_training.GOALS["resnet34"]})
     monkeypatch.setattr("tests.benchmarks.train_step.GOALS", {"resnet34": 2.2})
     monkeypatch.setattr("tests.benchmarks.one_xray.GOALS", {"resnet34": 1.4})
     threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
@@ -52,6 +40,8 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     cv2.setNumThreads(cv2_threads)
 
 
+@pytest.mark.bench
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IN_PROCESS)
 def test_a_row_runs_and_its_sides_agree(name: str) -> None:
     rows = importlib.import_module(f"tests.benchmarks.{name}").measure_rows("tiny")
@@ -61,41 +51,8 @@ def test_a_row_runs_and_its_sides_agree(name: str) -> None:
         assert row.note.startswith("this ") or all(value > 0 for value in row.values[OURS])
 
 
-def test_every_script_is_a_row() -> None:
-    scripts = {path.stem for path in HERE.glob("*.py") if not path.stem.startswith("test_")}
-    assert scripts - NO_ROWS - GROWTH == {*run.ROWS}
-
-
-def test_wrong_pixels_are_noticed() -> None:
-    pixels = np.zeros((1, 4, 4), np.uint8)
-    with pytest.raises(UnequalError, match="pixels of cv2 alone"):
-        preprocess_large.check_pixels({OURS: pixels, preprocess_large.CV2: pixels + np.uint8(1)})
-
-
-def test_wrong_maps_are_noticed() -> None:
-    maps = np.ones((1, 4, 4))
-    gradcam.check_maps("resnet34", {OURS: maps, gradcam.PEER: maps + 1e-6})
-    with pytest.raises(UnequalError, match="maps of resnet34"):
-        gradcam.check_maps("resnet34", {OURS: maps, gradcam.PEER: maps * 0.999})
-
-
-def fail() -> dict[str, Callable[[], object]]:
-    raise ValueError("no such film")
-
-
-def test_what_fails_in_a_process_is_told() -> None:
-    with pytest.raises(RuntimeError, match="a side of the benchmark failed: ValueError: no such film"):
-        interleave_processes(dict, fail, rounds=1)
-
-
-def test_wrong_answers_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = one_xray.answer_by_torch
-    monkeypatch.setattr(one_xray, "answer_by_torch", lambda *arguments: real(*arguments) + 1e-4)
-    model = one_xray.save_lively(tmp_path, "resnet34", 48)
-    with pytest.raises(UnequalError, match="answers of resnet34"):
-        one_xray.measure_backbone(model, write_films(tmp_path / "films", 64, 2), "tiny")
-
-
+@pytest.mark.bench
+@pytest.mark.slow
 def test_the_rows_of_a_gpu_run_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_training, "PRECISION", "float32")  # bfloat16 takes 13 times as long on an old CPU
     rows = gpu_training.measure_on(torch.device("cpu"), "tiny")
@@ -103,13 +60,8 @@ def test_the_rows_of_a_gpu_run_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None
     assert "streamed" in rows[1].what
 
 
-def test_without_a_gpu_every_gpu_row_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    rows = gpu_training.measure_rows("full")
-    assert {row.ours for row in rows} == {"not measured"}
-    assert all(row.goal for row in rows)
-
-
+@pytest.mark.bench
+@pytest.mark.slow
 def test_a_started_preprocess_leaves_at_its_first_image(tmp_path: Path) -> None:
     paths = write_films(tmp_path / "films", 128, 3)
     index = write_index(tmp_path / "films", paths, tmp_path / "index.csv")
@@ -119,8 +71,51 @@ def test_a_started_preprocess_leaves_at_its_first_image(tmp_path: Path) -> None:
         startup.begin_preprocess(tmp_path / "elsewhere", tmp_path / "none.csv")
 
 
-def test_a_bare_plan_has_five_jobs_a_model(tmp_path: Path) -> None:
-    assert dry_run.plan(dry_run.write_bare(tmp_path / "bare", models=2)) == 11
+@pytest.mark.bench
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["feed", "resnet34"])
+def test_the_watched_process_runs(tmp_path: Path, way: str) -> None:
+    pack_films(tmp_path / "unused.npy", 32, 15)
+    assert memory.watch_data_path(tmp_path, 40, 32, way) > 30
+
+
+def test_every_script_is_a_row() -> None:
+    scripts = {path.stem for path in HERE.glob("*.py") if not path.stem.startswith("test_")}
+    assert scripts - NO_ROWS == {*run.ROWS}
+
+
+def test_wrong_pixels_are_noticed() -> None:
+    pixels = np.zeros((1, 4, 4), np.uint8)
+    with pytest.raises(UnequalError, match="pixels of cv2 alone"):
+        preprocess.check_pixels({OURS: pixels, preprocess.CV2: pixels + np.uint8(1)})
+
+
+def test_wrong_maps_are_noticed() -> None:
+    maps = np.ones((1, 4, 4))
+    gradcam.check_maps("resnet34", {OURS: maps, gradcam.PEER: maps + 1e-6})
+    with pytest.raises(UnequalError, match="maps of resnet34"):
+        gradcam.check_maps("resnet34", {OURS: maps, gradcam.PEER: maps * 0.999})
+
+
+@pytest.mark.bench
+@pytest.mark.slow
+def test_wrong_answers_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = one_xray.answer_by_torch
+    monkeypatch.setattr(one_xray, "answer_by_torch", lambda *arguments: real(*arguments) + 1e-4)
+    model = one_xray.save_lively(tmp_path, "resnet34", 48)
+    with pytest.raises(UnequalError, match="answers of resnet34"):
+        one_xray.measure_backbone(model, write_films(tmp_path / "films", 64, 2), "tiny")
+
+
+def fail() -> dict[str, Callable[[], object]]:
+    raise ValueError("no such film")
+
+
+@pytest.mark.bench
+@pytest.mark.slow
+def test_what_fails_in_a_process_is_reported() -> None:
+    with pytest.raises(RuntimeError, match="a side of the benchmark failed: ValueError: no such film"):
+        interleave_processes(dict, fail, rounds=1)
 
 
 def test_memory_of_a_process_is_seen() -> None:
@@ -128,21 +123,19 @@ def test_memory_of_a_process_is_seen() -> None:
     assert 64 < memory.watch_memory([sys.executable, "-c", hold]) < 128
 
 
-def test_the_watched_process_feeds_an_epoch_and_takes_steps(tmp_path: Path) -> None:
-    data = pack_films(tmp_path / "images.npy", 32, 15)
-    training = memory_child.start(data, "resnet34")
-    before = training.network.get_parameter("fc.bias").clone()
-    memory_child.feed_epoch(training)
-    assert torch.equal(training.network.get_parameter("fc.bias"), before)
-    memory_child.take_steps(training)
-    assert not torch.equal(training.network.get_parameter("fc.bias"), before)
-
-
 def test_every_subset_of_the_split_has_every_class() -> None:
     rows = split_rows(30)
     assert {(row.subset, row.label) for row in rows} == {
         (subset, label) for subset in ("train", "val", "test") for label in ("Effusion", "Mass", "No Finding")
     }
+
+
+def test_keys_are_like_those_of_a_published_set(tmp_path: Path) -> None:
+    rows = read_records(write_long_index(tmp_path / "index.csv", 5000), IndexRow)
+    per_patient = Counter(row.patient_id for row in rows)
+    assert 3 < len(rows) / len(per_patient) < 4.5
+    assert max(per_patient.values()) > 15
+    assert [n for n in Counter(row.pixel_sha256 for row in rows).values() if n > 1] == [2] * 100
 
 
 def test_peers_are_not_in_the_lock() -> None:
@@ -156,11 +149,11 @@ def test_peers_are_not_in_the_lock() -> None:
 
 def test_rows_are_chosen_by_name() -> None:
     assert run.choose_rows("tsne,gradcam") == ["tsne", "gradcam"]
-    with pytest.raises(Exception, match="speed is no row; known: preprocess_large"):
+    with pytest.raises(Exception, match="speed is not a row; known: preprocess"):
         run.choose_rows("tsne,speed")
 
 
-def test_a_script_that_fails_leaves_a_row_that_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_script_that_fails_leaves_a_row_that_says_so(tmp_path: Path) -> None:
     (row,) = run.run_script("no_such_row", "tiny", tmp_path)
     assert row.note.startswith("failed with status 1")
     assert "No module named" in row.note
@@ -170,23 +163,3 @@ def test_results_are_added_at_the_end(tmp_path: Path) -> None:
     run.append_section(tmp_path / "R.md", "## one")
     run.append_section(tmp_path / "R.md", "## two")
     assert (tmp_path / "R.md").read_text() == "# Results\n\n## one\n\n## two\n"
-
-
-def test_equal_accuracy_is_told_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(equal_accuracy, "score_training", lambda *call: 0.8 + 0.01 * call[2] - 0.1 * call[4])
-    row = equal_accuracy.compare_backbone("resnet34", None, seeds=3, epochs=1)
-    assert row["ours"] == "0.80 0.81 0.82"
-    assert row["plain"] == "0.70 0.71 0.72"
-    assert row["difference (95 %)"] == "+0.100 (+0.100 to +0.100)"
-
-
-def test_a_profile_counts_every_operation_once() -> None:
-    images, weights = torch.rand(1, 3, 8, 8), torch.rand(4, 3, 3, 3)
-    found = profiles.group_operations(lambda: functional.conv2d(images, weights).relu())
-    assert {"convolution", "activation"} <= {*found}
-    assert found.total() > 0
-
-
-def test_parts_are_shared_out_from_the_longest_down() -> None:
-    rows = profiles.list_parts({"short": 1.0, "long": 3.0})
-    assert [(row["part"], row["share"]) for row in rows] == [("long", "75%"), ("short", "25%")]

@@ -20,7 +20,7 @@ from cxrflow.models.epochs import train_step
 from cxrflow.models.networks import build_network, to_network_input
 from cxrflow.models.subsets import SplitImages
 from cxrflow.models.training import Training, start_training
-from tests.benchmarks.drawn import pack_films, work_folder
+from tests.benchmarks.inputs import pack_films, work_folder
 from tests.benchmarks.measure import (
     IMAGES_PER_CPU_S,
     OURS,

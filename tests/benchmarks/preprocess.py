@@ -1,8 +1,9 @@
-"""1024 px PNG to the packed array, on one core: `preprocess` against other libraries doing the same.
+"""PNG files to the packed array: large ones against other libraries, small ones against PNG files, and two threads.
 
-python -m tests.benchmarks.preprocess_large --size quick
+python -m tests.benchmarks.preprocess --size quick
 """
 
+import os
 import struct
 from collections.abc import Callable
 from functools import partial
@@ -15,9 +16,10 @@ from PIL import Image, ImageFilter, ImageOps
 
 from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.packing import pack_images
-from tests.benchmarks.drawn import work_folder, write_films, write_index
+from tests.benchmarks.inputs import work_folder, write_films, write_index
 from tests.benchmarks.measure import (
     IMAGES_PER_CPU_S,
+    IMAGES_PER_S,
     OURS,
     Goal,
     Row,
@@ -26,19 +28,21 @@ from tests.benchmarks.measure import (
     is_installed,
     require_equal,
     run_row,
+    skip,
 )
 
 Gray = NDArray[np.uint8]  # uint8 (H, W), 0-255
 
-SIZES = {  # images, side of the file in px, rounds
-    "full": (96, 1024, 3),
-    "quick": (24, 1024, 3),
-    "tiny": (4, 256, 1),
-}
+LARGE = {"full": (96, 1024, 3), "quick": (24, 1024, 3), "tiny": (4, 256, 1)}  # images, side of the file in px, rounds
+SMALL = {"full": (480, 5), "quick": (120, 3), "tiny": (6, 1)}  # images, rounds
+THREADED = {"full": (1_200, 1024, 2), "quick": (520, 1024, 2), "tiny": (4, 128, 1)}  # images, px, rounds
 TARGET_PX = 224
 CV2, PILLOW, SKIMAGE, KORNIA, FLOOR = "cv2 alone", "PIL", "scikit-image", "kornia_rs + cv2", "inflate + cv2"
 MODULES = {SKIMAGE: "skimage", KORNIA: "kornia_rs", FLOOR: "deflate"}
 EXACT = (CV2, KORNIA)  # must give our pixels
+SMALL_PX = 299
+FILES, MEMORY = "cv2 to PNG files", "cv2 in memory"
+ONE, TWICE = "1 thread", "twice 1 thread"
 NOTE = (
     "one thread; ours also checks the SHA-256 of each file and survives a kill. Floor: libdeflate without undoing PNG's"
     " filters, then cv2's resize, equalization and blur"
@@ -79,7 +83,7 @@ def read_with_skimage(path: Path) -> Gray:
 
 
 def inflate_only(path: Path) -> Gray:
-    """Do what no decoder can avoid: inflate, and finish. The pixels are still filtered, so the picture is wrong."""
+    """Do what no decoder can avoid: inflate, and finish. The pixels are still filtered, so the image is wrong."""
     import deflate
 
     data, place, parts = path.read_bytes(), 8, []
@@ -125,14 +129,13 @@ def check_pixels(results: dict[str, Gray]) -> None:
         differences = np.abs(ours - pixels)
         if name in EXACT:
             require_equal(f"pixels of {name}", float(differences.max()))
-        elif name in (PILLOW, SKIMAGE):  # other rounding and other borders, the same picture
+        elif name in (PILLOW, SKIMAGE):  # other rounding and other borders, the same image
             require_equal(f"mean pixel of {name}", float(differences.mean()), tolerance=8)
 
 
-def measure_rows(size: str) -> list[Row]:
-    """Return one row per peer."""
-    count, size_px, rounds = SIZES[size]
-    cv2.setNumThreads(1)
+def measure_large(size: str) -> list[Row]:
+    """Return one row per library."""
+    count, size_px, rounds = LARGE[size]
     with work_folder() as folder:
         paths = write_films(folder / "films", size_px, count)
         index = write_index(folder / "films", paths, folder / "index.csv")
@@ -148,6 +151,65 @@ def measure_rows(size: str) -> list[Row]:
     main = compare(f"{what}: cv2", IMAGES_PER_CPU_S, rates, peer=CV2, floor=FLOOR, goal=Goal(1.8), note=NOTE)
     others = [compare(f"{what}: {peer}", IMAGES_PER_CPU_S, rates, peer=peer) for peer in (PILLOW, SKIMAGE, KORNIA)]
     return [main, *others]
+
+
+def write_files(paths: list[Path], target: Path) -> None:
+    """Write every preprocessed image as a PNG file of its own."""
+    target.mkdir(exist_ok=True)
+    for number, path in enumerate(paths):
+        cv2.imwrite(str(target / f"{number}.png"), decode_with_cv2(path))
+
+
+def keep_in_memory(paths: list[Path]) -> list[Gray]:
+    return [decode_with_cv2(path) for path in paths]
+
+
+def measure_small(size: str) -> Row:
+    """Return the row of small files."""
+    count, rounds = SMALL[size]
+    with work_folder() as folder:
+        paths = write_films(folder / "films", SMALL_PX, count)
+        index = write_index(folder / "films", paths, folder / "index.csv")
+        timings = interleave(
+            {
+                OURS: partial(pack_ours, folder / "films", index, folder / "ours.npy"),
+                FILES: partial(write_files, paths, folder / "files"),
+                MEMORY: partial(keep_in_memory, paths),
+            },
+            rounds,
+        )
+        files = np.stack([read_gray(folder / "files" / f"{number}.png") for number in range(count)])
+        difference = np.abs(files.astype(np.int16) - timings.results[OURS]).max()
+        require_equal("pixels of the PNG files", float(difference))
+    what = f"preprocess {SMALL_PX} px PNG to packed {TARGET_PX} px"
+    note = "one thread; floor: decode, resize, equalize and blur with cv2 alone, nothing written"
+    rates = timings.rates(count)
+    return compare(what, IMAGES_PER_CPU_S, rates, peer=FILES, floor=MEMORY, goal=Goal(3), note=note)
+
+
+def measure_threads(size: str) -> Row:
+    """Return the row of two threads against one, on the wall clock."""
+    count, size_px, rounds = THREADED[size]
+    what = f"preprocess {size_px} px PNG with 2 threads"
+    if len(os.sched_getaffinity(0)) < 2:
+        return skip(what, "this machine has one core", "1.9x")
+    with work_folder() as folder:
+        films = folder / "films"
+        index = write_index(films, write_films(films, size_px, count), folder / "index.csv")
+        two, one = (partial(pack_ours, films, index, folder / f"{threads}.npy", threads) for threads in (2, 1))
+        timings = interleave({OURS: two, ONE: one}, rounds)
+        require_equal("pixels of 1 thread", float(np.any(timings.results[OURS] != timings.results[ONE])))
+    rates = {name: [count / value for value in values] for name, values in timings.wall_s.items()}
+    rates[TWICE] = [2 * rate for rate in rates[ONE]]
+    what = f"{what} to {TARGET_PX} px"
+    note = "wall clock, so other work on the machine counts against it, and so does beginning the processes"
+    return compare(what, IMAGES_PER_S, rates, peer=ONE, floor=TWICE, goal=Goal(1.9), note=note)
+
+
+def measure_rows(size: str) -> list[Row]:
+    """Return the rows of large files, of small ones, and of two threads."""
+    cv2.setNumThreads(1)
+    return [*measure_large(size), measure_small(size), measure_threads(size)]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,178 @@
+"""What the rows work on: synthetic X-rays as PNG files, their index and packed arrays; rows and files of any number.
+
+The latter are for what grows with the number of images: 16 px of noise, and keys as in ChestX-ray8, 3.64 images a
+patient on average, a few with very many, and some images twice.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cxrflow.config.settings import PreprocessSettings
+from cxrflow.data.preprocessing import preprocess_image
+from cxrflow.data.reading import read_facts
+from cxrflow.files.records import IndexRow, Predictions, SplitRow, write_predictions
+from cxrflow.files.tables import write_records, write_table
+from cxrflow.models.subsets import SplitImages, join_split
+from phantoms.render import Fate, ImageTask, synthesise_image
+
+CLASSES = {"Effusion": ("effusion",), "Mass": ("mass",), "No Finding": ()}
+DISTINCT = 12  # phantoms of one size; one of 1024 px takes longer to synthesise than to preprocess
+NOISE_PX = 16
+NOISE_FILES = 64  # behind an index of any length
+LABELS, SHARES = ("Effusion", "Mass", "No Finding"), (0.3, 0.1, 0.6)
+IMAGES_PER_PATIENT = 112_120 / 30_805  # of ChestX-ray8
+TWICE_EVERY = 50  # rows between two images with equal pixels, of two patients
+PER_FOLDER = 5_000
+SUBSETS = ("train", "train", "train", "val", "test")  # in turn
+
+Gray = NDArray[np.uint8]  # uint8 (H, W), 0-255
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """Give a folder that is removed at the end."""
+    with TemporaryDirectory(prefix="cxrflow-bench-") as name:
+        yield Path(name)
+
+
+def make_films(size_px: int, count: int = DISTINCT) -> list[tuple[str, Gray]]:
+    """Synthesise X-rays of the three classes in turn; return their class and uint8 (size_px, size_px)."""
+    cv2.setNumThreads(1)
+    labels = [[*CLASSES][number % len(CLASSES)] for number in range(count)]
+    tasks = [make_task(label, number, size_px) for number, label in enumerate(labels)]
+    return [(task.label, synthesise_image(task, seed=0).pixels) for task in tasks]
+
+
+def make_task(label: str, number: int, size_px: int) -> ImageTask:
+    """Return the task of one X-ray of a class, of a patient of its own."""
+    return ImageTask("xray8", f"{number}.png", label, Fate.KEPT, CLASSES[label], number, number, size_px, size_px)
+
+
+def write_films(folder: Path, size_px: int, count: int, distinct: int = DISTINCT) -> list[Path]:
+    """Write `count` PNG files, <folder>/<class>/<number>.png, and return their paths; phantoms repeat.
+
+    Pillow's encoder chooses a filter for every row, as the published files of ChestX-ray8 have them; cv2's does not.
+    """
+    films = make_films(size_px, min(count, distinct))
+    paths = []
+    for number in range(count):
+        label, pixels = films[number % len(films)]
+        path = folder / label / f"{number:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if number < len(films):
+            Image.fromarray(pixels).save(path)
+        else:
+            path.hardlink_to(paths[number % len(films)])
+        paths.append(path)
+    return paths
+
+
+def write_index(folder: Path, paths: list[Path], index: Path, count: int | None = None) -> Path:
+    """Write an index of `count` images, the paths in turn; return it."""
+    facts = [read_facts(path, max_mpx=100) for path in paths[:DISTINCT]]
+    rows = []
+    for number in range(count or len(paths)):
+        path, found = paths[number % len(paths)], facts[number % len(facts)]
+        if isinstance(found, str):
+            raise TypeError(found)
+        place = path.relative_to(folder).as_posix()
+        rows.append(IndexRow(str(number), place, path.parent.name, str(number), "", **vars(found)))
+    write_records(index, IndexRow, rows)
+    return index
+
+
+def pack_films(path: Path, size_px: int, count: int) -> SplitImages:
+    """Write a preprocessed array of `count` images, memory-map it, and join it with a split."""
+    settings = PreprocessSettings(size_px)
+    films = [preprocess_image(pixels, settings) for _, pixels in make_films(size_px, min(count, DISTINCT))]
+    packed = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, size_px, size_px))
+    for number in range(count):
+        packed[number] = films[number % len(films)]
+    packed.flush()
+    return join_split(np.load(path, mmap_mode="r"), split_rows(count))
+
+
+def split_rows(count: int) -> list[SplitRow]:
+    """Return a split of `count` images, three fifths of them in train."""
+    labels = [*CLASSES]
+    rows = []
+    for number in range(count):
+        subset = SUBSETS[number // len(labels) % len(SUBSETS)]
+        rows.append(SplitRow(str(number), labels[number % len(labels)], str(number), str(number), subset))
+    return rows
+
+
+def sample_keys(n: int) -> Iterator[tuple[int, str, str]]:
+    """Yield n times the number of the image whose pixels it has, a class and a patient."""
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(n), rng.geometric(1 / IMAGES_PER_PATIENT, n))[:n]
+    labels = rng.choice(len(LABELS), n, p=SHARES)
+    for number in range(n):
+        pixels = number - 1 if number % TWICE_EVERY == TWICE_EVERY - 1 else number
+        yield pixels, LABELS[labels[pixels]], f"{patients[number]:07d}"
+
+
+def write_long_index(path: Path, n: int) -> Path:
+    """Write an index.csv of n images without files; return it."""
+    rows = (
+        IndexRow(f"i{number:07d}", f"{number}.png", label, patient, "", 16, 16, "L", digest, digest)
+        for number, (pixels, label, patient) in enumerate(sample_keys(n))
+        for digest in [sha256(b"%d" % pixels).hexdigest()]
+    )
+    write_records(path, IndexRow, rows)
+    return path
+
+
+def write_noise(folder: Path, n: int) -> Path:
+    """Write n small PNG files of noise and labels.csv beside them; return the folder."""
+    rng = np.random.default_rng(1)
+    rows, noise = [], b""
+    for number, (pixels, label, patient) in enumerate(sample_keys(n)):
+        place = f"{number // PER_FOLDER}/{number}.png"
+        if pixels == number:
+            noise = cv2.imencode(".png", rng.integers(0, 256, (NOISE_PX, NOISE_PX), np.uint8))[1].tobytes()
+        if number % PER_FOLDER == 0:
+            (folder / place).parent.mkdir(parents=True)
+        (folder / place).write_bytes(noise)
+        rows.append({"image": place, "label": label, "patient": patient})
+    write_table(folder / "labels.csv", ["image", "label", "patient"], rows)
+    return folder
+
+
+def write_noise_index(folder: Path, n: int) -> Path:
+    """Write index.csv of n images that are a few files in turn; return it."""
+    write_noise(folder / "films", NOISE_FILES)
+    places = [f"0/{number}.png" for number in range(NOISE_FILES)]
+    found = [(place, vars(read_facts(folder / "films" / place, max_mpx=1))) for place in places]
+    rows = (
+        IndexRow(f"i{number:07d}", place, label, patient, "", **facts)
+        for number, (_, label, patient) in enumerate(sample_keys(n))
+        for place, facts in [found[number % NOISE_FILES]]
+    )
+    write_records(folder / "index.csv", IndexRow, rows)
+    return folder / "index.csv"
+
+
+def write_test_rows(path: Path, n: int) -> Path:
+    """Write predictions.csv of the test images of a dataset of n, three in twenty; return it."""
+    keys = [key for number, key in enumerate(sample_keys(n)) if number % 20 < 3]
+    labels = np.array([LABELS.index(label) for _, label, _ in keys], dtype=np.int64)
+    scores = np.random.default_rng(3).random((len(keys), len(LABELS))) + np.eye(len(LABELS))[labels]
+    ids = [f"i{number:07d}" for number in range(len(keys))]
+    probabilities = scores / scores.sum(axis=1, keepdims=True)
+    write_predictions(path, Predictions(ids, [patient for *_, patient in keys], labels, probabilities, [*LABELS]))
+    return path
+
+
+def reader_json() -> str:
+    """Return the settings that read what `write_noise` wrote."""
+    return json.dumps({"reader": "csv", "folder": "films", "table": "labels.csv", "patient_column": "patient"})
