@@ -1,55 +1,89 @@
-r"""Let a trained model predict the validation images and, by the only door to them, the test images.
+r"""Everything of one trained model that needs its network: predictions, features, Grad-CAM.
 
-Reads images.npy, split.csv and model.pt (checked against model.pt.sha256); writes val_predictions.csv, features.npy,
-float32 (n, n_features), and predictions.csv, the last two row by row the same test images in index order.
+Reads images.npy, split.csv, index.csv, regions.csv and the masks it names, and model.pt (checked against
+model.pt.sha256). Predicts the validation images and, by the only door to them, the test images: val_predictions.csv,
+predictions.csv and features.npy, float32 (n, n_features), row by row as predictions.csv. Explains test images:
+gradcam.png, gradcam.csv (one row per scored test image and kind of region) and gradcam.json.
 
-    python scripts/evaluate.py --images images.npy --split split.csv --model model.pt --settings '{"batch_size": 64}' \
-        --threads 2 --val-predictions val_predictions.csv --features features.npy --predictions predictions.csv
+    python scripts/evaluate.py --images images.npy --split split.csv --index index.csv --regions regions.csv \
+        --folder data/covid --model model.pt --settings '{"batch_size": 64}' --explain '{"images_per_class": 3}' \
+        --threads 2 --title "ResNet-34 on COVID-19 Radiography" --val-predictions val_predictions.csv \
+        --predictions predictions.csv --features features.npy \
+        --gradcam-png gradcam.png --gradcam-csv gradcam.csv --gradcam-json gradcam.json
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrflow.config.settings import EvaluateSettings
+from cxrflow.config.settings import EvaluateSettings, ExplainSettings
 from cxrflow.config.stages import run_stage
-from cxrflow.files.atomic import write_array
-from cxrflow.files.records import Predictions, write_predictions
+from cxrflow.files.atomic import write_array, write_json
+from cxrflow.files.figures import save_figure
+from cxrflow.files.records import IndexRow, Predictions, RegionRow, write_predictions
+from cxrflow.files.tables import read_records, write_records
 from cxrflow.models.checkpoints import load_model, restore_network
 from cxrflow.models.devices import choose_device, describe_device, prepare_process
 from cxrflow.models.inference import predict
+from cxrflow.models.networks import find_backbone
 from cxrflow.models.outcome import check_classes, join_predictions
 from cxrflow.models.subsets import SplitImages, open_split_images, open_test_rows
+from cxrflow.results.explaining import (
+    Explainer,
+    LocalizationRow,
+    choose_scored,
+    join_annotations,
+    score_images,
+    summarize_rows,
+)
+from cxrflow.results.gallery import collect_gallery, draw_gallery
 
 
 def evaluate_model(
     *,
     images: Path,
     split: Path,
+    index: Path,
+    regions: Path,
+    folder: Path,
     model: Path,
     settings: EvaluateSettings,
+    explain: ExplainSettings,
     device: str = "auto",
     threads: int,
+    title: str,
     val_predictions: Path,
-    features: Path,
     predictions: Path,
+    features: Path,
+    gradcam_png: Path,
+    gradcam_csv: Path,
+    gradcam_json: Path,
 ) -> None:
-    """Write the probabilities of every validation and test image, and the features of the test images.
+    """Predict validation and test images with one model, and explain what it predicts of test images.
 
     images: images.npy of the model's preprocessing
     split: split.csv of the dataset
-    model: model.pt; its checksum lies beside it
+    index: index.csv of the dataset
+    regions: regions.csv of the dataset
+    folder: the dataset's folder, where masks lie
+    model: model.pt; its checksum lies next to it
     settings: the batch size, as JSON.
+    explain: how many images are shown and scored, as JSON.
     device: auto (a GPU if there is one), cpu or cuda
     threads: CPU threads
+    title: shown above the gallery
     val_predictions: val_predictions.csv to write
-    features: features.npy to write
-    predictions: predictions.csv to write, last
+    predictions: predictions.csv to write: the test images
+    features: features.npy to write: the test images
+    gradcam_png: gallery to write
+    gradcam_csv: table to write
+    gradcam_json: means to write, last
     """
     prepare_process(threads)
-    found = choose_device(device)
-    saved = load_model(model)
+    saved, found = load_model(model), choose_device(device)
     network, size_px = restore_network(saved), saved.preprocess.size_px
 
     def predict_subset(data: SplitImages, subset: str) -> tuple[Predictions, NDArray[np.float32]]:
@@ -60,12 +94,31 @@ def evaluate_model(
         return join_predictions(data, subset, probabilities), vectors
 
     validated, _ = predict_subset(open_split_images(images, split, size_px), "val")
-    tested, vectors = predict_subset(open_test_rows(images, split, size_px), "test")
+    data = open_test_rows(images, split, size_px)
+    tested, vectors = predict_subset(data, "test")
+    test = join_annotations(data, tested, read_records(index, IndexRow), read_records(regions, RegionRow), folder)
     write_predictions(val_predictions, validated)
-    write_array(features, vectors)
     write_predictions(predictions, tested)
+    write_array(features, vectors)
     print(f"{len(validated.labels)} validation and {len(tested.labels)} test images through {model}", end=" ")
     print(f"on {describe_device(found)}, epoch {saved.epoch}")
+    explainer = Explainer(network, find_backbone(saved.backbone).gradcam_layer, found, explain.engine)
+    gallery = collect_gallery(explainer, test, explain.images_per_class, explain.seed)
+    save_figure(draw_gallery(gallery, title, explain.images_per_class), gradcam_png)
+    scores = score_images(explainer, test, choose_scored(test, explain.scored_images, explain.seed))
+    write_records(gradcam_csv, LocalizationRow, scores)
+    content = summarize_rows(scores, explainer.layer)
+    write_json(gradcam_json, content)
+    print_localization(content)
+
+
+def print_localization(content: Mapping[str, Any]) -> None:
+    """Print the means of gradcam.json for the log."""
+    print(f"Grad-CAM at {content['layer']}; {content['n_scored']} annotated test images scored")
+    for kind, means in content["regions"].items():
+        print(f"{kind}: {means['inside_share']:.3f} of the map inside,", end=" ")
+        print(f"{means['inside_share_centred']:.3f} of a centred", end=" ")
+        print(f"and {means['inside_share_uniform']:.3f} of a uniform map")
 
 
 if __name__ == "__main__":

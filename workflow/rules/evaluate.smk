@@ -1,16 +1,22 @@
-# A trained model to its numbers: evaluate is the only door to the test subset, the rest reads its files.
+# A trained model to its numbers and pictures: evaluate does all that needs the network, by the only door to the test
+# rows; score does the rest from its files, so that a new metric costs no GPU.
 
 
 rule evaluate:
     input:
         images=images_of,
         split=rules.split.output.split,
+        index=rules.index.output.index,
+        regions=rules.index.output.regions,
         model=rules.train.output.model,
         checksum=rules.train.output.checksum,
     output:
         val_predictions=f"{MODEL}/val_predictions.csv",
         predictions=f"{MODEL}/predictions.csv",
         features=f"{MODEL}/features.npy",
+        gradcam_png=in_model_report("gradcam.png", "model_gradcam.rst"),
+        gradcam_csv=f"{MODEL}/gradcam.csv",
+        gradcam_json=f"{MODEL}/gradcam.json",
     log:
         f"{MODEL}/evaluate.log",
     conda:
@@ -19,57 +25,45 @@ rule evaluate:
     resources:
         device=COMPUTE.device,
     params:
+        folder=rules.index.params.folder,
+        title=of_wildcards(lambda wildcards: STUDY.model_title(model_of(wildcards))),
         settings=settings_json(STUDY.settings.evaluate),
+        explain=settings_json(STUDY.settings.explain),
+        layer=of_wildcards(lambda wildcards: BACKBONES[wildcards.backbone].gradcam_layer),
         code=code_hash("evaluate"),
     message:
         "evaluate {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
-        "python scripts/evaluate.py --images {input.images:q} --split {input.split:q} --model {input.model:q}"
-        " --settings {params.settings:q} --device {resources.device:q} --threads {threads}"
-        " --val-predictions {output.val_predictions:q}"
-        " --features {output.features:q} --predictions {output.predictions:q} > {log:q} 2>&1"
+        "python scripts/evaluate.py --images {input.images:q} --split {input.split:q} --index {input.index:q}"
+        " --regions {input.regions:q} --folder {params.folder:q} --model {input.model:q}"
+        " --settings {params.settings:q} --explain {params.explain:q} --device {resources.device:q}"
+        " --threads {threads} --title {params.title:q} --val-predictions {output.val_predictions:q}"
+        " --predictions {output.predictions:q} --features {output.features:q} --gradcam-png {output.gradcam_png:q}"
+        " --gradcam-csv {output.gradcam_csv:q} --gradcam-json {output.gradcam_json:q} > {log:q} 2>&1"
 
 
 rule score:
     input:
         predictions=rules.evaluate.output.predictions,
+        features=rules.evaluate.output.features,
     output:
         metrics=in_model_report("metrics.json", "model_metrics.rst"),
         confusion=in_model_report("confusion.png", "model_confusion.rst"),
+        tsne_csv=f"{MODEL}/tsne.csv",
+        tsne_png=in_model_report("tsne.png", "model_tsne.rst"),
     log:
         f"{MODEL}/score.log",
-    localrule: True  # shorter than the wait for a job of its own
     conda:
         "../../envs/cxrflow.yaml"
     params:
-        title=of_wildcards(lambda wildcards: STUDY.model_title(model_of(wildcards))),
+        title=rules.evaluate.params.title,
         settings=settings_json(STUDY.settings.score),
+        embed=settings_json(STUDY.settings.embed),
         code=code_hash("score"),
     message:
         "score {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
-        "python scripts/score.py --predictions {input.predictions:q} --settings {params.settings:q}"
-        " --title {params.title:q} --confusion {output.confusion:q} --metrics {output.metrics:q} > {log:q} 2>&1"
-
-
-rule embed:
-    input:
-        features=rules.evaluate.output.features,
-        predictions=rules.evaluate.output.predictions,
-    output:
-        table=f"{MODEL}/tsne.csv",
-        figure=in_model_report("tsne.png", "model_tsne.rst"),
-    log:
-        f"{MODEL}/embed.log",
-    conda:
-        "../../envs/cxrflow.yaml"
-    params:
-        title=rules.score.params.title,
-        settings=settings_json(STUDY.settings.embed),
-        code=code_hash("embed"),
-    message:
-        "embed {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
-    shell:
-        "python scripts/embed.py --features {input.features:q} --predictions {input.predictions:q}"
-        " --settings {params.settings:q} --title {params.title:q}"
-        " --figure {output.figure:q} --table {output.table:q} > {log:q} 2>&1"
+        "python scripts/score.py --predictions {input.predictions:q} --features {input.features:q}"
+        " --settings {params.settings:q} --embed {params.embed:q} --title {params.title:q}"
+        " --confusion {output.confusion:q} --tsne-csv {output.tsne_csv:q} --tsne-png {output.tsne_png:q}"
+        " --metrics {output.metrics:q} > {log:q} 2>&1"

@@ -1,12 +1,22 @@
-"""Which test images of a model are explained: some are scored against what is annotated, some are shown.
+"""Where a model looks, scored: how much of a Grad-CAM map lies in what is annotated on the test image.
 
-Reads images.npy row by row and the masks that regions.csv names.
+Two numbers per image and kind of region. The inside share is the share of the map's sum that lies in the region
+(the energy-based pointing game, Wang et al. 2020, Score-CAM, CVPR workshops). A hit is a map whose maximum lies in the
+region (the pointing game, Zhang et al. 2018, Top-down Neural Attention by Excitation Backprop, IJCV 126). They allow
+15 px around objects of photographs; here the tolerance is 0, because 15 of 224 px is as large as many a lesion.
+
+Neither number means anything alone: most lesions lie near the middle of a chest X-ray. Hence the baselines.
+A centred map is a Gaussian around the image's middle with a standard deviation of a quarter of the side: it knows where
+lungs usually are. A uniform map scores the region's share of the image.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,10 +24,37 @@ from torch import nn
 
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import IndexRow, Predictions, RegionRow
-from cxrflow.results.gallery import ClassRow, Tile, choose_images, write_caption
+from cxrflow.models.subsets import SplitImages
 from cxrflow.results.gradcam import Map, iterate_maps
-from cxrflow.results.localization import LocalizationRow, score_map
-from cxrflow.results.regions import Coverage, cover_regions
+
+Coverage = NDArray[np.float32]  # float32 (h, w), 0-1: the share of each pixel that lies in an annotated region
+
+CENTRED_DEVIATION = 0.25  # of the side: one deviation around the middle covers the middle half of the image
+TIE = 1e-6  # values this close to the maximum, relative to it, are equal to it
+
+
+@dataclass(frozen=True)
+class LocalizationRow:
+    """gradcam.csv: one scored test image and kind of region.
+
+    Attributes:
+        image_id, label, predicted: as in predictions.csv; the map explains `predicted`.
+        region: `lesion` or `lungs`.
+        inside_share, inside_share_centred, inside_share_uniform: 0 to 1, of the map and of the two baselines.
+        hit, hit_centred: 1 when the maximum lies in the region, else 0.
+        empty_map: 1 when the map is 0 everywhere; its inside_share and hit are 0.
+    """
+
+    image_id: str
+    label: str
+    predicted: str
+    region: str
+    inside_share: float
+    inside_share_centred: float
+    inside_share_uniform: float
+    hit: int
+    hit_centred: int
+    empty_map: int
 
 
 @dataclass(frozen=True)
@@ -26,28 +63,45 @@ class TestImages:
 
     Attributes:
         predictions: what the model says about them.
-        images: uint8 (N, size, size), 0-255, every kept image of the dataset, memory-mapped.
-        rows: int64 (n_test,), where the test images stand in `images`.
+        data: the packed images, opened for test.
         index: of the test images.
         regions: {image_id: {kind: its rows}} of the dataset.
         folder: of the dataset, for masks.
     """
 
-    __test__ = False  # no test class, whatever pytest takes it for
+    __test__ = False  # not a test class, whatever pytest takes it for
 
     predictions: Predictions
-    images: NDArray[np.uint8]
-    rows: NDArray[np.int64]
+    data: SplitImages
     index: list[IndexRow]
     regions: dict[str, dict[str, list[RegionRow]]]
     folder: Path
+
+    def image(self, number: int) -> NDArray[np.uint8]:
+        """Return test image `number`: uint8 (size, size), 0-255."""
+        return np.asarray(self.data.images[self.data.rows["test"][number]])
 
     def coverages(self, number: int) -> dict[str, Coverage]:
         """Return {kind: coverage} of what is annotated on test image `number`."""
         image = self.index[number]
         kinds = self.regions.get(image.image_id, {})
-        size_px = self.images.shape[1]
+        size_px = self.data.images.shape[1]
         return {kind: cover_regions(rows, image, self.folder, size_px) for kind, rows in kinds.items()}
+
+
+def join_annotations(
+    data: SplitImages, predictions: Predictions, index: Sequence[IndexRow], regions: Iterable[RegionRow], folder: Path
+) -> TestImages:
+    """Put what is known about the test images together.
+
+    data: opened for test. index: of every kept image.
+
+    Raises:
+        CxrflowError: the split is of another index.
+    """
+    if [row.image_id for row in index] != data.image_ids:
+        raise CxrflowError("split.csv and index.csv list different images: they are of different runs; run split again")
+    return TestImages(predictions, data, [index[row] for row in data.rows["test"]], group_regions(regions), folder)
 
 
 @dataclass(frozen=True)
@@ -61,32 +115,17 @@ class Explainer:
 
     def explain(self, test: TestImages, numbers: Sequence[int]) -> "zip[tuple[int, Map]]":
         """Yield (number, Grad-CAM of its predicted class) of test images, in the order of `numbers`."""
-        rows, targets = test.rows[list(numbers)].tolist(), test.predictions.predicted[list(numbers)].tolist()
-        maps = iterate_maps(self.network, self.layer, test.images, rows, targets, self.device, self.engine)
+        rows = test.data.rows["test"][list(numbers)].tolist()
+        targets = test.predictions.predicted[list(numbers)].tolist()
+        maps = iterate_maps(self.network, self.layer, test.data.images, rows, targets, self.device, self.engine)
         return zip(numbers, maps, strict=True)
 
 
-def find_rows(predictions: Predictions, index: Sequence[IndexRow]) -> NDArray[np.int64]:
-    """Return where the predicted images stand in the index: int64 (n_test,).
-
-    Raises:
-        CxrflowError: one is not in it.
-    """
-    row_of = {image.image_id: row for row, image in enumerate(index)}
-    missing = [image_id for image_id in predictions.image_ids if image_id not in row_of]
-    if missing:
-        raise CxrflowError(
-            f"{len(missing)} of {len(predictions.image_ids)} predicted images are not in the index, first {missing[0]}:"
-            " predictions and index are of different runs; run evaluate again"
-        )
-    return np.array([row_of[image_id] for image_id in predictions.image_ids], dtype=np.int64)
-
-
 def choose_scored(test: TestImages, at_most: int, seed: int) -> list[int]:
-    """Draw which annotated test images are scored: all of them, or `at_most`."""
+    """Choose which annotated test images are scored: all of them, or `at_most`, sampled by seed."""
     annotated = [number for number, image in enumerate(test.index) if image.image_id in test.regions]
-    drawn = np.random.default_rng(seed).permutation(annotated)[:at_most]
-    return sorted(int(number) for number in drawn)
+    sampled = np.random.default_rng(seed).permutation(annotated)[:at_most]
+    return sorted(int(number) for number in sampled)
 
 
 def score_images(explainer: Explainer, test: TestImages, numbers: Sequence[int]) -> list[LocalizationRow]:
@@ -107,25 +146,148 @@ def score_images(explainer: Explainer, test: TestImages, numbers: Sequence[int])
     ]
 
 
-def collect_gallery(explainer: Explainer, test: TestImages, per_class: int, seed: int) -> list[ClassRow]:
-    """Return the gallery's rows, one per class, with up to `per_class` right and wrong test images each."""
-    chosen = choose_images(test.predictions, per_class, seed)
-    shown = [number for right, wrong in chosen.values() for number in (*right, *wrong)]
-    tiles = {
-        number: Tile(
-            image=np.asarray(test.images[test.rows[number]]),
-            heat=heat,
-            caption=write_caption(test.predictions, number),
-            regions=test.coverages(number),
-        )
-        for number, heat in explainer.explain(test, shown)
+def inside_share(heat: Map, region: Coverage) -> float:
+    """Return the share of the map's sum that lies in the region, pixels counted by the share of them that is covered.
+
+    0 for a map that is 0 everywhere: it explains nothing.
+    """
+    total = float(heat.sum(dtype=np.float64))
+    return float((heat * region).sum(dtype=np.float64)) / total if total > 0 else 0.0
+
+
+def hits_region(heat: Map, region: Coverage) -> bool:
+    """Return whether the map's maximum lies on a pixel that the region touches; False for a map of zeros."""
+    return bool(heat.any()) and bool(region[find_peak(heat)] > 0)
+
+
+def find_peak(heat: Map) -> tuple[int, int]:
+    """Return row and column of the maximum; of several equal ones, the one nearest to the image's middle.
+
+    A map is enlarged from a few cells. A cell at the border then has one value from its centre out to the image's edge;
+    the pixel of that plateau nearest to the middle is the cell's centre, while the first one may be the image's corner.
+    """
+    places = np.argwhere(heat >= heat.max() * (1 - TIE))
+    distance = ((places - (np.array(heat.shape) - 1) / 2) ** 2).sum(axis=1)
+    row, column = places[distance.argmin()]
+    return int(row), int(column)
+
+
+def centred_map(size_px: int) -> Map:
+    """Return the Gaussian baseline: float32 (size_px, size_px), 1 in the middle."""
+    offset = (np.arange(size_px) + 0.5) / size_px - 0.5
+    line = np.exp(-0.5 * (offset / CENTRED_DEVIATION) ** 2)
+    return np.outer(line, line).astype(np.float32)
+
+
+def score_map(heat: Map, region: Coverage, *, image_id: str, label: str, predicted: str, kind: str) -> LocalizationRow:
+    """Score one map and its two baselines against one region."""
+    centred = centred_map(len(heat))
+    return LocalizationRow(
+        image_id=image_id,
+        label=label,
+        predicted=predicted,
+        region=kind,
+        inside_share=inside_share(heat, region),
+        inside_share_centred=inside_share(centred, region),
+        inside_share_uniform=float(region.mean(dtype=np.float64)),
+        hit=int(hits_region(heat, region)),
+        hit_centred=int(hits_region(centred, region)),
+        empty_map=int(not heat.any()),
+    )
+
+
+def summarize_rows(rows: Sequence[LocalizationRow], layer: str) -> dict[str, Any]:
+    """Return the content of gradcam.json: the means over images for each kind of region that occurs.
+
+    layer: dotted path of the Grad-CAM layer.
+    """
+    kinds = sorted({row.region for row in rows})
+    return {
+        "layer": layer,
+        "n_scored": len({row.image_id for row in rows}),
+        "n_empty_maps": len({row.image_id for row in rows if row.empty_map}),
+        "regions": {kind: _mean_scores([row for row in rows if row.region == kind]) for kind in kinds},
     }
-    hits = test.predictions.predicted == test.predictions.labels
-    rows = []
-    for k, (name, (right, wrong)) in enumerate(chosen.items()):
-        hits_of_class = hits[test.predictions.labels == k]
-        n_right = int(hits_of_class.sum())
-        rows.append(
-            ClassRow(name, [tiles[n] for n in right], [tiles[n] for n in wrong], n_right, len(hits_of_class) - n_right)
+
+
+def _mean_scores(rows: Sequence[LocalizationRow]) -> Mapping[str, float | int]:
+    return {
+        "n_images": len(rows),
+        "inside_share": _mean(row.inside_share for row in rows),
+        "inside_share_centred": _mean(row.inside_share_centred for row in rows),
+        "inside_share_uniform": _mean(row.inside_share_uniform for row in rows),
+        "pointing_hit_rate": _mean(row.hit for row in rows),
+        "pointing_hit_rate_centred": _mean(row.hit_centred for row in rows),
+    }
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def group_regions(rows: Iterable[RegionRow]) -> dict[str, dict[str, list[RegionRow]]]:
+    """Return {image_id: {kind: its rows}}."""
+    grouped: dict[str, dict[str, list[RegionRow]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        grouped[row.image_id][row.kind].append(row)
+    return {image_id: dict(kinds) for image_id, kinds in grouped.items()}
+
+
+def cover_regions(rows: Iterable[RegionRow], image: IndexRow, folder: Path, size_px: int) -> Coverage:
+    """Return the union of an image's regions on the square that the network sees, size_px to a side.
+
+    The image was squeezed to that square, so x and y have a scale each. Where regions overlap, the larger share counts.
+
+    folder: of the dataset, for masks.
+
+    Raises:
+        CxrflowError: a region is empty or outside the image, or a mask cannot be read.
+    """
+    coverage = np.zeros((size_px, size_px), np.float32)
+    for row in rows:
+        part = cover_mask(folder / row.mask_path, size_px) if row.mask_path else cover_box(row, image, size_px)
+        if not part.any():
+            what = row.mask_path or f"box x {row.x_px:g}, y {row.y_px:g}, {row.width_px:g} x {row.height_px:g} px"
+            raise CxrflowError(
+                f"image {image.image_id}: its {row.kind} region ({what}) holds no pixel of the {image.width} x"
+                f" {image.height} px image; correct or remove it in the dataset's annotations and run index again"
+            )
+        np.maximum(coverage, part, out=coverage)
+    return coverage
+
+
+def cover_box(row: RegionRow, image: IndexRow, size_px: int) -> Coverage:
+    """Return the coverage of a box given in the file's pixels; what lies outside the image is cut off."""
+    across = _cover_line(row.x_px, row.width_px, size_px / image.width, size_px)
+    down = _cover_line(row.y_px, row.height_px, size_px / image.height, size_px)
+    return np.asarray(np.outer(down, across), np.float32)
+
+
+def _cover_line(start_px: float, length_px: float, scale: float, size_px: int) -> Coverage:
+    """Return how much of each of `size_px` unit steps lies between start and start + length, both scaled."""
+    steps = np.arange(size_px)
+    overlap = np.minimum(steps + 1, (start_px + length_px) * scale) - np.maximum(steps, start_px * scale)
+    return np.asarray(np.clip(overlap, 0.0, 1.0), np.float32)
+
+
+def cover_mask(path: Path, size_px: int) -> Coverage:
+    """Read a PNG mask, non-zero in any colour channel is inside, and return its coverage.
+
+    Raises:
+        CxrflowError: it is missing or not an image.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise CxrflowError(
+            f"{path} does not exist, and regions.csv names it as a mask: put it back or run index again"
+        ) from None
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    if pixels is None:
+        raise CxrflowError(
+            f"{path} is not an image that can be read: replace this mask, or remove it and run index again"
         )
-    return rows
+    channels = pixels.reshape(*pixels.shape[:2], -1)[..., :3]  # a fourth one is opacity, not mask
+    inside = (channels != 0).any(axis=2).astype(np.float32)
+    method = cv2.INTER_AREA if min(inside.shape) >= size_px else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(inside, (size_px, size_px), interpolation=method), np.float32)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cxrflow.files.figures import HEAT, INK, MUTED, PAPER, RULE, add_title, new_figure
 from cxrflow.files.records import Predictions
-from cxrflow.results.regions import Coverage
+from cxrflow.results.explaining import Coverage, Explainer, TestImages
 
 THUMB_IN = 0.92  # side of one picture, inches
 PAIR_GAP_IN = 0.03  # between an image and its overlay
@@ -28,7 +28,7 @@ COLUMN_HEAD_IN = 0.3
 FOOT_IN = 0.4  # colour bar and key of outlines
 TEXT_PT = 9.0
 EMPTY = "empty map"
-SUBTITLE = "Test images drawn by chance, each beside its Grad-CAM; percent: probability of the predicted class"
+SUBTITLE = "Test images sampled by seed, each beside its Grad-CAM; percent: probability of the predicted class"
 TILE_IN = 2 * THUMB_IN + PAIR_GAP_IN
 OVERLAY_OPACITY = 0.75  # of the hottest pixel; in proportion below, so that without heat the X-ray alone is seen
 # Seen on grey and on every colour of the heat.
@@ -64,9 +64,9 @@ class ClassRow:
 
 
 def choose_images(predictions: Predictions, per_class: int, seed: int) -> dict[str, tuple[list[int], list[int]]]:
-    """Draw up to `per_class` right and wrong test images of every class: {class: (right rows, wrong rows)}.
+    """Choose up to `per_class` right and wrong test images of every class: {class: (right rows, wrong rows)}.
 
-    The draw does not look at the pictures or the maps, so that the gallery shows what is usual, not what is pretty.
+    They are sampled by seed without a look at the pictures or the maps, so that the gallery shows what is usual, not what is pretty.
     """
     generator = np.random.default_rng(seed)
     right = predictions.predicted == predictions.labels
@@ -84,6 +84,30 @@ def write_caption(predictions: Predictions, row: int) -> str:
     label, predicted = names[predictions.labels[row]], names[predictions.predicted[row]]
     share = f"{100 * predictions.probabilities[row].max():.0f} %"
     return f"{predicted} {share}" if label == predicted else f"{label} \u2192 {predicted} {share}"
+
+
+def collect_gallery(explainer: Explainer, test: TestImages, per_class: int, seed: int) -> list[ClassRow]:
+    """Return the gallery's rows, one per class, with up to `per_class` right and wrong test images each."""
+    chosen = choose_images(test.predictions, per_class, seed)
+    shown = [number for right, wrong in chosen.values() for number in (*right, *wrong)]
+    tiles = {
+        number: Tile(
+            image=test.image(number),
+            heat=heat,
+            caption=write_caption(test.predictions, number),
+            regions=test.coverages(number),
+        )
+        for number, heat in explainer.explain(test, shown)
+    }
+    hits = test.predictions.predicted == test.predictions.labels
+    rows = []
+    for k, (name, (right, wrong)) in enumerate(chosen.items()):
+        hits_of_class = hits[test.predictions.labels == k]
+        n_right = int(hits_of_class.sum())
+        rows.append(
+            ClassRow(name, [tiles[n] for n in right], [tiles[n] for n in wrong], n_right, len(hits_of_class) - n_right)
+        )
+    return rows
 
 
 def draw_gallery(rows: Sequence[ClassRow], title: str, per_class: int) -> Figure:

@@ -193,25 +193,14 @@ METRICS = {
 
 
 def chance_macro_f1(counts: NDArray[np.int64]) -> float:
-    r"""Return the best macro F1 that guessing without looking at the image can expect.
+    """Return the best macro F1 that guessing without looking at the image can expect: 1 / k for k classes with images.
 
     Let p_c be the share of class c among the images, and let a guess say c with chance q_c whatever the image shows.
     Of n images, TP, TP + FP and TP + FN of class c then have the means n p q, n q and n p, so its F1 tends to
     2 p_c q_c / (p_c + q_c), which is also an upper bound at every n (given m guesses of c, its mean is
-    2 m p / (m + n p), concave in m: Jensen). With k classes that have images:
-
-    - always the class c:   q_c = 1,   macro F1 = 2 p_c / (1 + p_c) / k (exact)
-    - by the shares:        q = p,     F1_c = p_c, macro F1 = 1 / k
-    - any class alike:      q = 1 / K, macro F1 = mean over the K classes of 2 p_c / (1 + K p_c)
-
-    The second is the best of all guesses: each term is concave in q_c with the slope 2 p^2 / (p + q)^2, and at q = p
-    the slopes of all classes are equal. The three are computed all the same, and the largest is returned.
+    2 m p / (m + n p), concave in m: Jensen). Each term is concave in q_c with the slope 2 p^2 / (p + q)^2, and at q = p
+    the slopes of all classes are equal: guessing by the shares is best, and F1_c is then p_c.
 
     counts: int64 (n_classes,), images of each class, at least one of them above 0.
     """
-    shares = counts / counts.sum()
-    n_present, n_classes = int((counts > 0).sum()), len(counts)
-    constant = float((2 * shares / (1 + shares)).max()) / n_present
-    by_shares = 1.0 / n_present
-    uniform = float((2 * shares / (1 + n_classes * shares)).mean())
-    return max(constant, by_shares, uniform)
+    return 1.0 / int((counts > 0).sum())
