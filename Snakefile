@@ -21,8 +21,7 @@ rule all:
 
 include: "workflow/rules/data.smk"  #     phantom, index, split, preprocess, samples
 include: "workflow/rules/train.smk"  #    fetch_weights, train
-include: "workflow/rules/evaluate.smk"  # evaluate, score, embed
-include: "workflow/rules/explain.smk"  #  explain
+include: "workflow/rules/evaluate.smk"  # evaluate, score
 include: "workflow/rules/deliver.smk"  #  export
 include: "workflow/rules/summary.smk"  #  profile_backbone, select_models, summarize, report
 include: "workflow/rules/plan.smk"  #     what scripts/plan.py reads

@@ -28,7 +28,7 @@ from cxrflow.files.tables import read_records, write_records
 from cxrflow.models.checkpoints import load_model, restore_network
 from cxrflow.models.devices import choose_device, describe_device, prepare_process
 from cxrflow.models.inference import predict
-from cxrflow.models.networks import find_backbone
+from cxrflow.models.networks import find_gradcam_layer
 from cxrflow.models.outcome import check_classes, join_predictions
 from cxrflow.models.subsets import SplitImages, open_split_images, open_test_rows
 from cxrflow.results.explaining import (
@@ -102,7 +102,8 @@ def evaluate_model(
     write_array(features, vectors)
     print(f"{len(validated.labels)} validation and {len(tested.labels)} test images through {model}", end=" ")
     print(f"on {describe_device(found)}, epoch {saved.epoch}")
-    explainer = Explainer(network, find_backbone(saved.backbone).gradcam_layer, found, explain.engine)
+    layer = find_gradcam_layer(network, saved.backbone, size_px)
+    explainer = Explainer(network, layer, found, explain.engine)
     gallery = collect_gallery(explainer, test, explain.images_per_class, explain.seed)
     save_figure(draw_gallery(gallery, title, explain.images_per_class), gradcam_png)
     scores = score_images(explainer, test, choose_scored(test, explain.scored_images, explain.seed))

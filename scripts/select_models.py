@@ -9,6 +9,7 @@ Opens no test image and no test prediction.
 
 from pathlib import Path
 
+from cxrflow.config.layout import Layout
 from cxrflow.config.settings import StudySettings
 from cxrflow.config.stages import run_stage
 from cxrflow.config.study import Study
@@ -23,7 +24,7 @@ def select_study_models(*, results: Path, config: StudySettings, selection: Path
     config: the whole study's settings, as JSON.
     selection: selection.json to write
     """
-    choices = select_models(Study(config), results)
+    choices = select_models(Study(config), Layout(results))
     write_json(selection, choices)
     for dataset, choice in choices.items():
         print(f"{dataset}: {choice['chosen'] or 'none'}. {choice['reason']}")

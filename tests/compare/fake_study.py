@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from cxrflow.compare.collect import Results, collect_results
+from cxrflow.config.layout import Layout
 from cxrflow.config.settings import StudySettings, parse_settings
 from cxrflow.config.study import ModelId, Study
 from cxrflow.files.atomic import write_json
@@ -117,7 +118,7 @@ def write_fake_study(folder: Path, fake: FakeStudy | None = None) -> tuple[Study
         write_json(folder / "backbones" / f"{backbone}.json", fake_profile(backbone, study.settings.preprocess.size_px))
     for model in study.models():
         write_model_files(folder / "models" / model.path, model, study, fake)
-    write_json(folder / "selection.json", select_models(study, folder))
+    write_json(folder / "selection.json", select_models(study, Layout(folder)))
     return study, [model.path for model in study.models()]
 
 

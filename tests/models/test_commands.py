@@ -14,20 +14,18 @@ import numpy as np
 import pytest
 import torch
 
-import evaluate
 import fetch_weights
 import profile_backbone
 import train
-from cxrflow.config.settings import EvaluateSettings, PreprocessSettings, ProfileSettings, TrainSettings, settings_json
+from cxrflow.config.settings import PreprocessSettings, ProfileSettings, TrainSettings, settings_json
 from cxrflow.config.stages import build_parser
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
-from cxrflow.files.records import EpochRow, SplitRow, read_predictions
+from cxrflow.files.records import EpochRow, SplitRow
 from cxrflow.files.tables import read_records, write_records
 from cxrflow.models import checkpoints, epochs
 from cxrflow.models.checkpoints import load_model
-from cxrflow.models.inference import predict
-from tests.models.toy import CPU, N_FEATURES, SIZE_PX, equal_weights, toy_images, toy_labels, toy_rows
+from tests.models.toy import equal_weights, toy_images, toy_labels, toy_rows
 
 SETTINGS = TrainSettings(epochs=3, batch_size=8, learning_rate=0.01, restart_epochs=3)
 LABELS = toy_labels(51)
@@ -52,21 +50,7 @@ def files(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def evaluate_files(files: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
-    train.train_model(**files)
-    return {
-        **{name: files[name] for name in ("images", "split", "model", "threads")},
-        "settings": EvaluateSettings(),
-        "val_predictions": tmp_path / "val_predictions.csv",
-        "features": tmp_path / "features.npy",
-        "predictions": tmp_path / "predictions.csv",
-    }
-
-
-@pytest.mark.parametrize(
-    "stage", [train.train_model, evaluate.evaluate_model, fetch_weights.fetch, profile_backbone.profile]
-)
+@pytest.mark.parametrize("stage", [train.train_model, fetch_weights.fetch, profile_backbone.profile])
 def test_every_flag_is_explained(stage: Callable[..., None]) -> None:
     assert "--help" in build_parser(stage).format_help()
 
@@ -192,45 +176,6 @@ def test_a_diverged_training_leaves_no_model(files: dict[str, Any], monkeypatch:
         train.train_model(**files)
     assert not files["model"].exists()
     assert not files["history"].exists()
-
-
-def test_evaluation_writes_the_test_rows_in_index_order(evaluate_files: dict[str, Any]) -> None:
-    evaluate.evaluate_model(**evaluate_files)
-    predictions = read_predictions(evaluate_files["predictions"])
-    features = np.load(evaluate_files["features"])
-    assert predictions.image_ids == [f"image{i}" for i in range(42, 51)]
-    assert predictions.patient_ids == [f"patient{i}" for i in range(42, 51)]
-    assert predictions.labels.tolist() == LABELS[42:].tolist()
-    validated = read_predictions(evaluate_files["val_predictions"])
-    assert validated.image_ids == [f"image{i}" for i in range(30, 42)]
-    assert validated.labels.tolist() == LABELS[30:42].tolist()
-    assert (features.dtype, features.shape) == (np.float32, (9, N_FEATURES))
-    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-12)
-
-    saved = load_model(evaluate_files["model"])
-    wanted, _ = predict(
-        checkpoints.restore_network(saved), "tiny", toy_images(LABELS, 16), np.arange(42, 51), device=CPU, batch_size=64
-    )
-    assert np.array_equal(predictions.probabilities, wanted)  # repr and back: no bit lost
-
-
-def test_evaluation_of_other_classes_stops(evaluate_files: dict[str, Any]) -> None:
-    rows = [dataclasses.replace(row, label=row.label.upper()) for row in toy_rows(LABELS, 30, 12)]
-    write_records(evaluate_files["split"], SplitRow, rows)
-    with pytest.raises(CxrflowError, match="knows the classes dark, light, and the split has DARK, LIGHT"):
-        evaluate.evaluate_model(**evaluate_files)
-
-
-def test_evaluation_on_another_recipe_stops(evaluate_files: dict[str, Any]) -> None:
-    np.save(evaluate_files["images"], toy_images(LABELS, SIZE_PX))
-    with pytest.raises(CxrflowError, match="holds images of 12x12 px, and the preprocess settings say 16x16 px"):
-        evaluate.evaluate_model(**evaluate_files)
-
-
-def test_evaluation_without_test_images_stops(evaluate_files: dict[str, Any]) -> None:
-    write_records(evaluate_files["split"], SplitRow, toy_rows(LABELS, 30, 21))
-    with pytest.raises(CxrflowError, match="the test subset is empty"):
-        evaluate.evaluate_model(**evaluate_files)
 
 
 def test_profile_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,29 +1,34 @@
-"""The stages score, embed and explain on a tiny dataset, from files to files."""
+"""The stages evaluate and score on a tiny dataset, from files to files."""
 
 import csv
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
-import embed
-import explain
+import evaluate
 import score
-from cxrflow.config.settings import EmbedSettings, ExplainSettings, PreprocessSettings, ScoreSettings
+from cxrflow.config.settings import EmbedSettings, EvaluateSettings, ExplainSettings, PreprocessSettings, ScoreSettings
 from cxrflow.errors import CxrflowError
-from cxrflow.files.records import IndexRow, Predictions, RegionRow, read_predictions, write_predictions
+from cxrflow.files.records import IndexRow, Predictions, RegionRow, SplitRow, read_predictions, write_predictions
 from cxrflow.files.tables import read_records, read_table, write_records
-from cxrflow.models.checkpoints import SavedModel, save_model
+from cxrflow.models.checkpoints import SavedModel, load_model, restore_network, save_model
+from cxrflow.models.inference import predict
 from cxrflow.models.networks import build_network
-from cxrflow.results.localization import LocalizationRow
+from cxrflow.results.explaining import LocalizationRow
 
 NAMES = ["Mass", "Nodule", "Pneumothorax"]
 SIZE = 64
 N = 30
-TEST = list(range(0, N, 2))  # every second image is a test image
+SUBSETS = ["test" if k % 2 == 0 else "val" if k % 4 == 1 else "train" for k in range(N)]
+TEST = [k for k in range(N) if SUBSETS[k] == "test"]
+VAL = [k for k in range(N) if SUBSETS[k] == "val"]
+MASK_NAME = "mask.png"
 
 
 @pytest.fixture(scope="module")
@@ -34,151 +39,164 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(folder / "images.npy", generator.integers(0, 256, (N, SIZE, SIZE), dtype=np.uint8))
     index = [IndexRow(f"i{k:02}", f"i{k}.png", NAMES[k % 3], f"p{k // 4}", "", 128, 256, "L", "", "") for k in range(N)]
     write_records(folder / "index.csv", IndexRow, index)
+    write_split(folder / "split.csv", SUBSETS)
     mask = np.zeros((32, 16), np.uint8)
     mask[8:24, 4:12] = 255
-    (folder / "mask.png").write_bytes(cv2.imencode(".png", mask)[1].tobytes())
+    (folder / MASK_NAME).write_bytes(cv2.imencode(".png", mask)[1].tobytes())
     boxes = [RegionRow(row.image_id, "lesion", 32, 64, 64, 128, "") for row in index[1:]]
-    lungs = [RegionRow(row.image_id, "lungs", 0, 0, 0, 0, "mask.png") for row in index[1:]]
+    lungs = [RegionRow(row.image_id, "lungs", 0, 0, 0, 0, MASK_NAME) for row in index[1:]]
     write_records(folder / "regions.csv", RegionRow, [*boxes, *lungs])
     write_records(folder / "none.csv", RegionRow, [])
-    labels = np.array([k % 3 for k in TEST])
+    labels, patients = np.array([k % 3 for k in TEST]), [f"p{k // 4}" for k in TEST]
     probabilities = generator.dirichlet(np.ones(3), size=len(TEST))
-    patients = [index[k].patient_id for k in TEST]
     write_predictions(
-        folder / "predictions.csv",
-        Predictions([index[k].image_id for k in TEST], patients, labels, probabilities, NAMES),
+        folder / "predictions.csv", Predictions([f"i{k:02}" for k in TEST], patients, labels, probabilities, NAMES)
     )
     np.save(folder / "features.npy", generator.normal(size=(len(TEST), 16)).astype(np.float32))
-    network = build_network("mobilenet_v3_large", 3, 0.1)
-    preprocess = PreprocessSettings(size_px=SIZE)
-    save_model(
-        folder / "model.pt",
-        SavedModel(
-            network.state_dict(), "toy", "mobilenet_v3_large", "scratch", "base", 0, NAMES, preprocess, 1, 1.0, 0.1
-        ),
-    )
+    save_model(folder / "model.pt", untrained_model(NAMES))
     return folder
 
 
-def run_explain(dataset: Path, out: Path, regions: str = "regions.csv", **settings: int) -> dict:
-    explain.explain_model(
-        images=dataset / "images.npy",
-        index=dataset / "index.csv",
-        regions=dataset / regions,
+def write_split(path: Path, subsets: list[str], names: list[str] = NAMES) -> None:
+    rows = [SplitRow(f"i{k:02}", names[k % 3], f"p{k // 4}", f"p{k // 4}", subsets[k]) for k in range(N)]
+    write_records(path, SplitRow, rows)
+
+
+def untrained_model(names: list[str]) -> SavedModel:
+    state = build_network("mobilenet_v3_large", len(names), 0.1).state_dict()
+    preprocess = PreprocessSettings(size_px=SIZE)
+    return SavedModel(state, "toy", "mobilenet_v3_large", "scratch", "base", 0, names, preprocess, 1, 1.0, 0.1)
+
+
+def run_evaluate(dataset: Path, out: Path, explain: ExplainSettings | None = None, **files: Path) -> dict[str, Any]:
+    """Evaluate into `out` and return gradcam.json; `files` stand in for the dataset's own."""
+    given = {name: dataset / f"{name}.csv" for name in ("split", "index", "regions")}
+    evaluate.evaluate_model(
+        **{**given, "images": dataset / "images.npy", **files},
         folder=dataset,
         model=dataset / "model.pt",
-        predictions=dataset / "predictions.csv",
-        settings=ExplainSettings(images_per_class=1, **settings),
+        settings=EvaluateSettings(batch_size=8),
+        explain=explain or ExplainSettings(images_per_class=1),
         device="cpu",
         threads=1,
         title="Toy, MobileNetV3-Large",
-        gallery=out / "gradcam.png",
-        table=out / "gradcam.csv",
-        summary=out / "gradcam.json",
+        val_predictions=out / "val_predictions.csv",
+        predictions=out / "predictions.csv",
+        features=out / "features.npy",
+        gradcam_png=out / "gradcam.png",
+        gradcam_csv=out / "gradcam.csv",
+        gradcam_json=out / "gradcam.json",
     )
-    return json.loads((out / "gradcam.json").read_text())
+    content: dict[str, Any] = json.loads((out / "gradcam.json").read_text())
+    return content
 
 
-def test_score_writes_metrics_and_figure_and_repeats_itself(dataset: Path, tmp_path: Path) -> None:
-    for run in ("a", "b"):
-        score.score_model(
-            predictions=dataset / "predictions.csv",
-            settings=ScoreSettings(bootstrap_resamples=50),
-            title="Toy",
-            metrics=tmp_path / run / "metrics.json",
-            confusion=tmp_path / run / "confusion.png",
-        )
-    assert json.loads((tmp_path / "a" / "metrics.json").read_text())["n_images"] == len(TEST)
-    for name in ("metrics.json", "confusion.png"):
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-
-
-def test_embed_writes_one_row_per_test_image(dataset: Path, tmp_path: Path) -> None:
-    embed.embed_test_images(
-        features=dataset / "features.npy",
+def run_score(dataset: Path, out: Path, features: Path | None = None) -> None:
+    score.score_model(
         predictions=dataset / "predictions.csv",
-        settings=EmbedSettings(),
+        features=features or dataset / "features.npy",
+        settings=ScoreSettings(bootstrap_resamples=50),
+        embed=EmbedSettings(),
         title="Toy",
-        table=tmp_path / "tsne.csv",
-        figure=tmp_path / "tsne.png",
+        confusion=out / "confusion.png",
+        tsne_csv=out / "tsne.csv",
+        tsne_png=out / "tsne.png",
+        metrics=out / "metrics.json",
     )
-    rows = read_table(tmp_path / "tsne.csv", ["image_id", "label", "predicted", "x", "y"])
-    predictions = read_predictions(dataset / "predictions.csv")
-    assert [row["image_id"] for row in rows] == predictions.image_ids
-    assert [row["predicted"] for row in rows] == [NAMES[k] for k in predictions.predicted]
-    assert len({(row["x"], row["y"]) for row in rows}) == len(TEST)
-    assert cv2.imdecode(np.fromfile(tmp_path / "tsne.png", np.uint8), cv2.IMREAD_COLOR) is not None
 
 
-def test_embed_refuses_features_of_another_run(dataset: Path, tmp_path: Path) -> None:
-    np.save(tmp_path / "features.npy", np.zeros((3, 4), np.float32))
-    with pytest.raises(CxrflowError, match="has 3 rows"):
-        embed.embed_test_images(
-            features=tmp_path / "features.npy",
-            predictions=dataset / "predictions.csv",
-            settings=EmbedSettings(),
-            title="Toy",
-            table=tmp_path / "tsne.csv",
-            figure=tmp_path / "tsne.png",
-        )
-    assert not (tmp_path / "tsne.csv").exists()
+@pytest.fixture(scope="module")
+def evaluated(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What evaluate writes of the dataset."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    run_evaluate(dataset, folder)
+    return folder
 
 
-def test_explain_scores_annotated_test_images_only(dataset: Path, tmp_path: Path) -> None:
-    summary = run_explain(dataset, tmp_path)
-    rows: list[LocalizationRow] = read_records(tmp_path / "gradcam.csv", LocalizationRow)
+def test_val_and_test_images_are_predicted_in_index_order(dataset: Path, evaluated: Path) -> None:
+    saved, images = load_model(dataset / "model.pt"), np.load(dataset / "images.npy")
+    for name, numbers in (("val_predictions.csv", VAL), ("predictions.csv", TEST)):
+        predictions = read_predictions(evaluated / name)
+        assert predictions.image_ids == [f"i{k:02}" for k in numbers]
+        assert predictions.patient_ids == [f"p{k // 4}" for k in numbers]
+        assert predictions.labels.tolist() == [k % 3 for k in numbers]
+        network, rows = restore_network(saved), np.array(numbers)
+        wanted, features = predict(network, saved.backbone, images, rows, device=torch.device("cpu"), batch_size=8)
+        assert np.array_equal(predictions.probabilities, wanted)  # repr and back: no bit lost
+    np.testing.assert_array_equal(np.load(evaluated / "features.npy"), features)
+
+
+def test_annotated_test_images_alone_are_scored(evaluated: Path) -> None:
+    content = json.loads((evaluated / "gradcam.json").read_text())
+    rows: list[LocalizationRow] = read_records(evaluated / "gradcam.csv", LocalizationRow)
     tested = {f"i{k:02}" for k in TEST if k != 0}  # image 0 has no region
     assert {row.image_id for row in rows} == tested
     assert [row.region for row in rows] == ["lesion", "lungs"] * len(tested)
-    predictions = read_predictions(dataset / "predictions.csv")
+    predictions = read_predictions(evaluated / "predictions.csv")
     predicted = dict(zip(predictions.image_ids, predictions.predicted, strict=True))
     assert all(row.predicted == NAMES[predicted[row.image_id]] for row in rows)
-    assert summary["layer"] == "features"
-    assert summary["n_scored"] == len(tested)
-    assert set(summary["regions"]) == {"lesion", "lungs"}
-    for kind in summary[
-        "regions"
-    ].values():  # the box and the mask are the same region: the middle quarter of the image
-        assert kind["inside_share_uniform"] == pytest.approx(0.25, abs=1e-3)
-        assert kind["pointing_hit_rate_centred"] == 1.0
-        assert kind["n_images"] == len(tested)
-    assert (tmp_path / "gradcam.png").stat().st_size > 10_000
+    assert content["n_scored"] == len(tested)
+    assert set(content["regions"]) == {"lesion", "lungs"}
+    for means in content["regions"].values():  # the box and the mask are the same region: the image's middle quarter
+        assert means["inside_share_uniform"] == pytest.approx(0.25, abs=1e-3)
+        assert means["pointing_hit_rate_centred"] == 1.0
+        assert means["n_images"] == len(tested)
+    assert (evaluated / "gradcam.png").stat().st_size > 10_000
 
 
-def test_the_number_of_scored_images_is_capped_and_the_draw_repeats(dataset: Path, tmp_path: Path) -> None:
-    summaries = [run_explain(dataset, tmp_path / run, scored_images=4) for run in ("a", "b")]
-    assert summaries[0]["n_scored"] == 4
-    assert summaries[0] == summaries[1]
-    for name in ("gradcam.png", "gradcam.csv"):
+def test_the_number_of_scored_images_is_capped_and_the_sample_repeats(dataset: Path, tmp_path: Path) -> None:
+    few = ExplainSettings(images_per_class=1, scored_images=4)
+    first, again = (run_evaluate(dataset, tmp_path / run, few) for run in ("a", "b"))
+    assert first["n_scored"] == 4
+    assert first == again
+    for name in ("gradcam.png", "gradcam.csv", "predictions.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_without_annotations_the_gallery_is_drawn_and_nothing_scored(dataset: Path, tmp_path: Path) -> None:
-    summary = run_explain(dataset, tmp_path, regions="none.csv")
-    assert (summary["n_scored"], summary["regions"]) == (0, {})
+    content = run_evaluate(dataset, tmp_path, regions=dataset / "none.csv")
+    assert (content["n_scored"], content["regions"]) == (0, {})
     with (tmp_path / "gradcam.csv").open() as handle:
         assert list(csv.reader(handle)) == [[field.name for field in dataclasses.fields(LocalizationRow)]]
     assert (tmp_path / "gradcam.png").exists()
 
 
-def test_explain_refuses_predictions_of_other_classes(dataset: Path, tmp_path: Path) -> None:
+def test_evaluation_refuses_other_classes_another_recipe_and_another_index(dataset: Path, tmp_path: Path) -> None:
+    write_split(tmp_path / "split.csv", SUBSETS, [name.upper() for name in NAMES])
+    with pytest.raises(CxrflowError, match="the split has MASS, NODULE, PNEUMOTHORAX"):
+        run_evaluate(dataset, tmp_path, split=tmp_path / "split.csv")
+    np.save(tmp_path / "small.npy", np.zeros((N, 32, 32), np.uint8))
+    with pytest.raises(CxrflowError, match="holds images of 32x32 px"):
+        run_evaluate(dataset, tmp_path, images=tmp_path / "small.npy")
+    index = read_records(dataset / "index.csv", IndexRow)
+    write_records(tmp_path / "index.csv", IndexRow, index[::-1])
+    with pytest.raises(CxrflowError, match="list different images"):
+        run_evaluate(dataset, tmp_path, index=tmp_path / "index.csv")
+    assert not (tmp_path / "predictions.csv").exists()
+
+
+@pytest.mark.parametrize("subset", ["val", "test"])
+def test_evaluation_of_an_empty_subset_stops(dataset: Path, tmp_path: Path, subset: str) -> None:
+    write_split(tmp_path / "split.csv", ["train" if each == subset else each for each in SUBSETS])
+    with pytest.raises(CxrflowError, match=f"the {subset} subset is empty"):
+        run_evaluate(dataset, tmp_path, split=tmp_path / "split.csv")
+
+
+def test_score_writes_metrics_figures_and_map_and_repeats_itself(dataset: Path, tmp_path: Path) -> None:
+    for run in ("a", "b"):
+        run_score(dataset, tmp_path / run)
+    assert json.loads((tmp_path / "a" / "metrics.json").read_text())["n_images"] == len(TEST)
+    for name in ("metrics.json", "confusion.png", "tsne.csv", "tsne.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    rows = read_table(tmp_path / "a" / "tsne.csv", ["image_id", "label", "predicted", "x", "y"])
     predictions = read_predictions(dataset / "predictions.csv")
-    renamed = dataclasses.replace(predictions, class_names=["A", "B", "C"])
-    test = explain.open_test_images(*(dataset / name for name in FILES), dataset, dataset / "predictions.csv")
-    saved = explain.load_model(dataset / "model.pt")
-    with pytest.raises(CxrflowError, match="run evaluate again"):
-        explain.check_model(saved, dataclasses.replace(test, predictions=renamed), tmp_path / "model.pt")
-    small = dataclasses.replace(test, images=test.images[:, :32, :32])
-    with pytest.raises(CxrflowError, match="64 px, and these have 32 px"):
-        explain.check_model(saved, small, tmp_path / "model.pt")
+    assert [row["image_id"] for row in rows] == predictions.image_ids
+    assert [row["predicted"] for row in rows] == [NAMES[k] for k in predictions.predicted]
+    assert len({(row["x"], row["y"]) for row in rows}) == len(TEST)
 
 
-def test_explain_refuses_predictions_of_images_that_the_index_lacks(dataset: Path, tmp_path: Path) -> None:
-    predictions = read_predictions(dataset / "predictions.csv")
-    strange = dataclasses.replace(predictions, image_ids=["stranger", *predictions.image_ids[1:]])
-    write_predictions(tmp_path / "predictions.csv", strange)
-    with pytest.raises(CxrflowError, match="1 of 15 predicted images are not in the index, first stranger"):
-        explain.open_test_images(*(dataset / name for name in FILES), dataset, tmp_path / "predictions.csv")
-
-
-FILES = ("images.npy", "index.csv", "regions.csv")
+def test_score_refuses_features_of_another_run(dataset: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "features.npy", np.zeros((3, 4), np.float32))
+    with pytest.raises(CxrflowError, match="has 3 rows"):
+        run_score(dataset, tmp_path, tmp_path / "features.npy")
+    assert not (tmp_path / "metrics.json").exists()

@@ -3,8 +3,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from cxrflow.results.confusion import draw_confusion, format_interval
-from cxrflow.results.scoring import score_predictions
+from cxrflow.results.scoring import draw_confusion, format_interval, score_predictions
 from tests.results.test_scoring import make_predictions
 
 
@@ -14,7 +13,7 @@ def texts(figure: Figure) -> list[str]:
 
 
 def test_every_cell_shows_its_count_and_names_are_on_both_axes() -> None:
-    scores = score_predictions(make_predictions(), draws=20, seed=0)
+    scores = score_predictions(make_predictions(), resamples=20, seed=0)
     figure = draw_confusion(scores, "COVID-19 Radiography, ResNet-34")
     (axes,) = figure.axes
     shown = [text.get_text() for text in axes.texts]
@@ -34,7 +33,7 @@ def test_colour_is_the_share_of_the_true_class_and_a_class_without_images_stays_
 
 
 def test_title_and_macro_f1_with_its_interval_stand_above() -> None:
-    scores = score_predictions(make_predictions(), draws=20, seed=0)
+    scores = score_predictions(make_predictions(), resamples=20, seed=0)
     above = " ".join(texts(draw_confusion(scores, "Kermany, ResNet-34")))
     assert "Kermany, ResNet-34" in above
     assert format_interval(scores["macro_f1"]) in above

@@ -8,8 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from cxrflow.config.settings import EmbedSettings
 from cxrflow.errors import CxrflowError
-from cxrflow.results.embedding import choose_rows, embed_features, lower_perplexity
-from cxrflow.results.embedding_figure import draw_embedding
+from cxrflow.results.embedding import choose_rows, draw_embedding, embed_features, lower_perplexity
 from tests.results.engines import each_engine
 
 

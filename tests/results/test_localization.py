@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cxrflow.results.localization import (
+from cxrflow.results.explaining import (
     centred_map,
     find_peak,
     hits_region,

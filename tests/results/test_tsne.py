@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from cxrflow.config.settings import EmbedSettings
 from cxrflow.errors import CxrflowError
-from cxrflow.results import tsne
+from cxrflow.results import embedding as tsne
 from cxrflow.results.embedding import embed_features, measure_trustworthiness
 from tests.benchmarks.tsne import draw_features
 from tests.results.engines import has_opentsne

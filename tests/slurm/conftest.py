@@ -47,7 +47,7 @@ partitions:
   gpu: {{max_runtime: 1440, max_mem_mb: {MEMORY_MB}, max_threads: {CPUS}, max_gpu: {GPUS}}}
 """
 PROFILE = ("--profile", "profiles/slurm", "--configfile", "config/proof.yaml")
-ONE_THREAD = ("--set-threads", "train=1", "evaluate=1", "explain=1")
+ONE_THREAD = ("--set-threads", "train=1", "evaluate=1")
 ON_CLUSTER = (*PROFILE, *ONE_THREAD, "--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "10")
 EPOCH_LINE = re.compile(r"^ *(\d+) +[\d.e+-]+ +[\d.]+ ", re.MULTILINE)
 T = TypeVar("T")

@@ -68,4 +68,4 @@ def test_a_study_from_drawn_xrays_to_the_report(login: Login, cluster: Cluster, 
     trained = [line for line in states if "rule_train" in line]
     assert len(trained) == 3
     assert all(re.search(r"cxrflow_\S+ +gpu +COMPLETED", line) for line in trained)
-    assert all(" cpu " in line for line in states if "rule_embed" in line)
+    assert all(" cpu " in line for line in states if "rule_score" in line)

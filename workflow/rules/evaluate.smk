@@ -24,8 +24,8 @@ rule evaluate:
     threads: COMPUTE.threads
     resources:
         device=COMPUTE.device,
+        folder=folder_of,
     params:
-        folder=rules.index.params.folder,
         title=of_wildcards(lambda wildcards: STUDY.model_title(model_of(wildcards))),
         settings=settings_json(STUDY.settings.evaluate),
         explain=settings_json(STUDY.settings.explain),
@@ -35,7 +35,7 @@ rule evaluate:
         "evaluate {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
         "python scripts/evaluate.py --images {input.images:q} --split {input.split:q} --index {input.index:q}"
-        " --regions {input.regions:q} --folder {params.folder:q} --model {input.model:q}"
+        " --regions {input.regions:q} --folder {resources.folder:q} --model {input.model:q}"
         " --settings {params.settings:q} --explain {params.explain:q} --device {resources.device:q}"
         " --threads {threads} --title {params.title:q} --val-predictions {output.val_predictions:q}"
         " --predictions {output.predictions:q} --features {output.features:q} --gradcam-png {output.gradcam_png:q}"

@@ -66,7 +66,8 @@ class ClassRow:
 def choose_images(predictions: Predictions, per_class: int, seed: int) -> dict[str, tuple[list[int], list[int]]]:
     """Choose up to `per_class` right and wrong test images of every class: {class: (right rows, wrong rows)}.
 
-    They are sampled by seed without a look at the pictures or the maps, so that the gallery shows what is usual, not what is pretty.
+    They are sampled by seed, without a look at the pictures or the maps: the gallery shows what is usual, not what is
+    pretty.
     """
     generator = np.random.default_rng(seed)
     right = predictions.predicted == predictions.labels

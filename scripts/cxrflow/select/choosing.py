@@ -11,12 +11,12 @@ scores; the chosen model's test score is the one to report.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.layout import Layout
 from cxrflow.config.settings import ScoreSettings
 from cxrflow.config.study import BASE, ModelId, Study
 from cxrflow.files.atomic import read_json
@@ -43,14 +43,14 @@ class Candidate:
     latency_ms: float
 
 
-def select_models(study: Study, root: Path) -> dict[str, dict[str, Any]]:
+def select_models(study: Study, layout: Layout) -> dict[str, dict[str, Any]]:
     """Return the content of selection.json: the choice for every dataset of a study.
 
-    root: results/<study>, which holds val_predictions.csv of every base model and backbones/*.json.
+    layout: of results/<study>, which holds val_predictions.csv of every base model and backbones/*.json.
     """
     settings = study.settings
     return {
-        dataset: choose_model(read_candidates(study, root, dataset), settings.select.margin, settings.score)
+        dataset: choose_model(read_candidates(study, layout, dataset), settings.select.margin, settings.score)
         for dataset in settings.datasets
     }
 
@@ -64,14 +64,14 @@ def list_candidates(study: Study, dataset: str) -> list[list[ModelId]]:
     return list(groups.values())
 
 
-def read_candidates(study: Study, root: Path, dataset: str) -> list[Candidate]:
+def read_candidates(study: Study, layout: Layout, dataset: str) -> list[Candidate]:
     """Read the validation predictions and the latency of every candidate of a dataset."""
     return [
         Candidate(
             path=models[0].path,
             title=f"{BACKBONES[models[0].backbone].title}, {study.init_title(models[0].init)}",
-            predictions=[read_predictions(root / "models" / model.path / "val_predictions.csv") for model in models],
-            latency_ms=read_json(root / "backbones" / f"{models[0].backbone}.json")["latency_ms"]["median"],
+            predictions=[read_predictions(layout.model_file(model, "val_predictions.csv")) for model in models],
+            latency_ms=read_json(layout.backbone(models[0].backbone))["latency_ms"]["median"],
         )
         for models in list_candidates(study, dataset)
     ]

@@ -1,0 +1,143 @@
+"""The test rows have one door: nothing but evaluate opens them, and nothing that trains or chooses depends on them."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import evaluate
+import train
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import EvaluateSettings, ExplainSettings, PreprocessSettings, ScoreSettings, TrainSettings
+from cxrflow.files.records import IndexRow, RegionRow, SplitRow, read_predictions
+from cxrflow.files.tables import write_records
+from cxrflow.models.checkpoints import load_model
+from cxrflow.select.choosing import Candidate, choose_model
+from tests.models.toy import TINY, equal_weights, toy_images, toy_labels, toy_rows
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+TREES = {path.relative_to(SCRIPTS).as_posix(): ast.parse(path.read_text()) for path in SCRIPTS.rglob("*.py")}
+
+
+def who_names(name: str) -> set[str]:
+    """Return the modules in whose code a name or attribute occurs."""
+    return {module for module, tree in TREES.items() if name in set(find_names(tree))}
+
+
+def find_names(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.alias):
+            yield node.name
+        elif isinstance(node, ast.Name | ast.FunctionDef | ast.ClassDef):
+            yield node.id if isinstance(node, ast.Name) else node.name
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+
+
+@pytest.mark.parametrize(
+    ("name", "modules"),
+    [
+        ("open_test_rows", {"cxrflow/models/subsets.py", "evaluate.py"}),
+        ("_open_subsets", {"cxrflow/models/subsets.py"}),
+        # The pixels of all subsets; samples shows a few images of each class, and nobody learns from the picture.
+        ("load_images", {"cxrflow/data/images.py", "cxrflow/models/subsets.py", "samples.py"}),
+        # The labels by subset: made by split, opened by subsets, counted for Table 1 by collect.
+        (
+            "SplitRow",
+            {
+                "cxrflow/files/records.py", "cxrflow/data/splitting.py", "split.py",
+                "cxrflow/models/subsets.py", "cxrflow/compare/collect.py",
+            },
+        ),
+        # Saved predictions: validation's are read by select, test's by score and by the comparison.
+        (
+            "read_predictions",
+            {"cxrflow/files/records.py", "cxrflow/select/choosing.py", "score.py", "cxrflow/compare/collect.py"},
+        ),
+    ],
+)  # fmt: skip
+def test_who_may_open_what(name: str, modules: set[str]) -> None:
+    assert who_names(name) == modules
+
+
+def test_the_choice_knows_no_test_result() -> None:
+    for module in ("cxrflow/select/choosing.py", "select_models.py"):
+        imported = [n.module or "" for n in ast.walk(TREES[module]) if isinstance(n, ast.ImportFrom)]
+        assert not [name for name in imported if name.startswith("cxrflow.compare")]
+        texts = [n.value for n in ast.walk(TREES[module]) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        files = [text for text in texts if text.endswith((".csv", ".json", ".npy")) and " " not in text]
+        assert set(files) <= {"val_predictions.csv"}
+
+
+LABELS = toy_labels(51)
+N_TRAIN, N_VAL = 30, 12
+
+
+def run_study(folder: Path, images: np.ndarray, split: list[SplitRow]) -> dict[str, Any]:
+    """Train and evaluate two models, and choose between them."""
+    folder.mkdir()
+    np.save(folder / "images.npy", images)
+    write_records(folder / "split.csv", SplitRow, split)
+    index = [IndexRow(r.image_id, "", r.label, r.patient_id, "", 16, 16, "L", "", "") for r in split]
+    write_records(folder / "index.csv", IndexRow, index)
+    write_records(folder / "regions.csv", RegionRow, [])
+    candidates = []
+    for seed in (0, 1):
+        out = folder / f"seed{seed}"
+        data = {"images": folder / "images.npy", "split": folder / "split.csv", "model": out / "model.pt"}
+        train.train_model(
+            **data,
+            model_id=f"toy/tiny/scratch/base/seed{seed}",
+            preprocess=PreprocessSettings(size_px=16),
+            settings=TrainSettings(epochs=2, batch_size=8, learning_rate=0.01),
+            device="cpu",
+            threads=1,
+            resume=out / "resume",
+            history=out / "history.csv",
+            summary=out / "training.json",
+        )
+        evaluate.evaluate_model(
+            **data,
+            index=folder / "index.csv",
+            regions=folder / "regions.csv",
+            folder=folder,
+            settings=EvaluateSettings(),
+            explain=ExplainSettings(images_per_class=1),
+            device="cpu",
+            threads=1,
+            title="Toy",
+            val_predictions=out / "val_predictions.csv",
+            predictions=out / "predictions.csv",
+            features=out / "features.npy",
+            gradcam_png=out / "gradcam.png",
+            gradcam_csv=out / "gradcam.csv",
+            gradcam_json=out / "gradcam.json",
+        )
+        candidates.append(Candidate(f"seed{seed}", "Tiny", [read_predictions(out / "val_predictions.csv")], 1.0 + seed))
+    return choose_model(candidates, 0.02, ScoreSettings(bootstrap_resamples=50))
+
+
+def test_permuted_test_labels_and_black_test_images_change_no_model_and_no_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKBONES, "tiny", TINY)
+    split, images = toy_rows(LABELS, N_TRAIN, N_VAL), toy_images(LABELS, 16)
+    blinded = images.copy()
+    blinded[N_TRAIN + N_VAL :] = 0
+    tested = split[N_TRAIN + N_VAL :]
+    labels = [row.label for row in tested]
+    permuted = [
+        SplitRow(row.image_id, label, row.patient_id, row.group, row.subset)
+        for row, label in zip(tested, labels[1:] + labels[:1], strict=True)
+    ]
+    assert [row.label for row in permuted] != labels
+    choice = run_study(tmp_path / "seen", images, split)
+    assert run_study(tmp_path / "blind", blinded, [*split[: N_TRAIN + N_VAL], *permuted]) == choice
+    for seed in ("seed0", "seed1"):
+        seen, blind = tmp_path / "seen" / seed, tmp_path / "blind" / seed
+        assert equal_weights(load_model(seen / "model.pt").state_dict, load_model(blind / "model.pt").state_dict)
+        assert (seen / "val_predictions.csv").read_bytes() == (blind / "val_predictions.csv").read_bytes()
+        assert (seen / "predictions.csv").read_bytes() != (blind / "predictions.csv").read_bytes()
