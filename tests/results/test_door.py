@@ -97,7 +97,7 @@ def run_study(folder: Path, images: np.ndarray, split: list[SplitRow]) -> dict[s
             threads=1,
             resume=out / "resume",
             history=out / "history.csv",
-            summary=out / "training.json",
+            training=out / "training.json",
         )
         evaluate.evaluate_model(
             **data,
