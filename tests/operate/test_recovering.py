@@ -156,7 +156,7 @@ def test_a_head_is_a_snakemake_that_obeys_no_other(words: str, is_head: bool) ->
     ("words", "expected"),
     [
         ("python scripts/train.py --model m", True),
-        ("/venv/bin/python /x/scripts/explain.py", True),
+        ("/venv/bin/python /x/scripts/evaluate.py", True),
         ("python scripts/status.py --watch 5", False),
         ("python scripts/recover.py", False),
         ("less scripts/train.log", False),
