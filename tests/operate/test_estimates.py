@@ -13,7 +13,6 @@ from cxrflow.operate.estimates import (
     NO_RATE,
     Estimator,
     JobTime,
-    Unknown,
     count_images,
     read_benchmark,
 )
@@ -26,13 +25,13 @@ ON_GPU = {"resources": {"device": "cuda", "gpu": 1}}
 pytestmark = pytest.mark.usefixtures("folder")
 
 
-def estimate(job: Job, has_gpu: bool = False, **changes: Any) -> JobTime | Unknown:
+def estimate(job: Job, has_gpu: bool = False, **changes: Any) -> JobTime:
     return Estimator(make_study(**changes), has_gpu=has_gpu).estimate(job)
 
 
 def seconds(job: Job, **changes: Any) -> float:
     found = estimate(job, **changes)
-    assert isinstance(found, JobTime), found
+    assert found.seconds is not None, found
     return found.seconds
 
 
@@ -42,24 +41,22 @@ def write_index(study: str, reader: str, n: int, seconds: float) -> None:
 
 
 def test_what_was_never_measured_has_no_estimate() -> None:
-    assert estimate(model_job()) == estimate(model_job("evaluate")) == Unknown(NO_RATE)
-    assert estimate(model_job("score")) == estimate(INDEX) == Unknown(NEVER)
+    assert estimate(model_job()) == estimate(model_job("evaluate")) == JobTime(None, NO_RATE)
+    assert estimate(model_job("score")) == estimate(INDEX) == JobTime(None, NEVER)
 
 
 def test_a_training_takes_its_epochs_at_the_rates_that_profile_backbone_measured() -> None:
     write_profile()
     assert seconds(model_job()) == pytest.approx(4 * (210 / 20 + 45 / 80))
     assert seconds(model_job("evaluate")) == pytest.approx((45 + 45) / 80)
-    found = estimate(model_job())
-    assert isinstance(found, JobTime)
-    assert found.source == "profile_backbone on Some CPU"
+    assert estimate(model_job()).source == "profile_backbone on Some CPU"
 
 
 def test_rates_of_a_cpu_say_nothing_of_a_gpu() -> None:
     """A GPU study was planned as 33 days by the rates of a demo on a CPU."""
     write_profile()
     write_training()
-    assert estimate(model_job(**ON_GPU)) == estimate(model_job("evaluate", **ON_GPU)) == Unknown(NO_RATE)
+    assert estimate(model_job(**ON_GPU)) == estimate(model_job("evaluate", **ON_GPU)) == JobTime(None, NO_RATE)
     write_profile(device="cuda")
     assert seconds(model_job(**ON_GPU)) == pytest.approx(4 * (210 / 20 + 45 / 80))
 
@@ -69,13 +66,13 @@ def test_rates_of_a_cpu_say_nothing_of_a_gpu() -> None:
 )
 def test_rates_of_another_load_or_study_are_not_taken(change: dict[str, Any]) -> None:
     write_profile(**change)
-    assert estimate(model_job()) == Unknown(NO_RATE)
+    assert estimate(model_job()) == JobTime(None, NO_RATE)
 
 
 def test_inference_is_measured_in_float32_whatever_the_training_is() -> None:
     write_profile(precision="float32")
     training = {"epochs": 4, "batch_size": 16, "precision": "bfloat16"}
-    assert estimate(model_job(), train=training) == Unknown(NO_RATE)
+    assert estimate(model_job(), train=training) == JobTime(None, NO_RATE)
     path = Path("results/new/backbones/resnet34.json")
     write(path, path.read_text().replace("float32", "bfloat16", 1))
     assert seconds(model_job(), train=training) > 0
@@ -83,7 +80,7 @@ def test_inference_is_measured_in_float32_whatever_the_training_is() -> None:
 
 def test_a_profile_without_rates_is_not_a_measurement() -> None:
     write(Path("results/new/backbones/resnet34.json"), '{"params": 1000, "latency_ms": {"median": 3}}')
-    assert estimate(model_job()) == Unknown(NO_RATE)
+    assert estimate(model_job()) == JobTime(None, NO_RATE)
 
 
 def test_finished_trainings_of_the_study_come_before_the_profile() -> None:
@@ -91,15 +88,13 @@ def test_finished_trainings_of_the_study_come_before_the_profile() -> None:
     write_training(train=10, infer=50)
     write_training(train=30, infer=50, seed=1)
     assert seconds(model_job(), seeds=[0, 1]) == pytest.approx(4 * (210 / 20 + 45 / 50)), "the median of 10 and 30"
-    found = estimate(model_job())
-    assert isinstance(found, JobTime)
-    assert found.source == "1 finished training(s) on Some CPU"
+    assert estimate(model_job()).source == "1 finished training(s) on Some CPU"
 
 
 def test_another_number_of_gpus_is_another_load() -> None:
     two = {"resources": {"device": "cuda", "gpu": 2}}
     write_training(device="cuda", gpus=1)
-    assert estimate(model_job(**two)) == Unknown(NO_RATE)
+    assert estimate(model_job(**two)) == JobTime(None, NO_RATE)
     write_training(device="cuda", gpus=2)
     assert seconds(model_job(**two)) > 0
 
@@ -107,16 +102,16 @@ def test_another_number_of_gpus_is_another_load() -> None:
 def test_the_device_auto_is_a_gpu_where_there_is_one() -> None:
     write_profile()
     auto = model_job(resources={"device": "auto", "gpu": 1})
-    assert isinstance(estimate(auto), JobTime)
-    assert estimate(auto, has_gpu=True) == Unknown(NO_RATE)
+    assert estimate(auto).seconds
+    assert estimate(auto, has_gpu=True) == JobTime(None, NO_RATE)
 
 
 def test_index_takes_as_long_an_image_as_the_same_reader_took() -> None:
     write_index("other", "covid_radiography", 50, seconds=5)
     assert seconds(INDEX) == pytest.approx(300 * 5 / 50)
-    assert isinstance(estimate(INDEX, phantoms={}), Unknown), "real images say nothing of synthetic ones"
+    assert estimate(INDEX, phantoms={}).seconds is None, "real images say nothing of synthetic ones"
     write_index("other", "nih", 50, seconds=5)
-    assert estimate(INDEX) == Unknown(NEVER)
+    assert estimate(INDEX) == JobTime(None, NEVER)
 
 
 def test_other_jobs_take_as_long_as_they_took_here_else_elsewhere() -> None:
@@ -143,7 +138,7 @@ def test_images_are_counted_or_published_and_capped_or_unknown() -> None:
     assert whole.total == 3616 + 10192 + 1345
     own = make_study(datasets={"covid": {"reader": "folders", "folder": "covid"}})
     assert count_images(own, "covid") is None
-    assert Estimator(own, has_gpu=False).estimate(model_job()) == Unknown(NO_COUNT)
+    assert Estimator(own, has_gpu=False).estimate(model_job()) == JobTime(None, NO_COUNT)
     write_index("new", "folders", 10, seconds=1)
     write(Path("results/new/data/covid/split.csv"), "image_id,subset\n1,train\n2,train\n3,test\n")
     counted = count_images(own, "covid")
@@ -165,5 +160,5 @@ def test_synthetic_images_are_counted_as_phantom_makes_them() -> None:
 def test_a_training_of_another_version_is_named() -> None:
     write_training()
     write(Path(model_job().log).with_name("training.json"), '{"n_train": 3}')
-    with pytest.raises(CxrflowError, match=r"training\.json lacks device, device_name"):
+    with pytest.raises(CxrflowError, match=r"training\.json lacks 'settings'"):
         estimate(model_job())

@@ -109,7 +109,7 @@ def test_runtimes_are_minutes_and_limits_that_are_not_numbers_are_left_out(
     ("site", "words"),
     [
         ("partitions: {cpu: {max_runtime: soon}}", "site.yaml, max_runtime: 'soon'"),
-        ("account: mine", "site.yaml has no mapping where one is expected"),
+        ("account: mine", "site.yaml lacks `partitions: {name: {limit: number}}`"),
     ],
 )
 def test_a_wrong_site_file_is_named(tmp_path: Path, site: str, words: str) -> None:

@@ -80,7 +80,7 @@ def test_what_is_known_needs_no_measurement_and_names_its_source() -> None:
     assert MEASURE not in text
     assert "profile_backbone on Some CPU" in text
     assert "covid: 300 images, published, at most 100 a class" in text
-    assert "Not in these sums, as unknown: preprocess (1)." in text
+    assert "without the unknown jobs below" in text
     assert "Unknown: preprocess (1): never measured." in text
 
 

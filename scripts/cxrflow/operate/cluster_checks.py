@@ -113,8 +113,7 @@ def check_partitions(cluster: Cluster) -> Findings:
             states = ", ".join(sorted({group.state for group in groups}))
             yield Finding("PROBLEM", f"partition {name}: no node takes jobs ({states})", "jobs would wait for ever")
         else:
-            usable = sum(group.n_nodes for group in groups if group.is_usable)
-            yield Finding("OK", f"partition {name}: up, nodes that take jobs: {usable}")
+            yield Finding("OK", f"partition {name} takes jobs")
     if not cluster.profile.partitions and not any(group.is_default for group in cluster.groups):
         remedy = f"name partitions in a file and give it as slurm-partition-config in {cluster.profile.path}"
         yield Finding("PROBLEM", "the profile names no partition and the cluster has no default one", remedy)
@@ -130,8 +129,8 @@ def check_gpus(cluster: Cluster) -> Findings:
         yield Finding("PROBLEM", f"{', '.join(asking)} ask for a GPU and no partition has any", remedy)
     for name in names:
         most: dict[str, int] = {}
-        for model, count in ((model, n) for group in cluster.of(name) for model, n in group.gpus.items()):
-            most[model] = max(most.get(model, 0), count)
+        for group in cluster.of(name):
+            most |= {model: max(most.get(model, 0), count) for model, count in group.gpus.items()}
         if most:
             said = ", ".join(f"{model or 'gpu'} (up to {count} on a node)" for model, count in sorted(most.items()))
             models = sorted(filter(None, most))
@@ -189,8 +188,9 @@ def check_status_command(cluster: Cluster) -> Findings:
     profile = cluster.profile
     if profile.status_command == "sacct":
         slurm.run_slurm("sacct", "--allocations", "--noheader", "--format=JobIDRaw")
-        remedy = "slurm-status-command: squeue sees it"
-        yield Finding("note", "sacct answers; with it Snakemake never notices an scancel of one job", remedy)
+        yield Finding(
+            "note", "with sacct Snakemake never notices an scancel of one job", "slurm-status-command: squeue"
+        )
         return
     age = cluster.config.get("MinJobAge", "").split()
     needed_s = MIN_JOB_AGE_WAITS * profile.first_wait_s
@@ -210,13 +210,7 @@ CLUSTER_CHECKS = (check_partitions, check_gpus, check_limits, check_account, che
 
 
 def check_folder(study: Study, jobs: Sequence[Job], n_nodes: int | None) -> list[Finding]:
-    """Return what is found about the working folder, the Python and the study's files.
-
-    Args:
-        study: to be run.
-        jobs: of it, all of them.
-        n_nodes: of the cluster; None: not known.
-    """
+    """Return what is found about the working folder, the Python and the study's files, for all of its jobs."""
     folder = Path.cwd()
     named = {"the data": study.data_root, "the results": study.results, "the weights": study.settings.weights_root}
     places = {what: folder / path for what, path in named.items() if (folder / path).exists()}

@@ -26,6 +26,7 @@ from cxrflow.operate.jobs import Job
 
 NEVER = "never measured"
 NO_RATE = "images/s on the device that will compute are unknown"
+NOT_ESTIMATED = "short, and computes with a network"
 NO_COUNT = "the number of images is unknown before index has run"
 PER_IMAGE = ("index", "preprocess")  # rules whose time is nearly all decoding
 RECORDS = Path(".snakemake/metadata")
@@ -33,22 +34,15 @@ RECORDS = Path(".snakemake/metadata")
 
 @dataclass(frozen=True)
 class JobTime:
-    """How long a job will take, and how that is known."""
+    """Seconds that a job will take and how that is known; None seconds and why nobody knows."""
 
-    seconds: float
+    seconds: float | None
     source: str
 
 
 @dataclass(frozen=True)
-class Unknown:
-    """Why nobody knows how long a job will take."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
 class Rate:
-    """Images per second of a model, and how that is known."""
+    """Images per second of a training and of inference, and how that is known."""
 
     train: float
     infer: float
@@ -87,14 +81,7 @@ def count_images(study: Study, dataset: str) -> ImageCount | None:
 
 @dataclass(frozen=True)
 class Record:
-    """How long one finished job took.
-
-    Attributes:
-        study: whose it was.
-        rule: its rule.
-        output: one of its files.
-        seconds: by its benchmark table, else by Snakemake's record, in which a wait in a queue counts.
-    """
+    """How long the job that made an output took: by its benchmark table, else by Snakemake, with waits in a queue."""
 
     study: str
     rule: str
@@ -140,23 +127,22 @@ class Estimator:
 
     def __init__(self, study: Study, *, has_gpu: bool) -> None:
         """Read what was measured."""
-        self.study = study
-        self.has_gpu = has_gpu
+        self.study, self.has_gpu = study, has_gpu
         self.counts = {dataset: count_images(study, dataset) for dataset in study.settings.datasets}
         self._records = read_records_of_jobs()
-        self._trainings = [found for model in study.models() if (found := read_training(study, model))]
+        self._trainings = [found for model in study.models() if (found := self._read_training(model))]
 
-    def estimate(self, job: Job) -> JobTime | Unknown:
+    def estimate(self, job: Job) -> JobTime:
         """Estimate one job."""
-        if job.rule in ("train", "evaluate"):
-            return self._estimate_by_rate(job)
+        if job.model and job.rule in ("train", "evaluate"):
+            return self._estimate_by_rate(job, job.model)
         if "device" in job.resources or job.gpus:
-            return Unknown("short, and it computes with a network: not estimated")
+            return JobTime(None, NOT_ESTIMATED)
         if job.rule in PER_IMAGE:
             return self._estimate_by_images(job)
         found = self._find_records(job)
         if not found:
-            return Unknown(NEVER)
+            return JobTime(None, NEVER)
         return JobTime(median(each.seconds for each in found), f"as long as in {_name_studies(found)}")
 
     def device_of(self, job: Job) -> str:
@@ -164,13 +150,11 @@ class Estimator:
         device = str(job.resources.get("device", ""))
         return device if device != "auto" else "cuda" if self.has_gpu else "cpu"
 
-    def _estimate_by_rate(self, job: Job) -> JobTime | Unknown:
+    def _estimate_by_rate(self, job: Job, model: ModelId) -> JobTime:
         """Estimate by images/s: epochs over train and validation images, or one pass over validation and test."""
-        model = job.model
-        assert model is not None  # both rules have its wildcards
         count, rate = self.counts[model.dataset], self.find_rate(model, self.device_of(job), job.gpus)
         if count is None or rate is None:
-            return Unknown(NO_COUNT if count is None else NO_RATE)
+            return JobTime(None, NO_COUNT if count is None else NO_RATE)
         images = count.subsets
         if job.rule == "evaluate":
             return JobTime((images["val"] + images["test"]) / rate.infer, rate.source)
@@ -185,58 +169,62 @@ class Estimator:
             device: cpu or cuda.
             gpus: that share a training.
         """
-        wanted = {**self.describe_load(model), "device": device}
-        found = [training for training in self._trainings if training.load == {**wanted, "gpus": max(1, gpus)}]
-        if found:
-            names = ", ".join(sorted({training.device_name for training in found}))
-            source = f"{len(found)} finished training(s) on {names}"
-            return Rate(median(each.train for each in found), median(each.infer for each in found), source)
-        return self._read_profile(model.backbone, wanted) if gpus <= 1 else None
-
-    def describe_load(self, model: ModelId) -> dict[str, Any]:
-        """Return what decides a model's images/s besides the device."""
         settings = self.study.train_settings(model.variant)
-        return {
-            "backbone": model.backbone,
-            "size_px": self.study.preprocess_settings(model.variant).size_px,
-            "batch_size": settings.batch_size,
-            "precision": settings.precision,
-        }
+        size_px = self.study.preprocess_settings(model.variant).size_px
+        load = {"size_px": size_px, "batch_size": settings.batch_size, "precision": settings.precision}
+        load |= {"device": device}
+        mine = {**load, "backbone": model.backbone, "gpus": max(1, gpus)}
+        found = [rate for trained, rate in self._trainings if trained == mine]
+        if found:
+            source = f"{len(found)} finished training(s) on {', '.join(sorted({rate.source for rate in found}))}"
+            return Rate(median(rate.train for rate in found), median(rate.infer for rate in found), source)
+        return self._read_profile(model.backbone, load) if gpus <= 1 else None
 
-    def _read_profile(self, backbone: str, wanted: dict[str, Any]) -> Rate | None:
+    def _read_training(self, model: ModelId) -> tuple[dict[str, Any], Rate] | None:
+        """Return the load of a finished training and its images/s, the median over epochs; None: it has not finished.
+
+        Raises:
+            CxrflowError: its training.json is of another version.
+        """
+        path, history = (self.study.layout.model_file(model, name) for name in ("training.json", "history.csv"))
+        if not (path.exists() and history.exists()):
+            return None
+        values: dict[str, Any] = read_json(path)
+        epochs: Sequence[EpochRow] = read_records(history, EpochRow)
+        try:
+            trained_s = [values["n_train"] / row.images_per_s for row in epochs]
+            validated_s = [max(1e-9, row.seconds - train) for row, train in zip(epochs, trained_s, strict=True)]
+            load = {key: values["settings"][key] for key in ("batch_size", "precision")}
+            load |= {key: values[key] for key in ("device", "gpus")}
+            load |= {"backbone": model.backbone, "size_px": self.study.preprocess_settings(model.variant).size_px}
+            train, infer = values["n_train"] / median(trained_s), values["n_val"] / median(validated_s)
+            return load, Rate(train, infer, values["device_name"])
+        except KeyError as error:
+            raise CxrflowError(f"{path} lacks {error}: another version wrote it; remove its folder") from None
+
+    def _read_profile(self, backbone: str, load: dict[str, Any]) -> Rate | None:
         """Return the rates that profile_backbone measured, if they are of this load on this kind of device."""
         path = self.study.layout.backbone(backbone)
         profile: dict[str, Any] = read_json(path) if path.exists() else {}
-        both = [profile.get(part, {}) for part in ("training", "inference")]
-        how = {key: value for key, value in wanted.items() if key != "backbone"}
-        for measured, asked in zip(both, (how, how | {"precision": "float32"}), strict=True):
-            if any(measured.get(key) != value for key, value in asked.items()):
-                return None
-        train, infer = both
+        train, infer = (profile.get(part, {}) for part in ("training", "inference"))
+        pairs = ((train, load), (infer, load | {"precision": "float32"}))
+        if any(measured.get(key) != asked[key] for measured, asked in pairs for key in asked):
+            return None
         return Rate(train["images_per_s"], infer["images_per_s"], f"profile_backbone on {train['device_name']}")
 
-    def _estimate_by_images(self, job: Job) -> JobTime | Unknown:
+    def _estimate_by_images(self, job: Job) -> JobTime:
         """Estimate index or packing: seconds per image of the same reader, on real or on synthetic images alike."""
         dataset = job.wildcards["dataset"]
         count = self.counts[dataset]
         if count is None:
-            return Unknown(NO_COUNT)
+            return JobTime(None, NO_COUNT)
         mine = self.study.settings.datasets[dataset].reader, self.study.settings.phantoms is not None
-        found = [(record, self._read_index(record)) for record in self._find_records(job)]
-        alike = [(record, index) for record, index in found if index and index[1:] == mine]
+        found = {record: _count_indexed(record, *mine) for record in self._find_records(job)}
+        alike = {record: n for record, n in found.items() if n}
         if not alike:
-            return Unknown(NEVER)
-        per_image_s = median(record.seconds / index[0] for record, index in alike)
-        source = f"{1000 * per_image_s:.3g} ms an image in {_name_studies(record for record, _ in alike)}"
-        return JobTime(per_image_s * count.total, source)
-
-    def _read_index(self, record: Record) -> tuple[int, str, bool] | None:
-        """Return the images, the reader, and whether the images are synthetic, of a dataset on record."""
-        layout = Layout.of_study(record.study)
-        path = layout.index_counts(record.output.relative_to(layout.root).parts[1])
-        values = read_json(path) if path.exists() else {"counts": {}}
-        total = sum(values["counts"].values())
-        return (total, values["reader"], layout.phantoms().is_dir()) if total else None
+            return JobTime(None, NEVER)
+        per_image_s = median(record.seconds / n for record, n in alike.items())
+        return JobTime(per_image_s * count.total, f"{1000 * per_image_s:.3g} ms an image in {_name_studies(alike)}")
 
     def _find_records(self, job: Job) -> list[Record]:
         """Return the records of a job's rule, and backbone where it has one; this study's if there are any."""
@@ -244,47 +232,20 @@ class Estimator:
         found = {
             each.output.parent: each  # one for all outputs of a job
             for each in self._records
-            if each.rule == job.rule and (not backbone or backbone in (*each.output.parts, each.output.stem))
+            if each.rule == job.rule and (not backbone or backbone in each.output.parts)
         }.values()
         return [each for each in found if each.study == self.study.settings.study] or list(found)
 
 
+def _count_indexed(record: Record, reader: str, is_synthetic: bool) -> int:
+    """Return the images of the dataset on record; 0 where they are of another reader or not indexed."""
+    layout = Layout.of_study(record.study)
+    path = layout.index_counts(record.output.relative_to(layout.root).parts[1])
+    if not path.exists() or layout.phantoms().is_dir() != is_synthetic:
+        return 0
+    index = read_json(path)
+    return sum(index["counts"].values()) if index["reader"] == reader else 0
+
+
 def _name_studies(records: Iterable[Record]) -> str:
     return ", ".join(sorted({record.study for record in records}))
-
-
-@dataclass(frozen=True)
-class FinishedTraining:
-    """Images/s of one finished training, the median over its epochs, of what load and on which device."""
-
-    load: dict[str, Any]
-    device_name: str
-    train: float
-    infer: float
-
-
-def read_training(study: Study, model: ModelId) -> FinishedTraining | None:
-    """Read a finished training of a study; None: it has not finished.
-
-    Raises:
-        CxrflowError: its training.json is damaged or of another version.
-    """
-    path, history = (study.layout.model_file(model, name) for name in ("training.json", "history.csv"))
-    if not (path.exists() and history.exists()):
-        return None
-    values: dict[str, Any] = read_json(path)
-    if missing := {"n_train", "n_val", "settings", "device", "device_name", "gpus"} - set(values):
-        raise CxrflowError(f"{path} lacks {', '.join(sorted(missing))}, so another version wrote it: remove its folder")
-    epochs: Sequence[EpochRow] = read_records(history, EpochRow)
-    trained_s = [values["n_train"] / row.images_per_s for row in epochs]
-    validated_s = [max(1e-9, row.seconds - train) for row, train in zip(epochs, trained_s, strict=True)]
-    load = {
-        "backbone": model.backbone,
-        "size_px": study.preprocess_settings(model.variant).size_px,
-        "batch_size": values["settings"]["batch_size"],
-        "precision": values["settings"]["precision"],
-        "device": values["device"],
-        "gpus": values["gpus"],
-    }
-    train, infer = values["n_train"] / median(trained_s), values["n_val"] / median(validated_s)
-    return FinishedTraining(load, values["device_name"], train, infer)

@@ -108,8 +108,10 @@ def read_partitions(path: Path) -> dict[str, dict[str, float]]:
     Raises:
         CxrflowError: it does not exist, has no `partitions`, or a `max_runtime` is not a time.
     """
-    partitions = _as_mapping(read_mapping(path).get("partitions"), path)
-    return {str(name): _read_limits(_as_mapping(limits or {}, path), path) for name, limits in partitions.items()}
+    partitions = read_mapping(path).get("partitions")
+    if not isinstance(partitions, dict) or not all(isinstance(limits or {}, dict) for limits in partitions.values()):
+        raise CxrflowError(f"{path} lacks `partitions: {{name: {{limit: number}}}}`: compare it with the repository's")
+    return {str(name): _read_limits(limits or {}, path) for name, limits in partitions.items()}
 
 
 def _read_limits(limits: dict[str, Any], path: Path) -> dict[str, float]:
@@ -122,12 +124,6 @@ def _read_limits(limits: dict[str, Any], path: Path) -> dict[str, float]:
         except CxrflowError as error:
             raise CxrflowError(f"{path}, max_runtime: {error}") from None
     return numbers
-
-
-def _as_mapping(value: Any, path: Path) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise CxrflowError(f"{path} has no mapping where one is expected: compare it with the one in the repository")
-    return value
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from tabulate import tabulate
 from cxrflow.config.layout import RESULTS, Layout
 from cxrflow.files.atomic import read_json
 from cxrflow.files.formats import format_bytes, format_duration, format_hours
-from cxrflow.operate.estimates import NO_RATE, Estimator, JobTime, Unknown
+from cxrflow.operate.estimates import NO_RATE, Estimator
 from cxrflow.operate.jobs import Job, Profile, find_dependencies
 
 BYTES_PER_WEIGHT = 4  # float32; features too
@@ -31,7 +31,16 @@ class Plan:
         """Estimate every job."""
         self.jobs, self.profile, self.estimator = jobs, profile, estimator
         self.answers = [estimator.estimate(job) for job in jobs]
-        self.times = [each.seconds if isinstance(each, JobTime) else 0.0 for each in self.answers]
+        self.times = [each.seconds or 0.0 for each in self.answers]
+
+    @property
+    def unknown(self) -> dict[str, Counter[str]]:
+        """Why jobs have no estimate: {reason: jobs by rule}."""
+        reasons: dict[str, Counter[str]] = defaultdict(Counter)
+        for job, each in zip(self.jobs, self.answers, strict=True):
+            if each.seconds is None:
+                reasons[each.source][job.rule] += 1
+        return reasons
 
     def sum_s(self, amount: Callable[[Job], int]) -> float:
         """Return the seconds of all jobs, each times an amount."""
@@ -45,7 +54,7 @@ class Plan:
     def lacking_rates(self) -> list[str]:
         """Return the backbones whose images/s must be measured before their trainings can be estimated."""
         pairs = zip(self.jobs, self.answers, strict=True)
-        return sorted({job.wildcards["backbone"] for job, each in pairs if each == Unknown(NO_RATE)})
+        return sorted({job.wildcards["backbone"] for job, each in pairs if each.source == NO_RATE})
 
     def find_critical_path(self) -> list[int]:
         """Return the places of the jobs, each waiting for the one before, that take the longest together."""
@@ -103,7 +112,7 @@ def _say_jobs(plan: Plan) -> str:
 
 
 def _say_each(plan: Plan, places: Sequence[int]) -> str:
-    known = sorted(each.seconds for place in places if isinstance(each := plan.answers[place], JobTime))
+    known = sorted(s for place in places if (s := plan.answers[place].seconds) is not None)
     if not known:
         return "unknown"
     ends = list(dict.fromkeys(map(format_duration, (known[0], known[-1]))))
@@ -121,10 +130,9 @@ def _say_totals(plan: Plan) -> str:
         ["CPU time (threads claimed)", format_hours(plan.sum_s(lambda job: job.threads))],
         ["wall time, at least", f"{format_hours(wall_s)}: {reason} decides{queue}"],
     ]
-    unknown = Counter(job.rule for job, each in zip(plan.jobs, plan.answers, strict=True) if isinstance(each, Unknown))
-    left_out = ", ".join(f"{rule} ({n})" for rule, n in unknown.items())
-    note = f"\n\nNot in these sums, as unknown: {left_out}." if unknown else ""
-    return tabulate(rows, headers=["estimate", ""], disable_numparse=True) + note
+    return tabulate(
+        rows, headers=["estimate", "without the unknown jobs below" if plan.unknown else ""], disable_numparse=True
+    )
 
 
 def _say_path(plan: Plan) -> str:
@@ -136,7 +144,7 @@ def _say_sources(plan: Plan) -> str:
     """Return what the estimates rest on, one line per rule, backbone and source, and the numbers of images."""
     groups: Counter[tuple[str, str]] = Counter()
     for job, each in zip(plan.jobs, plan.answers, strict=True):
-        if isinstance(each, JobTime):
+        if each.seconds is not None:
             groups[(f"{job.rule} {job.wildcards.get('backbone', '')}".strip(), each.source)] += 1
     rows = [[what, n, source] for (what, source), n in groups.items()]
     used = {job.wildcards.get("dataset") for job in plan.jobs}
@@ -161,18 +169,13 @@ def _say_warnings(plan: Plan) -> str:
 
 def _say_unknown(plan: Plan, measure: str) -> str:
     """Return why jobs have no estimate, and the one command that measures what can be measured now."""
-    reasons: dict[str, Counter[str]] = defaultdict(Counter)
-    for job, each in zip(plan.jobs, plan.answers, strict=True):
-        if isinstance(each, Unknown):
-            reasons[each.reason][job.rule] += 1
-    lines = [f"Unknown: {_say_counts(rules)}: {reason}." for reason, rules in reasons.items()]
+    lines = [
+        f"Unknown: {', '.join(f'{rule} ({n})' for rule, n in rules.items())}: {reason}."
+        for reason, rules in plan.unknown.items()
+    ]
     if backbones := plan.lacking_rates():
         lines.append(f"To measure {', '.join(backbones)} there, one short job each:\n  {measure}")
     return "\n".join(lines)
-
-
-def _say_counts(rules: Counter[str]) -> str:
-    return ", ".join(f"{rule} ({n})" for rule, n in rules.items())
 
 
 def _say_disk(plan: Plan, free_bytes: int) -> str:

@@ -13,12 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tabulate import tabulate
+
 from cxrflow.errors import CxrflowError
 from cxrflow.files.formats import format_duration
 from cxrflow.files.leases import FILE, STALE_S, read_holder
 from cxrflow.files.records import EpochRow
 from cxrflow.models.progress import parse_epochs
-from cxrflow.operate.estimates import Estimator, JobTime
+from cxrflow.operate.estimates import Estimator
 from cxrflow.operate.jobs import Job
 from cxrflow.operate.recovering import Process, list_processes
 from cxrflow.operate.slurm import FAILED, RUNNING, WAITING, SlurmJob, has_command, list_jobs
@@ -240,18 +242,11 @@ def _say_headline(study: str, pairs: Pairs, seen: Look) -> list[str]:
 
 def _say_table(pairs: Pairs) -> list[str]:
     """Count jobs by rule and state; columns of states that do not occur are left out."""
-    counts = {rule: Counter(state.name for job, state in pairs if job.rule == rule) for rule in _rules_of(pairs)}
-    states = [name for name in STATES if any(count[name] for count in counts.values())]
-    width = max(map(len, counts), default=0)
-    lines = [f"{'jobs':<{width}}" + "".join(f"  {name:>{max(5, len(name))}}" for name in states)]
-    for rule, count in counts.items():
-        cells = (f"  {count[name] or '.':>{max(5, len(name))}}" for name in states)
-        lines.append(f"{rule:<{width}}" + "".join(cells))
-    return lines
-
-
-def _rules_of(pairs: Pairs) -> list[str]:
-    return list(dict.fromkeys(job.rule for job, _ in pairs))
+    counts = Counter((job.rule, state.name) for job, state in pairs)
+    states = [name for name in STATES if any(state == name for _, state in counts)]
+    rules = dict.fromkeys(job.rule for job, _ in pairs)
+    rows = [[rule, *(counts[rule, name] or "." for name in states)] for rule in rules]
+    return [tabulate(rows, headers=["jobs", *states], colalign=["left"] + ["right"] * len(states), tablefmt="plain")]
 
 
 def _say_running(pairs: Pairs, trainings: Mapping[str, Progress]) -> list[str]:
@@ -290,10 +285,8 @@ def _say_left(estimator: Estimator, pairs: Pairs, trainings: Mapping[str, Progre
     if not unfinished:
         yield "time left: all trainings are done"
         return
-    plans = [estimator.estimate(job) for job, _ in unfinished]
-    own = [trainings[job.title].left_s for job, _ in unfinished]
-    planned = [each.seconds if isinstance(each, JobTime) else None for each in plans]
-    lefts = [mine if mine is not None else plan for mine, plan in zip(own, planned, strict=True)]
+    own = ((trainings[job.title].left_s, job) for job, _ in unfinished)
+    lefts = [estimator.estimate(job).seconds if left_s is None else left_s for left_s, job in own]
     known = [left for left in lefts if left is not None]
     if not known:
         yield f"time left: unknown, no epoch of any training has ended yet ({len(lefts)} trainings to go)"
