@@ -6,6 +6,7 @@ from cxrflow.compare.collect import Results
 from cxrflow.compare.rows_data import backbone_rows, class_rows, dataset_rows, reject_rows
 from cxrflow.compare.rows_models import explanation_rows, model_rows, per_class_rows, seed_rows
 from cxrflow.compare.rows_paired import ablation_rows, describe_variant, transfer_rows
+from cxrflow.results.metrics import METRICS, Metric
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 
 
@@ -115,3 +116,11 @@ def test_explanations_stand_beside_their_baselines_or_are_absent(results: Result
     row = explanation_rows(results)[0]
     assert (row["region"], row["inside_share"], row["inside_share_centred"]) == ("lesions", 0.31, 0.18)
     assert explanation_rows(collect_fake(tmp_path, FakeStudy(ONE_MODEL, regions=False))) == []
+
+
+def test_a_metric_of_metrics_json_has_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(METRICS, "new", Metric("New", per_class=False, compute=METRICS["accuracy"].compute))
+    (row,) = model_rows(collect_fake(tmp_path, FakeStudy(config=ONE_MODEL)))
+    assert [row[f"new{end}"] for end in ("", "_low", "_high")] == [
+        row[f"accuracy{end}"] for end in ("", "_low", "_high")
+    ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cxrflow.files.records import Predictions
-from cxrflow.results.metrics import METRICS
+from cxrflow.results.metrics import METRICS, Metric
 from cxrflow.results.scoring import score_predictions
 
 
@@ -59,3 +59,12 @@ def test_the_value_does_not_depend_on_the_resamples_and_the_interval_on_nothing_
     assert first == again
     assert first["macro_f1"]["value"] == other["macro_f1"]["value"]
     assert first["macro_f1"]["low"] != other["macro_f1"]["low"]
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_a_metric_is_one_entry_of_the_table(per_class: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    compute = METRICS["recall" if per_class else "accuracy"].compute
+    monkeypatch.setitem(METRICS, "new", Metric("New", per_class, compute))
+    scores = score_predictions(make_predictions(), resamples=50, seed=0)
+    of_which = scores["per_class"]["mass"] if per_class else scores
+    assert of_which["new"] == of_which["recall" if per_class else "accuracy"]

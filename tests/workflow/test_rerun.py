@@ -52,3 +52,20 @@ def test_the_device_reaches_the_command(finished: Path) -> None:
     (command,) = re.findall(r"python \S*train\.py.*", run.stdout.replace("\\\n", " "))
     assert "--device cuda --gpus 3 --threads 5" in command
     assert '"device"' not in command
+
+
+@pytest.mark.parametrize("change", ["score={bootstrap_resamples: 60}", "embed={perplexity: 20}"])
+def test_a_changed_metric_setting_opens_no_model(finished: Path, change: str) -> None:
+    jobs = planned(finished, "models", "--config", change)
+    assert jobs == {"score": MODELS}
+
+
+def test_a_changed_metric_opens_no_model(finished: Path) -> None:
+    """The code of metrics and intervals reaches score and what compares, and no stage that needs a network."""
+    module = finished / "scripts/cxrflow/results/metrics.py"
+    text = module.read_text()
+    module.write_text(text + "\nNEW = 1\n")
+    try:
+        assert planned(finished, "models") == {"score": MODELS}
+    finally:
+        module.write_text(text)

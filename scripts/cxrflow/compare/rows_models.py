@@ -24,9 +24,16 @@ def identify(results: "Results", model: "ModelResult") -> dict[str, Any]:
     }
 
 
-def interval_columns(key: str, interval: dict[str, Any]) -> dict[str, Any]:
-    """Return the three columns of a value with its interval, as metrics.json has it."""
-    return {key: interval["value"], f"{key}_low": interval.get("low"), f"{key}_high": interval.get("high")}
+def metric_columns(scores: dict[str, Any], *, per_class: bool) -> dict[str, Any]:
+    """Return three columns, value and interval, for every metric of METRICS of the one kind or the other.
+
+    scores: of metrics.json as a whole, or of one class there.
+    """
+    from cxrflow.results.metrics import METRICS
+
+    names = [name for name, metric in METRICS.items() if metric.per_class == per_class]
+    ends = {"": "value", "_low": "low", "_high": "high"}
+    return {f"{name}{end}": scores[name][key] for name in names for end, key in ends.items()}
 
 
 def model_rows(results: "Results") -> list[dict[str, Any]]:
@@ -36,10 +43,8 @@ def model_rows(results: "Results") -> list[dict[str, Any]]:
     return [
         {
             **identify(results, model),
-            **interval_columns("macro_f1", model.metrics["macro_f1"]),
+            **metric_columns(model.metrics, per_class=False),
             "chance_macro_f1": model.metrics["chance_macro_f1"],
-            **interval_columns("accuracy", model.metrics["accuracy"]),
-            **interval_columns("macro_auroc", model.metrics["macro_auroc"]),
             "val_loss": model.training["val_loss"],
             "epoch_kept": model.epoch_kept,
             "epochs": len(model.history),
@@ -93,10 +98,7 @@ def per_class_rows(results: "Results") -> list[dict[str, Any]]:
             **identify(results, model),
             "class": name,
             "support": scores["support"],
-            **interval_columns("f1", scores["f1"]),
-            **interval_columns("precision", scores["precision"]),
-            **interval_columns("recall", scores["recall"]),
-            **interval_columns("auroc", scores["auroc"]),
+            **metric_columns(scores, per_class=True),
         }
         for model in results.models
         for name, scores in model.metrics["per_class"].items()
