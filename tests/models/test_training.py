@@ -10,8 +10,10 @@ from cxrflow.config.settings import TrainSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import EpochRow
 from cxrflow.models import epochs
-from cxrflow.models.augment import sample_changes
+from cxrflow.models.augment import adjust_sharpness, autocontrast, sample_changes
+from cxrflow.models.devices import derive_generator, derive_seed
 from cxrflow.models.epochs import cosine_warm_restart, fit, run_epoch, validate
+from cxrflow.models.networks import build_network
 from cxrflow.models.subsets import CLOSED, SplitImages, join_split
 from cxrflow.models.training import Training, weigh_classes
 from tests.models.toy import equal_weights, toy_data, toy_images, toy_labels, toy_rows, toy_training
@@ -42,6 +44,44 @@ def test_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
     assert equal_weights(one.best.state_dict, same.best.state_dict)
     assert untimed(one.history) == untimed(same.history)
     assert not equal_weights(one.network.state_dict(), other.network.state_dict())
+
+
+def test_weights_are_bit_for_bit_those_of_a_plain_loop() -> None:
+    """Pins what a training computes: a change here changes every published model."""
+    settings = dataclasses.replace(SHORT, weight_decay=0.01)
+    assert equal_weights(train(settings).network.state_dict(), train_plainly(settings, toy_data(), 0).state_dict())
+
+
+def train_plainly(settings: TrainSettings, data: SplitImages, seed: int) -> torch.nn.Module:
+    """Train with plain PyTorch, image by image, what is random derived from the same seeds."""
+    network = build_network("tiny", 2, settings.batch_norm_momentum, seed)
+    optimizer = torch.optim.Adam(network.parameters(), weight_decay=settings.weight_decay, fused=True)
+    images, labels = data.images[data.rows["train"]], torch.from_numpy(data.labels_of("train"))
+    weights = (len(labels) / (2 * torch.bincount(labels).double())).float()
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    for epoch in range(1, settings.epochs + 1):
+        order = torch.randperm(len(labels), generator=derive_generator("order", seed, epoch))
+        changes = torch.rand((len(labels), 3), generator=derive_generator("augment", seed, epoch)) < 0.5
+        torch.manual_seed(derive_seed("epoch", seed, epoch))
+        network.train()
+        batches = order.split(settings.batch_size)
+        for step, batch in enumerate(batches):
+            inputs = []
+            for place in batch.tolist():
+                flip, sharpen, stretch = changes[place].tolist()
+                image = torch.from_numpy(images[place].copy())[None, None].float() / 255
+                image = image.flip(-1) if flip else image
+                image = adjust_sharpness(image, settings.sharpness_factor) if sharpen else image
+                image = autocontrast(image) if stretch else image
+                inputs.append((image[0] - mean) / std)
+            cycle = (epoch - 1 + step / len(batches)) % settings.restart_epochs / settings.restart_epochs
+            optimizer.param_groups[0]["lr"] = settings.learning_rate * (1 + math.cos(math.pi * cycle)) / 2
+            logits = network(torch.stack(inputs).contiguous(memory_format=torch.channels_last))
+            losses = torch.nn.functional.cross_entropy(logits, labels[batch], weight=weights, reduction="sum")
+            optimizer.zero_grad()
+            (losses / weights[labels[batch]].sum()).backward()
+            optimizer.step()
+    return network
 
 
 def test_callers_random_state_does_not_matter() -> None:

@@ -10,6 +10,7 @@ from cxrflow.config.backbones import Backbone
 from cxrflow.config.settings import TrainSettings
 from cxrflow.files.records import SplitRow
 from cxrflow.models.networks import build_network
+from cxrflow.models.ranks import ALONE, Ranks
 from cxrflow.models.subsets import SplitImages, join_split
 from cxrflow.models.training import Training, start_training
 
@@ -77,11 +78,15 @@ def toy_data(n_train: int = 30, n_val: int = 12, n_test: int = 9, size_px: int =
 
 
 def toy_training(
-    settings: TrainSettings, data: SplitImages | None = None, seed: int = 0, backbone: str = "tiny"
+    settings: TrainSettings,
+    data: SplitImages | None = None,
+    seed: int = 0,
+    backbone: str = "tiny",
+    ranks: Ranks = ALONE,
 ) -> Training:
     data = data or toy_data()
     network = build_network(backbone, len(data.class_names), settings.batch_norm_momentum, seed)
-    return start_training(network, data, settings, seed=seed, device=CPU)
+    return start_training(network, data, settings, seed=seed, device=CPU, ranks=ranks)
 
 
 def equal_weights(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 TIMEOUT = datetime.timedelta(minutes=30)  # how long a process waits for the others, say while the first writes a file
 GRACE_S = 10  # between SIGTERM and SIGKILL; Slurm gives all of a job 30 s
 AT_ONCE_S = 2  # between a rank that is killed and the others' failures for the lack of it
+OURS = f"{CxrflowError.__name__}: "  # begins what torchrun keeps of our errors
 LEAST_ROWS = 2  # of a batch in each process: BatchNorm has no variance to divide by in a batch of one
 
 
@@ -145,26 +146,28 @@ def check_gpus(count: int, device: str) -> None:
 
 
 def _explain_failure(failures: Mapping[int, "ProcessFailure"], count: int) -> Exception:
-    """Return the error of the rank that failed first, with the words of that rank.
+    """Return the error that ended a training: a rank that was killed, an error with a remedy, or all tracebacks.
 
-    A rank that was killed counts before those that failed in the same moment: they may have failed for the lack of it.
+    In this order, because the other ranks fail in the same moment for the lack of the one that is the cause.
     """
     first_s = min(failure.timestamp for failure in failures.values())
-    at_once = {rank: failure for rank, failure in failures.items() if failure.timestamp <= first_s + AT_ONCE_S}
-    killed = {rank: each for rank, each in at_once.items() if each.exitcode < 0 and each.exitcode != -signal.SIGTERM}
-    rank, failure = min((killed or at_once).items(), key=lambda item: item[1].timestamp)
-    who = f"rank {rank} of the {count} processes of this training"
-    if failure.exitcode < 0:
-        return CxrflowError(
-            f"{who} was ended by {failure.signal_name()} (SIGKILL: often for lack of memory), and the others with it. "
-            "Run the same command again to resume from the last checkpoint"
-        )
-    said: Any = failure.message
-    if not isinstance(said, dict):  # it left without an exception
-        return RuntimeError(f"{who} left with status {failure.exitcode}")
-    kind, _, text = said["message"].partition(": ")
-    is_ours = kind == CxrflowError.__name__
-    return CxrflowError(text) if is_ours else RuntimeError(f"{who} failed:\n{said['extraInfo']['py_callstack']}")
+    said: dict[int, Any] = {}
+    for rank, failure in sorted(failures.items()):
+        if failure.timestamp > first_s + AT_ONCE_S:  # ended by the launcher
+            continue
+        if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:
+            return CxrflowError(
+                f"rank {rank} of the {count} processes of this training was ended by {failure.signal_name()} (SIGKILL: "
+                "often for lack of memory), and the others with it. Run the same command again to resume from the last "
+                "checkpoint"
+            )
+        said[rank] = failure.message
+    words = {rank: each["message"] for rank, each in said.items() if isinstance(each, dict)}
+    remedies = [text.removeprefix(OURS) for text in words.values() if text.startswith(OURS)]
+    if remedies:
+        return CxrflowError(remedies[0])
+    stacks = [f"rank {rank}:\n{said[rank]['extraInfo']['py_callstack']}" for rank in words]
+    return RuntimeError("\n".join([f"{len(said)} of the {count} processes of this training failed", *stacks]))
 
 
 @contextmanager
