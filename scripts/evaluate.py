@@ -25,12 +25,11 @@ from cxrflow.files.atomic import write_array, write_json
 from cxrflow.files.figures import save_figure
 from cxrflow.files.records import IndexRow, Predictions, RegionRow, write_predictions
 from cxrflow.files.tables import read_records, write_records
+from cxrflow.models.batches import SplitImages, open_split_images, open_test_rows
 from cxrflow.models.checkpoints import load_model, restore_network
 from cxrflow.models.devices import choose_device, describe_device, prepare_process
-from cxrflow.models.inference import predict
+from cxrflow.models.inference import check_classes, join_predictions, predict
 from cxrflow.models.networks import find_gradcam_layer
-from cxrflow.models.outcome import check_classes, join_predictions
-from cxrflow.models.subsets import SplitImages, open_split_images, open_test_rows
 from cxrflow.results.explaining import (
     Explainer,
     LocalizationRow,

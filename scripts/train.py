@@ -23,6 +23,7 @@ with importing_much():
     from cxrflow.files.leases import hold_lease
     from cxrflow.files.records import EpochRow
     from cxrflow.files.tables import write_records
+    from cxrflow.models.batches import SplitImages, open_split_images
     from cxrflow.models.checkpoints import load_init, save_model
     from cxrflow.models.devices import choose_device, describe_device, note_on_precision, prepare_process
     from cxrflow.models.epochs import fit
@@ -30,7 +31,6 @@ with importing_much():
     from cxrflow.models.progress import epoch_line, final_line, header
     from cxrflow.models.ranks import join_ranks, run_together
     from cxrflow.models.resume import CheckpointStore, find_deadline, training_circumstances, training_key
-    from cxrflow.models.subsets import SplitImages, open_split_images
     from cxrflow.models.training import (
         Training,
         describe_training,

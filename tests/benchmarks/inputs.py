@@ -21,7 +21,7 @@ from cxrflow.data.preprocessing import preprocess_image
 from cxrflow.data.reading import read_facts
 from cxrflow.files.records import IndexRow, Predictions, SplitRow, write_predictions
 from cxrflow.files.tables import write_records, write_table
-from cxrflow.models.subsets import SplitImages, join_split
+from cxrflow.models.batches import SplitImages, join_split
 from phantoms.render import Fate, ImageTask, synthesise_image
 
 CLASSES = {"Effusion": ("effusion",), "Mass": ("mass",), "No Finding": ()}

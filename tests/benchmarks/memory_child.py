@@ -13,11 +13,10 @@ import torch
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import TrainSettings
 from cxrflow.models.augment import augment, sample_changes
-from cxrflow.models.batches import cut_batches, epoch_order
+from cxrflow.models.batches import SplitImages, cut_batches, epoch_order, open_split_images
 from cxrflow.models.devices import keep_freed_memory
 from cxrflow.models.epochs import train_step
 from cxrflow.models.networks import build_network, normalize_gray
-from cxrflow.models.subsets import SplitImages, open_split_images
 from cxrflow.models.training import Training, start_training
 
 STEPS = 3  # the second has the optimizer's state as well; the third shows whether it goes on growing

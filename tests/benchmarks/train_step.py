@@ -15,10 +15,10 @@ from torch.nn import functional
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import TrainSettings
 from cxrflow.models.augment import sample_changes
+from cxrflow.models.batches import SplitImages
 from cxrflow.models.devices import note_on_precision
 from cxrflow.models.epochs import train_step
 from cxrflow.models.networks import build_network, to_network_input
-from cxrflow.models.subsets import SplitImages
 from cxrflow.models.training import Training, start_training
 from tests.benchmarks.inputs import pack_films, work_folder
 from tests.benchmarks.measure import (

@@ -1,3 +1,6 @@
+"""Packed images with their subsets, and batches of them."""
+
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -6,15 +9,71 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cxrflow.errors import CxrflowError
+from cxrflow.files.records import SplitRow
+from cxrflow.files.tables import write_records
 from cxrflow.models.batches import (
+    CLOSED,
     MappedSource,
     ResidentSource,
     batches_in_order,
     cut_batches,
     epoch_order,
+    join_split,
     open_source,
+    open_split_images,
+    open_test_rows,
 )
-from tests.models.toy import CPU
+from tests.models.toy import CPU, toy_images, toy_labels, toy_rows
+
+LABELS = toy_labels(12)
+SPLIT = toy_rows(LABELS, n_train=6, n_val=3)
+
+
+def test_rows_labels_and_names_belong_together() -> None:
+    shuffled = [SPLIT[i] for i in (3, 0, 9, 1, 8, 4, 2, 11, 5, 6, 10, 7)]
+    data = join_split(toy_images(LABELS), shuffled)
+    assert data.class_names == ["dark", "light"]
+    assert list(data.rows) == ["train", "val"]
+    for subset, rows in data.rows.items():
+        assert [shuffled[i].subset for i in rows] == [subset] * len(rows)
+        assert list(rows) == sorted(rows)
+        assert [data.class_names[label] for label in data.labels_of(subset)] == [shuffled[i].label for i in rows]
+    assert data.image_ids == [row.image_id for row in shuffled]
+    assert data.counts("train") == {"dark": 4, "light": 2}
+
+
+def test_split_of_another_length_stops() -> None:
+    with pytest.raises(CxrflowError, match="images has 12 images and the split has 11 rows"):
+        join_split(toy_images(LABELS), SPLIT[:-1])
+
+
+def test_unknown_subset_stops() -> None:
+    rows = [*SPLIT[:-1], dataclasses.replace(SPLIT[-1], subset="Test")]
+    with pytest.raises(CxrflowError, match="image11 is in subset 'Test'; known: train, val, test"):
+        join_split(toy_images(LABELS), rows)
+
+
+def test_images_of_another_recipe_stop(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", toy_images(LABELS, size_px=16))
+    write_records(tmp_path / "split.csv", SplitRow, SPLIT)
+    assert open_split_images(tmp_path / "images.npy", tmp_path / "split.csv", 16).images.shape == (12, 16, 16)
+    with pytest.raises(CxrflowError, match="holds images of 16x16 px, and the preprocess settings say 24x24 px"):
+        open_split_images(tmp_path / "images.npy", tmp_path / "split.csv", 24)
+
+
+def test_test_rows_are_closed_until_they_are_opened(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", toy_images(LABELS, size_px=16))
+    write_records(tmp_path / "split.csv", SplitRow, SPLIT)
+    files = (tmp_path / "images.npy", tmp_path / "split.csv", 16)
+    learned, tested = open_split_images(*files), open_test_rows(*files)
+    assert list(tested.rows) == ["test"]
+    assert tested.rows["test"].tolist() == [9, 10, 11]
+    assert tested.labels_of("test").tolist() == LABELS[9:].tolist()
+    assert (learned.labels[9:] == CLOSED).all()
+    assert (tested.labels[:9] == CLOSED).all()
+    assert learned.class_names == tested.class_names
+
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 

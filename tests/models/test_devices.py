@@ -1,11 +1,23 @@
+"""The device, memory that is kept, and seeds."""
+
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from cxrflow.errors import CxrflowError
 from cxrflow.models import devices
-from cxrflow.models.devices import choose_device, describe_device, make_deterministic, note_on_precision
+from cxrflow.models.devices import (
+    choose_device,
+    derive_generator,
+    derive_seed,
+    describe_device,
+    make_deterministic,
+    note_on_precision,
+)
 
 
 def test_cuda_that_is_not_there_stops_with_what_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +55,59 @@ def test_threads_and_deterministic_algorithms_are_set(monkeypatch: pytest.Monkey
     assert torch.are_deterministic_algorithms_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert not torch.utils.deterministic.fill_uninitialized_memory
+
+
+SCRIPTS = Path(devices.__file__).parents[2]
+COUNT_FAULTS = """
+import resource, sys
+from cxrflow.models.devices import keep_freed_memory
+if sys.argv[1] == "kept" and not keep_freed_memory():
+    sys.exit("no mallopt")
+import ctypes
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+faults = []
+for size in (24 << 20, 16 << 20, 24 << 20, 20 << 20):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = libc.malloc(size)
+    ctypes.memset(block, 1, size)
+    libc.free(block)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(sum(faults[1:]))
+"""
+PAGES = (16 + 24 + 20) << 20 >> 12  # of 4 KiB, after the first block
+
+
+def count_faults(how: str) -> int:
+    command = [sys.executable, "-c", COUNT_FAULTS, how]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=SCRIPTS)
+    return int(run.stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
+def test_blocks_are_filled_with_zeros_by_the_system_once() -> None:
+    assert count_faults("kept") < PAGES / 100
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
+def test_otherwise_every_block_is_asked_for_anew() -> None:
+    assert count_faults("given back") > PAGES / 600  # pages may be huge ones
+
+
+def test_a_c_library_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda _name: object())
+    assert devices.keep_freed_memory() is False
+
+
+def test_seeds_differ_by_purpose_and_by_each_number() -> None:
+    asked = [("order", 0, 1), ("order", 1, 0), ("order", 1, 1), ("augment", 0, 1), ("order", 11), ("order", 1, 10)]
+    seeds = {derive_seed(*one) for one in asked}
+    assert len(seeds) == len(asked)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_seed_is_the_same_on_every_machine() -> None:
+    assert derive_seed("weights", 0) == 0x5CFA9343532FF6C6
+    assert torch.equal(
+        torch.rand(3, generator=derive_generator("x", 1)), torch.rand(3, generator=derive_generator("x", 1))
+    )

@@ -11,10 +11,10 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.records import EpochRow
 from cxrflow.models import epochs
 from cxrflow.models.augment import adjust_sharpness, autocontrast, sample_changes
+from cxrflow.models.batches import CLOSED, SplitImages, join_split
 from cxrflow.models.devices import derive_generator, derive_seed
 from cxrflow.models.epochs import cosine_warm_restart, fit, run_epoch, validate
 from cxrflow.models.networks import build_network
-from cxrflow.models.subsets import CLOSED, SplitImages, join_split
 from cxrflow.models.training import Training, weigh_classes
 from tests.models.toy import equal_weights, toy_data, toy_images, toy_labels, toy_rows, toy_training
 

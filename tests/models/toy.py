@@ -9,9 +9,9 @@ from torchvision.models._api import register_model
 from cxrflow.config.backbones import Backbone
 from cxrflow.config.settings import TrainSettings
 from cxrflow.files.records import SplitRow
+from cxrflow.models.batches import SplitImages, join_split
 from cxrflow.models.networks import build_network
 from cxrflow.models.ranks import ALONE, Ranks
-from cxrflow.models.subsets import SplitImages, join_split
 from cxrflow.models.training import Training, start_training
 
 CPU = torch.device("cpu")

@@ -40,16 +40,16 @@ def find_names(tree: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("name", "modules"),
     [
-        ("open_test_rows", {"cxrflow/models/subsets.py", "evaluate.py"}),
-        ("_open_subsets", {"cxrflow/models/subsets.py"}),
+        ("open_test_rows", {"cxrflow/models/batches.py", "evaluate.py"}),
+        ("_open_subsets", {"cxrflow/models/batches.py"}),
         # The pixels of all subsets; samples shows a few images of each class, and nobody learns from the picture.
-        ("load_images", {"cxrflow/data/images.py", "cxrflow/models/subsets.py", "samples.py"}),
+        ("load_images", {"cxrflow/data/images.py", "cxrflow/models/batches.py", "samples.py"}),
         # The labels by subset: made by split, opened by subsets, counted for Table 1 by collect.
         (
             "SplitRow",
             {
                 "cxrflow/files/records.py", "cxrflow/data/splitting.py", "split.py",
-                "cxrflow/models/subsets.py", "cxrflow/compare/collect.py",
+                "cxrflow/models/batches.py", "cxrflow/compare/collect.py",
             },
         ),
         # Saved predictions: validation's are read by select, test's by score and by the comparison.

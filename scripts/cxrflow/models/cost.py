@@ -15,10 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from cxrflow.config.settings import TrainSettings
 from cxrflow.files.records import SUBSETS
 from cxrflow.models.augment import sample_changes
+from cxrflow.models.batches import SplitImages
 from cxrflow.models.devices import describe_device
 from cxrflow.models.epochs import train_step
 from cxrflow.models.networks import build_network, build_published, to_network_input
-from cxrflow.models.subsets import SplitImages
 from cxrflow.models.training import start_training
 
 PAPER_BATCH = 32  # images; at 256 px this comes closest to the paper's FLOPS column

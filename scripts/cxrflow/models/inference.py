@@ -3,12 +3,17 @@
 The test subset, the validation of each epoch and new X-rays all go this way: float32, eval mode, no augmentation.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cxrflow.models.batches import ImageSource, batches_in_order, open_source
+from cxrflow.errors import CxrflowError
+from cxrflow.files.records import Predictions
+from cxrflow.models.batches import ImageSource, SplitImages, batches_in_order, open_source
+from cxrflow.models.checkpoints import SavedModel
 from cxrflow.models.networks import forward_with_features, to_network_input
 from cxrflow.models.progress import ProgressBar
 from cxrflow.models.ranks import ALONE, Ranks
@@ -61,3 +66,37 @@ def predict_logits(
     with torch.inference_mode():
         batches = batches_in_order(source, ranks.own_part(slice(0, n_images)), batch_size)
         return ranks.join(torch.cat([network(to_network_input(batch)) for batch in batches])).double()
+
+
+def check_classes(saved: SavedModel, data: SplitImages, path: Path) -> None:
+    """Check that a model and a split have the same classes, and that no opened subset is empty.
+
+    Raises:
+        CxrflowError: they do not, or one is.
+    """
+    if saved.class_names != data.class_names:
+        raise CxrflowError(
+            f"{path} knows the classes {', '.join(saved.class_names)}, and the split has "
+            f"{', '.join(data.class_names)}: they belong to different datasets; train again on this split"
+        )
+    for subset, rows in data.rows.items():
+        if len(rows) == 0:
+            raise CxrflowError(f"the {subset} subset is empty: give it a larger share in the split settings")
+
+
+def join_predictions(data: SplitImages, subset: str, probabilities: NDArray[np.float64]) -> Predictions:
+    """Return the predictions of an opened subset.
+
+    Args:
+        data: the dataset.
+        subset: which of its subsets.
+        probabilities: float64 (n, n_classes), in index order.
+    """
+    rows = data.rows[subset]
+    return Predictions(
+        image_ids=[data.image_ids[i] for i in rows],
+        patient_ids=[data.patient_ids[i] for i in rows],
+        labels=data.labels_of(subset),
+        probabilities=probabilities,
+        class_names=data.class_names,
+    )

@@ -21,11 +21,10 @@ from cxrflow.config.settings import PreprocessSettings, TrainSettings, settings_
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 from cxrflow.files.records import EpochRow
-from cxrflow.models.batches import ImageSource, open_source
+from cxrflow.models.batches import ImageSource, SplitImages, open_source
 from cxrflow.models.checkpoints import SavedModel, load_model
 from cxrflow.models.devices import describe_device
 from cxrflow.models.ranks import ALONE, LEAST_ROWS, Ranks
-from cxrflow.models.subsets import SplitImages
 
 
 @dataclass(frozen=True)

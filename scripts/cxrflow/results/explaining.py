@@ -24,7 +24,7 @@ from torch import nn
 
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import IndexRow, Predictions, RegionRow
-from cxrflow.models.subsets import SplitImages
+from cxrflow.models.batches import SplitImages
 from cxrflow.results.gradcam import Map, iterate_maps
 
 Coverage = NDArray[np.float32]  # float32 (h, w), 0-1: the share of each pixel that lies in an annotated region
