@@ -2,12 +2,14 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from cxrflow.errors import CxrflowError
 
 
 def add_process(number: int) -> tuple[int, int]:
+    time.sleep(0.02)  # long enough for every process to get some
     return number, os.getpid()
 
 
@@ -23,12 +25,7 @@ def die_at_three(number: int) -> int:
     return number
 
 
-def leave_at_three(number: int) -> int:
-    if number == 3:
-        os._exit(5)
-    return number
-
-
 def write_process(folder: Path) -> int:
     (folder / str(os.getpid())).touch()
+    time.sleep(0.01)  # long enough for both to get some
     return os.getpid()

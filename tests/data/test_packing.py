@@ -19,7 +19,7 @@ from cxrflow.data.images import load_images
 from cxrflow.data.indexing import build_index
 from cxrflow.data.packing import pack_images
 from cxrflow.data.preprocessing import preprocess_image
-from cxrflow.data.workers import share_in_processes
+from cxrflow.data.reading import map_in_processes
 from cxrflow.errors import CxrflowError
 from cxrflow.files import leases
 from cxrflow.files.records import IndexRow
@@ -73,13 +73,13 @@ def test_threads_change_nothing(dataset):
 def test_processes_change_nothing(dataset, monkeypatch):
     begun = []
 
-    def share(function, count):
+    def share(function, items, count):
         begun.append(count)
-        return share_in_processes(function, count)
+        return map_in_processes(function, items, count)
 
     expected = np.array(pack(dataset, threads=1, images="expected.npy"))
     monkeypatch.setattr(reading, "PROCESS_FROM", 20)
-    monkeypatch.setattr(reading, "share_in_processes", share)
+    monkeypatch.setattr(reading, "map_in_processes", share)
     np.testing.assert_array_equal(pack(dataset, threads=2), expected)
     assert begun == [2]
 

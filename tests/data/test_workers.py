@@ -9,9 +9,8 @@ import pytest
 
 from cxrflow.data import reading
 from cxrflow.data.reading import map_in_parallel
-from cxrflow.data.workers import share_in_processes
 from cxrflow.errors import CxrflowError
-from tests.data.shared_task import add_process, die_at_three, fail_at_three, leave_at_three
+from tests.data.shared_task import add_process, die_at_three, fail_at_three
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,20 +43,13 @@ def test_no_process_where_it_would_not_pay(threads, holds_lock, n):
 
 
 def test_an_error_reaches_the_caller_as_it_was():
-    results = map_in_parallel(fail_at_three, range(20), 2, holds_lock=True)
-    assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(CxrflowError, match="film 3 is gone: put it back"):
-        next(results)
+        list(map_in_parallel(fail_at_three, range(20), 2, holds_lock=True))
 
 
-def test_a_process_that_is_killed_is_told():
-    with pytest.raises(CxrflowError, match=r"ended by itself \(exit code -9\), most likely because memory ran out"):
+def test_a_process_that_is_killed_is_reported():
+    with pytest.raises(CxrflowError, match="was killed, most likely because memory ran out"):
         list(map_in_parallel(die_at_three, range(20), 2, holds_lock=True))
-
-
-def test_memory_is_blamed_for_a_kill_alone():
-    with pytest.raises(CxrflowError, match=r"ended by itself \(exit code 5\), and what it said last stands above"):
-        list(map_in_parallel(leave_at_three, range(20), 2, holds_lock=True))
 
 
 def test_stopping_early_ends_the_processes():
@@ -67,23 +59,16 @@ def test_stopping_early_ends_the_processes():
     assert not is_alive(worker)
 
 
-def test_one_process_answers_one_after_the_other():
-    with share_in_processes(fail_at_three, 1) as call:
-        assert call([1, 2]) == ([1, 2], None)
-        results, error = call([2, 3, 4])
-        assert (results, type(error)) == ([2], CxrflowError)
-        assert call([4]) == ([4], None)
-
-
 def test_the_processes_end_when_who_began_them_is_killed(tmp_path):
     code = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from cxrflow.data.workers import share_in_processes\n"
+        "from cxrflow.data.reading import map_in_processes\n"
         "from tests.data.shared_task import write_process\n"
-        "with share_in_processes(write_process, 2) as call:\n"
-        "    call([Path(sys.argv[1])]); call([Path(sys.argv[1])])\n"
-        "    print('ready', flush=True)\n"
-        "    time.sleep(600)\n"
+        "if __name__ == '__main__':\n"
+        "    for _ in map_in_processes(write_process, [Path(sys.argv[1])] * 60, 2):\n"
+        "        if len(list(Path(sys.argv[1]).iterdir())) == 2:\n"
+        "            print('ready', flush=True)\n"
+        "            time.sleep(600)\n"
     )
     search = os.pathsep.join([str(ROOT / "scripts"), str(ROOT), os.environ.get("PYTHONPATH", "")])
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The config of a study as Snakemake puts it together: config files, and the KEY=VALUE of `--config` over them."""
+"""YAML files as Snakemake reads them, and a study's config: config files, overridden by the KEY=VALUE of `--config`."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from cxrflow.config.yaml_files import read_mapping
 from cxrflow.errors import CxrflowError
 
+TEMPLATE_KEY = "__use_yte__"  # Snakemake renders profiles with YTE where they say so
 KEY = re.compile(r"[a-zA-Z_][\w-]*\w")
 
 
@@ -63,3 +63,36 @@ def _merge(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
         return _merge(base[key], other[key]) if both else other.get(key, base.get(key))
 
     return {key: join(key) for key in [*base, *(key for key in other if key not in base)]}
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping, as Snakemake reads it.
+
+    Raises:
+        CxrflowError: it is missing, no YAML, or holds something else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        raise CxrflowError(
+            f"{path} is not there: run this in the folder of the Snakefile, or name an existing file, such as those in"
+            " config/ and profiles/"
+        ) from None
+    try:
+        values = yaml.safe_load(text)
+        if isinstance(values, dict) and values.get(TEMPLATE_KEY):
+            values = _render(text, path)
+    except yaml.YAMLError as error:
+        raise CxrflowError(f"{path} is no valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise CxrflowError(f"{path} has no mapping where one is expected: compare it with the one in the repository")
+    return values
+
+
+def _render(text: str, path: Path) -> Any:
+    import yte  # comes with Snakemake; configs need none of it
+
+    try:
+        return yte.process_yaml(text)
+    except Exception as error:  # whatever an expression in the file raises
+        raise CxrflowError(f"{path} cannot be rendered: {error.__cause__ or error}") from None

@@ -4,11 +4,17 @@ Files are decoded from bytes with cv2.imdecode, never with cv2.imread, which ret
 and crashes on a path that is not UTF-8. The header is read first with Pillow, which decodes nothing: a PNG of 0.9
 MB can unpack to 5 GB, and an animation or a stack of pages would be cut to its first picture without a word. What
 no decoder can see is damage inside a JPEG: it decodes to wrong pixels. The index therefore keeps every file's
-SHA-256. Bytes that the index has accepted may later be decoded faster: see indexed.py.
+SHA-256. Bytes that the index has accepted, as their SHA-256 shows, may later be decoded by a less strict decoder:
+kornia_rs takes half of cv2's time for a PNG, and it neither compares the checksum inside the compressed stream nor
+refuses animation and transparency.
 """
 
+import contextlib
+import functools
 import io
 import os
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +28,15 @@ from PIL import Image, UnidentifiedImageError
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked on the header, before anything is decoded
 Image.init()  # register every format now: decoding runs in threads
 
+Gray = NDArray[np.uint8]  # uint8 (H, W), 0-255
+Decoder = Callable[[bytes, int, int], Gray]  # the file, height, width
 Pixels = NDArray[Any]  # uint8 or uint16, as cv2 decoded them
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I")  # gray, colour, palette; 8 or 16 bits
 SENSOR_BITS = (8, 10, 12, 14, 16)  # bit depths of X-ray detectors
+IHDR = struct.Struct(">8s4s4sIIBBBBB")
+PNG_START = (b"\x89PNG\r\n\x1a\n", struct.pack(">I", 13), b"IHDR")
+REMEDY = "PNG files are decoded with cv2, to the same pixels in about twice the time; `pip install kornia-rs` mends it"
 
 
 class DecodeError(Exception):
@@ -140,3 +151,71 @@ def scale_to_8_bits(gray: Pixels) -> NDArray[np.uint8]:
     depth = next(bits for bits in SENSOR_BITS if brightest < 2**bits)
     table: NDArray[np.uint8] = np.round(np.arange(2**depth) * (255 / (2**depth - 1))).astype(np.uint8)
     return table[gray]
+
+
+def decode_indexed(data: bytes) -> Gray:
+    """Decode bytes that decode_image has accepted before; return uint8 (height, width), equal to what it gives.
+
+    Raises:
+        DecodeError: they are no such bytes.
+    """
+    kind = read_kind(data) if load_kornia() else None
+    if kind is not None:
+        name, height, width = kind
+        with contextlib.suppress(Exception):  # kornia_rs raises no other; cv2, which accepted these bytes, decides
+            return DECODERS[name](data, height, width)
+    return decode_image(data, max_mpx=float("inf")).gray
+
+
+def read_kind(data: bytes) -> tuple[tuple[int, int], int, int] | None:
+    """Return ((bits, colour type), height, width) of a PNG of a kind in DECODERS, or None: cv2 decodes the others."""
+    if len(data) < IHDR.size:
+        return None
+    *start, width, height, bits, colour, compression, filters, interlaced = IHDR.unpack_from(data)
+    plain = (compression, filters, interlaced) == (0, 0, 0)
+    known = tuple(start) == PNG_START and plain and (bits, colour) in DECODERS
+    return ((bits, colour), height, width) if known else None
+
+
+def decode_gray(data: bytes, height: int, width: int) -> Gray:
+    """Decode an 8 bit gray PNG."""
+    return np.asarray(load_kornia()(data, (height, width), "mono"), np.uint8)[..., 0]
+
+
+def decode_rgb(data: bytes, height: int, width: int) -> Gray:
+    """Decode an 8 bit RGB PNG and reduce it to gray as decode_image does."""
+    rgb = np.asarray(load_kornia()(data, (height, width), "rgb"), np.uint8)
+    return np.asarray(to_gray(rgb[..., ::-1]), np.uint8)
+
+
+# PNG's (bits, colour type). A further kind needs its proof in tests/data/test_indexed.py.
+DECODERS: dict[tuple[int, int], Decoder] = {(8, 0): decode_gray, (8, 2): decode_rgb}
+
+
+@functools.cache
+def load_kornia() -> Any:
+    """Return kornia_rs' function for PNG, or None, said once, where it is missing or does not give cv2's pixels here.
+
+    It is imported on first use, so that stages that decode nothing run where it is not installed.
+    """
+    try:
+        from kornia_rs.io import decode_image_png_u8
+    except ImportError as error:
+        print(f"kornia_rs is not there ({error}): {REMEDY}")
+        return None
+    if not agrees_with_cv2(decode_image_png_u8):
+        print(
+            f"kornia_rs does not give cv2's pixels on this machine: {REMEDY}, in the version of envs/requirements.txt"
+        )
+        return None
+    return decode_image_png_u8
+
+
+def agrees_with_cv2(decode: Callable[..., Any]) -> bool:
+    """Compare a decoder of PNG with cv2 on a small colour picture, as releases of kornia_rs differ in their calls."""
+    rgb = np.add.outer(np.arange(24) ** 2, np.arange(3 * 40)).astype(np.uint8).reshape(24, 40, 3)
+    encoded, data = cv2.imencode(".png", rgb[..., ::-1])
+    try:
+        return bool(encoded) and np.array_equal(decode(data.tobytes(), rgb.shape[:2], "rgb"), rgb)
+    except Exception:  # other releases take other arguments, and kornia_rs raises Exception itself
+        return False

@@ -12,9 +12,8 @@ from typing import Any
 from cxrflow.config.readers import READERS
 from cxrflow.config.settings import DatasetSettings, IndexSettings
 from cxrflow.data.capping import choose_patients, rank_patients
-from cxrflow.data.listing import list_dataset
-from cxrflow.data.readers.base import Candidate, Listing
-from cxrflow.data.readers.scan import escape_name
+from cxrflow.data.readers import list_dataset
+from cxrflow.data.readers.base import Candidate, Listing, escape_name
 from cxrflow.data.reading import ImageFacts, read_facts, sequence_in_threads
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import IndexRow, RegionRow, RejectRow

@@ -18,8 +18,7 @@ import cv2
 import numpy as np
 
 from cxrflow.config.settings import PreprocessSettings, settings_json
-from cxrflow.data.decode import DecodeError
-from cxrflow.data.indexed import decode_indexed, load_kornia
+from cxrflow.data.decode import DecodeError, decode_indexed, load_kornia
 from cxrflow.data.preprocessing import Gray, preprocess_image
 from cxrflow.data.reading import map_in_parallel, report_progress
 from cxrflow.errors import CxrflowError

@@ -5,20 +5,26 @@ cost no copies; what keeps the lock is shared among processes.
 """
 
 import hashlib
+import multiprocessing
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrflow.data.decode import DecodeError, decode_image
-from cxrflow.data.workers import share_in_processes
+from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_bytes
 
 Item = TypeVar("Item")
@@ -27,7 +33,7 @@ Result = TypeVar("Result")
 REPORT_EVERY_S = 5.0
 AHEAD_PER_THREAD = 16  # enough that a slow image keeps no thread waiting
 PROCESS_FROM = 250  # images for each process: a process takes half a second to begin, an image some milliseconds
-PER_MESSAGE = 8  # images that a process is given at a time: it wakes up for each message
+PER_MESSAGE = 8  # images sent to a process at a time: it wakes up for each message
 
 
 @dataclass(frozen=True)
@@ -70,17 +76,23 @@ def map_in_threads(
     Only a few results wait at any time, so a slow consumer does not fill the memory. What has not begun is dropped
     when the caller stops early or a call raises.
     """
+    yield from _map_ahead(ThreadPoolExecutor(max_workers=threads), function, items, ahead_per_thread * threads)
+
+
+def _map_ahead(
+    executor: Executor, function: Callable[[Item], Result], items: Iterable[Item], limit: int
+) -> Iterator[Result]:
     ahead: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(max_workers=threads) as pool:
+    with executor:
         try:
             for item in items:
-                ahead.append(pool.submit(function, item))
-                if len(ahead) >= ahead_per_thread * threads:
+                ahead.append(executor.submit(function, item))
+                if len(ahead) >= limit:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            executor.shutdown(cancel_futures=True)
 
 
 def map_in_parallel(
@@ -94,14 +106,48 @@ def map_in_parallel(
     if threads == 1:
         yield from map(function, items)
     elif holds_lock and len(items) >= PROCESS_FROM * threads:
-        parts = [items[place : place + PER_MESSAGE] for place in range(0, len(items), PER_MESSAGE)]
-        with share_in_processes(function, threads) as shared:
-            for results, error in map_in_threads(shared, parts, threads, AHEAD_PER_THREAD // PER_MESSAGE):
-                yield from results
-                if error is not None:
-                    raise error
+        yield from map_in_processes(function, items, threads)
     else:
         yield from map_in_threads(function, items, threads)
+
+
+def map_in_processes(function: Callable[[Item], Result], items: Sequence[Item], count: int) -> Iterator[Result]:
+    """Yield `function(item)` in the order of the items, computed by `count` processes, which end with this one.
+
+    Raises:
+        CxrflowError: a process was killed.
+    """
+    # "spawn": a fork would copy the locks that other threads hold, such as the one that keeps the lease alive
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(count, mp_context=context, initializer=prepare_process)
+    parts = (items[place : place + PER_MESSAGE] for place in range(0, len(items), PER_MESSAGE))
+    try:
+        ahead = AHEAD_PER_THREAD // PER_MESSAGE * count
+        for results in _map_ahead(executor, partial(_call_each, function), parts, ahead):
+            yield from results
+    except BrokenProcessPool:
+        raise CxrflowError(
+            "a process that preprocesses images was killed, most likely because memory ran out: ask for more memory or"
+            " for fewer threads, and run the same command again, which resumes where it was"
+        ) from None
+
+
+def _call_each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [function(item) for item in items]
+
+
+def prepare_process() -> None:
+    """Set up a process that shares the work: one thread of cv2, no Ctrl-C of its own, and an end with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    cv2.setNumThreads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # returns when the parent has ended, even by SIGKILL, which lets it tell nobody
+        os._exit(1)
 
 
 def report_progress(results: Iterator[Result], total: int, verb: str, done: int = 0) -> Iterator[Result]:

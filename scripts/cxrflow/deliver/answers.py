@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cxrflow.data.readers.scan import escape_name
+from cxrflow.data.readers.base import escape_name
 from cxrflow.deliver.xrays import Answer
 from cxrflow.files.atomic import write_atomically
 

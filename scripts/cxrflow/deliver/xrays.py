@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.decode import DecodeError, decode_image
 from cxrflow.data.preprocessing import Gray, preprocess_image
-from cxrflow.data.readers.scan import IMAGE_SUFFIXES, walk_images
+from cxrflow.data.readers.base import IMAGE_SUFFIXES, walk_images
 from cxrflow.data.reading import map_in_threads
 from cxrflow.deliver.session import DeliveredModel
 

@@ -16,11 +16,10 @@ from typing import Any
 
 from cxrflow.config.identity import ModelId
 from cxrflow.config.layout import RESULTS
-from cxrflow.config.loading import load_config
-from cxrflow.config.slurm_forms import parse_gpus, parse_minutes
+from cxrflow.config.loading import load_config, read_mapping
 from cxrflow.config.study import Study, load_study
-from cxrflow.config.yaml_files import read_mapping
 from cxrflow.errors import CxrflowError
+from cxrflow.operate.slurm_forms import parse_gpus, parse_minutes
 
 CONFIGS = Path("config")
 MANY_CORES = 100_000  # a dry run cuts the threads of a job to the cores it is given, and a cluster has enough

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrflow.config.slurm_forms import parse_gpus, parse_minutes
 from cxrflow.errors import CxrflowError
+from cxrflow.operate.slurm_forms import parse_gpus, parse_minutes
 
 TIMEOUT_S = 30.0
 RUN_ID = re.compile(r"(?:[A-Za-z0-9_-]{1,50}_)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cxrflow.config.readers import READERS
-from cxrflow.data.readers import list_images
-from cxrflow.data.readers.scan import walk_images
+from cxrflow.data.readers import list_dataset
+from cxrflow.data.readers.base import walk_images
 from cxrflow.errors import CxrflowError
 from tests.data.toy import MAKERS, refuse_to_open
 
@@ -20,7 +20,7 @@ def test_every_reader_has_a_toy_dataset():
 @pytest.mark.parametrize("name", READERS)
 def test_lists_existing_files_with_unique_ids(name, tmp_path):
     settings = MAKERS[name](tmp_path / "data")
-    listing = list_images(tmp_path / "data", settings)
+    listing = list_dataset(tmp_path / "data", settings)
     ids = [each.image_id for each in listing.candidates]
     assert len(ids) > 2
     assert len(set(ids)) == len(ids)
@@ -42,7 +42,7 @@ def test_classes_are_the_published_ones(name, tmp_path):
     published = READERS[name].published_counts
     if not published:
         pytest.skip("this reader reads no published set")
-    listing = list_images(tmp_path / "data", MAKERS[name](tmp_path / "data"))
+    listing = list_dataset(tmp_path / "data", MAKERS[name](tmp_path / "data"))
     assert {each.label for each in listing.candidates} <= set(published)
 
 
@@ -53,7 +53,7 @@ def test_another_layout_is_an_error_that_says_what_is_there(name, tmp_path):
     other.mkdir()
     (other / "holiday.txt").write_text("no X-ray")
     with pytest.raises(CxrflowError, match=r"expected .*holiday\.txt"):
-        list_images(other, settings)
+        list_dataset(other, settings)
 
 
 @pytest.mark.parametrize("name", READERS)

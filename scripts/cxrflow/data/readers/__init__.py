@@ -4,12 +4,17 @@ A dataset laid out as one folder per class, or as a table beside images, needs n
 read it with a few lines of YAML.
 """
 
+import dataclasses
 import importlib
+import posixpath
+from collections import Counter
 from pathlib import Path
 
 from cxrflow.config.readers import READERS
 from cxrflow.config.settings import DatasetSettings
-from cxrflow.data.readers.base import Listing
+from cxrflow.data.readers.base import Listing, describe_folder, walk_images
+from cxrflow.errors import CxrflowError
+from cxrflow.files.records import RegionRow
 
 
 def reader_module(reader: str) -> str:
@@ -17,11 +22,68 @@ def reader_module(reader: str) -> str:
     return f"{__name__}.{READERS[reader].module}"
 
 
-def list_images(folder: Path, settings: DatasetSettings) -> Listing:
-    """List a dataset's images with label and patient, before any pixel is read.
+def list_dataset(folder: Path, settings: DatasetSettings) -> Listing:
+    """List a dataset's images with its reader and its lesion masks.
 
     Raises:
-        CxrflowError: the folder is not laid out as the reader expects.
+        CxrflowError: no folder, another layout, fewer than two classes, an image_id twice, or masks that fit no image.
     """
+    reader = READERS.get(settings.reader)
+    if reader is None:
+        raise CxrflowError(f"reader {settings.reader!r} is not known; known: {', '.join(READERS)}")
+    if not folder.is_dir():
+        raise CxrflowError(
+            f"{folder} is not a folder: put {reader.layout} into it, or correct data_root or the dataset's folder"
+        )
     listing: Listing = importlib.import_module(reader_module(settings.reader)).list_images(folder, settings)
-    return listing
+    check_listing(folder, listing)
+    return add_lesion_masks(folder, settings.lesion_masks, listing) if settings.lesion_masks else listing
+
+
+def check_listing(folder: Path, listing: Listing) -> None:
+    """Check that a listing can become a dataset.
+
+    Raises:
+        CxrflowError: fewer than two classes, or one image_id for two images.
+    """
+    classes = Counter(each.label for each in listing.candidates)
+    if len(classes) < 2:
+        found = ", ".join(f"{name} ({n} images)" for name, n in classes.items()) or "no class"
+        missing = (
+            f"; its table lists {listing.listed_missing} more images that are not there"
+            if listing.listed_missing
+            else ""
+        )
+        raise CxrflowError(f"{folder} has {found}, and a classifier needs two{missing}; {describe_folder(folder)}")
+    paths: dict[str, str] = {}
+    for each in listing.candidates:
+        if each.image_id in paths:
+            raise CxrflowError(
+                f"{folder}: {paths[each.image_id]} and {each.path} would both be image {each.image_id!r}:"
+                " remove one of them, or rename it"
+            )
+        paths[each.image_id] = each.path
+
+
+def add_lesion_masks(folder: Path, masks: str, listing: Listing) -> Listing:
+    """Add a lesion mask to every image that has one; its boxes are dropped, because the mask is the finer outline.
+
+    masks: folder relative to the dataset's, of PNG files named like the images.
+
+    Raises:
+        CxrflowError: no such folder, or no mask in it is named like an image.
+    """
+    masks = posixpath.normpath(masks)
+    by_stem = {
+        Path(path).stem: f"{masks}/{path}" for path in walk_images(folder / masks) if path.lower().endswith(".png")
+    }
+    stems = {each.image_id: Path(each.path).stem for each in listing.candidates}
+    masked = {image_id: by_stem[stem] for image_id, stem in stems.items() if stem in by_stem}
+    if not masked:
+        raise CxrflowError(
+            f"{folder / masks} (lesion_masks) has no mask named like an image: expected PNG files such as"
+            f" {next(iter(stems.values()))}.png; {describe_folder(folder / masks)}"
+        )
+    boxes_left = [row for row in listing.regions if row.kind != "lesion" or row.image_id not in masked]
+    added = [RegionRow(image_id, "lesion", 0.0, 0.0, 0.0, 0.0, path) for image_id, path in masked.items()]
+    return dataclasses.replace(listing, regions=boxes_left + added)

@@ -1,8 +1,15 @@
-"""What every reader is and gives: a list of images with label and patient, before any pixel is read."""
+"""What every reader returns, and how it looks into folders for image files."""
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from cxrflow.errors import CxrflowError
 from cxrflow.files.records import RegionRow, RejectRow
+
+# Also formats that are refused later: a folder of DICOM files must not look like an empty one.
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm", ".dicom")
 
 
 @dataclass(frozen=True)
@@ -42,3 +49,92 @@ class Listing:
     listed_missing: int = 0
     regions: list[RegionRow] = field(default_factory=list)
     box_frame_px: int = 0
+
+
+def is_litter(name: str) -> bool:
+    """Say whether a name is left by an operating system: hidden files, `._x` twins, `__MACOSX`, `lost+found`."""
+    return name.startswith(".") or name in ("__MACOSX", "lost+found")
+
+
+def image_names(folder: Path) -> list[str]:
+    """Return the sorted names of the image files directly in a folder; none where it does not exist."""
+    return [name for name in _entries(folder, folders=False) if name.lower().endswith(IMAGE_SUFFIXES)]
+
+
+def folder_names(folder: Path) -> list[str]:
+    """Return the sorted names of the folders directly in a folder; none where it does not exist."""
+    return _entries(folder, folders=True)
+
+
+def _entries(folder: Path, folders: bool) -> list[str]:
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if not is_litter(e.name) and e.is_dir() == folders)
+
+
+def refuse_closed(error: OSError) -> None:
+    """Stop at a folder that cannot be looked into: its images would be missing without a word.
+
+    One that is not there has none; who asked for it says so.
+    """
+    if isinstance(error, FileNotFoundError):
+        return
+    reason = os.strerror(error.errno or 0)
+    raise CxrflowError(f"the folder {error.filename} cannot be opened ({reason}): make it readable, or move it away")
+
+
+def walk_images(folder: Path, skip: str = "", on_closed: Callable[[OSError], None] = refuse_closed) -> list[str]:
+    """Return the paths of every image below a folder, relative to it, with forward slashes, sorted.
+
+    Linked folders are followed, because data on a cluster is often a link; a loop of links is entered once.
+
+    skip: one relative folder to leave out (the lesion masks), or empty.
+    on_closed: called with the error of a folder below that cannot be opened, whose name is in its `filename`.
+
+    Raises:
+        CxrflowError: a folder below cannot be opened, by default.
+    """
+    seen: set[tuple[int, int]] = set()
+    found: list[str] = []
+    left_out = os.path.normpath(folder / skip) if skip else None
+    for place, folders, names in os.walk(folder, onerror=on_closed, followlinks=True):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in seen or os.path.normpath(place) == left_out:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not is_litter(name))
+        base = os.path.relpath(place, folder)
+        images = (name for name in names if not is_litter(name) and name.lower().endswith(IMAGE_SUFFIXES))
+        found += [name if base == "." else f"{base}/{name}" for name in images]
+    return sorted(found)
+
+
+def relative_path(root: Path, folder: Path, name: str) -> str:
+    """Return `root/name` relative to `folder`, with forward slashes."""
+    return (root / name).relative_to(folder).as_posix()
+
+
+def describe_folder(folder: Path, limit: int = 8) -> str:
+    """Say in a few words what a folder holds, for an error message."""
+    if not folder.is_dir():
+        return "it is not there"
+    names = [f"{name}/" for name in folder_names(folder)] + _entries(folder, folders=False)
+    if not names:
+        return "it is empty"
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return f"it holds {', '.join(escape_name(name) for name in names[:limit])}{more}"
+
+
+def escape_name(name: str) -> str:
+    r"""Return a file name as text that any terminal and CSV can hold; bytes that are not UTF-8 become `\xe9`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def layout_error(folder: Path, expected: str) -> CxrflowError:
+    """Build the error for a folder of another layout: what was expected and what is there."""
+    return CxrflowError(
+        f"{folder} is not laid out as expected: expected {expected}; {describe_folder(folder)}."
+        " Choose another reader in the config, or put the data there as its owners publish it"
+    )

@@ -8,8 +8,7 @@ X-rays of one patient can therefore fall into different subsets, which no split 
 from pathlib import Path
 
 from cxrflow.config.settings import DatasetSettings
-from cxrflow.data.readers.base import Candidate, Listing
-from cxrflow.data.readers.scan import folder_names, image_names, layout_error, relative_path
+from cxrflow.data.readers.base import Candidate, Listing, folder_names, image_names, layout_error, relative_path
 from cxrflow.files.records import RegionRow, RejectRow
 
 ROOTS = ("", "COVID-19_Radiography_Dataset", "COVID-19_Radiography_Database", "COVID-19 Radiography Database")

@@ -10,9 +10,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from cxrflow.config.settings import DatasetSettings
-from cxrflow.data.readers.base import Candidate, Listing
+from cxrflow.data.readers.base import Candidate, Listing, describe_folder, walk_images
 from cxrflow.data.readers.folders import patient_finder
-from cxrflow.data.readers.scan import describe_folder, walk_images
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import RejectRow
 from cxrflow.files.tables import read_table

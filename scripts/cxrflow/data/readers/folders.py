@@ -9,8 +9,7 @@ import re
 from pathlib import Path
 
 from cxrflow.config.settings import DatasetSettings
-from cxrflow.data.readers.base import Candidate, Listing
-from cxrflow.data.readers.scan import describe_folder, walk_images
+from cxrflow.data.readers.base import Candidate, Listing, describe_folder, walk_images
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import RejectRow
 

@@ -26,8 +26,7 @@ import re
 from pathlib import Path
 
 from cxrflow.config.settings import DatasetSettings
-from cxrflow.data.readers.base import Candidate, Listing
-from cxrflow.data.readers.scan import image_names, layout_error, relative_path
+from cxrflow.data.readers.base import Candidate, Listing, image_names, layout_error, relative_path
 from cxrflow.files.records import RejectRow
 
 # The outermost comes first: Kaggle's archive holds a second copy of everything in chest_xray/chest_xray/.

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrflow.config.settings import DatasetSettings
-from cxrflow.data.readers.base import Candidate, Listing
-from cxrflow.data.readers.scan import folder_names, image_names, layout_error
+from cxrflow.data.readers.base import Candidate, Listing, folder_names, image_names, layout_error
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import RegionRow, RejectRow
 from cxrflow.files.tables import read_table

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from cxrflow.config.settings import DatasetSettings
-from cxrflow.data.listing import list_dataset
+from cxrflow.data.readers import list_dataset
 from cxrflow.errors import CxrflowError
 from tests.data.toy import make_covid, make_csv, make_folders, make_nih, write_image
 
@@ -36,7 +36,7 @@ def test_masks_that_fit_no_image(tmp_path, masks):
 
 def test_a_missing_folder_says_what_to_put_there(tmp_path):
     settings = DatasetSettings(reader="nih", folder="x")
-    with pytest.raises(CxrflowError, match=r"no folder: put Data_Entry_2017\.csv and images_001/"):
+    with pytest.raises(CxrflowError, match=r"not a folder: put Data_Entry_2017\.csv and images_001/"):
         list_dataset(tmp_path / "x", settings)
 
 

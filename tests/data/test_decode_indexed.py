@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cxrflow.data import indexed
-from cxrflow.data.decode import DecodeError, decode_image
-from cxrflow.data.indexed import agrees_with_cv2, decode_indexed, load_kornia, read_kind
+from cxrflow.data import decode as indexed
+from cxrflow.data.decode import DecodeError, agrees_with_cv2, decode_image, decode_indexed, load_kornia, read_kind
 from tests.data.toy import draw, encode, real_data
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

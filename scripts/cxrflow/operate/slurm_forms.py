@@ -1,7 +1,4 @@
-"""How times and GPUs are written for Slurm: by its commands, in partition files of its Snakemake plugin, in profiles.
-
-Standard library only: a training on a node reads here how much time its job has left.
-"""
+"""How times and GPUs are written for Slurm: by its commands, in its plugin's partition files, in profiles."""
 
 import math
 import re
@@ -33,7 +30,7 @@ def parse_minutes(text: str) -> float:
     Source: sbatch(1), --time.
 
     Raises:
-        CxrflowError: it is no time.
+        CxrflowError: it is not a time.
     """
     said = text.strip().lower()
     if said in UNLIMITED:
@@ -44,7 +41,7 @@ def parse_minutes(text: str) -> float:
         return float(said)
     pairs = NUMBER_AND_UNIT.findall(said)
     if not pairs or NUMBER_AND_UNIT.sub("", said) or any(unit not in UNITS_MINUTES for _, unit in pairs):
-        raise CxrflowError(f"{text!r} is no time: expected minutes, days-hours:minutes:seconds, or a form such as 12h")
+        raise CxrflowError(f"{text!r} is not a time: expected minutes, days-hours:minutes:seconds, or for example 12h")
     return sum(float(number) * UNITS_MINUTES[unit] for number, unit in pairs)
 
 

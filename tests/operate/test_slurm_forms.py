@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from cxrflow.config.slurm_forms import parse_gpus, parse_minutes
 from cxrflow.errors import CxrflowError
+from cxrflow.operate.slurm_forms import parse_gpus, parse_minutes
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_times(text: str, minutes: float) -> None:
 
 @pytest.mark.parametrize("text", ["soon", "", "INVALID", "12x", "h12", "1:2:3:4", "-5", "1-2-3", "12h or so"])
 def test_a_time_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(CxrflowError, match="is no time"):
+    with pytest.raises(CxrflowError, match="is not a time"):
         parse_minutes(text)
 
 
