@@ -13,16 +13,15 @@ import sys
 from pathlib import Path
 
 from cxrflow.config.stages import run_stage
-from cxrflow.deliver.answers import AnswerTable, open_csv, print_answer
 from cxrflow.deliver.session import open_model
-from cxrflow.deliver.xrays import answer_files, find_xrays
+from cxrflow.deliver.xrays import AnswerTable, answer_files, find_xrays, open_csv, print_answer
 from cxrflow.errors import CxrflowError
 
 
 def predict(
     *xrays: Path, model: Path, csv: Path | None = None, threads: int | None = None, max_image_mpx: float = 100.0
 ) -> None:
-    """Print what a model says of each X-ray.
+    """Print what a model says about each X-ray.
 
     xrays: image files, or folders with images
     model: model.onnx, made by scripts/export.py

@@ -16,7 +16,7 @@ from cxrflow.deliver import exporting
 from cxrflow.deliver.session import open_model
 from cxrflow.deliver.xrays import read_xray
 from cxrflow.errors import CxrflowError
-from tests.deliver.conftest import CLASS_NAMES, draw_noise
+from tests.deliver.conftest import CLASS_NAMES, make_noise
 
 SCRIPTS = Path(export.__file__).parent
 
@@ -25,7 +25,7 @@ SCRIPTS = Path(export.__file__).parent
 def films(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / "films" / name for name in ("a.png", "b c.png", "d.png")]
     paths[0].parent.mkdir()
-    for path, image in zip(paths, draw_noise(3, 40), strict=True):
+    for path, image in zip(paths, make_noise(3, 40), strict=True):
         cv2.imwrite(str(path), image)
     return paths
 

@@ -14,7 +14,7 @@ from cxrflow.deliver.session import DeliveredModel, open_model
 from cxrflow.errors import CxrflowError
 from cxrflow.models.checkpoints import restore_network
 from cxrflow.models.inference import predict
-from tests.deliver.conftest import CLASS_NAMES, SIZE_PX, draw_noise, make_saved
+from tests.deliver.conftest import CLASS_NAMES, SIZE_PX, make_noise, make_saved
 from tests.models.toy import CPU
 
 PUBLISHED = [name for name in BACKBONES if name != "tiny"]
@@ -26,7 +26,7 @@ def test_every_backbone_answers_as_pytorch_does(backbone: str, tmp_path: Path) -
     (tmp_path / "model.pt").write_bytes(b"")
     content = export_model(saved, describe_model(saved, tmp_path / "model.pt", None))
     model = DeliveredModel(content, tmp_path, threads=1)
-    images = draw_noise(5, 64)
+    images = make_noise(5, 64)
     wanted, _ = predict(restore_network(saved), backbone, images, np.arange(5), device=CPU, batch_size=5)
     assert np.ptp(wanted, axis=0).max() > 1e-3, "the images must not all look alike to the network"
     np.testing.assert_allclose(model.predict(images), wanted, atol=1e-5)
@@ -103,6 +103,6 @@ def test_without_onnx_the_remedy_is_told(model: Path, monkeypatch: pytest.Monkey
 
 
 def test_inputs_of_the_check_are_of_every_kind() -> None:
-    images = exporting.draw_inputs(6, SIZE_PX)
+    images = exporting.make_inputs(6, SIZE_PX)
     assert images.dtype == np.uint8
     assert [bool(image.std(axis=1).max() < 1) for image in images] == [False] * 5 + [True]

@@ -6,8 +6,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from cxrflow.deliver.card import card_from_metadata, card_to_metadata
-from cxrflow.deliver.seal import SEAL_BYTES, seal_model
+from cxrflow.deliver.card import SEAL_BYTES, card_from_metadata, card_to_metadata, seal_model
 from cxrflow.deliver.session import open_model
 from cxrflow.errors import CxrflowError
 
@@ -60,7 +59,7 @@ def test_a_model_of_pytorch_is_told_apart(model: Path) -> None:
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(CxrflowError, match=r"none.onnx is no file"):
+    with pytest.raises(CxrflowError, match=r"none.onnx is not a file"):
         open_model(tmp_path / "none.onnx", threads=1)
 
 
@@ -70,7 +69,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         ({"class_names": None}, "lacks class_names"),
         ({"format": "2"}, "metadata of format 2, and this cxrflow reads 1"),
         ({"format": None}, "metadata of format None"),
-        ({"epoch": "{"}, "is no JSON"),
+        ({"epoch": "{"}, "is not JSON"),
         ({"preprocess": '{"size_px": -1}'}, "preprocess.size_px"),
         ({"class_names": '["one", "two"]'}, "gives 3 probabilities and names 2 classes"),
     ],

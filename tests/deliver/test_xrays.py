@@ -11,7 +11,7 @@ from cxrflow.deliver import xrays
 from cxrflow.deliver.session import open_model
 from cxrflow.deliver.xrays import Answer, answer_files, find_xrays, read_xray
 from tests.data.toy import refuse_to_open
-from tests.deliver.conftest import draw_noise
+from tests.deliver.conftest import make_noise
 
 SETTINGS = PreprocessSettings(size_px=18, blur_px=3)
 N_FILES = 21  # more than two batches
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     """Write PNG files, one of them into a folder below."""
     place = tmp_path / "new"
     (place / "below").mkdir(parents=True)
-    for number, image in enumerate(draw_noise(N_FILES, 40)):
+    for number, image in enumerate(make_noise(N_FILES, 40)):
         name = f"below/{number:02d}.png" if number == 3 else f"{number:02d}.png"
         cv2.imwrite(str(place / name), image)
     (place / "notes.txt").write_text("no image")
@@ -42,7 +42,7 @@ def test_files_come_as_they_are_and_folders_sorted(folder: Path) -> None:
 def test_an_image_is_made_as_for_training(folder: Path) -> None:
     found = read_xray(folder / "00.png", SETTINGS, max_mpx=1)
     assert not isinstance(found, str)
-    assert np.array_equal(found, preprocess_image(draw_noise(1, 40)[0], SETTINGS))
+    assert np.array_equal(found, preprocess_image(make_noise(1, 40)[0], SETTINGS))
 
 
 def test_every_file_gets_its_own_answer_in_order(folder: Path, exported: Path) -> None:

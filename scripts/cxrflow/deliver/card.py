@@ -1,4 +1,11 @@
-"""What a delivered model says about itself: the metadata of model.onnx. Standard library only."""
+"""What a delivered model says about itself: the metadata of model.onnx, and the seal that shows damage to the file.
+
+ONNX Runtime checks nothing but the structure: changed weights load silently. An ONNX file is a message of Protocol
+Buffers, which may be extended by appending to it, so the seal is one more entry of the metadata, `cxrflow_sha256`, at
+the very end: the SHA-256 of all bytes before it. Every other reader of ONNX sees an ordinary file. The seal does not
+prove who made the file. Source: https://protobuf.dev/programming-guides/encoding/ and field 14, `metadata_props`, of
+ModelProto in https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+"""
 
 import dataclasses
 import json
@@ -10,24 +17,33 @@ from typing import Any
 from cxrflow.config.identity import ModelId
 from cxrflow.config.settings import PreprocessSettings, parse_settings, settings_dict
 from cxrflow.errors import CxrflowError
+from cxrflow.files.atomic import sha256_bytes
 
 CARD_FORMAT = 1
 NOTICE = "Research software, not a medical device: nothing it says is a diagnosis."
 INPUT, PROBABILITIES, LOGITS = "images", "probabilities", "logits"
 INPUT_MEANING = "uint8 (n, size_px, size_px), gray 0-255, resized, equalized and blurred as `preprocess` says"
 OUTPUT_MEANING = "probabilities float64 (n, n_classes), softmax, in the order of `class_names`; logits float32"
+HOW_TO_EXPORT = "for example `snakemake results/<study>/models/.../seed0/model.onnx`"
+
+KEY = b"cxrflow_sha256"
+DIGEST_BYTES = 64  # in hex digits
+METADATA_TAG, KEY_TAG, VALUE_TAG = 14 << 3 | 2, 1 << 3 | 2, 2 << 3 | 2  # field number, then 2 for "with a length"
+ENTRY = bytes([KEY_TAG, len(KEY)]) + KEY + bytes([VALUE_TAG, DIGEST_BYTES])
+SEAL_START = bytes([METADATA_TAG, len(ENTRY) + DIGEST_BYTES]) + ENTRY
+SEAL_BYTES = len(SEAL_START) + DIGEST_BYTES
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """All that a reader of X-rays must know of a model.
+    """All that is needed to use a model on X-rays.
 
     Attributes:
         dataset, backbone, init, variant, seed: which model it is.
         epoch: the kept one, from 1.
         class_names: one per output, in this order.
         preprocess: how an X-ray becomes the network's input image.
-        normalization: what the graph itself does to that image first; a reader does not repeat it.
+        normalization: what the graph itself does to that image first; it must not be done before.
         model_sha256: of the model.pt that was exported.
         training_key: stands for all that the training depends on (split, images, settings, code), or `unknown`.
         n_train: images that it was trained on, or 0 where that is unknown.
@@ -81,13 +97,13 @@ def card_from_metadata(metadata: Mapping[str, str], path: Path) -> ModelCard:
     """Read a card back; `path` is named in errors.
 
     Raises:
-        CxrflowError: fields are missing, no JSON, or of another version of this format.
+        CxrflowError: fields are missing, not JSON, or of another version of this format.
     """
     names = [field.name for field in dataclasses.fields(ModelCard)]
     try:
         values = {name: json.loads(metadata[name]) for name in names if name in metadata}
     except ValueError as error:
-        raise CxrflowError(f"{path}: its metadata is no JSON ({error}): export the model again") from None
+        raise CxrflowError(f"{path}: its metadata is not JSON ({error}): export the model again") from None
     if values.get("format") != CARD_FORMAT:
         raise CxrflowError(
             f"{path} has metadata of format {values.get('format')!r}, and this cxrflow reads {CARD_FORMAT}: "
@@ -97,3 +113,33 @@ def card_from_metadata(metadata: Mapping[str, str], path: Path) -> ModelCard:
         raise CxrflowError(f"{path}: its metadata lacks {', '.join(missing)}: export the model again")
     preprocess = parse_settings(PreprocessSettings, values["preprocess"], f"{path}: preprocess")
     return ModelCard(**{**values, "preprocess": preprocess})
+
+
+def seal_model(content: bytes) -> bytes:
+    """Return the bytes of an ONNX file with their seal at the end."""
+    return content + SEAL_START + sha256_bytes(content).encode()
+
+
+def read_sealed(path: Path) -> bytes:
+    """Return the bytes of a sealed ONNX file, seal included.
+
+    Raises:
+        CxrflowError: it is missing, not exported by cxrflow, cut off, or changed since.
+    """
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        raise CxrflowError(f"{path} is not a file: export a model first, {HOW_TO_EXPORT}") from None
+    if path.suffix == ".pt":
+        raise CxrflowError(f"{path} is a model of PyTorch: export it first, {HOW_TO_EXPORT}")
+    content, seal = data[:-SEAL_BYTES], data[-SEAL_BYTES:]
+    if not seal.startswith(SEAL_START):
+        raise CxrflowError(
+            f"{path} does not end with the seal of cxrflow: it is cut off, or another program wrote or changed it, "
+            f"so it is unknown how to prepare images for it. Copy it again, or export it, {HOW_TO_EXPORT}"
+        )
+    if seal.removeprefix(SEAL_START) != sha256_bytes(content).encode():
+        raise CxrflowError(
+            f"{path} is damaged: its content does not match its seal. Copy it again, or export it, {HOW_TO_EXPORT}"
+        )
+    return data

@@ -1,11 +1,11 @@
 """From model.pt to the bytes of model.onnx, checked against PyTorch.
 
 The graph takes preprocessed gray images and gives probabilities: scaling, the three channels and the normalization are
-inside, so that no reader can get them wrong. `onnx` is imported where it is needed: a GPU node may lack it.
+inside, so that nobody can get them wrong. `onnx` is imported where it is needed: a GPU node may lack it.
 
 torch has two exporters. This is the older one (dynamo=False): 1-2 s against 21 s for MobileNetV3-Large, onnxscript and
-onnx-ir not needed, the result as fast and as equal. It is to go some day; the upper bound on torch in pyproject.toml
-holds until then.
+onnx-ir not needed, the result as fast and as equal. PyTorch will remove it some day; the upper bound on torch in
+pyproject.toml holds until then.
 """
 
 import copy
@@ -19,8 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cxrflow.deliver.card import INPUT, LOGITS, PROBABILITIES, ModelCard, card_to_metadata
-from cxrflow.deliver.seal import seal_model
+from cxrflow.deliver.card import INPUT, LOGITS, PROBABILITIES, ModelCard, card_to_metadata, seal_model
 from cxrflow.deliver.session import DeliveredModel
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json, sha256_file
@@ -28,9 +27,9 @@ from cxrflow.files.version import find_own_version
 from cxrflow.models.checkpoints import SavedModel, restore_network
 from cxrflow.models.networks import IMAGENET_MEAN, IMAGENET_STD, normalize_planes, to_network_input, to_unit_range
 
-OPSET = 17  # of ONNX 1.12, 2022: what the three backbones need, and every runtime in use reads
+OPSET = 17  # of ONNX 1.12, 2022: enough for the backbones, and every runtime in use reads it
 TOLERANCE = 1e-5  # of probabilities
-# Some networks magnify rounding, the more on drawn images: float32 PyTorch itself is then off by up to 2e-4.
+# Some networks magnify rounding, most on noise: float32 PyTorch itself is then off by up to 2e-4.
 TIMES_OWN_ERROR = 10
 CHECKED_BATCHES = (1, 6)  # the graph is traced with two images: both show that it takes any number
 NORMALIZATION = {"divide_by": 255, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD), "where": "in the graph"}
@@ -100,7 +99,7 @@ def export_model(saved: SavedModel, card: ModelCard) -> bytes:
 def trace_network(network: nn.Module, size_px: int) -> bytes:
     """Return the ONNX graph of a network in eval mode, weights inside, for any number of images at once."""
     buffer = io.BytesIO()
-    example = torch.from_numpy(draw_inputs(2, size_px))
+    example = torch.from_numpy(make_inputs(2, size_px))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", "torch.tensor results are registered as constants")  # mean and std should be
@@ -122,13 +121,13 @@ def check_export(content: bytes, saved: SavedModel, path: Path) -> float:
 
     Raises:
         CxrflowError: a probability differs by more than TOLERANCE and by more than TIMES_OWN_ERROR of what PyTorch in
-            float32 differs by, or is no number; the export must not be used.
+            float32 differs by, or is not a number; the export must not be used.
     """
     delivered, network = DeliveredModel(content, path, threads=1), restore_network(saved)
     exact = copy.deepcopy(network).double()
     differences, own = [], []
     for n_images in CHECKED_BATCHES:
-        images = draw_inputs(n_images, saved.preprocess.size_px)
+        images = make_inputs(n_images, saved.preprocess.size_px)
         wanted = answer_by(exact, images, torch.float64)
         differences.append(np.abs(delivered.predict(images) - wanted).max())
         own.append(np.abs(answer_by(network, images, torch.float32) - wanted).max())
@@ -149,8 +148,8 @@ def answer_by(network: nn.Module, images: NDArray[np.uint8], dtype: torch.dtype)
     return np.asarray(logits.double().softmax(dim=1))
 
 
-def draw_inputs(n_images: int, size_px: int) -> NDArray[np.uint8]:
-    """Draw images from pure noise to a smooth ramp, by a fixed seed: uint8 (n_images, size_px, size_px)."""
+def make_inputs(n_images: int, size_px: int) -> NDArray[np.uint8]:
+    """Make images from pure noise to a smooth ramp, by a fixed seed: uint8 (n_images, size_px, size_px)."""
     rng = np.random.default_rng(0)
     ramp = np.linspace(0, 255, size_px)[:, None]
     shares = np.linspace(0, 1, n_images)[:, None, None]

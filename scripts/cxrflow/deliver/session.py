@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrflow.deliver.card import INPUT, PROBABILITIES, card_from_metadata
-from cxrflow.deliver.seal import read_sealed
+from cxrflow.deliver.card import INPUT, PROBABILITIES, card_from_metadata, read_sealed
 from cxrflow.errors import CxrflowError
 
-ERRORS_ONLY = 3  # onnxruntime's log level: its warnings are about its own doings
+ERRORS_ONLY = 3  # onnxruntime's log level: its warnings are about its own internals
 
 
 class DeliveredModel:
@@ -23,7 +22,7 @@ class DeliveredModel:
         """Take the bytes of model.onnx; `path` is named in errors.
 
         Raises:
-            CxrflowError: ONNX Runtime is missing or cannot run it, or its metadata is not ours or not of this graph.
+            CxrflowError: ONNX Runtime is missing or cannot run it, or its metadata is not ours or not about this graph.
         """
         try:
             import onnxruntime
