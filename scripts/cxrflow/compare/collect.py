@@ -7,7 +7,7 @@ needs.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -66,7 +66,7 @@ class DatasetResult:
 
     @property
     def n_published(self) -> int | None:
-        """Images of the whole published set after the same rule; None where it is no published set."""
+        """Images of the whole published set after the same rule; None where it is not a published set."""
         return sum(self.index["published_counts"].values()) or None
 
 
@@ -202,7 +202,7 @@ class Results:
         return self.datasets[name].title if name in self.datasets else self.study.dataset_title(name)
 
     def reader_of(self, dataset: str) -> str:
-        """Return who reads a dataset, which tells the published set whatever the dataset's key is."""
+        """Return who reads a dataset, which says which published set it is, whatever its key."""
         return self.study.settings.datasets[dataset].reader
 
     def same_size(self, model: ModelResult) -> bool:
@@ -260,10 +260,7 @@ def group_seeds(models: Iterable[ModelResult]) -> dict[ModelId, list[ModelResult
 
 def scratch_twin(results: Results, model: ModelResult) -> ModelResult | None:
     """Return the model that differs from this one only by being trained from scratch."""
-    twins = results.select(
-        dataset=model.id.dataset, backbone=model.id.backbone, init=SCRATCH, variant=model.id.variant, seed=model.id.seed
-    )
-    return twins[0] if twins else None
+    return _find_model(results, replace(model.id, init=SCRATCH))
 
 
 def may_have_seen_test(results: Results, model: ModelResult) -> bool:
@@ -273,7 +270,8 @@ def may_have_seen_test(results: Results, model: ModelResult) -> bool:
 
 def base_twin(results: Results, model: ModelResult) -> ModelResult | None:
     """Return the model that differs from this one only by having the study's settings instead of a variant's."""
-    twins = results.select(
-        dataset=model.id.dataset, backbone=model.id.backbone, init=model.id.init, variant=BASE, seed=model.id.seed
-    )
-    return twins[0] if twins else None
+    return _find_model(results, replace(model.id, variant=BASE))
+
+
+def _find_model(results: Results, model: ModelId) -> ModelResult | None:
+    return next((each for each in results.models if each.id == model), None)

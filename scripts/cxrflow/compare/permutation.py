@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-DRAWS = 9999
+REARRANGEMENTS = 9999
 SEED = 0
 
 
@@ -45,7 +45,7 @@ def count_order(first: Sequence[float], second: Sequence[float]) -> int:
 
 
 def _compare(one: float, other: float) -> int:
-    return (one > other) - (one < other)  # their difference is no number where both are infinite
+    return (one > other) - (one < other)  # their difference is not a number where both are infinite
 
 
 def _add_distributions(one: Counter[int], other: Counter[int]) -> Counter[int]:
@@ -66,10 +66,10 @@ def larger_p(blocks: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]) ->
         Share of the rearrangements, the seen one included, with a statistic as large as the one seen.
     """
     generator = np.random.default_rng(SEED)
-    seen, drawn = 0.0, np.zeros(DRAWS)
+    seen, rearranged = 0.0, np.zeros(REARRANGEMENTS)
     for values, marked in blocks:
         ranks = values.argsort().argsort().astype(float)
         seen += ranks[marked].sum()
-        shuffled = generator.permuted(np.tile(ranks, (DRAWS, 1)), axis=1)
-        drawn += shuffled[:, : int(marked.sum())].sum(axis=1)
-    return float((1 + (drawn >= seen).sum()) / (1 + DRAWS))
+        shuffled = generator.permuted(np.tile(ranks, (REARRANGEMENTS, 1)), axis=1)
+        rearranged += shuffled[:, : int(marked.sum())].sum(axis=1)
+    return float((1 + (rearranged >= seen).sum()) / (1 + REARRANGEMENTS))

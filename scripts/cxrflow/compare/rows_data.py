@@ -14,7 +14,7 @@ REJECT_TITLES = {
     "cap": "over the cap per class",
 }
 SUBSETS = ("train", "val", "test")
-PAPER_SIZE_PX = 256  # the report's FLOPS are closest to one forward pass of 32 images of this side
+PAPER_SIZE_PX = 256  # the paper's FLOPS are closest to one forward pass of 32 images of this side
 
 
 def dataset_rows(results: "Results") -> list[dict[str, Any]]:

@@ -106,7 +106,7 @@ def per_class_rows(results: "Results") -> list[dict[str, Any]]:
 
 
 def explanation_rows(results: "Results") -> list[dict[str, Any]]:
-    """One row per model and kind of annotated region: where Grad-CAM falls, beside baselines that know nothing."""
+    """One row per model and kind of annotated region: where Grad-CAM falls, next to baselines that know nothing."""
     keys = (
         "inside_share",
         "inside_share_centred",

@@ -62,7 +62,7 @@ def _difference_columns(results: Results, pairs: list[Pair]) -> dict[str, Any]:
 
 
 def choice_rows(results: Results) -> list[dict[str, Any]]:
-    """One row per dataset: the model chosen on validation images beside the best, and what the chosen scores on test.
+    """One row per dataset: the model chosen on validation images next to the best, and what the chosen scores on test.
 
     From selection.json; only datasets whose chosen model is among the named ones.
     """

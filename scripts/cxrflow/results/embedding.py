@@ -71,8 +71,8 @@ def embed_features(features: Points, settings: EmbedSettings) -> Embedding:
     """Map features to two dimensions: at most `max_images` rows sampled by seed, PCA to 50 dimensions, t-SNE.
 
     The features are not standardised: they are outputs of one layer on one scale, and dividing by their spread would
-    give units that hardly ever fire the weight of those that tell classes apart. The same engine
-    and seed give the same map on one machine, however many cores it has.
+    give units that hardly ever fire the weight of those that separate classes. The same engine and
+    seed give the same map on one machine, however many cores it has.
 
     features: float32 (n, d).
 

@@ -11,7 +11,7 @@ lungs usually are. A uniform map scores the region's share of the image.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,16 @@ def score_images(explainer: Explainer, test: TestImages, numbers: Sequence[int])
     ]
 
 
+# The means in gradcam.json, and the columns of gradcam.csv that they are of.
+MEANS = {
+    "inside_share": "inside_share",
+    "inside_share_centred": "inside_share_centred",
+    "inside_share_uniform": "inside_share_uniform",
+    "pointing_hit_rate": "hit",
+    "pointing_hit_rate_centred": "hit_centred",
+}
+
+
 def inside_share(heat: Map, region: Coverage) -> float:
     """Return the share of the map's sum that lies in the region, pixels counted by the share of them that is covered.
 
@@ -210,19 +220,9 @@ def summarize_rows(rows: Sequence[LocalizationRow], layer: str) -> dict[str, Any
     }
 
 
-def _mean_scores(rows: Sequence[LocalizationRow]) -> Mapping[str, float | int]:
-    return {
-        "n_images": len(rows),
-        "inside_share": _mean(row.inside_share for row in rows),
-        "inside_share_centred": _mean(row.inside_share_centred for row in rows),
-        "inside_share_uniform": _mean(row.inside_share_uniform for row in rows),
-        "pointing_hit_rate": _mean(row.hit for row in rows),
-        "pointing_hit_rate_centred": _mean(row.hit_centred for row in rows),
-    }
-
-
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))
+def _mean_scores(rows: Sequence[LocalizationRow]) -> dict[str, float | int]:
+    means = {key: float(np.mean([getattr(row, column) for row in rows])) for key, column in MEANS.items()}
+    return {"n_images": len(rows), **means}
 
 
 def group_regions(rows: Iterable[RegionRow]) -> dict[str, dict[str, list[RegionRow]]]:
@@ -264,9 +264,9 @@ def cover_box(row: RegionRow, image: IndexRow, size_px: int) -> Coverage:
 
 
 def _cover_line(start_px: float, length_px: float, scale: float, size_px: int) -> Coverage:
-    """Return how much of each of `size_px` unit steps lies between start and start + length, both scaled."""
-    steps = np.arange(size_px)
-    overlap = np.minimum(steps + 1, (start_px + length_px) * scale) - np.maximum(steps, start_px * scale)
+    """Return how much of each of `size_px` pixels in a line lies between start and start + length, both scaled."""
+    pixels = np.arange(size_px)
+    overlap = np.minimum(pixels + 1, (start_px + length_px) * scale) - np.maximum(pixels, start_px * scale)
     return np.asarray(np.clip(overlap, 0.0, 1.0), np.float32)
 
 

@@ -28,7 +28,7 @@ COLUMN_HEAD_IN = 0.3
 FOOT_IN = 0.4  # colour bar and key of outlines
 TEXT_PT = 9.0
 EMPTY = "empty map"
-SUBTITLE = "Test images sampled by seed, each beside its Grad-CAM; percent: probability of the predicted class"
+SUBTITLE = "Test images sampled by seed, each next to its Grad-CAM; percent: probability of the predicted class"
 TILE_IN = 2 * THUMB_IN + PAIR_GAP_IN
 OVERLAY_OPACITY = 0.75  # of the hottest pixel; in proportion below, so that without heat the X-ray alone is seen
 # Seen on grey and on every colour of the heat.
@@ -43,7 +43,7 @@ class Tile:
         image: uint8 (h, w), what the network saw.
         heat: float32 (h, w), its Grad-CAM, at least 0.
         caption: below the picture.
-        regions: {kind: coverage}, drawn as outlines.
+        regions: {kind: coverage}, plotted as outlines.
     """
 
     image: NDArray[np.uint8]

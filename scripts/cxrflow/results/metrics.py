@@ -6,7 +6,7 @@ metric, add one line to METRICS: it then appears in metrics.json with its interv
 
 What is undefined is NaN here and null in metrics.json, never a silent 0:
 the precision of a class that is never predicted, the recall of one without images, the AUROC of one without images or
-with nothing but its images. F1 is 2 TP / (2 TP + FP + FN), hence 0 for a class that is there and never predicted (what
+with nothing but its images. F1 is 2 TP / (2 TP + FP + FN), hence 0 for a class that occurs and is never predicted (what
 scikit-learn calls zero_division=0) and undefined only for a class neither there nor predicted. Macro averages are over
 the classes where the metric is defined, as scikit-learn averages over the labels that occur.
 """
