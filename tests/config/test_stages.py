@@ -54,7 +54,7 @@ def test_help_shows_meaning_unit_range_and_default() -> None:
 def test_settings_are_checked_key_by_key() -> None:
     for json_text, words in [
         ('{"size": 1}', "Did you mean size_px?"),
-        ("{", "no valid JSON"),
+        ("{", "not valid JSON"),
         ('{"size_px": 0}', "out of range"),
     ]:
         with pytest.raises(CxrflowError, match="--knobs") as raised:

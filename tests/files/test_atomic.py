@@ -80,7 +80,7 @@ def test_json_refuses_what_others_cannot_read(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"name": "Ünïcode"})
     assert read_json(tmp_path / "a.json") == {"name": "Ünïcode"}
     (tmp_path / "a.json").write_text("{")
-    with pytest.raises(CxrflowError, match="no valid JSON"):
+    with pytest.raises(CxrflowError, match="not valid JSON"):
         read_json(tmp_path / "a.json")
     with pytest.raises(CxrflowError, match="is not there"):
         read_json(tmp_path / "b.json")

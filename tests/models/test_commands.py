@@ -151,7 +151,7 @@ def test_transfer_from_another_dataset(files: dict[str, Any], tmp_path: Path) ->
             {"preprocess": PreprocessSettings(size_px=32)},
             "holds images of 16x16 px, and the preprocess settings say 32x32",
         ),
-        ({"model_id": "toy/tiny"}, "names no model"),
+        ({"model_id": "toy/tiny"}, "not the path of a model"),
         ({"model_id": "toy/resnet99/scratch/base/seed0"}, "'resnet99' is not a backbone"),
     ],
 )

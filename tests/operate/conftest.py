@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from cxrflow.config.identity import ModelId
-from cxrflow.config.study import Study, load_study
+from cxrflow.config.loading import load_study
+from cxrflow.config.study import Study
 from cxrflow.files.records import EpochRow
 from cxrflow.files.tables import write_records
 from cxrflow.operate.jobs import Job

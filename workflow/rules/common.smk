@@ -26,7 +26,8 @@ from cxrflow.files.atomic import sha256_file
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import settings_json
 from cxrflow.report.summary import SUMMARY_FILES
-from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId, load_study
+from cxrflow.config.loading import load_study
+from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
 from cxrflow.config.identity import PATTERN as MODEL_PATTERN
 
 try:
@@ -56,7 +57,7 @@ wildcard_constraints:
     backbone="|".join(BACKBONES),
     init="|".join([SCRATCH, IMAGENET, *(FROM_DATASET + name for name in DATASETS)]),
     check="|".join(CHECKS),
-    variant="|".join([BASE, *STUDY.settings.variants]),
+    variant="|".join(STUDY.variants()),
     recipe="|".join(RECIPES),
     seed=r"\d+",
 

@@ -40,5 +40,5 @@ class ModelId:
         """
         match = re.fullmatch(r"([^/]+)/([^/]+)/([^/]+)/([^/]+)/seed(\d+)", path)
         if not match:
-            raise CxrflowError(f"{path!r} names no model: expected dataset/backbone/init/variant/seed0")
+            raise CxrflowError(f"{path!r} is not the path of a model: expected dataset/backbone/init/variant/seed0")
         return cls(match[1], match[2], match[3], match[4], int(match[5]))

@@ -1,15 +1,22 @@
-"""YAML files as Snakemake reads them, and a study's config: config files, overridden by the KEY=VALUE of `--config`."""
+"""From YAML files to a checked study: config files, overridden by the KEY=VALUE of `--config`, every problem named."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.identity import BASE, FROM_DATASET, IMAGENET
+from cxrflow.config.parsing import find_problems, parse_settings, raise_problems, settings_dict
+from cxrflow.config.readers import PHANTOM_READERS, READERS
+from cxrflow.config.settings import StudySettings
+from cxrflow.config.study import Study, VariantSource, read_config_variants
 from cxrflow.errors import CxrflowError
 
 TEMPLATE_KEY = "__use_yte__"  # Snakemake renders profiles with YTE where they say so
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"  # what a study, dataset or variant may be called: it becomes a folder
 KEY = re.compile(r"[a-zA-Z_][\w-]*\w")
 
 
@@ -17,7 +24,7 @@ def load_config(paths: Sequence[Path], overrides: Sequence[str] = ()) -> dict[st
     """Merge config files and KEY=VALUE overrides as Snakemake does: later ones win, key by key.
 
     Raises:
-        CxrflowError: a file is not there or no YAML, or an override is not KEY=VALUE.
+        CxrflowError: a file is missing or not YAML, or an override is not KEY=VALUE.
     """
     config: dict[str, Any] = {}
     for values in [*map(read_mapping, paths), *map(parse_override, overrides)]:
@@ -31,7 +38,7 @@ def parse_override(text: str) -> dict[str, Any]:
     Source: snakemake 9.27, snakemake.cli.parse_config; a test compares both.
 
     Raises:
-        CxrflowError: it is no KEY=VALUE.
+        CxrflowError: it is not KEY=VALUE.
     """
     key, equals, value = text.partition("=")
     if not equals or not KEY.fullmatch(key):
@@ -69,23 +76,25 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping, as Snakemake reads it.
 
     Raises:
-        CxrflowError: it is missing, no YAML, or holds something else.
+        CxrflowError: it is missing, not YAML, or holds something else.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError:
         raise CxrflowError(
-            f"{path} is not there: run this in the folder of the Snakefile, or name an existing file, such as those in"
-            " config/ and profiles/"
+            f"{path} does not exist: run this in the folder of the Snakefile, or name an existing file, such as those"
+            " in config/ and profiles/"
         ) from None
     try:
         values = yaml.safe_load(text)
         if isinstance(values, dict) and values.get(TEMPLATE_KEY):
             values = _render(text, path)
     except yaml.YAMLError as error:
-        raise CxrflowError(f"{path} is no valid YAML: {error}") from None
+        raise CxrflowError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
-        raise CxrflowError(f"{path} has no mapping where one is expected: compare it with the one in the repository")
+        raise CxrflowError(
+            f"{path} does not hold a mapping of keys to values: compare it with the one in the repository"
+        )
     return values
 
 
@@ -96,3 +105,76 @@ def _render(text: str, path: Path) -> Any:
         return yte.process_yaml(text)
     except Exception as error:  # whatever an expression in the file raises
         raise CxrflowError(f"{path} cannot be rendered: {error.__cause__ or error}") from None
+
+
+def load_study(config: Mapping[str, Any], variant_source: VariantSource = read_config_variants) -> Study:
+    """Check a config in full and return its study.
+
+    Raises:
+        CxrflowError: unknown or mistyped keys, wrong types, names that do not exist; every problem in one message.
+    """
+    if not config:
+        raise CxrflowError(
+            "no study is chosen: add --configfile config/demo.yaml, config/quick.yaml or config/lungs.yaml"
+        )
+    study = Study(parse_settings(StudySettings, config, "config"), variant_source)
+    raise_problems(_problems(study))
+    return study
+
+
+def _problems(study: Study) -> list[str]:
+    """Return what is wrong between settings that are each right by themselves."""
+    settings = study.settings
+    names = [settings.study, *settings.datasets, *study.variants()]
+    problems = [
+        f"config: {n!r} cannot name a folder: use letters, digits, _ . + -" for n in names if not re.fullmatch(NAME, n)
+    ]
+    for where, name, known in _references(settings):
+        if name not in known:
+            problems.append(f"{where}: {name!r} is not known; known: {', '.join(known) or 'none'}")
+    if BASE in study.variant_source(settings):
+        problems.append(f"config.variants.{BASE}: this name is taken by the settings without overrides")
+    if abs(settings.split.train + settings.split.val + settings.split.test - 1) > 1e-9:
+        problems.append("config.split: train, val and test must add up to 1")
+    for variant in study.variants():
+        problems += _variant_problems(study, variant)
+    return problems
+
+
+def _references(settings: StudySettings) -> Iterator[tuple[str, str, Collection[str]]]:
+    """Return every name that must be a key elsewhere: where it is used, the name, and the keys."""
+    datasets, ablation, phantoms = settings.datasets, settings.ablation, settings.phantoms
+    yield from ((f"config.datasets.{name}.reader", data.reader, READERS) for name, data in datasets.items())
+    for name in phantoms.images_per_class_of if phantoms else ():
+        yield "config.phantoms.images_per_class_of", name, PHANTOM_READERS
+    yield from (("config.backbones", backbone, BACKBONES) for backbone in settings.backbones)
+    yield from (("config.ablation.variants", variant, settings.variants) for variant in ablation.variants)
+    yield from (("config.ablation.datasets", dataset, datasets) for dataset in ablation.datasets)
+    yield from (("config.ablation.backbones", backbone, BACKBONES) for backbone in ablation.backbones)
+    for dataset, transfer in settings.transfer.items():
+        inits = [IMAGENET, *(FROM_DATASET + other for other in datasets if other != dataset)]
+        yield "config.transfer", dataset, datasets
+        yield f"config.transfer.{dataset}.backbone", transfer.backbone, BACKBONES
+        yield f"config.transfer.{dataset}.init", transfer.init, inits
+
+
+def _variant_problems(study: Study, name: str) -> list[str]:
+    """Return what is wrong with a variant's settings once its overrides are merged in."""
+    problems = []
+    variant = study.variants()[name]
+    for section, base, overrides in (
+        ("preprocess", study.settings.preprocess, variant.preprocess),
+        ("train", study.settings.train, variant.train),
+    ):
+        merged = {**settings_dict(base), **overrides}
+        problems += find_problems(type(base), merged, f"config.variants.{name}.{section}")
+    return problems or _contradictions(study, name)
+
+
+def _contradictions(study: Study, name: str) -> list[str]:
+    """Return which valid settings of a variant do not go together."""
+    problems = []
+    kernel = study.preprocess_settings(name).blur_px
+    if kernel and kernel % 2 == 0:
+        problems.append(f"config.preprocess.blur_px ({name}): {kernel} is even; a kernel needs a middle pixel")
+    return problems

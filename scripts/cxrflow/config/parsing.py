@@ -67,7 +67,7 @@ def find_problems(cls: type, value: Any, where: str) -> list[str]:
 def raise_problems(problems: list[str]) -> None:
     """Raise a CxrflowError that lists the problems, if there are any."""
     if problems:
-        raise CxrflowError("\n  ".join(["the settings are not right:", *problems]))
+        raise CxrflowError("\n  ".join(["the settings are wrong:", *problems]))
 
 
 def _parse(annotation: Any, value: Any, where: str, problems: list[str], meta: Mapping[str, Any] | None = None) -> Any:
@@ -110,7 +110,7 @@ def unknown_key(where: str, key: str, known: list[str]) -> str:
     """Return the message for a key that does not exist, with the nearest one that does."""
     near = difflib.get_close_matches(key, known, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    return f"{where}.{key} is no setting.{hint} Known here: {', '.join(known)}"
+    return f"{where}.{key} is not a setting.{hint} Known here: {', '.join(known)}"
 
 
 def _parse_tuple(annotation: Any, value: Any, where: str, problems: list[str]) -> Any:
@@ -130,7 +130,7 @@ def _parse_dict(annotation: Any, value: Any, where: str, problems: list[str], me
     item = annotation.__args__[1]
     for key in value:
         if not isinstance(key, str):
-            problems.append(f"{where}: the name {key!r} is no text; put it in quotes ({YAML_TRAP})")
+            problems.append(f"{where}: the name {key!r} is not text; put it in quotes ({YAML_TRAP})")
     return {str(key): _parse(item, entry, f"{where}.{key}", problems, meta) for key, entry in value.items()}
 
 
@@ -149,7 +149,7 @@ def _parse_scalar(kind: type, value: Any, where: str, problems: list[str], meta:
         if value != value or (low is not None and value < low) or (high is not None and value > high):
             problems.append(f"{where}: {value!r} is out of range ({range_text(meta)})")
     if meta.get("choices") and value not in meta["choices"]:
-        problems.append(f"{where}: {value!r} is none of {', '.join(meta['choices'])}")
+        problems.append(f"{where}: {value!r} is not one of {', '.join(meta['choices'])}")
     return value
 
 

@@ -181,7 +181,7 @@ def _settings_from_json(cls: type, text: str, where: str) -> Any:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise CxrflowError(f"{where} is no valid JSON ({error}): {text}") from None
+        raise CxrflowError(f"{where} is not valid JSON ({error}): {text}") from None
     return parse_settings(cls, value, where)
 
 

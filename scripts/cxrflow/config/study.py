@@ -3,17 +3,15 @@
 Read by the Snakefile while it plans and by `summarize` while it collects. Imports no torch: a dry run stays fast.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.identity import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
 from cxrflow.config.layout import Layout
-from cxrflow.config.parsing import find_problems, override_settings, raise_problems
-from cxrflow.config.readers import PHANTOM_READERS, READERS
+from cxrflow.config.parsing import override_settings
+from cxrflow.config.readers import READERS
 from cxrflow.config.settings import (
     ComputeSettings,
     DatasetSettings,
@@ -21,21 +19,32 @@ from cxrflow.config.settings import (
     StudySettings,
     TrainSettings,
     VariantSettings,
-    parse_settings,
-    settings_dict,
 )
 from cxrflow.errors import CxrflowError
 
-__all__ = ["BASE", "FROM_DATASET", "IMAGENET", "NAME", "SCRATCH", "ModelId", "Study", "load_study", "recipe_name"]
+__all__ = ["BASE", "FROM_DATASET", "IMAGENET", "SCRATCH", "ModelId", "Study", "recipe_name"]
 
-NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"  # what a study, dataset or variant may be called: it becomes a folder
+
+VariantSource = Callable[[StudySettings], Mapping[str, VariantSettings]]
+
+
+def read_config_variants(settings: StudySettings) -> Mapping[str, VariantSettings]:
+    """Return the variants that the config names."""
+    return settings.variants
 
 
 @dataclass(frozen=True)
 class Study:
-    """A checked config and what follows from it. Build one with `load_study`."""
+    """A checked config and what follows from it. Build one with `loading.load_study`.
+
+    Attributes:
+        settings: of the whole study.
+        variant_source: where its variants come from. Another source, such as the journal of a tuning whose trials are
+            variants, changes neither the path of a model nor any rule.
+    """
 
     settings: StudySettings
+    variant_source: VariantSource = read_config_variants
 
     @property
     def layout(self) -> Layout:
@@ -43,13 +52,8 @@ class Study:
         return Layout.of_study(self.settings.study)
 
     @property
-    def results(self) -> str:
-        """Folder of everything that this study writes."""
-        return str(self.layout.root)
-
-    @property
     def data_root(self) -> str:
-        """Folder that holds the datasets' folders: the user's, or where the phantoms are drawn."""
+        """Folder that holds the datasets' folders: the user's, or that of the phantoms."""
         return str(self.layout.phantoms()) if self.settings.phantoms else self.settings.data_root
 
     def dataset_folder(self, dataset: str) -> Path:
@@ -112,23 +116,25 @@ class Study:
 
     def preprocess_settings(self, variant: str) -> PreprocessSettings:
         """Return the preprocessing of a variant, its overrides applied."""
-        return override_settings(
-            self.settings.preprocess, self._variant(variant).preprocess, f"variants.{variant}.preprocess"
-        )
+        overrides = self._variant(variant).preprocess
+        return override_settings(self.settings.preprocess, overrides, f"variants.{variant}.preprocess")
 
     def train_settings(self, variant: str) -> TrainSettings:
         """Return the training of a variant, its overrides applied."""
         return override_settings(self.settings.train, self._variant(variant).train, f"variants.{variant}.train")
 
+    def variants(self) -> dict[str, VariantSettings]:
+        """Return every variant by name: first the base, which overrides nothing, then those of the source."""
+        return {BASE: VariantSettings(), **self.variant_source(self.settings)}
+
     def _variant(self, name: str) -> VariantSettings:
-        if name == BASE:
-            return VariantSettings()
-        if name not in self.settings.variants:
-            known = ", ".join([BASE, *self.settings.variants])
+        variants = self.variants()
+        if name not in variants:
             raise CxrflowError(
-                f"{name!r} is no variant of this study; known: {known}. Add it under variants: in the config"
+                f"{name!r} is not a variant of this study; known: {', '.join(variants)}. Add it under variants: in the"
+                " config"
             )
-        return self.settings.variants[name]
+        return variants[name]
 
     def recipe(self, variant: str = BASE) -> str:
         """Return the folder name of a variant's packed images; variants with equal preprocessing share it."""
@@ -136,7 +142,7 @@ class Study:
 
     def recipes(self) -> dict[str, PreprocessSettings]:
         """Return every recipe of the study by name."""
-        settings = [self.preprocess_settings(variant) for variant in (BASE, *self.settings.variants)]
+        settings = map(self.preprocess_settings, self.variants())
         return {recipe_name(each): each for each in settings}
 
     def settings_without_places(self) -> StudySettings:
@@ -159,12 +165,12 @@ class Study:
         return source in READERS[own].shares_images_with
 
     def missing_data(self) -> list[str]:
-        """Return one line per dataset whose folder is not there yet, with where it is expected."""
+        """Return one line per dataset whose folder does not exist yet, with where it is expected."""
         if self.settings.phantoms:
             return []
         return [
-            f"{name}: {self.dataset_folder(name)} is not there yet; put {READERS[data.reader].layout} into it,"
-            " or say where the data is with --config data_root=DIR"
+            f"{name}: {self.dataset_folder(name)} does not exist yet; put {READERS[data.reader].layout} into it,"
+            " or name the folder of the data with --config data_root=DIR"
             for name, data in self.settings.datasets.items()
             if not self.dataset_folder(name).is_dir()
         ]
@@ -178,83 +184,3 @@ def recipe_name(settings: PreprocessSettings) -> str:
     if settings.blur_px:
         steps.append(f"blur{settings.blur_px}")
     return "-".join(steps)
-
-
-def load_study(config: Mapping[str, Any]) -> Study:
-    """Check a config in full and return its study.
-
-    Raises:
-        CxrflowError: unknown or mistyped keys, wrong types, names that do not exist; every problem in one message.
-    """
-    if not config:
-        raise CxrflowError(
-            "no study is chosen: add --configfile config/demo.yaml, config/quick.yaml or config/lungs.yaml"
-        )
-    study = Study(parse_settings(StudySettings, config, "config"))
-    raise_problems(_problems(study))
-    return study
-
-
-def _problems(study: Study) -> list[str]:
-    """Return what is wrong between settings that are each right by themselves."""
-    settings = study.settings
-    names = [settings.study, *settings.datasets, *settings.variants]
-    problems = [
-        f"config: {n!r} cannot name a folder: use letters, digits, _ . + -" for n in names if not re.fullmatch(NAME, n)
-    ]
-    for name, data in settings.datasets.items():
-        problems += _unknown(f"config.datasets.{name}.reader", data.reader, READERS)
-    for drawn in settings.phantoms.images_per_class_of if settings.phantoms else ():
-        problems += _unknown("config.phantoms.images_per_class_of", drawn, PHANTOM_READERS)
-    for backbone in settings.backbones:
-        problems += _unknown("config.backbones", backbone, BACKBONES)
-    for variant in settings.ablation.variants:
-        problems += _unknown("config.ablation.variants", variant, settings.variants)
-    for dataset in settings.ablation.datasets:
-        problems += _unknown("config.ablation.datasets", dataset, settings.datasets)
-    for backbone in settings.ablation.backbones:
-        problems += _unknown("config.ablation.backbones", backbone, BACKBONES)
-    for dataset, transfer in settings.transfer.items():
-        problems += _unknown("config.transfer", dataset, settings.datasets)
-        problems += _unknown(f"config.transfer.{dataset}.backbone", transfer.backbone, BACKBONES)
-        inits = [IMAGENET, *(FROM_DATASET + other for other in settings.datasets if other != dataset)]
-        problems += _unknown(f"config.transfer.{dataset}.init", transfer.init, inits)
-        transferred = settings.backbones if settings.transfer_all_backbones else (transfer.backbone,)
-        problems += [
-            f"config.transfer.{dataset}: {name} has no ImageNet weights (scripts/cxrflow/config/backbones.py)"
-            for name in transferred
-            if transfer.init == IMAGENET and name in BACKBONES and BACKBONES[name].imagenet is None
-        ]
-    if BASE in settings.variants:
-        problems.append(f"config.variants.{BASE}: this name is taken by the settings without overrides")
-    if abs(settings.split.train + settings.split.val + settings.split.test - 1) > 1e-9:
-        problems.append("config.split: train, val and test must add up to 1")
-    for variant in (BASE, *settings.variants):
-        problems += _variant_problems(study, variant)
-    return problems
-
-
-def _unknown(where: str, name: str, known: Any) -> list[str]:
-    return [] if name in known else [f"{where}: {name!r} is not known; known: {', '.join(known) or 'none'}"]
-
-
-def _variant_problems(study: Study, name: str) -> list[str]:
-    """Return what is wrong with a variant's settings once its overrides are merged in."""
-    problems = []
-    variant = study._variant(name)
-    for section, base, overrides in (
-        ("preprocess", study.settings.preprocess, variant.preprocess),
-        ("train", study.settings.train, variant.train),
-    ):
-        merged = {**settings_dict(base), **overrides}
-        problems += find_problems(type(base), merged, f"config.variants.{name}.{section}")
-    return problems or _contradictions(study, name)
-
-
-def _contradictions(study: Study, name: str) -> list[str]:
-    """Return which valid settings of a variant do not go together."""
-    problems = []
-    kernel = study.preprocess_settings(name).blur_px
-    if kernel and kernel % 2 == 0:
-        problems.append(f"config.preprocess.blur_px ({name}): {kernel} is even; a kernel has a middle pixel")
-    return problems

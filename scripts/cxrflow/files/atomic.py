@@ -80,7 +80,7 @@ def read_json(path: Path) -> Any:
             f"{path} is not there: make it first (snakemake builds it when asked for it by name)"
         ) from None
     except ValueError as error:
-        raise CxrflowError(f"{path} is no valid JSON ({error}): delete it and run its stage again") from None
+        raise CxrflowError(f"{path} is not valid JSON ({error}): delete it and run its stage again") from None
 
 
 def write_array(path: Path, array: "NDArray[Any]") -> None:

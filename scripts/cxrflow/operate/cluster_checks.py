@@ -212,7 +212,11 @@ CLUSTER_CHECKS = (check_partitions, check_gpus, check_limits, check_account, che
 def check_folder(study: Study, jobs: Sequence[Job], n_nodes: int | None) -> list[Finding]:
     """Return what is found about the working folder, the Python and the study's files, for all of its jobs."""
     folder = Path.cwd()
-    named = {"the data": study.data_root, "the results": study.results, "the weights": study.settings.weights_root}
+    named = {
+        "the data": study.data_root,
+        "the results": str(study.layout.root),
+        "the weights": study.settings.weights_root,
+    }
     places = {what: folder / path for what, path in named.items() if (folder / path).exists()}
     return [
         *check_places({"the working folder": folder, **places}, n_nodes),

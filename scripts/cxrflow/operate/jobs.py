@@ -16,8 +16,8 @@ from typing import Any
 
 from cxrflow.config.identity import ModelId
 from cxrflow.config.layout import RESULTS
-from cxrflow.config.loading import load_config, read_mapping
-from cxrflow.config.study import Study, load_study
+from cxrflow.config.loading import load_config, load_study, read_mapping
+from cxrflow.config.study import Study
 from cxrflow.errors import CxrflowError
 from cxrflow.operate.slurm_forms import parse_gpus, parse_minutes
 
