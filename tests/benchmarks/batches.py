@@ -23,16 +23,7 @@ from cxrflow.models.augment import Changes, augment, sample_changes
 from cxrflow.models.batches import MappedSource, cut_batches, epoch_order
 from cxrflow.models.networks import IMAGENET_MEAN, IMAGENET_STD, normalize_gray, to_unit_range
 from tests.benchmarks.inputs import pack_films, work_folder, write_films
-from tests.benchmarks.measure import (
-    IMAGES_PER_CPU_S,
-    OURS,
-    Goal,
-    Row,
-    compare,
-    is_installed,
-    require_equal,
-    run_row,
-)
+from tests.benchmarks.measure import IMAGES_PER_CPU_S, OURS, Goal, Row, compare, is_installed, require_equal, run_row
 from tests.benchmarks.processes import interleave_processes
 
 SIZES = {  # packed images, files of 224 px, files of 1024 px, px, large px, rounds
@@ -175,12 +166,7 @@ def measure_rows(size: str) -> list[Row]:
         pack_films(packed := folder / "images.npy", size_px, n_packed)
         timings = interleave_processes(partial(make_ours, packed), partial(make_peers, folder, packed, size), rounds)
     rates = timings.rates(timings.results)
-    peers = {
-        FOLDER.format(size_px): Goal(11),
-        LARGE.format(large_px): None,
-        V2: None,
-        ALBUMENTATIONS: None,
-    }
+    peers = {FOLDER.format(size_px): Goal(11), LARGE.format(large_px): None, V2: None, ALBUMENTATIONS: None}
     what = f"batches of {BATCH}, {size_px} px, augmented"
     note = (
         "one thread, a process each, no workers; pixels equal torchvision v2's to 1e-6; "

@@ -23,17 +23,7 @@ from cxrflow.models.epochs import fit, train_step
 from cxrflow.models.networks import build_network, to_network_input
 from cxrflow.models.training import Training, start_training
 from tests.benchmarks.inputs import pack_films, work_folder
-from tests.benchmarks.measure import (
-    IMAGES_PER_S,
-    OURS,
-    WALL_S,
-    Goal,
-    Row,
-    compare,
-    interleave,
-    run_row,
-    skip,
-)
+from tests.benchmarks.measure import IMAGES_PER_S, OURS, WALL_S, Goal, Row, compare, interleave, run_row, skip
 
 SIZES = {  # packed images, px, batches, steps per round, rounds, images and epochs of the whole training
     "full": (6000, 224, (32, 256), 40, 5, 5840, 50),

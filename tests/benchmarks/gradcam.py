@@ -15,15 +15,7 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.models.networks import build_network, find_gradcam_layer, to_network_input
 from cxrflow.results.gradcam import compute_by_reference, iterate_maps
 from tests.benchmarks.inputs import pack_films, work_folder
-from tests.benchmarks.measure import (
-    IMAGES_PER_CPU_S,
-    OURS,
-    Goal,
-    Row,
-    compare,
-    require_equal,
-    run_row,
-)
+from tests.benchmarks.measure import IMAGES_PER_CPU_S, OURS, Goal, Row, compare, require_equal, run_row
 from tests.benchmarks.processes import interleave_processes
 
 SIZES = {"full": (8, 224, 3), "quick": (8, 128, 3), "tiny": (3, 64, 1)}  # images, px, rounds
@@ -60,10 +52,7 @@ def make_ours(backbone: str, images: np.ndarray, targets: list[int]) -> dict[str
     """Return ours and the floor."""
     network = build_lively(backbone, images)
     layer = find_gradcam_layer(network, backbone, images.shape[-1])
-    return {
-        OURS: partial(map_ours, network, layer, images, targets),
-        FLOOR: partial(pass_forward, network, images),
-    }
+    return {OURS: partial(map_ours, network, layer, images, targets), FLOOR: partial(pass_forward, network, images)}
 
 
 def make_peer(backbone: str, images: np.ndarray, targets: list[int]) -> dict[str, Callable[[], object]]:

@@ -35,12 +35,7 @@ def watch_memory(command: list[str]) -> float:
         RuntimeError: it failed.
     """
     process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=child_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+        command, cwd=ROOT, env=child_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     peak_kib = 0
     while process.poll() is None:

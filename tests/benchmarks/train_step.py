@@ -92,10 +92,7 @@ def make_ours(backbone: str, data: SplitImages, precision: str, batch: int) -> d
     """Return one step of ours and of the floor."""
     training, inputs, labels = start_side(backbone, data, precision, batch)
     bare = copy.deepcopy(training.network)
-    return {
-        OURS: partial(step_ours, training, torch.arange(batch)),
-        FLOOR: partial(step_bare, bare, inputs, labels),
-    }
+    return {OURS: partial(step_ours, training, torch.arange(batch)), FLOOR: partial(step_bare, bare, inputs, labels)}
 
 
 def make_others(backbone: str, data: SplitImages, precision: str, batch: int) -> dict[str, Callable[[], object]]:

@@ -64,7 +64,7 @@ def test_another_seed_changes_every_image() -> None:
 def test_defects_are_what_the_manifest_says(phantoms: Phantoms) -> None:
     kinds = [defect["kind"] for defect in phantoms.manifest["defects"]]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {
-        "RGBA": 3, "16_bit": 1, "12_bit_in_16": 1, "truncated_jpeg": 1, "empty_file": 1, "html_page": 1, "copy": 4,
+        "RGBA": 3, "16_bit": 1, "12_bit_in_16": 1, "truncated_jpeg": 1, "empty_file": 1, "html_page": 1, "copy": 4
     }  # fmt: skip
     for defect in phantoms.manifest["defects"]:
         check_defect(phantoms.folder, **defect)

@@ -22,10 +22,16 @@ def copy_workflow(folder: Path) -> Path:
     return folder
 
 
-def run_snakemake(folder: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    """Run Snakemake in a folder, with this Python and a PATH that does not lead to it."""
+def can_cut_the_network() -> bool:
+    """Say whether this user may make a network namespace, in which not even localhost answers."""
+    return bool(shutil.which("unshare")) and not subprocess.run(["unshare", "--net", "true"], check=False).returncode
+
+
+def run_snakemake(folder: Path, *arguments: str | Path, offline: bool = False) -> "subprocess.CompletedProcess[str]":
+    """Run Snakemake in a folder, with this Python and a PATH that does not lead to it; `offline` cuts the network."""
     environment = {**os.environ, "PATH": "/usr/bin:/bin"}
-    command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
+    cut = ["unshare", "--net"] if offline else []
+    command = [*cut, sys.executable, "-m", "snakemake", *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 

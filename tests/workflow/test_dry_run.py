@@ -84,10 +84,7 @@ def test_a_new_check_is_planned_by_its_module_alone(clone: Path) -> None:
     assert jobs == {"index": 3, "split": 3, "check": 1, "total": 7}
 
 
-@pytest.mark.parametrize(
-    ("override", "gpus"),
-    [("compute={gpus: 2}", 2), ("compute={gpus: 2, device: cpu}", 0)],
-)
+@pytest.mark.parametrize(("override", "gpus"), [("compute={gpus: 2}", 2), ("compute={gpus: 2, device: cpu}", 0)])
 def test_a_training_asks_for_the_gpus_of_its_settings(clone: Path, override: str, gpus: int) -> None:
     target = "results/lungs/models/covid/resnet34/scratch/base/seed0/model.pt"
     rule = clone / "workflow" / "rules" / "train.smk"

@@ -1,4 +1,7 @@
-"""A whole tiny study on phantoms, in a folder whose name has a space and a quote: from nothing to the report."""
+"""A whole tiny study on phantoms, in a folder whose name has a space and a quote: from nothing to the report.
+
+Compute nodes have no internet: where this user may cut the network off, the whole of it runs without one.
+"""
 
 import csv
 import json
@@ -9,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import copy_workflow, run_snakemake
+from tests.workflow.conftest import can_cut_the_network, copy_workflow, run_snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -41,22 +44,27 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run the tiny study once; the tests below look at what it left."""
     folder = copy_workflow(tmp_path_factory.mktemp("runs") / "it's a; clone")
     (folder / "config" / "tiny.yaml").write_text(TINY)
-    run = snakemake(folder)
+    run = snakemake(folder, offline=can_cut_the_network())
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert str(folder / "results/tiny/report.html") in run.stdout, "the run does not end by naming the report"
     return folder
 
 
-def snakemake(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return run_snakemake(
-        folder, "--profile", "profiles/local", "--cores", "2", "--configfile", "config/tiny.yaml", *arguments
-    )
+def snakemake(folder: Path, *arguments: str, offline: bool = False) -> "subprocess.CompletedProcess[str]":
+    study = ("--profile", "profiles/local", "--cores", "2", "--configfile", "config/tiny.yaml")
+    return run_snakemake(folder, *study, *arguments, offline=offline)
 
 
 def planned(folder: Path, *arguments: str) -> dict[str, int]:
     run = snakemake(folder, "-n", *arguments)
     assert run.returncode == 0, run.stderr
     return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", run.stdout, flags=re.MULTILINE)}
+
+
+@pytest.mark.skipif(not can_cut_the_network(), reason="needs `unshare --net`, as root has it: the study ran online")
+def test_no_job_needed_the_network(study: Path) -> None:
+    assert (study / "results/tiny/report.html").exists()
+    assert (study / "results/tiny/backbones/mobilenet_v3_large.json").exists()
 
 
 def test_the_report_shows_every_model_and_escapes_names(study: Path) -> None:
