@@ -6,6 +6,12 @@ from tests.benchmarks import measure
 from tests.benchmarks.measure import CPU_S, IMAGES_PER_CPU_S, OURS, Goal, compare, interleave, require_equal, skip
 
 
+@pytest.fixture(autouse=True)
+def _no_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for no garbage before every call: a process with torch in it takes a third of a second for that."""
+    monkeypatch.setattr(measure.gc, "collect", lambda: 0)
+
+
 def test_sides_take_turns_and_each_begins_a_round() -> None:
     calls: list[str] = []
     sides = {name: (lambda name=name: calls.append(name) or name) for name in "abc"}

@@ -201,6 +201,7 @@ def run_recover(clone: Path, *arguments: str) -> "subprocess.CompletedProcess[st
     return subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow  # a whole study, killed
 def test_one_command_repairs_the_folder_of_a_killed_study(
     tmp_path: Path, fake: FakeCommand, bare_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
