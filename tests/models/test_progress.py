@@ -6,32 +6,7 @@ import pytest
 
 from cxrflow.config.identity import ModelId
 from cxrflow.files.records import EpochRow
-from cxrflow.models.progress import ProgressBar, epoch_line, final_line, header, parse_epochs
-
-
-def test_nothing_is_drawn_into_a_log(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressBar("epoch 1", 3) as bar:
-        bar.advance(3)
-    assert capsys.readouterr() == ("", "")
-
-
-def test_a_terminal_sees_the_bar_fill_and_then_vanish(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with ProgressBar("epoch 1", 4) as bar:
-        bar.advance(2)
-    text = capsys.readouterr().err
-    assert "epoch 1 [" + "#" * 15 + "." * 15 + "]  50 %" in text
-    assert text.endswith("\r\033[K")
-
-
-def test_unknown_total_shows_the_amount(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with ProgressBar("download", 0) as bar:
-        bar.advance(17)
-    assert "download 17" in capsys.readouterr().err
-
+from cxrflow.models.progress import epoch_line, final_line, header, parse_epochs
 
 ROWS = [
     EpochRow(1, 0.001, 1.28994, 0.3434, 1.10841, 0.1667, 14.12, 15.4),

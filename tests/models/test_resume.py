@@ -172,14 +172,6 @@ def test_checkpoint_of_other_settings_is_not_taken(tmp_path: Path) -> None:
     assert make_store(tmp_path, key={**KEY, "settings": "other"}).load() is None
 
 
-def test_checkpoint_in_the_wrong_folder_stops_and_says_what_differs(tmp_path: Path) -> None:
-    mine, other = make_store(tmp_path), make_store(tmp_path, key={**KEY, "settings": "other", "more": "x"})
-    save_epochs(other, 1)
-    other.folder.rename(mine.folder)
-    with pytest.raises(CxrflowError, match="belongs to another training: more, settings differ from this one"):
-        mine.load()
-
-
 def test_another_number_of_threads_is_told_and_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_epochs(make_store(tmp_path), 1)
     assert make_store(tmp_path, circumstances={**HERE, "threads": "8"}).load() is not None

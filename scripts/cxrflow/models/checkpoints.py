@@ -182,21 +182,12 @@ def load_init(network: nn.Module, backbone: str, init: str, weights: Path | None
     if weights is None:
         raise CxrflowError(f"init is {init}, but no init weights are given: add --init-weights FILE")
     if init == IMAGENET:
-        load_all_but_head(network, backbone, read_imagenet_weights(weights), weights)
+        check_weights(weights)
+        load_all_but_head(network, backbone, load_tensors(weights), weights)
     elif init.startswith(FROM_DATASET):
         load_all_but_head(network, backbone, _read_trained_weights(weights, backbone, init), weights)
     else:
         raise CxrflowError(f"init is {init!r}; known: {SCRATCH}, {IMAGENET}, {FROM_DATASET}<dataset>")
-
-
-def read_imagenet_weights(path: Path) -> dict[str, Any]:
-    """Read a file of torchvision's weights whose name carries its checksum.
-
-    Raises:
-        CxrflowError: it does not exist, or its content is not what its name says.
-    """
-    check_weights(path)
-    return load_tensors(path)
 
 
 def _read_trained_weights(path: Path, backbone: str, init: str) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from cxrflow.models.batches import cut_batches, epoch_order
 from cxrflow.models.devices import derive_seed
 from cxrflow.models.inference import predict_logits
 from cxrflow.models.networks import normalize_gray
-from cxrflow.models.progress import ProgressBar
 from cxrflow.models.ranks import LEAST_ROWS
 from cxrflow.models.resume import CheckpointStore, Deadline
 from cxrflow.models.training import BestEpoch, Training
@@ -47,7 +46,7 @@ def fit(
         deadline: by which the process must have ended; None: there is none.
 
     Raises:
-        CxrflowError: the loss is not finite, the store's checkpoint belongs to another training, or the next epoch
+        CxrflowError: the loss is not finite, or the next epoch
             would end after the deadline; then all epochs so far are in the store.
     """
     state = training.ranks.share(store.load() if store else None)
@@ -104,16 +103,14 @@ def train_epoch(training: Training, epoch: int) -> tuple[float, float]:
     batches = cut_batches(n_images, settings.batch_size, LEAST_ROWS * training.ranks.count)
     sums = torch.zeros(2, dtype=torch.float64, device=training.device)  # of the loss and of the weights
     predicted = torch.zeros(n_images, dtype=torch.int64, device=training.device)  # in the order of the epoch
-    with ProgressBar(f"epoch {epoch}", len(batches)) as bar:
-        for step, part in enumerate(batches):
-            learning_rate = _learning_rate(settings, epoch, step / len(batches))
-            own = training.ranks.own_part(part)
-            loss_and_weight, classes = train_step(training, order[own], changes.of(order[own]), learning_rate)
-            sums += loss_and_weight
-            predicted[own] = classes
-            if (step + 1) % STEPS_BETWEEN_CHECKS[training.device.type] == 0 or step + 1 == len(batches):
-                _check_finite(float(sums[0]), f"epoch {epoch}, step {step + 1} of {len(batches)}", learning_rate)
-            bar.advance()
+    for step, part in enumerate(batches):
+        learning_rate = _learning_rate(settings, epoch, step / len(batches))
+        own = training.ranks.own_part(part)
+        loss_and_weight, classes = train_step(training, order[own], changes.of(order[own]), learning_rate)
+        sums += loss_and_weight
+        predicted[own] = classes
+        if (step + 1) % STEPS_BETWEEN_CHECKS[training.device.type] == 0 or step + 1 == len(batches):
+            _check_finite(float(sums[0]), f"epoch {epoch}, step {step + 1} of {len(batches)}", learning_rate)
     labels = training.labels["train"].cpu()[order].numpy()
     loss_sum, weight_sum = sums.tolist()
     return loss_sum / weight_sum, macro_f1(labels, training.ranks.total(predicted).cpu().numpy(), training.n_classes)

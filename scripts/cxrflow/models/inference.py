@@ -15,7 +15,6 @@ from cxrflow.files.records import Predictions
 from cxrflow.models.batches import ImageSource, SplitImages, batches_in_order, open_source
 from cxrflow.models.checkpoints import SavedModel
 from cxrflow.models.networks import forward_with_features, to_network_input
-from cxrflow.models.progress import ProgressBar
 from cxrflow.models.ranks import ALONE, Ranks
 
 
@@ -44,12 +43,11 @@ def predict(
     network = network.to(device).eval()
     source = open_source(images, rows, device)
     logits, features = [], []
-    with torch.inference_mode(), ProgressBar("images", len(rows)) as bar:
+    with torch.inference_mode():
         for batch in batches_in_order(source, slice(0, len(rows)), batch_size):
             some_logits, some_features = forward_with_features(network, backbone, to_network_input(batch))
             logits.append(some_logits.cpu())
             features.append(some_features.float().cpu())
-            bar.advance(len(batch))
     probabilities = torch.cat(logits).double().softmax(dim=1)
     return probabilities.numpy(), torch.cat(features).numpy()
 

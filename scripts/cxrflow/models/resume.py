@@ -113,7 +113,6 @@ class CheckpointStore:
             guard: called before anything is written; raises if this process may no longer write (leases.Lease.check).
         """
         self._resume = resume
-        self._key = key
         self._circumstances = circumstances
         self._time_share = time_share
         self._guard = guard
@@ -128,7 +127,7 @@ class CheckpointStore:
         if not at_any_cost and self._cost_s > self._time_share * (start_s - self._last_save_s + self._cost_s):
             return
         self._guard()
-        content = {"key": self._key, "circumstances": self._circumstances, "epoch": epoch, "state": state()}
+        content = {"circumstances": self._circumstances, "epoch": epoch, "state": state()}
         save_checked(self.folder / f"epoch_{epoch:04d}.pt", content)
         for path in self._checkpoints()[KEPT:]:
             _remove(path)
@@ -136,11 +135,7 @@ class CheckpointStore:
         self._cost_s = self._last_save_s - start_s
 
     def load(self) -> dict[str, Any] | None:
-        """Return the state of the newest checkpoint that is whole, or None; damaged ones are reported and removed.
-
-        Raises:
-            CxrflowError: a checkpoint here belongs to another training.
-        """
+        """Return the state of the newest checkpoint that is whole, or None; damaged ones are reported and removed."""
         for path in self._checkpoints():
             try:
                 content = load_checked(path)
@@ -148,7 +143,6 @@ class CheckpointStore:
                 print(f"note: {error}. Using the checkpoint before it")
                 _remove(path)
                 continue
-            self._check_key(path, content.get("key", {}))
             self._report_circumstances(content["circumstances"])
             print(f"resuming after epoch {content['epoch']} ({path})")
             state: dict[str, Any] = content["state"]
@@ -169,14 +163,6 @@ class CheckpointStore:
         """Return the checkpoints, newest first."""
         found = [path for path in self.folder.glob("epoch_*.pt") if CHECKPOINT.fullmatch(path.name)]
         return sorted(found, key=lambda path: int(path.stem.removeprefix("epoch_")), reverse=True)
-
-    def _check_key(self, path: Path, key: dict[str, str]) -> None:
-        differing = sorted(name for name in {*key, *self._key} if key.get(name) != self._key.get(name))
-        if differing:
-            raise CxrflowError(
-                f"{path} belongs to another training: {', '.join(differing)} differ from this one's. "
-                f"Delete {self.folder} to start anew, or use what it was started with"
-            )
 
     def _report_circumstances(self, before: dict[str, str]) -> None:
         changed = [

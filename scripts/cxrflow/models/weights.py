@@ -5,14 +5,13 @@ Reads a URL; writes one .pth file. `resnet34-b627a593.pth` has a SHA-256 that be
 
 import http.client
 import re
+import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file, write_atomically
-from cxrflow.models.progress import ProgressBar
 
 TIMEOUT_S = 30.0  # without a byte from the server
 CHUNK_BYTES = 1 << 20
@@ -80,8 +79,8 @@ def _download(url: str, path: Path, temporary: Path, timeout_s: float) -> int:
     try:
         with urllib.request.urlopen(url, timeout=timeout_s) as response, temporary.open("wb") as handle:
             expected_bytes = int(response.headers.get("Content-Length") or 0)
-            with ProgressBar(path.name, expected_bytes) as bar:
-                size_bytes = _copy(response, handle, bar)
+            shutil.copyfileobj(response, handle, CHUNK_BYTES)
+            size_bytes = handle.tell()
     except urllib.error.HTTPError as error:
         raise CxrflowError(
             f"{url}: the server says {error.code} {error.reason}; check weights_url, or {_by_hand(path)}"
@@ -95,15 +94,6 @@ def _download(url: str, path: Path, temporary: Path, timeout_s: float) -> int:
         raise CxrflowError(
             f"{url}: the connection broke after {size_bytes} of {expected_bytes} bytes; run the same command again"
         )
-    return size_bytes
-
-
-def _copy(response: Any, handle: Any, bar: ProgressBar) -> int:
-    size_bytes = 0
-    while chunk := response.read(CHUNK_BYTES):
-        handle.write(chunk)
-        size_bytes += len(chunk)
-        bar.advance(len(chunk))
     return size_bytes
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cxrflow.models.networks import to_network_input
-from cxrflow.models.progress import ProgressBar
 
 BATCH_SIZE = 32
 LEAST_PEAK = 1e-7  # as in pytorch-grad-cam: what a map is divided by where it is 0 everywhere
@@ -49,12 +48,11 @@ def iterate_maps(
         engine: a name in ENGINES.
     """
     network.eval().to(device)
-    with _gradients_from(network, layer) as target_layer, ProgressBar("Grad-CAM", total=len(rows)) as bar:
+    with _gradients_from(network, layer) as target_layer:
         for start in range(0, len(rows), BATCH_SIZE):
             batch = slice(start, start + BATCH_SIZE)
             pixels = torch.from_numpy(np.array(images[list(rows[batch])])).to(device)
             yield from ENGINES[engine](network, target_layer, to_network_input(pixels), targets[batch])
-            bar.advance(len(pixels))
 
 
 def compute_directly(
