@@ -27,7 +27,7 @@ def show_status(
 ) -> None:
     """Print the state of a study once, or again and again.
 
-    configfile: the study's config; without it and --study, the one study that has results here
+    configfile: the study's config
     study: name of the study, instead of its config
     config: settings that replace those of the study, as they were given to Snakemake: data_root=DIR,
         'train={epochs: 3}'

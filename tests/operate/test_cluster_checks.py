@@ -29,14 +29,6 @@ JOBS = [
     Job("index", threads=8, resources={"mem_mb": 2000, "runtime": 120}),
     Job("train", threads=4, resources={"mem_mb": 12000, "runtime": 480, "gpu": 1}),
 ]
-MOUNTS = """\
-22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-30 22 0:40 / /home rw,relatime shared:2 - nfs4 server:/home rw
-31 22 0:41 / /scratch\\040two rw - lustre mds@tcp:/s rw
-32 30 0:42 / /home/x/tmp rw master:3 - tmpfs tmpfs rw
-33 22 0:43 / /over rw - ext4 /dev/sdb rw
-34 22 0:44 / /over rw - beegfs beegfs_nodev rw
-"""
 SAID = {"version": "3.12.1", "is_old": False, "base": "/usr", "torch": "2.14", "cuda": "13.0", "plugin": True}
 
 
@@ -83,7 +75,7 @@ def test_a_good_cluster_has_no_problem_and_its_gpus_are_listed(good: FakeCommand
         "a100 (up to 4 on a node); to choose a model: `gpu_model: a100` beside `gpu: 1` in profiles/slurm/site.yaml"
         in text
     )
-    assert "account lungs" in text
+    assert "account by default; yours: lungs" in text
 
 
 def test_without_slurm_there_is_one_clear_line(folder: Path, bare_path: Path) -> None:
@@ -167,18 +159,10 @@ def test_sacct_must_answer_if_the_profile_asks_it(good: FakeCommand, folder: Pat
     assert problems(profile) == ["PROBLEM  sacct failed: Slurm accounting storage is disabled"]
 
 
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("/home/x/study", "nfs4"),
-        ("/home/x/tmp/study", "tmpfs"),
-        ("/homely", "ext4"),
-        ("/scratch two/me", "lustre"),
-        ("/over/there", "beegfs"),
-    ],
-)
-def test_the_innermost_mount_counts(path: str, kind: str) -> None:
-    assert find_mount(Path(path), MOUNTS)[1] == kind
+def test_a_path_lies_on_the_file_system_that_df_names(fake: FakeCommand, tmp_path: Path) -> None:
+    assert find_mount(tmp_path) == ("?", "?"), "no df here"
+    fake("df", "Mounted on     Type\n/scratch two   lustre\n")
+    assert find_mount(tmp_path) == ("/scratch two", "lustre")
 
 
 @pytest.mark.parametrize(

@@ -147,16 +147,15 @@ def test_the_page_of_a_running_study(folder: Path, fake: FakeCommand) -> None:
     page = describe(folder, jobs, [TRAIN, second, EVALUATE])
     assert "new at " in page
     assert "1 of 3 models complete" in page
-    assert "Slurm jobs of this folder: 1 running" in page
     assert "epoch 4 of 10 done, val loss 0.6000, val macro F1 0.6500, 60.0 s an epoch, 6 min left" in page
     assert "time left: at least 6 min of training" in page
-    assert "1 trainings are not counted" in page
+    assert "not counted, as nothing is known of their speed yet: 1 trainings" in page
     rows = [line.split() for line in page.splitlines()]
     assert ["train", "1", "1", "1"] in rows
     write_profile()  # 10 epochs of 210 / 20 + 45 / 80 s
     page = describe(folder, jobs, [TRAIN, second, EVALUATE])
     assert "time left: at least 7.8 min of training" in page
-    assert "not counted:" not in page
+    assert "not counted" not in page
 
 
 def test_an_epochs_time_is_that_of_the_last_ones(folder: Path, bare_path: Path) -> None:
@@ -167,9 +166,6 @@ def test_an_epochs_time_is_that_of_the_last_ones(folder: Path, bare_path: Path) 
     ]
     write(Path(TRAIN.log), "\n".join(lines) + "\n")
     assert "62.0 s an epoch" in describe(folder, [TRAIN], [TRAIN])
-    old_s = time.time() - 1000
-    os.utime(TRAIN.log, (old_s, old_s))
-    assert "no epoch has ended for 17 min" in describe(folder, [TRAIN], [TRAIN])
 
 
 def test_the_page_of_a_finished_study_needs_no_slurm(folder: Path, bare_path: Path) -> None:

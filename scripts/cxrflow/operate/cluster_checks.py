@@ -21,7 +21,6 @@ from cxrflow.operate.slurm import NodeGroup
 
 MIN_JOB_AGE_WAITS = 3  # MinJobAge is at least this many first waits, or squeue forgets jobs before they are seen
 IMPORT_TIMEOUT_S = 180.0  # torch from a busy network file system
-MOUNTS = Path("/proc/self/mountinfo")
 SHARED = re.compile(
     r"(fuse\.)?(nfs4?|lustre|gpfs|mmfs|beegfs|fhgfs|ceph(-fuse)?|glusterfs|panfs|pvfs2|orangefs|afs|cifs|smb3|wekafs|"
     r"quobyte\S*|vastfs|juicefs\S*|gfs2|ocfs2|sshfs|moosefs|mfs|lizardfs|saunafs|9p|virtiofs)(_\w+)?"
@@ -85,11 +84,13 @@ def check_cluster(profile: Profile, jobs: Sequence[Job]) -> tuple[list[Finding],
         text = f"no {', '.join(absent)} on the PATH: nothing can be submitted from here"
         return [Finding("PROBLEM", text, remedy)], None
     try:
-        controllers = slurm.ping_controller()
+        ping = " ".join(slurm.run_slurm("scontrol", "ping", timeout_s=15.0).split())
         cluster = Cluster(profile, jobs, slurm.list_partitions(), slurm.read_config())
     except CxrflowError as error:
         return [Finding("PROBLEM", str(error), "without its answer no job starts: ask the cluster's support")], None
-    findings = [Finding("OK", "; ".join(" ".join(line.split()) for line in controllers))]
+    if " UP" not in ping:
+        return [Finding("PROBLEM", f"no controller is up: {ping}", "ask the cluster's support")], None
+    findings = [Finding("OK", ping)]
     for check in CLUSTER_CHECKS:
         try:
             findings += check(cluster)
@@ -169,10 +170,9 @@ def check_account(cluster: Cluster) -> Findings:
     site_file = cluster.profile.site_file
     storage = cluster.config.get("AccountingStorageType", "")
     if not storage or storage.endswith("/none") or storage == "(null)":
-        yield Finding("OK", "no accounting on this cluster: " + ("the account is ignored" if wanted else "none needed"))
+        yield Finding("OK", "no accounting on this cluster: an account is neither needed nor charged")
         return
     accounts = slurm.list_accounts()
-    others = f"; others: {', '.join(accounts[1:])} (`account` in {site_file})" if len(accounts) > 1 else ""
     if not accounts:
         level = "PROBLEM" if "associations" in cluster.config.get("AccountingStorageEnforce", "") else "note"
         yield Finding(level, "the accounting has no account for you", "ask the cluster's support for an account")
@@ -180,7 +180,7 @@ def check_account(cluster: Cluster) -> Findings:
         remedy = f"`account` in {site_file} is one of: {', '.join(accounts)}"
         yield Finding("PROBLEM", f"account {wanted} is not yours", remedy)
     else:
-        yield Finding("OK", f"account {wanted or accounts[0]}{others}")
+        yield Finding("OK", f"account {wanted or 'by default'}; yours: {', '.join(accounts)}")
 
 
 def check_status_command(cluster: Cluster) -> Findings:
@@ -195,8 +195,8 @@ def check_status_command(cluster: Cluster) -> Findings:
     age = cluster.config.get("MinJobAge", "").split()
     needed_s = MIN_JOB_AGE_WAITS * profile.first_wait_s
     if not age or not age[0].isdecimal():
-        yield Finding("note", "the cluster does not say its MinJobAge", "if jobs seem never to end, use sacct")
-    elif int(age[0]) < needed_s:
+        return
+    if int(age[0]) < needed_s:
         remedy = (
             f"in {profile.path} set slurm-init-seconds-before-status-checks to {int(age[0]) // MIN_JOB_AGE_WAITS} or"
             " less, or slurm-status-command: sacct where there is accounting"
@@ -242,24 +242,15 @@ def check_places(places: dict[str, Path], n_nodes: int | None) -> Findings:
             yield Finding("note", f"{text}, not a kind that machines share", remedy)
 
 
-def find_mount(path: Path, mountinfo: str | None = None) -> tuple[str, str]:
-    """Return the mount point and the kind of the file system of a path; `?` where this system does not say.
-
-    Args:
-        path: links are followed.
-        mountinfo: the text of /proc/self/mountinfo (man 5 proc: the point is field 5, the kind follows ` - `).
-    """
-    if mountinfo is None:
-        mountinfo = MOUNTS.read_text(encoding="utf-8", errors="replace") if MOUNTS.exists() else ""
-    halves = [line.split(" - ", 1) for line in mountinfo.splitlines() if " - " in line]
-    mounts = [(_unescape(left.split()[4]), right.split()[0]) for left, right in halves]
-    around = [mount for mount in mounts if path.resolve().is_relative_to(mount[0])]
-    # the longest is the innermost; of two at one point the later hides the earlier
-    return max(reversed(around), key=lambda mount: len(Path(mount[0]).parts), default=("?", "?"))
-
-
-def _unescape(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+def find_mount(path: Path) -> tuple[str, str]:
+    """Return the mount point and the kind of the file system of a path; `?` where this system does not say."""
+    command = ["df", "--output=target,fstype", str(path)]
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return "?", "?"
+    point, _, kind = lines.splitlines()[-1].strip().rpartition(" ")
+    return point.strip(), kind
 
 
 def check_python(n_nodes: int | None, *, wants_gpu: bool) -> Findings:

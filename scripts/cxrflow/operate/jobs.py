@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from cxrflow.config.identity import ModelId
-from cxrflow.config.layout import RESULTS
 from cxrflow.config.loading import load_config, load_study, read_mapping
 from cxrflow.config.study import Study
 from cxrflow.errors import CxrflowError
@@ -31,30 +30,18 @@ HOURS_AND_MINUTES = re.compile(r"\d+:\d+")
 
 @dataclass(frozen=True)
 class Profile:
-    """A Snakemake profile with the site file that it names.
+    """A Snakemake profile with the site file that it names."""
 
-    Attributes:
-        path: of its config.yaml.
-        is_cluster: whether another executor than this machine runs the jobs.
-        limit_name, limit: what all running jobs share: `jobs` on a cluster, `cores` on one machine.
-        gpus: that all running jobs share; None: the profile sets no limit.
-        configfile: of the study, where the profile names it.
-        site_file: with partitions and their limits; None: there is none.
-        partitions: {name: {limit: number}} of it; runtimes in minutes.
-        status_command: squeue, sacct, or empty where the Slurm plugin chooses.
-        first_wait_s: before the plugin first asks for the state of its jobs.
-    """
-
-    path: Path
-    is_cluster: bool
-    limit_name: str
+    path: Path  # of its config.yaml
+    is_cluster: bool  # whether another executor than this machine runs the jobs
+    limit_name: str  # what all running jobs share: `jobs` on a cluster, `cores` on one machine
     limit: int
-    gpus: int | None = None
-    configfile: Path | None = None
-    site_file: Path | None = None
-    partitions: dict[str, dict[str, float]] = field(default_factory=dict)
-    status_command: str = ""
-    first_wait_s: float = PLUGIN_FIRST_WAIT_S
+    gpus: int | None = None  # that all running jobs share; None: the profile sets no limit
+    configfile: Path | None = None  # of the study, where the profile names it
+    site_file: Path | None = None  # with partitions and their limits
+    partitions: dict[str, dict[str, float]] = field(default_factory=dict)  # limits by name; runtimes in minutes
+    status_command: str = ""  # squeue, sacct, or empty where the Slurm plugin chooses
+    first_wait_s: float = PLUGIN_FIRST_WAIT_S  # before the plugin first asks for the state of its jobs
 
     def partitions_for(self, *, needs_gpu: bool) -> list[str]:
         """Return the partitions that such jobs go to: those with GPUs, or those without, or all if each has GPUs."""
@@ -127,17 +114,11 @@ def _read_limits(limits: dict[str, Any], path: Path) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Call:
-    """What Snakemake is called with.
+    """What Snakemake is called with."""
 
-    Attributes:
-        configfile: of the study.
-        config: KEY=VALUE, which replace settings of the study.
-        profile: folder of the profile; None: none.
-    """
-
-    configfile: Path
-    config: tuple[str, ...] = ()
-    profile: Path | None = None
+    configfile: Path  # of the study
+    config: tuple[str, ...] = ()  # KEY=VALUE, which replace settings of the study
+    profile: Path | None = None  # folder of the profile; None: none
 
     @property
     def words(self) -> list[str]:
@@ -155,42 +136,24 @@ class Call:
 
 
 def choose_config(configfile: Path | None, study: str | None = None) -> Path:
-    """Return the config file that is meant: the named one, the named study's, or that of the only study begun.
+    """Return the config file that is meant: the named one, or that of config/ whose study has this name.
 
     Raises:
-        CxrflowError: it is not clear which one is meant, or no config has this study.
+        CxrflowError: neither is named, or no config has this study.
     """
-    if configfile and study:
-        raise CxrflowError("--configfile and --study both say which study is meant: leave one out")
     if configfile:
         return configfile
-    configs = {path: read_mapping(path) for path in sorted(CONFIGS.glob("*.yaml"))}
-    known = {str(config["study"]): path for path, config in configs.items() if "study" in config}
-    begun = [name for name in known if (RESULTS / name).is_dir()]
-    if study is None and len(begun) != 1:
-        what = f"several studies have results here ({', '.join(begun)})" if begun else "no study has results here yet"
-        raise CxrflowError(f"{what}: say which one is meant with --configfile config/lungs.yaml")
-    name = study or begun[0]
-    if name not in known:
-        raise CxrflowError(
-            f"no file in {CONFIGS}/ has the study {name!r}; known: {', '.join(known) or 'none'}."
-            " Name it with --configfile"
-        )
-    return known[name]
+    if not study:
+        raise CxrflowError("say which study is meant with --configfile config/lungs.yaml")
+    known = {str(read_mapping(path).get("study")): path for path in sorted(CONFIGS.glob("*.yaml"))}
+    if study not in known:
+        raise CxrflowError(f"no file in {CONFIGS}/ has the study {study!r}; known: {', '.join(known) or 'none'}")
+    return known[study]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a dry run.
-
-    Attributes:
-        rule: the rule's name.
-        inputs, outputs: paths relative to the working folder.
-        log: its path; empty: none.
-        wildcards: what the rule's wildcards stand for.
-        threads: that it claims.
-        resources: what it asks for: numbers as int (mem_mb, runtime in minutes, gpu), the rest as text.
-    """
+    """One job of a dry run; paths are relative to the working folder."""
 
     rule: str
     inputs: tuple[str, ...] = ()
@@ -198,7 +161,7 @@ class Job:
     log: str = ""
     wildcards: dict[str, str] = field(default_factory=dict)
     threads: int = 1
-    resources: dict[str, int | str] = field(default_factory=dict)
+    resources: dict[str, int | str] = field(default_factory=dict)  # numbers as int (mem_mb, runtime in minutes, gpu)
 
     @property
     def title(self) -> str:

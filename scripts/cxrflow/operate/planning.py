@@ -1,6 +1,6 @@
 """A plan: the jobs of a dry run, how long they take, what decides that, and the disk that they fill, as text. Pure."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,29 +18,13 @@ CHECKPOINT_MODELS = 2 * 4
 
 
 class Plan:
-    """The jobs of a dry run with what they take.
-
-    Attributes:
-        jobs: those that Snakemake would run.
-        profile: that they run under.
-        estimator: of the study.
-        times: seconds of each job, in their order; 0 where that is unknown.
-    """
+    """The jobs of a dry run under a profile, with what they take; `times` are 0 where that is unknown."""
 
     def __init__(self, jobs: Sequence[Job], profile: Profile, estimator: Estimator) -> None:
         """Estimate every job."""
         self.jobs, self.profile, self.estimator = jobs, profile, estimator
         self.answers = [estimator.estimate(job) for job in jobs]
         self.times = [each.seconds or 0.0 for each in self.answers]
-
-    @property
-    def unknown(self) -> dict[str, Counter[str]]:
-        """Why jobs have no estimate: {reason: jobs by rule}."""
-        reasons: dict[str, Counter[str]] = defaultdict(Counter)
-        for job, each in zip(self.jobs, self.answers, strict=True):
-            if each.seconds is None:
-                reasons[each.source][job.rule] += 1
-        return reasons
 
     def sum_s(self, amount: Callable[[Job], int]) -> float:
         """Return the seconds of all jobs, each times an amount."""
@@ -94,29 +78,33 @@ def describe_plan(plan: Plan, free_bytes: int, measure: str) -> str:
     """
     if not plan.jobs:
         return "Nothing to do: all that was asked for is up to date."
-    parts = (_say_jobs(plan), _say_totals(plan), _say_path(plan), _say_disk(plan, free_bytes), _say_sources(plan))
-    return "\n\n".join(part for part in (*parts, _say_warnings(plan), _say_unknown(plan, measure)) if part)
+    parts = [_say_jobs(plan), _say_totals(plan), _say_path(plan), _say_disk(plan, free_bytes), _say_warnings(plan)]
+    if backbones := plan.lacking_rates():
+        parts.append(f"To measure {', '.join(backbones)} there, one short job each:\n  {measure}")
+    return "\n\n".join(filter(None, parts))
 
 
 def _say_jobs(plan: Plan) -> str:
-    """Return one line per rule and request."""
-    groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
-    for place, job in enumerate(plan.jobs):
+    """Return one line per rule, request and source of the estimate, and the numbers of images."""
+    groups: dict[tuple[object, ...], list[float]] = defaultdict(list)
+    for job, answer in zip(plan.jobs, plan.answers, strict=True):
         asked = [job.resources.get(name, "") for name in ("mem_mb", "runtime")]
-        groups[(job.rule, job.threads, *asked, plan.gpus_of(job) or "")].append(place)
-    headers = ["rule", "jobs", "threads", "mem_mb", "runtime (min)", "gpus", "estimate for each"]
-    rows = [[key[0], len(places), *key[1:], _say_each(plan, places)] for key, places in groups.items()]
+        groups[(job.rule, job.threads, *asked, plan.gpus_of(job) or "", answer.source)].append(answer.seconds or 0.0)
+    headers = ["rule", "jobs", "threads", "mem_mb", "runtime (min)", "gpus", "each takes", "by"]
+    rows = [[key[0], len(times), *key[1:-1], _say_range(times), key[-1]] for key, times in groups.items()]
     filled = [i for i in range(len(headers)) if any(row[i] != "" for row in rows)]
     table = tabulate([[row[i] for i in filled] for row in rows], headers=[headers[i] for i in filled])
-    return f"{len(plan.jobs)} jobs, and what each of them asks for\n\n{table}"
+    used = {job.wildcards.get("dataset") for job in plan.jobs}
+    counts = plan.estimator.counts.items()
+    lines = [f"{name}: {count.total:,} images, {count.source}" for name, count in counts if count and name in used]
+    return "\n\n".join(
+        filter(None, [f"{len(plan.jobs)} jobs, and what each of them asks for", table, "\n".join(lines)])
+    )
 
 
-def _say_each(plan: Plan, places: Sequence[int]) -> str:
-    known = sorted(s for place in places if (s := plan.answers[place].seconds) is not None)
-    if not known:
-        return "unknown"
-    ends = list(dict.fromkeys(map(format_duration, (known[0], known[-1]))))
-    return " to ".join(ends) + (f" ({len(places) - len(known)} unknown)" if len(known) < len(places) else "")
+def _say_range(times: Sequence[float]) -> str:
+    ends = dict.fromkeys(map(format_duration, (min(times), max(times))))
+    return " to ".join(ends) if max(times) else "unknown"
 
 
 def _say_totals(plan: Plan) -> str:
@@ -130,28 +118,13 @@ def _say_totals(plan: Plan) -> str:
         ["CPU time (threads claimed)", format_hours(plan.sum_s(lambda job: job.threads))],
         ["wall time, at least", f"{format_hours(wall_s)}: {reason} decides{queue}"],
     ]
-    return tabulate(
-        rows, headers=["estimate", "without the unknown jobs below" if plan.unknown else ""], disable_numparse=True
-    )
+    lacks = any(answer.seconds is None for answer in plan.answers)
+    return tabulate(rows, headers=["estimate", "without unknown jobs" if lacks else ""], disable_numparse=True)
 
 
 def _say_path(plan: Plan) -> str:
     rows = [[plan.jobs[place].title, format_duration(plan.times[place])] for place in plan.find_critical_path()]
     return tabulate(rows, headers=["the critical path", "takes"], colalign=("left", "right")) if rows else ""
-
-
-def _say_sources(plan: Plan) -> str:
-    """Return what the estimates rest on, one line per rule, backbone and source, and the numbers of images."""
-    groups: Counter[tuple[str, str]] = Counter()
-    for job, each in zip(plan.jobs, plan.answers, strict=True):
-        if each.seconds is not None:
-            groups[(f"{job.rule} {job.wildcards.get('backbone', '')}".strip(), each.source)] += 1
-    rows = [[what, n, source] for (what, source), n in groups.items()]
-    used = {job.wildcards.get("dataset") for job in plan.jobs}
-    counts = plan.estimator.counts.items()
-    lines = [f"{name}: {count.total:,} images, {count.source}" for name, count in counts if count and name in used]
-    table = tabulate(rows, headers=["estimate of", "jobs", "rests on"]) if rows else ""
-    return "\n\n".join(filter(None, [table, "\n".join(lines)]))
 
 
 def _say_warnings(plan: Plan) -> str:
@@ -165,17 +138,6 @@ def _say_warnings(plan: Plan) -> str:
         f" set-resources: {rule}: runtime in {plan.profile.path}."
         for rule, (seconds, job) in worst.items()
     )
-
-
-def _say_unknown(plan: Plan, measure: str) -> str:
-    """Return why jobs have no estimate, and the one command that measures what can be measured now."""
-    lines = [
-        f"Unknown: {', '.join(f'{rule} ({n})' for rule, n in rules.items())}: {reason}."
-        for reason, rules in plan.unknown.items()
-    ]
-    if backbones := plan.lacking_rates():
-        lines.append(f"To measure {', '.join(backbones)} there, one short job each:\n  {measure}")
-    return "\n".join(lines)
 
 
 def _say_disk(plan: Plan, free_bytes: int) -> str:

@@ -70,40 +70,23 @@ def _read_process(entry: Path, home: Path) -> Process | None:
 
 @dataclass(frozen=True)
 class LastRun:
-    """The last Snakemake that worked in a folder, by its logs.
+    """The last Snakemake that worked in a folder, by its logs."""
 
-    Attributes:
-        log: the newest.
-        host: where it was started; empty: the log does not say.
-        command: of the newest log that has one (that of `--unlock` has none), without the quotes that were typed.
-        configfile: that it read, the last of several; empty: no log names one.
-    """
-
-    log: Path
-    host: str
-    command: str
-    configfile: str
+    log: Path  # the newest
+    host: str  # where it was started; empty: the log does not say
+    command: str  # of the newest log that has one (that of `--unlock` has none), without the quotes that were typed
+    configfile: str  # that it read, the last of several; empty: no log names one
 
 
 @dataclass(frozen=True)
 class Leftovers:
-    """What there is in a folder.
+    """What there is in a folder."""
 
-    Attributes:
-        heads: Snakemakes of this machine that work in it.
-        workers: processes of this machine that make its files.
-        orphans: Slurm jobs that a Snakemake of this folder submitted and that have not ended.
-        others: other Slurm jobs of this folder; one of them may be a Snakemake.
-        last: the last run; None: there was none.
-        is_locked: whether Snakemake's lock is there.
-    """
-
-    heads: Sequence[Process]
-    workers: Sequence[Process]
-    orphans: Sequence[SlurmJob]
-    others: Sequence[SlurmJob]
-    last: LastRun | None
-    is_locked: bool
+    heads: Sequence[Process]  # Snakemakes of this machine that work in it
+    workers: Sequence[Process]  # processes of this machine that make its files
+    orphans: Sequence[SlurmJob]  # Slurm jobs that a Snakemake of this folder submitted and that have not ended
+    last: LastRun | None  # the last run; None: there was none
+    is_locked: bool  # whether Snakemake's lock is there
 
     @property
     def n_running(self) -> int:
@@ -117,13 +100,11 @@ def find_leftovers(folder: Path) -> Leftovers:
     Raises:
         SlurmError: the queue does not answer, so orphans could not be seen.
     """
-    jobs = [job for job in _ask_queue(folder) if job.is_active]
     processes = list_processes(folder)
     return Leftovers(
         heads=[process for process in processes if process.is_head],
         workers=[process for process in processes if process.is_worker],
-        orphans=[job for job in jobs if job.is_from_snakemake],
-        others=[job for job in jobs if not job.is_from_snakemake],
+        orphans=[job for job in _ask_queue(folder) if job.is_active and job.is_from_snakemake],
         last=read_last_run(folder),
         is_locked=any((folder / ".snakemake/locks").glob("*.lock")),
     )
@@ -176,15 +157,11 @@ def refuse_if_running(found: Leftovers, head_is_dead: bool) -> None:
         )
     if head_is_dead or found.last is None or not (found.is_locked or found.n_running):
         return
-    if not found.last.host:
+    host = found.last.host or "a machine that its log does not name"
+    if host.split(".")[0] != here.split(".")[0]:
         raise CxrflowError(
-            f"{found.last.log} does not say on which machine Snakemake was started, and on this one ({here}) none runs."
-            " If none runs on another login node either, add --head-is-dead"
-        )
-    if found.last.host.split(".")[0] != here.split(".")[0]:
-        raise CxrflowError(
-            f"the last Snakemake was started on {found.last.host}, and this is {here}: whether it still runs cannot be"
-            " seen from here. Run this command there; or, if you know that it is dead, add --head-is-dead"
+            f"the last Snakemake was started on {host}, and this is {here}: whether it still runs cannot be seen from"
+            f" here ({found.last.log}). Run this command there; or, if you know that it is dead, add --head-is-dead"
         )
 
 
@@ -215,9 +192,4 @@ def describe_leftovers(found: Leftovers) -> str:
     for each in found.workers:
         words = " ".join(each.words)
         lines.append(f"still running on {platform.node()}: process {each.pid} (kill {each.pid} stops it): {words:.100}")
-    for job in found.others:
-        lines.append(
-            f"note: Slurm job {job.job_id} ({job.name}) also works in this folder and is left alone; if it is a"
-            " Snakemake, let it end or cancel it first"
-        )
     return "\n".join(lines)

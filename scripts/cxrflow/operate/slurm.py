@@ -36,27 +36,16 @@ class SlurmError(CxrflowError):
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """One job of the queue, or one that ended less than MinJobAge ago.
+    """One job of the queue, or one that ended less than MinJobAge ago."""
 
-    Attributes:
-        job_id: as scancel takes it.
-        state: long name, such as RUNNING.
-        elapsed: as squeue prints it, `1-02:03:04`.
-        nodes: where it runs; empty before.
-        name: of the job; the plugin's is the run's id.
-        comment: rule and wildcards; empty if there is none.
-        reason: why it waits or how it ended.
-        folder: it was submitted in.
-    """
-
-    job_id: str
-    state: str
-    elapsed: str
-    nodes: str
-    name: str
-    comment: str
-    reason: str
-    folder: str
+    job_id: str  # as scancel takes it
+    state: str  # long name, such as RUNNING
+    elapsed: str  # as squeue prints it, `1-02:03:04`
+    nodes: str  # where it runs; empty before
+    name: str  # of the job; the plugin's is the run's id
+    comment: str  # rule and wildcards; empty if there is none
+    reason: str  # why it waits or how it ended
+    folder: str  # it was submitted in
 
     @property
     def is_active(self) -> bool:
@@ -75,27 +64,17 @@ class SlurmJob:
 
 @dataclass(frozen=True)
 class NodeGroup:
-    """Nodes of one partition that are alike.
-
-    Attributes:
-        partition: its name.
-        is_default: whether jobs without a partition go there.
-        is_up: whether it takes jobs.
-        max_minutes: its time limit; infinity: none.
-        cpus, memory_mib, n_nodes: of each node, and how many there are.
-        state: of the nodes, such as `idle` or `drained*`.
-        gpus: {model: number per node}; the model is empty where the site names none.
-    """
+    """Nodes of one partition that are alike."""
 
     partition: str
-    is_default: bool
-    is_up: bool
-    max_minutes: float
-    cpus: int
-    memory_mib: int
+    is_default: bool  # whether jobs without a partition go there
+    is_up: bool  # whether it takes jobs
+    max_minutes: float  # its time limit; infinity: none
+    cpus: int  # of each node
+    memory_mib: int  # of each node
     n_nodes: int
-    state: str
-    gpus: dict[str, int]
+    state: str  # of the nodes, such as `idle` or `drained*`
+    gpus: dict[str, int]  # {model: number per node}; the model is empty where the site names none
 
     @property
     def is_usable(self) -> bool:
@@ -177,18 +156,6 @@ def parse_partitions(text: str) -> list[NodeGroup]:
     ]
 
 
-def ping_controller() -> list[str]:
-    """Return the lines of scontrol ping, one per controller.
-
-    Raises:
-        SlurmError: no controller answers.
-    """
-    lines = run_slurm("scontrol", "ping", timeout_s=15.0).splitlines()
-    if not any(re.search(r"\bUP\b", line) for line in lines):
-        raise SlurmError(f"no controller is up: {'; '.join(lines)}")
-    return lines
-
-
 def read_config() -> dict[str, str]:
     """Return the cluster's configuration as scontrol shows it, by key."""
     pairs = (line.split("=", 1) for line in run_slurm("scontrol", "show", "config").splitlines() if "=" in line)
@@ -196,9 +163,6 @@ def read_config() -> dict[str, str]:
 
 
 def list_accounts() -> list[str]:
-    """Return the accounts that this user may charge, the default one first where the accounting names one."""
-    user = getpass.getuser()
-    command = ("sacctmgr", "--noheader", "--parsable2", "show")
-    default = run_slurm(*command, "user", user, "format=DefaultAccount").split()
-    accounts = run_slurm(*command, "assoc", f"user={user}", "format=Account").split()
-    return list(dict.fromkeys([*default, *accounts]))
+    """Return the accounts that this user may charge."""
+    command = ("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={getpass.getuser()}", "format=Account")
+    return list(dict.fromkeys(run_slurm(*command).split()))

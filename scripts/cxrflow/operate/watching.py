@@ -28,30 +28,20 @@ from cxrflow.operate.slurm import FAILED, RUNNING, WAITING, SlurmJob, has_comman
 STATES = ("done", "running", "queued", "failed", "stopped", "not started")
 LEASED = ("train", "preprocess")  # rules whose worker holds a lease in resume/ next to the log
 SLURM_LOGS = Path("logs/slurm")  # slurm-logdir of profiles/slurm: <rule>/<wildcards>/<job id>.log
-TAIL_BYTES = 4096
 CRASH = re.compile(r"error: .+|[\w.]*(?:Error|Exception)\b.*")  # the last line: a user's error, or a traceback's end
 KILLED = re.compile(r"slurmstepd: error: (.*(?:oom|out of memory|time limit|node failure).*)", re.IGNORECASE)
-RECENT_EPOCHS = 5  # the time of an epoch is the median of these: a resumed training may be on another machine now
-SLOW_EPOCHS = 5  # epochs' time without a new one is worth a word
+RECENT_EPOCHS = 5
 
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen at one time.
+    """What was seen at one time."""
 
-    Attributes:
-        now_s: Unix time.
-        folder: the working folder.
-        queue: this user's Slurm jobs of this folder.
-        processes: of this machine in this folder.
-        note: what could not be seen, for the reader.
-    """
-
-    now_s: float
-    folder: Path
-    queue: Sequence[SlurmJob] = ()
-    processes: Sequence[Process] = ()
-    note: str = ""
+    now_s: float  # Unix time
+    folder: Path  # the working folder
+    queue: Sequence[SlurmJob] = ()  # this user's Slurm jobs of this folder
+    processes: Sequence[Process] = ()  # of this machine in this folder
+    note: str = ""  # what could not be seen, for the reader
 
 
 @dataclass(frozen=True)
@@ -64,27 +54,20 @@ class State:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one training is.
+    """How far one training is."""
 
-    Attributes:
-        epochs: there will be.
-        rows: of the finished ones.
-        quiet_s: since the last of them ended.
-    """
-
-    epochs: int
-    rows: Sequence[EpochRow] = ()
-    quiet_s: float = 0.0
+    epochs: int  # there will be
+    rows: Sequence[EpochRow] = ()  # of the finished ones
 
     @property
-    def epoch_s(self) -> float | None:
-        """Seconds of one epoch; None before the first has ended."""
-        return statistics.median(row.seconds for row in self.rows[-RECENT_EPOCHS:]) if self.rows else None
+    def epoch_s(self) -> float:
+        """Seconds of one epoch, by the last ones: a resumed training may be on another machine now."""
+        return statistics.median(row.seconds for row in self.rows[-RECENT_EPOCHS:])
 
     @property
     def left_s(self) -> float | None:
         """Seconds that the remaining epochs take; None before the first has ended."""
-        return None if self.epoch_s is None else max(0, self.epochs - len(self.rows)) * self.epoch_s
+        return max(0, self.epochs - len(self.rows)) * self.epoch_s if self.rows else None
 
 
 def look(folder: Path) -> Look:
@@ -140,8 +123,7 @@ def _see_queue(job: Job, seen: Look) -> State | None:
         return State("queued", f"job {found.job_id}: {found.reason or 'waits'}")
     if found.state not in FAILED:
         return None
-    line = last_line(seen.folder / job.log)
-    return State("failed", f"job {found.job_id}: {found.state}" + (f"; the log ends: {line}" if line else ""))
+    return State("failed", f"job {found.job_id}: {found.state}; the log ends: {last_line(seen.folder / job.log)}")
 
 
 def _see_logs(job: Job, seen: Look) -> State | None:
@@ -164,13 +146,8 @@ def wildcards_text(job: Job) -> str:
 
 def last_line(log: Path) -> str:
     """Return the last line of a log that is not blank; empty: there is none."""
-    try:
-        with log.open("rb") as handle:
-            handle.seek(max(0, log.stat().st_size - TAIL_BYTES))
-            lines = handle.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    text = log.read_text("utf-8", "replace").strip() if log.exists() else ""
+    return text.splitlines()[-1].strip() if text else ""
 
 
 def _number(job_id: str) -> int:
@@ -179,13 +156,9 @@ def _number(job_id: str) -> int:
     return int(match[0]) if match else 0
 
 
-def read_progress(log: Path, epochs: int, now_s: float) -> Progress:
+def read_progress(log: Path, epochs: int) -> Progress:
     """Read a training's log; without one no epoch has ended."""
-    try:
-        rows, written_s = parse_epochs(log.read_text("utf-8", "replace")), log.stat().st_mtime
-    except OSError:
-        return Progress(epochs)
-    return Progress(epochs, rows, max(0.0, now_s - written_s))
+    return Progress(epochs, parse_epochs(log.read_text("utf-8", "replace")) if log.exists() else ())
 
 
 def describe_study(estimator: Estimator, jobs: Sequence[Job], remaining: Sequence[Job], seen: Look) -> str:
@@ -202,7 +175,7 @@ def describe_study(estimator: Estimator, jobs: Sequence[Job], remaining: Sequenc
     states = [find_state(job, seen) if job.outputs in undone else State("done") for job in jobs]
     pairs = list(zip(jobs, states, strict=True))
     trainings = {
-        job.title: read_progress(seen.folder / job.log, study.train_settings(job.model.variant).epochs, seen.now_s)
+        job.title: read_progress(seen.folder / job.log, study.train_settings(job.model.variant).epochs)
         for job, state in pairs
         if job.rule == "train" and job.model and state.name != "done"
     }
@@ -233,10 +206,6 @@ def _say_headline(study: str, pairs: Pairs, seen: Look) -> list[str]:
             f"no Snakemake is seen in this folder on {platform.node()}: if none runs on another node either,"
             " start it again (after a kill, with python scripts/recover.py first)"
         )
-    if seen.queue:
-        active = Counter(job.state for job in seen.queue if job.is_active)
-        counts = ", ".join(f"{n} {state.lower()}" for state, n in active.items()) or "none in the queue"
-        lines.append(f"Slurm jobs of this folder: {counts}")
     return [*lines, *([f"note: {seen.note}"] if seen.note else [])]
 
 
@@ -260,17 +229,15 @@ def _say_running(pairs: Pairs, trainings: Mapping[str, Progress]) -> list[str]:
 
 
 def _say_progress(progress: Progress) -> str:
-    if progress.epoch_s is None or progress.left_s is None:
+    if progress.left_s is None:
         return f"epoch 1 of {progress.epochs}, none has ended yet"
-    last, epoch_s = progress.rows[-1], progress.epoch_s
+    last = progress.rows[-1]
     if len(progress.rows) >= progress.epochs:
         return f"all {progress.epochs} epochs done, writing the model"
-    text = (
-        f"epoch {last.epoch} of {progress.epochs} done, val loss {last.val_loss:.4f},"
-        f" val macro F1 {last.val_macro_f1:.4f}, {epoch_s:.1f} s an epoch, {format_duration(progress.left_s)} left"
+    return (
+        f"epoch {last.epoch} of {progress.epochs} done, val loss {last.val_loss:.4f}, val macro F1"
+        f" {last.val_macro_f1:.4f}, {progress.epoch_s:.1f} s an epoch, {format_duration(progress.left_s)} left"
     )
-    slow = progress.quiet_s > SLOW_EPOCHS * epoch_s
-    return text + (f" (no epoch has ended for {format_duration(progress.quiet_s)})" if slow else "")
 
 
 def _say_ended(title: str, pairs: Pairs, name: str) -> list[str]:
@@ -291,10 +258,8 @@ def _say_left(estimator: Estimator, pairs: Pairs, trainings: Mapping[str, Progre
     if not known:
         yield f"time left: unknown, no epoch of any training has ended yet ({len(lefts)} trainings to go)"
         return
-    running = sum(state.name == "running" for _, state in unfinished)
-    least_s = max(max(known), sum(known) / max(1, running))
-    at_once = f"{running} at once, as now" if running else "one after the other, because none runs now"
-    yield f"time left: at least {format_duration(least_s)} of training, without waiting in the queue"
-    yield f"  {format_duration(sum(known))} in all, {at_once}; the other jobs are not counted"
+    running = max(1, sum(state.name == "running" for _, state in unfinished))
+    least_s = max(max(known), sum(known) / running)
+    yield f"time left: at least {format_duration(least_s)} of training, {running} at once, without waiting in the queue"
     if len(known) < len(lefts):
-        yield f"  {len(lefts) - len(known)} trainings are not counted: nothing is known of their speed yet"
+        yield f"  not counted, as nothing is known of their speed yet: {len(lefts) - len(known)} trainings"
