@@ -1,6 +1,6 @@
 r"""Fetch ImageNet weights once, for transfer learning.
 
-Reads a URL; writes one .pth file, checked against the SHA-256 in its name. A file that is there and right is left
+Reads a URL; writes one .pth file, checked against the SHA-256 in its name. A file that exists and is right is left
 alone, so on a machine without internet it can be copied into place by hand.
 
     python scripts/fetch_weights.py --url https://download.pytorch.org/models/resnet34-b627a593.pth \

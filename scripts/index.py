@@ -36,7 +36,7 @@ def index_dataset(
 
     folder: the dataset's folder, laid out as its owners publish it
     dataset: the dataset's name in the study
-    reader_settings: who reads it, as JSON.
+    reader_settings: the dataset's layout, as JSON.
     settings: which images are kept, as JSON.
     threads: files read at once
     index: index.csv to write
@@ -54,14 +54,14 @@ def index_dataset(
 
 
 def print_counts(found: Index, counts: dict[str, int], reader: str) -> None:
-    """Print what was kept, beside what is published, and what was not."""
+    """Print how many images were kept, of how many published ones, and how many were not."""
     published = READERS[reader].published_counts
     for name, count in counts.items():
         print(f"{name}: {count:,}" + (f" of {published[name]:,} published images" if name in published else " images"))
     for kind, count in sorted(Counter(row.kind for row in found.rejects).items()):
         print(f"refused ({kind}): {count:,}, see rejects.csv")
     if found.listed_missing:
-        print(f"listed by the dataset's own table but not there: {found.listed_missing:,}")
+        print(f"listed by the dataset's own table but missing: {found.listed_missing:,}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 r"""Preprocess every image of a dataset once, into one array that trainings map into memory.
 
 Reads index.csv and the images it names; writes images.npy, uint8 (N, size, size), 0-255, row i = row i of the index. A
-killed run goes on where it was, from the resume folder.
+killed run resumes where it was, from the resume folder.
 
     python scripts/preprocess.py --folder data/covid --index index.csv --settings '{"size_px": 256}' --threads 2 \
         --resume resume/ --images images.npy

@@ -71,5 +71,5 @@ def test_missing_file_is_named_when_it_is_asked_for(tmp_path: Path):
     (tmp_path / "models" / paths[0] / "metrics.json").unlink()
     model = collect_results(tmp_path, study, paths).models[0]
     assert model.training["seed"] == 0
-    with pytest.raises(CxrflowError, match=r"metrics\.json is not there"):
+    with pytest.raises(CxrflowError, match=r"metrics\.json does not exist"):
         _ = model.metrics

@@ -156,7 +156,7 @@ def test_a_class_too_small_to_split(tmp_path):
     assert not (tmp_path / "split.csv").exists()
 
 
-@pytest.mark.parametrize(("harm", "words"), [("delete", "is gone"), ("change", "has changed")])
+@pytest.mark.parametrize(("harm", "words"), [("delete", "has disappeared"), ("change", "has changed")])
 def test_preprocess_of_other_files_than_the_indexed_ones(tmp_path, harm, words):
     settings = make_folders(tmp_path / "data")
     call("index", **index_flags(tmp_path, tmp_path / "data", settings))

@@ -93,11 +93,11 @@ REFUSED = {
     "web page": (b"\n<!DOCTYPE html><html>404</html>", "web page"),
     "git lfs": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
     "dicom": (bytes(128) + b"DICM" + bytes(500), "DICOM"),
-    "text": (b"hello", "no image"),
+    "text": (b"hello", "not an image"),
     "half a jpeg": (encode(BIG, ".jpg")[:9000], "truncated"),
     "half a png": (encode(BIG)[:30000], "truncated"),
     "png without its end": (encode(BIG)[:-30], "truncated"),
-    "png cut in its header": (encode(BIG)[:20], "no image|header"),
+    "png cut in its header": (encode(BIG)[:20], "not an image|header"),
     "damaged png": (encode(BIG)[:999] + b"\xff\x00\xff" + encode(BIG)[1002:], "truncated or damaged"),
     "bomb": (png_header_only(30000, 30000), "more than 100 megapixels"),
     "animation": (

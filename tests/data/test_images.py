@@ -19,7 +19,7 @@ def test_opens_read_only(tmp_path):
         (np.zeros((2, 3, 4)), r"expected uint8 \(N, H, W\), got float64 \(2, 3, 4\)"),
         (np.zeros((2, 3), np.uint8), r"got uint8 \(2, 3\)"),
         (np.zeros((5, 3, 4), np.uint8), "has 5 images, and the index has 2"),
-        (np.array([{}], dtype=object), r"no whole \.npy file"),
+        (np.array([{}], dtype=object), r"not a complete \.npy file"),
     ],
 )
 def test_refuses_other_arrays(tmp_path, array, message):
@@ -33,7 +33,7 @@ def test_refuses_a_cut_file(tmp_path, size):
     path = tmp_path / "images.npy"
     np.save(path, np.zeros((2, 3, 4), np.uint8))
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(CxrflowError, match=r"no whole \.npy file"):
+    with pytest.raises(CxrflowError, match=r"not a complete \.npy file"):
         load_images(path, 2)
 
 
@@ -41,5 +41,5 @@ def test_refuses_an_archive_and_a_missing_file(tmp_path):
     np.savez(tmp_path / "archive.npz", np.zeros(3))
     with pytest.raises(CxrflowError, match="expected uint8"):
         load_images(tmp_path / "archive.npz")
-    with pytest.raises(CxrflowError, match="is not there"):
+    with pytest.raises(CxrflowError, match="does not exist"):
         load_images(tmp_path / "images.npy")

@@ -145,7 +145,7 @@ def test_the_summary(tmp_path):
         "class_names": ["normal", "pneumonia"],
         "counts": {"normal": 1, "pneumonia": 2},
         "n_patients": 2,
-        "rejects": {"selection": {"its label '2' is no class of the study": 1}},
+        "rejects": {"selection": {"its label '2' is not a class of the study": 1}},
         "listed_missing": 1,
         "published_counts": {},
         "n_duplicate_groups": 0,

@@ -97,7 +97,7 @@ def test_goes_on_after_a_stop_without_doing_work_twice(dataset, monkeypatch, cap
     with monkeypatch.context() as patch:
         stop_after(patch, 40 - note["n_done"])  # one image more would fail
         np.testing.assert_array_equal(pack(dataset), expected)
-    assert f"going on after {note['n_done']} images" in capsys.readouterr().out
+    assert f"resuming after {note['n_done']} images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change", ["settings", "index", "code", "cut off"])
@@ -118,7 +118,7 @@ def test_a_stale_part_is_begun_anew(dataset, monkeypatch, capsys, change):
     else:
         os.truncate(dataset / "resume/images.partial", 500)
     images = np.array(pack(dataset, settings))
-    assert "going on" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
     np.testing.assert_array_equal(images, pack(dataset, settings, images="again.npy"))
 
 
@@ -135,7 +135,7 @@ def test_a_missing_file_is_named(dataset):
     path = next((dataset / "data/ill").glob("*.png"))
     path.unlink()
     with pytest.raises(
-        CxrflowError, match=rf"{path.name}, image ill/{path.name}, is gone since it was indexed: put it back"
+        CxrflowError, match=rf"{path.name}, image ill/{path.name}, has disappeared since it was indexed: put it back"
     ):
         pack(dataset)
     assert not (dataset / "images.npy").exists()

@@ -107,7 +107,7 @@ def make_folders(folder: Path, per_class: int = 4) -> DatasetSettings:
 
 
 def make_csv(folder: Path) -> DatasetSettings:
-    """Make a table beside images; one listed file is missing, one label is no class."""
+    """Make a table and images; one listed file is missing, one label is not a class."""
     rows = [
         ("a.png", "0", "p1"),
         ("sub/b.png", "1", "p1"),
@@ -160,7 +160,7 @@ def index_row(image_id: str, label: str = "a", patient_id: str = "", pixel_sha25
 
 
 def real_data(name: str) -> Path:
-    """Return the folder of a real dataset, or skip the test where it is not there."""
+    """Return the folder of a real dataset, or skip the test if it does not exist."""
     root = os.environ.get("CXRFLOW_REAL_DATA", Path(__file__).parents[2].parent / "shared/data/raw")
     folder = Path(root) / name
     if not folder.is_dir():

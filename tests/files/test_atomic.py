@@ -82,7 +82,7 @@ def test_json_refuses_what_others_cannot_read(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(CxrflowError, match="not valid JSON"):
         read_json(tmp_path / "a.json")
-    with pytest.raises(CxrflowError, match="is not there"):
+    with pytest.raises(CxrflowError, match="does not exist"):
         read_json(tmp_path / "b.json")
 
 

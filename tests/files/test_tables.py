@@ -24,7 +24,7 @@ def test_awkward_text_survives(tmp_path: Path) -> None:
 
 
 def test_problems_name_the_file_and_the_columns(tmp_path: Path) -> None:
-    with pytest.raises(CxrflowError, match="is not there"):
+    with pytest.raises(CxrflowError, match="does not exist"):
         read_table(tmp_path / "none.csv")
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     with pytest.raises(CxrflowError, match=r"t\.csv lacks the column\(s\) c; it has a, b"):

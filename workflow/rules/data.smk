@@ -24,7 +24,7 @@ rule phantom:
 
 rule index:
     input:
-        # The raw folder is no input: a plan works before any data is in place. `-R index` looks at changed folders again.
+        # The raw folder is not an input: a plan works before any data is in place. `-R index` looks at changed folders again.
         rules.phantom.output.manifest if STUDY.settings.phantoms else [],
     output:
         index=LAYOUT.index("{dataset}"),

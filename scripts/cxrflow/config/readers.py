@@ -43,7 +43,7 @@ READERS = {
         weakness="Sources differ by class.",
         caution=(
             "was put together from several collections, most classes from collections of their own (the viral pneumonia"
-            " is the paediatric set): a model can score by telling the sources apart, with no look at the disease."
+            " is the paediatric set): a model can score by recognising the source, without looking at the disease."
         ),
         terms=(
             "Its owners ask for both articles (Chowdhury et al. 2020, Rahman et al. 2021) to be cited. The images"
@@ -85,6 +85,6 @@ READERS = {
         ),
     ),
     "folders": Reader("one folder per class", "one folder of images per class", "folders"),
-    "csv": Reader("a table beside images", "a CSV table and the images it names", "csv_table"),
+    "csv": Reader("a table and images", "a CSV table and the images it names", "csv_table"),
 }
 PHANTOM_READERS = {"covid": "covid_radiography", "pneumonia": "kermany", "xray8": "nih"}  # phantoms: {folder: reader}

@@ -72,23 +72,23 @@ class ComputeSettings:
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """One dataset: where it lies below `data_root` and who reads it."""
+    """One dataset: its folder below `data_root` and the reader that understands it."""
 
     reader: str = setting(
-        "who reads it: covid_radiography, kermany or nih for the three published layouts; folders for any tree with one"
-        " folder per class; csv for a table beside a folder of images"
+        "its layout: covid_radiography, kermany or nih for the three published ones; folders for any tree with one"
+        " folder per class; csv for a table and a folder of images"
     )
     folder: str = setting("its folder below data_root")
     title: str = setting("its name in tables and figures; empty: the key", default="")
-    citation: str = setting("whom to cite for it, shown under Table 1", default="")
+    citation: str = setting("what to cite for it, shown under Table 1", default="")
     classes: dict[str, str] = setting(
         "readers folders and csv: class name for each folder or label value, {value: name}; others are left out;"
-        " empty: every folder or value is a class of its own name",
+        " empty: every folder or value is a class with that name",
         default_factory=dict,
     )
     patient_pattern: str = setting(
-        "readers folders and csv: regular expression searched in the relative path, with a group named patient;"
-        " empty: every image is a patient of its own",
+        "readers folders and csv: regular expression, with a group named patient, searched for in the relative path;"
+        " empty: every image counts as a patient",
         default="",
     )
     table: str = setting("reader csv: the CSV file, relative to the folder", default="")
@@ -96,23 +96,23 @@ class DatasetSettings:
     label_column: str = setting("reader csv: the column with the label", default="label")
     patient_column: str = setting("reader csv: the column with the patient; empty: use patient_pattern", default="")
     lesion_masks: str = setting(
-        "folder, relative to `folder`, of PNG masks named like the images (non-zero is lesion), to score explanations",
+        "folder of PNG masks, relative to `folder`, named like the images (non-zero is lesion), to score the Grad-CAM",
         default="",
     )
 
 
 @dataclass(frozen=True)
 class PhantomSettings:
-    """Synthetic X-rays (phantoms) in the published layouts, to try everything with no data at all."""
+    """Synthetic X-rays (phantoms) in the published layouts, to try everything without any data."""
 
     images_per_class: int = setting(
-        "images of each class of each dataset that the selection rule keeps; what it drops comes on top",
+        "images per class and dataset that the selection rule keeps; those it leaves out are added to them",
         default=120,
         minimum=12,
     )
     images_per_class_of: dict[str, int] = setting(
-        "as images_per_class, for single datasets, {covid, pneumonia or xray8: images}: the seven classes of xray8 take"
-        " half of the time that a study computes",
+        "images_per_class for single datasets, {covid, pneumonia or xray8: images}; the seven classes of xray8 take"
+        " half of a study's computing time",
         default_factory=dict,
         minimum=12,
     )
@@ -123,7 +123,7 @@ class PhantomSettings:
         maximum=1.0,
     )
     sign_contrast: float = setting(
-        "density that a sign adds to the lung, times this: above 1 fewer images and epochs teach the classes",
+        "multiplies the density that a sign adds to the lung: above 1, fewer images and epochs are enough to learn it",
         default=1.0,
         minimum=0.1,
         maximum=4.0,
@@ -140,14 +140,14 @@ class IndexSettings:
     """Which images are kept."""
 
     max_images_per_class: int = setting(
-        "seeded cap per class that keeps patients whole, for a quick look; 0: no cap",
+        "cap per class for a quick look, chosen at random by whole patients; 0: no cap",
         default=0,
         minimum=0,
         unit="images",
     )
     cap_seed: int = setting("seed of the cap", default=0, minimum=0)
     max_rejected_share: float = setting(
-        "stop when more than this share of the images is unreadable", default=0.05, minimum=0.0, maximum=1.0
+        "stop if more than this share of the images is unreadable", default=0.05, minimum=0.0, maximum=1.0
     )
     max_image_mpx: float = setting(
         "refuse larger images before decoding them: a 0.9 MB PNG can unpack to 5 GB",
@@ -162,8 +162,8 @@ class SplitSettings:
     """The split by patient and class."""
 
     train: float = setting("share of images for training", default=0.70, minimum=0.01, maximum=0.98)
-    val: float = setting("share for choosing the epoch", default=0.15, minimum=0.01, maximum=0.98)
-    test: float = setting("share for the reported numbers", default=0.15, minimum=0.01, maximum=0.98)
+    val: float = setting("share for choosing the epoch and the model", default=0.15, minimum=0.01, maximum=0.98)
+    test: float = setting("share for the final scores", default=0.15, minimum=0.01, maximum=0.98)
     seed: int = setting("seed of the split; the same seed gives the same split on every machine", default=0, minimum=0)
 
 
@@ -194,16 +194,18 @@ class TrainSettings:
     restart_epochs: int = setting("length of a cosine cycle (warm restarts)", default=10, minimum=1, unit="epochs")
     class_weights: bool = setting("weight the loss by inverse class frequency of the train subset", default=True)
     flip_probability: float = setting(
-        "share of images flipped left-right per epoch", default=0.5, minimum=0.0, maximum=1.0
+        "share of images flipped left to right in each epoch", default=0.5, minimum=0.0, maximum=1.0
     )
-    sharpness_probability: float = setting("share of images sharpened per epoch", default=0.5, minimum=0.0, maximum=1.0)
+    sharpness_probability: float = setting(
+        "share of images sharpened in each epoch", default=0.5, minimum=0.0, maximum=1.0
+    )
     sharpness_factor: float = setting("1 leaves an image as it is, 2 doubles its sharpness", default=2.0, minimum=0.0)
     autocontrast_probability: float = setting(
-        "share of images stretched to full contrast per epoch", default=0.5, minimum=0.0, maximum=1.0
+        "share of images stretched to full contrast in each epoch", default=0.5, minimum=0.0, maximum=1.0
     )
     batch_norm_momentum: float = setting(
         "BatchNorm momentum of every backbone. torchvision builds MobileNetV3 with 0.01, whose running statistics lag"
-        " for hundreds of steps and make early validations noise",
+        " for hundreds of steps, so that early validation losses are noise",
         default=0.1,
         minimum=0.001,
         maximum=1.0,
@@ -212,9 +214,9 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """The one look at the test subset."""
+    """Predictions for the validation and the test images."""
 
-    batch_size: int = setting("images per step", default=64, minimum=1, unit="images")
+    batch_size: int = setting("images at once", default=64, minimum=1, unit="images")
 
 
 @dataclass(frozen=True)
@@ -240,19 +242,19 @@ class SelectSettings:
 
 @dataclass(frozen=True)
 class EmbedSettings:
-    """t-SNE of the test features."""
+    """The t-SNE map of the test features."""
 
     engine: str = setting(
-        "what computes the map: scikit-learn, or the package openTSNE, which takes a quarter of the time at 8,000"
-        " images; the maps differ, and keep neighbours equally well",
+        "scikit-learn, or the package openTSNE, which takes a quarter of the time at 8,000 images; the maps differ and"
+        " preserve neighbours equally well",
         default="sklearn",
         choices=("sklearn", "opentsne"),
     )
-    perplexity: float = setting("t-SNE perplexity, lowered where the test subset is small", default=30.0, minimum=1.0)
+    perplexity: float = setting("t-SNE perplexity; lowered for a small test subset", default=30.0, minimum=1.0)
     max_images: int = setting(
-        "t-SNE of at most this many test images, drawn by seed", default=5000, minimum=10, unit="images"
+        "at most this many test images, chosen at random", default=5000, minimum=10, unit="images"
     )
-    seed: int = setting("seed of t-SNE", default=0, minimum=0)
+    seed: int = setting("seed of t-SNE and of that choice", default=0, minimum=0)
 
 
 @dataclass(frozen=True)
@@ -260,25 +262,25 @@ class ExplainSettings:
     """Grad-CAM of test images."""
 
     engine: str = setting(
-        "what computes the maps: direct, or the package pytorch_grad_cam, whose maps are equal to 1e-5 and take longer",
+        "direct, or the package pytorch_grad_cam, whose maps agree to 1e-5 and take longer",
         default="direct",
         choices=("direct", "pytorch_grad_cam"),
     )
     images_per_class: int = setting(
-        "gallery: right and wrong test images shown of each class, each", default=3, minimum=1, unit="images"
+        "test images in the gallery per class: as many right as wrong ones", default=3, minimum=1, unit="images"
     )
     scored_images: int = setting(
-        "at most this many annotated test images are scored per model", default=200, minimum=0, unit="images"
+        "at most this many annotated test images of each model are scored", default=200, minimum=0, unit="images"
     )
-    seed: int = setting("seed of which images are shown", default=0, minimum=0)
+    seed: int = setting("seed that chooses the images", default=0, minimum=0)
 
 
 @dataclass(frozen=True)
 class SamplesSettings:
-    """The pictures of the data: samples by class, before and after preprocessing."""
+    """The pictures of the data: samples of each class, and images before and after preprocessing."""
 
-    images_per_class: int = setting("images shown of each class", default=6, minimum=1, unit="images")
-    seed: int = setting("seed of which images are shown", default=0, minimum=0)
+    images_per_class: int = setting("images shown per class", default=6, minimum=1, unit="images")
+    seed: int = setting("seed that chooses the images", default=0, minimum=0)
 
 
 @dataclass(frozen=True)
@@ -290,23 +292,23 @@ class ProfileSettings:
 
 @dataclass(frozen=True)
 class TransferSettings:
-    """The one model of a dataset that is trained by transfer."""
+    """The model of a dataset that is trained by transfer learning."""
 
-    init: str = setting("imagenet, or from_<dataset> for the weights of another dataset's trained model of this study")
+    init: str = setting("imagenet, or from_<dataset> for the weights of this study's model of another dataset")
     backbone: str = setting("the backbone that is transferred")
 
 
 @dataclass(frozen=True)
 class VariantSettings:
-    """A named set of overrides: an ablation is more variants, never new code."""
+    """A named set of overrides: an ablation needs more variants, never new code."""
 
-    preprocess: dict[str, Any] = setting("keys of `preprocess` that differ", default_factory=dict)
-    train: dict[str, Any] = setting("keys of `train` that differ", default_factory=dict)
+    preprocess: dict[str, Any] = setting("keys of `preprocess` to override", default_factory=dict)
+    train: dict[str, Any] = setting("keys of `train` to override", default_factory=dict)
 
 
 @dataclass(frozen=True)
 class AblationSettings:
-    """Which variants run beside the base models; any variant can also be asked for by its file name."""
+    """Which variants run in addition to the base models; any other can be requested by its file name."""
 
     variants: tuple[str, ...] = setting("names from `variants`", default=())
     datasets: tuple[str, ...] = setting("on these datasets; empty: all", default=())
@@ -317,7 +319,7 @@ class AblationSettings:
 class StudySettings:
     """A study: which models are trained on which data, and how."""
 
-    study: str = setting("name of the study; results go to results/<study>/")
+    study: str = setting("name of the study; its results go to results/<study>/")
     data_root: str = setting("folder that holds the datasets' folders", default="data")
     weights_root: str = setting(
         "folder for ImageNet weights, filled once by the rule fetch_weights", default="data/weights"
@@ -331,7 +333,7 @@ class StudySettings:
         "transfer every backbone, not just the named one: eighteen models instead of twelve", default=False
     )
     phantoms: PhantomSettings | None = setting(
-        "draw the three datasets instead of reading them from data_root", default=None
+        "synthesise the three datasets instead of reading them from data_root", default=None
     )
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     index: IndexSettings = field(default_factory=IndexSettings)

@@ -61,7 +61,7 @@ class Study:
         return Path(self.data_root) / self.settings.datasets[dataset].folder
 
     def reader_settings(self, dataset: str) -> DatasetSettings:
-        """Return what decides a dataset's index: all but its title and citation, which the report reads by itself."""
+        """Return what decides a dataset's index: all but its title and citation, which only the report uses."""
         return replace(self.settings.datasets[dataset], title="", citation="")
 
     def dataset_title(self, dataset: str) -> str:

@@ -36,7 +36,7 @@ MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I")  # gray
 SENSOR_BITS = (8, 10, 12, 14, 16)  # bit depths of X-ray detectors
 IHDR = struct.Struct(">8s4s4sIIBBBBB")
 PNG_START = (b"\x89PNG\r\n\x1a\n", struct.pack(">I", 13), b"IHDR")
-REMEDY = "PNG files are decoded with cv2, to the same pixels in about twice the time; `pip install kornia-rs` mends it"
+REMEDY = "PNG files are decoded with cv2, to the same pixels in about twice the time; `pip install kornia-rs` helps"
 
 
 class DecodeError(Exception):
@@ -66,7 +66,7 @@ def decode_image(data: bytes, max_mpx: float = 100.0) -> Decoded:
     max_mpx: refuse larger images before decoding them, megapixels.
 
     Raises:
-        DecodeError: empty, no image, damaged, too large, several pages, floating point, or transparent.
+        DecodeError: empty, not an image, damaged, too large, several pages, floating point, or transparent.
     """
     width, height, mode = read_header(data, max_mpx)
     try:
@@ -84,7 +84,7 @@ def read_header(data: bytes, max_mpx: float) -> tuple[int, int, str]:
     """Return (width, height, mode) of a still image of at most `max_mpx` megapixels, without decoding it.
 
     Raises:
-        DecodeError: no image, or one that is refused.
+        DecodeError: not an image, or one that is refused.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
@@ -106,7 +106,7 @@ def read_header(data: bytes, max_mpx: float) -> tuple[int, int, str]:
 
 
 def name_content(data: bytes) -> str:
-    """Say what bytes are that no image library knows."""
+    """Say what bytes are that no image library recognises."""
     if not data:
         return "the file is empty (0 bytes)"
     if data[128:132] == b"DICM":
@@ -115,7 +115,7 @@ def name_content(data: bytes) -> str:
         return "it is a web page or XML, not an image: download it again"
     if data.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer, not the image: fetch the file itself"
-    return "it is no image, or damaged from its first bytes on"
+    return "it is not an image, or damaged from its first bytes on"
 
 
 def to_gray(pixels: Pixels) -> Pixels:
@@ -157,7 +157,7 @@ def decode_indexed(data: bytes) -> Gray:
     """Decode bytes that decode_image has accepted before; return uint8 (height, width), equal to what it gives.
 
     Raises:
-        DecodeError: they are no such bytes.
+        DecodeError: they are not such bytes.
     """
     kind = read_kind(data) if load_kornia() else None
     if kind is not None:
@@ -201,7 +201,7 @@ def load_kornia() -> Any:
     try:
         from kornia_rs.io import decode_image_png_u8
     except ImportError as error:
-        print(f"kornia_rs is not there ({error}): {REMEDY}")
+        print(f"kornia_rs cannot be imported ({error}): {REMEDY}")
         return None
     if not agrees_with_cv2(decode_image_png_u8):
         print(

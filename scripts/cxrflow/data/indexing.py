@@ -115,12 +115,12 @@ class _Reader:
         raise CxrflowError(
             f"{self.folder}: {len(self.rejects):,} of the first {self.n_read:,} images are unreadable, more than"
             f" max_rejected_share = {self.settings.max_rejected_share:g} of all {total:,}. {examples}."
-            " Mend or remove these files, or raise index.max_rejected_share"
+            " Repair or remove these files, or raise index.max_rejected_share"
         )
 
 
 def refuse_conflicts(rows: list[IndexRow]) -> tuple[list[IndexRow], list[RejectRow]]:
-    """Refuse every image whose pixels equal those of an image with another label: nobody knows which label is true."""
+    """Refuse every image whose pixels equal those of an image with another label: one of them is wrong."""
     labels: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         labels[row.pixel_sha256].add(row.label)
@@ -164,7 +164,7 @@ def _fit_box(region: RegionRow, row: IndexRow, frame_px: int) -> RegionRow:
 
 
 def summarize_index(index: Index, name: str, dataset: DatasetSettings) -> dict[str, Any]:
-    """Return what index.json holds: counts of what is kept and refused, beside the published counts."""
+    """Return what index.json holds: counts of kept and refused images, and the published counts."""
     counts = Counter(row.label for row in index.rows)
     pixels = Counter(row.pixel_sha256 for row in index.rows)
     rejects: dict[str, Counter[str]] = defaultdict(Counter)

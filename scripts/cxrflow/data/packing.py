@@ -59,7 +59,7 @@ def pack_images(
 
 
 def _clear(resume: Path) -> None:
-    """Remove what is left of the work, and not the lease: who waits for it makes files here while this goes on."""
+    """Remove what is left of the work, and not the lease: whoever waits for it makes files here meanwhile."""
     for path in resume.iterdir():
         if path.name != LEASE_FILE:
             path.unlink(missing_ok=True)
@@ -67,7 +67,7 @@ def _clear(resume: Path) -> None:
 
 def _fill(part: "PartialPack", folder: Path, rows: list[IndexRow], settings: PreprocessSettings, threads: int) -> None:
     if part.n_done:
-        print(f"going on after {part.n_done:,} images of an earlier run")
+        print(f"resuming after {part.n_done:,} images of an earlier run")
     pack = partial(read_preprocessed, folder, settings=settings)
     with part.open() as handle:
         results = map_in_parallel(pack, rows[part.n_done :], threads, holds_lock=load_kornia() is not None)
@@ -91,7 +91,7 @@ def read_indexed(folder: Path, row: IndexRow) -> Gray:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise CxrflowError(f"{where} is gone since it was indexed: put it back, or run index again") from None
+        raise CxrflowError(f"{where} has disappeared since it was indexed: put it back, or run index again") from None
     except OSError as error:
         raise CxrflowError(f"{where} cannot be opened: {os.strerror(error.errno or 0)}") from None
     if sha256_bytes(data) != row.sha256:
@@ -99,7 +99,7 @@ def read_indexed(folder: Path, row: IndexRow) -> Gray:
     try:
         return decode_indexed(data)
     except DecodeError as error:
-        raise CxrflowError(f"{where} could be decoded once and now not: {error}; run index again") from None
+        raise CxrflowError(f"{where} could be decoded before and cannot now: {error}; run index again") from None
 
 
 class PartialPack:
@@ -171,7 +171,7 @@ class PartialPack:
             raise OSError(error.errno, os.strerror(error.errno or 0), str(self.path)) from None
 
     def finish(self, images: Path) -> None:
-        """Move the full file to its place, in one step; the resume folder may be on another disk."""
+        """Move the full file to its place at once; the resume folder may be on another disk."""
         with write_atomically(images) as temporary:
             try:
                 os.rename(self.path, temporary)

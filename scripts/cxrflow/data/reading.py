@@ -55,7 +55,7 @@ def read_facts(path: Path, max_mpx: float) -> ImageFacts | str:
     except DecodeError as error:
         return str(error)
     except FileNotFoundError:
-        return "it is not there (a broken link?)"
+        return "it does not exist (a broken link?)"
     except OSError as error:
         return f"it cannot be opened: {os.strerror(error.errno or 0)}"
     return ImageFacts(decoded.width, decoded.height, decoded.mode, sha256_bytes(data), hash_pixels(decoded.gray))
@@ -146,7 +146,7 @@ def prepare_process() -> None:
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        parent.join()  # returns when the parent has ended, even by SIGKILL, which lets it tell nobody
+        parent.join()  # returns when the parent has ended, even by SIGKILL
         os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: write beside the target, flush to disk, then rename over it."""
+"""Files that are either whole or absent: write next to the target, flush to disk, then rename over it."""
 
 import contextlib
 import hashlib
@@ -77,7 +77,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CxrflowError(
-            f"{path} is not there: make it first (snakemake builds it when asked for it by name)"
+            f"{path} does not exist: make it first (Snakemake makes any file that is requested by name)"
         ) from None
     except ValueError as error:
         raise CxrflowError(f"{path} is not valid JSON ({error}): delete it and run its stage again") from None

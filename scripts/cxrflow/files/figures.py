@@ -30,7 +30,7 @@ LINE_HEIGHT = 1.35  # of the letter size
 DPI = 200  # pixels per inch of every figure that does not ask for more
 
 SEQUENTIAL = "Blues"  # shares and counts: prints in grey, light is little
-HEAT = "inferno"  # Grad-CAM: even steps of lightness, unlike jet, which draws edges that are not there
+HEAT = "inferno"  # Grad-CAM: even steps of lightness, unlike jet, which shows edges that do not exist
 
 # Okabe & Ito 2008 (jfly.uni-koeln.de/color) without its yellow, which vanishes on white; then Paul Tol's "muted"
 # (personal.sron.nl/~pault), the ones far from the first seven. Both are made for colour-blind readers.
@@ -40,7 +40,7 @@ CLASS_COLORS = (
 )  # fmt: skip
 # Paul Tol's "vibrant": other colours than the classes', so that a backbone is never read as a class.
 BACKBONE_COLORS = ("#ee7733", "#0077bb", "#009988", "#ee3377", "#33bbee", "#cc3311", "#bbbbbb")
-BACKBONE_MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # the same told apart without colour
+BACKBONE_MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # distinct without colour
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",

@@ -1,6 +1,6 @@
 """A lease on a folder of unfinished work, so that no second copy of a job works in it at the same time.
 
-A restarted scheduler starts jobs a second time beside the first; a retry may start while the old process is still
+A restarted scheduler starts jobs again while they still run; a retry may start while the old process is still
 ending. File locks would do on one machine, but many cluster file systems have none or pretend to. A lease is a small
 file that its holder touches every few seconds, made and taken over with operations that are atomic on network file
 systems too (exclusive creation, rename). Ages are differences of times that the file system itself wrote, so the
@@ -104,7 +104,7 @@ class Lease:
         while not self._ended.wait(heartbeat_s):
             found = read_holder(self._path)
             if found and found.token != self._holder.token:
-                return  # `check` tells it where it can be acted on
+                return  # `check` reports it where it can be acted on
             with contextlib.suppress(OSError):  # a file system that hangs for a moment; the next touch counts
                 os.utime(self._path)
 

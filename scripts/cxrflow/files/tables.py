@@ -88,10 +88,10 @@ def _open_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[list[str], 
             yield header, filter(None, lines)
     except FileNotFoundError:
         raise CxrflowError(
-            f"{path} is not there: make it first (snakemake builds it when asked for it by name)"
+            f"{path} does not exist: make it first (Snakemake makes any file that is requested by name)"
         ) from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise CxrflowError(f"{path} is no CSV in UTF-8 ({error}): save it as 'CSV UTF-8'") from None
+        raise CxrflowError(f"{path} is not a CSV file in UTF-8 ({error}): save it as 'CSV UTF-8'") from None
 
 
 def _fit_rows(path: Path, header: list[str], lines: Iterable[list[str]]) -> Iterator[list[Any]]:

@@ -21,7 +21,7 @@ def test_paths_file_names_missing_files_and_other_labels(tmp_path):
     }
     assert listing.listed_missing == 1
     assert [(row.path, row.reason) for row in listing.rejects] == [
-        ("films/d.png", "its label '2' is no class of the study")
+        ("films/d.png", "its label '2' is not a class of the study")
     ]
 
 
@@ -69,7 +69,7 @@ def test_missing_column_names_what_there_is(tmp_path):
 
 def test_a_class_that_no_row_has_names_the_values_there_are(tmp_path):
     settings = replace(make_csv(tmp_path), classes={"0": "normal", "1": "pneumonia", "7": "covid"})
-    with pytest.raises(CxrflowError, match=r"no image is there of covid; the column target holds '1' \(3\)"):
+    with pytest.raises(CxrflowError, match=r"there is no image of covid; the column target holds '1' \(3\)"):
         list_images(tmp_path, settings)
 
 

@@ -58,7 +58,7 @@ def test_the_pattern_finds_patients(tmp_path):
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("(p", "no regular expression"),
+        ("(p", "not a regular expression"),
         (r"p\d+", "no group named patient"),
         (r"(?P<patient>q\d+)", "finds no patient in"),
     ],

@@ -30,7 +30,7 @@ def test_lesion_masks_beside_lung_masks(tmp_path):
 @pytest.mark.parametrize("masks", ["nowhere", "COVID-19_Radiography_Dataset/Normal/masks"])
 def test_masks_that_fit_no_image(tmp_path, masks):
     settings = make_covid(tmp_path)
-    with pytest.raises(CxrflowError, match=r"\(lesion_masks\) has no mask named like an image: .* it is not there"):
+    with pytest.raises(CxrflowError, match=r"\(lesion_masks\) has no mask named like an image: .* it does not exist"):
         list_dataset(tmp_path, replace(settings, lesion_masks=masks))
 
 

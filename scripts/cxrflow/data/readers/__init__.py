@@ -1,6 +1,6 @@
 """How datasets lie on disk: a module per reader, named in the table `cxrflow.config.readers.READERS`.
 
-A dataset laid out as one folder per class, or as a table beside images, needs no reader of its own: `folders` and `csv`
+A dataset laid out as one folder per class, or as a table and images, needs no reader of its own: `folders` and `csv`
 read it with a few lines of YAML.
 """
 
@@ -50,9 +50,7 @@ def check_listing(folder: Path, listing: Listing) -> None:
     if len(classes) < 2:
         found = ", ".join(f"{name} ({n} images)" for name, n in classes.items()) or "no class"
         missing = (
-            f"; its table lists {listing.listed_missing} more images that are not there"
-            if listing.listed_missing
-            else ""
+            f"; its table lists {listing.listed_missing} more images that are missing" if listing.listed_missing else ""
         )
         raise CxrflowError(f"{folder} has {found}, and a classifier needs two{missing}; {describe_folder(folder)}")
     paths: dict[str, str] = {}

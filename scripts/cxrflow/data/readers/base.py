@@ -38,7 +38,7 @@ class Listing:
     Attributes:
         candidates: in any order; indexing sorts them.
         rejects: files that are there and that the dataset's rule leaves out, kind `selection`.
-        listed_missing: images that the dataset's own table selects and whose files are not there.
+        listed_missing: images that the dataset's own table selects and whose files are missing.
         regions: annotated regions of candidates.
         box_frame_px: side of the square in whose pixels the boxes are given, whatever the file's size is now; 0:
         the file's.
@@ -76,7 +76,7 @@ def _entries(folder: Path, folders: bool) -> list[str]:
 def refuse_closed(error: OSError) -> None:
     """Stop at a folder that cannot be looked into: its images would be missing without a word.
 
-    One that is not there has none; who asked for it says so.
+    One that does not exist holds none; the caller reports that.
     """
     if isinstance(error, FileNotFoundError):
         return
@@ -119,7 +119,7 @@ def relative_path(root: Path, folder: Path, name: str) -> str:
 def describe_folder(folder: Path, limit: int = 8) -> str:
     """Say in a few words what a folder holds, for an error message."""
     if not folder.is_dir():
-        return "it is not there"
+        return "it does not exist"
     names = [f"{name}/" for name in folder_names(folder)] + _entries(folder, folders=False)
     if not names:
         return "it is empty"
@@ -133,7 +133,7 @@ def escape_name(name: str) -> str:
 
 
 def layout_error(folder: Path, expected: str) -> CxrflowError:
-    """Build the error for a folder of another layout: what was expected and what is there."""
+    """Build the error for a folder of another layout: what was expected and what was found."""
     return CxrflowError(
         f"{folder} is not laid out as expected: expected {expected}; {describe_folder(folder)}."
         " Choose another reader in the config, or put the data there as its owners publish it"

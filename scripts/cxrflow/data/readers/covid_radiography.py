@@ -63,5 +63,5 @@ def _leave_out(listing: Listing, folder: Path, class_folder: Path, label: str) -
     for name in image_names(images):
         path = relative_path(images, folder, name)
         listing.rejects.append(
-            RejectRow(Path(name).stem, path, label, "selection", f"{label} is no class of the study")
+            RejectRow(Path(name).stem, path, label, "selection", f"{label} is not a class of the study")
         )

@@ -1,4 +1,4 @@
-"""A table beside a folder of images: a dataset of one's own with a few lines of YAML.
+"""A table and a folder of images: your own dataset with a few lines of YAML.
 
 Reads the table (`table`, with `image_column`, `label_column` and maybe `patient_column`) and the names of the
 images. An image is named by its path relative to the dataset's folder, or by its file name alone where that is
@@ -37,7 +37,7 @@ def list_images(folder: Path, settings: DatasetSettings) -> Listing:
         if path is not None and path in seen:
             raise CxrflowError(f"{where}: {image!r} is listed twice, first in line {seen[path]}; an image has one row")
         if settings.classes and label not in settings.classes:
-            reason = f"its label {label!r} is no class of the study" if label else "it has no label"
+            reason = f"its label {label!r} is not a class of the study" if label else "it has no label"
             listing.rejects.extend([RejectRow(path, path, "", "selection", reason)] if path else [])
         elif not label:
             raise CxrflowError(f"{where}: {image!r} has no label in the column {settings.label_column}")
@@ -63,7 +63,7 @@ def _table_path(folder: Path, settings: DatasetSettings) -> Path:
     table = folder / settings.table
     if not table.is_file():
         raise CxrflowError(
-            f"{table} is not there: expected the dataset's table; in {folder}, {describe_folder(folder)}"
+            f"{table} does not exist: expected the dataset's table; in {folder}, {describe_folder(folder)}"
         )
     return table
 
@@ -76,7 +76,7 @@ def _check_classes(
     if lacking or not found:
         values = ", ".join(f"{label!r} ({n})" for label, n in labels.most_common(12)) or "nothing"
         raise CxrflowError(
-            f"{table}: no image is there of {', '.join(lacking) or 'any class'}; the column"
+            f"{table}: there is no image of {', '.join(lacking) or 'any class'}; the column"
             f" {settings.label_column} holds {values}, and {missing} of the listed images have no file in the dataset's"
             " folder"
         )
@@ -94,7 +94,7 @@ class FileFinder:
             self.by_name[path.rsplit("/", 1)[-1]].append(path)
 
     def find(self, image: str, where: str) -> str | None:
-        """Return the path relative to the folder, or None where no such file is there.
+        """Return the path relative to the folder, or None if there is no such file.
 
         Raises:
             CxrflowError: an empty cell, a path out of the folder, or a file name that several folders hold.

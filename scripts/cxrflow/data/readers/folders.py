@@ -60,12 +60,12 @@ def patient_finder(pattern: str) -> "PatientFinder":
     """Return the function that finds the patient in a relative path.
 
     Raises:
-        CxrflowError: the pattern is no regular expression, or has no group named patient.
+        CxrflowError: the pattern is not a regular expression, or has no group named patient.
     """
     try:
         compiled = re.compile(pattern) if pattern else None
     except re.error as error:
-        raise CxrflowError(f"patient_pattern {pattern!r} is no regular expression: {error}") from None
+        raise CxrflowError(f"patient_pattern {pattern!r} is not a regular expression: {error}") from None
     if compiled is not None and "patient" not in compiled.groupindex:
         raise CxrflowError(f"patient_pattern {pattern!r} has no group named patient: write (?P<patient>...) around it")
     return PatientFinder(compiled)

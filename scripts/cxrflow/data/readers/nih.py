@@ -88,7 +88,7 @@ def read_entries(table: Path) -> list[Entry]:
     """Read the table.
 
     Raises:
-        CxrflowError: a column is missing, a follow-up number is no number, a file is listed twice, an unknown finding.
+        CxrflowError: a column is missing, a follow-up is not a number, a file is listed twice, an unknown finding.
     """
     entries: dict[str, Entry] = {}
     for line, row in enumerate(read_table(table, COLUMNS), start=2):
