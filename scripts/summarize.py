@@ -1,7 +1,7 @@
-r"""Compare all models of a study: tables, figures, the published report's claims, and where the numbers come from.
+r"""Compare all models of a study: tables, figures, and where the numbers come from.
 
-Reads results/<study>/data, models and backbones; writes the tables (csv, md, tex), figures (png) and provenance.json of
-results/<study>/summary. Opens no image and no model.
+Reads results/<study>/data, models, backbones, checks and selection.json; writes the tables (csv, md, tex), figures
+(png) and provenance.json of results/<study>/summary. Opens no image and no model.
 
     python scripts/summarize.py --results results/demo --folder results/demo/summary \
         --config '{"study": "demo", "datasets": {"covid": {"reader": "covid_radiography", "folder": "covid"}}}' \
@@ -14,8 +14,8 @@ from cxrflow.compare.collect import collect_results
 from cxrflow.config.settings import StudySettings
 from cxrflow.config.stages import run_stage
 from cxrflow.config.study import Study
-from cxrflow.report.summarizing import write_summary
-from cxrflow.report.summary import SUMMARY_FILES
+from cxrflow.report.manifest import SUMMARY_FILES
+from cxrflow.report.summary import write_summary
 
 
 def summarize_study(*, results: Path, config: StudySettings, models: list[str], folder: Path) -> None:

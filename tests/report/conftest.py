@@ -7,7 +7,7 @@ from cxrflow.checks.registry import list_checks, load_check, run_check
 from cxrflow.compare.collect import Results
 from cxrflow.files.atomic import write_json
 from cxrflow.report.page import render_page
-from cxrflow.report.summarizing import write_summary
+from cxrflow.report.summary import write_summary
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -13,8 +13,9 @@ from cxrflow.checks.registry import list_checks
 from cxrflow.compare.collect import Results, collect_results
 from cxrflow.config.identity import ModelId
 from cxrflow.errors import CxrflowError
-from cxrflow.report.page import chosen_model, count_above_chance, describe_study, lay_out, render_page
-from cxrflow.report.summary import FIGURES, TABLES
+from cxrflow.report.manifest import FIGURES, SECTIONS, TABLES, Block, Section
+from cxrflow.report.page import TEMPLATES, chosen_model, count_above_chance, describe_study, lay_out, render_page
+from cxrflow.report.summary import find_function
 from cxrflow.report.tabular import read_table_rows
 from report import write_report
 from summarize import summarize_study
@@ -145,6 +146,23 @@ def test_a_new_check_is_one_module(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "Wait for a cloud." in html
 
 
+def test_a_new_section_is_one_entry(results: Results, summary: Path, monkeypatch: pytest.MonkeyPatch):
+    added = Section("moon", "The moon", (Block("prose", text="It was full."), Block("table", "models")))
+    monkeypatch.setattr("cxrflow.report.page.SECTIONS", (*SECTIONS, added))
+    html = render_page(results, summary)
+    section = html[html.index('<section id="moon">') :]
+    assert "<h2>The moon</h2>" in section
+    assert "It was full." in section
+    assert TABLES["models"].title in section
+    assert html.count('<a href="#moon">The moon</a>') == 2  # beside the text, and above it on a phone
+
+
+def test_every_kind_of_block_has_its_macro():
+    template = (TEMPLATES / "report.html.j2").read_text(encoding="utf-8")
+    for kind in {block.kind for section in SECTIONS for block in section.blocks}:
+        assert f'"{kind}": show_{kind}' in template
+
+
 def test_chosen_models_are_on_the_first_screen_with_interval_and_chance(page: str, results: Results):
     for name in results.datasets:
         best = chosen_model(results, name)
@@ -190,10 +208,10 @@ def test_what_a_user_wrote_is_text(odd_page: str):
     outline(odd_page)
 
 
-def test_drawn_images_are_said_before_any_number(odd_page: str, page: str):
-    assert odd_page.index('class="drawn"') < odd_page.index('class="cards"')
+def test_synthetic_images_are_said_before_any_number(odd_page: str, page: str):
+    assert odd_page.index('class="synthetic"') < odd_page.index('class="cards"')
     assert "No number on this page says" in odd_page
-    assert 'class="drawn"' not in page
+    assert 'class="synthetic"' not in page
 
 
 def test_undefined_scores_are_no_best(odd_page: str):
@@ -224,14 +242,14 @@ def test_commands_write_what_the_library_gives(least: tuple[Results, Path]):
 
 def test_first_column_that_repeats_becomes_a_heading(results: Results):
     table = TABLES["classes"]
-    laid_out = lay_out(table, table.rows(results))
+    laid_out = lay_out(table, find_function(table.rows)(results))
     assert [group["title"] for group in laid_out["groups"]] == [
         "COVID-19 Radiography",
         "Paediatric pneumonia",
         "ChestX-ray8",
     ]
     assert laid_out["heads"][0]["text"] == "Class"
-    plain = lay_out(TABLES["datasets"], TABLES["datasets"].rows(results))
+    plain = lay_out(TABLES["datasets"], find_function(TABLES["datasets"].rows)(results))
     assert [group["title"] for group in plain["groups"]] == [""]
 
 

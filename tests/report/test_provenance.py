@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cxrflow.compare.collect import Results
-from cxrflow.report.provenance import NO_CHECKOUT, collect_provenance, find_commit, find_version
+from cxrflow.report.summary import NO_CHECKOUT, collect_provenance, find_commit, find_version
 
 
 def test_machines_are_listed_once_with_their_models(results: Results):

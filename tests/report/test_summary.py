@@ -10,12 +10,22 @@ import pytest
 from PIL import Image
 
 from cxrflow.compare.collect import Results
+from cxrflow.compare.rows_models import model_rows
 from cxrflow.config.identity import ModelId
-from cxrflow.report.figure_confusion import break_line, row_shares
-from cxrflow.report.figure_curves import restart_epochs
-from cxrflow.report.figure_efficiency import pareto_front
-from cxrflow.report.summary import FIGURES, SUMMARY_FILES, TABLES
-from cxrflow.report.tabular import format_cell, read_table_rows, visible_columns, write_table_forms
+from cxrflow.report.figures_models import break_line, restart_epochs, row_shares
+from cxrflow.report.figures_scores import draw_f1, pareto_front
+from cxrflow.report.manifest import FIGURES, MODULES, SUMMARY_FILES, TABLES, caption_of
+from cxrflow.report.page import render_page
+from cxrflow.report.summary import find_function
+from cxrflow.report.tabular import (
+    format_cell,
+    list_columns,
+    list_keys,
+    read_table_rows,
+    visible_columns,
+    write_table_forms,
+)
+from cxrflow.results.metrics import METRICS, Metric, accuracy, recall
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 from tests.report.conftest import summarize
 
@@ -24,7 +34,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 def test_list_is_read_without_heavy_imports():
     """The Snakefile reads it in every job."""
-    code = f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); import cxrflow.report.summary; print(*sys.modules)"
+    code = f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); import cxrflow.report.manifest; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"numpy", "matplotlib", "torch", "cv2", "PIL", "jinja2"} & set(loaded)
 
@@ -50,8 +60,8 @@ def test_forms_of_a_table_agree(summary: Path, name: str):
 def test_tables_speak_to_people(name: str):
     table = TABLES[name]
     assert table.title.startswith("Table ")
-    assert len(set(table.keys)) == len(table.keys)
-    assert all(column.title[0].isupper() or column.title.startswith("s ") for column in table.columns)
+    assert len(set(list_keys(table))) == len(list_keys(table))
+    assert all(column.title[0].isupper() or column.title.startswith("s ") for column in list_columns(table))
     assert table.empty.endswith(".")
 
 
@@ -68,7 +78,7 @@ def test_figures_are_drawn(summary: Path, name: str):
 
 
 def test_figure_drawn_again_has_the_same_bytes(summary: Path, results: Results, tmp_path: Path):
-    FIGURES["f1"].draw(results, tmp_path / "again.png")
+    draw_f1(results, tmp_path / "again.png")
     assert (tmp_path / "again.png").read_bytes() == (summary / "f1.png").read_bytes()
 
 
@@ -101,10 +111,23 @@ def test_strange_studies_have_the_same_files(tmp_path: Path, case: str):
 
 
 def test_variants_and_seeds_are_shown_where_there_are_several(tmp_path: Path, ablated: Results, summary: Path):
-    write_table_forms(tmp_path, "models", TABLES["models"], TABLES["models"].rows(ablated))
+    write_table_forms(tmp_path, "models", TABLES["models"], model_rows(ablated))
     for heading in ("| Variant", "| Seed"):
         assert heading in (tmp_path / "models.md").read_text(encoding="utf-8").replace("   ", " ")
         assert heading not in (summary / "models.md").read_text(encoding="utf-8")
+
+
+def test_a_new_metric_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One of all classes and one of each class: in metrics.json, Tables 3 and 6, their CSV, and the page."""
+    monkeypatch.setitem(METRICS, "error", Metric("Error rate", False, lambda sample: 1 - accuracy(sample)))
+    monkeypatch.setitem(METRICS, "miss", Metric("Miss rate", True, lambda sample: 1 - recall(sample)))
+    results = collect_fake(tmp_path, FakeStudy(config=ONE_MODEL, pictures=(60, 40)))
+    folder = summarize(results)
+    for table, key, title in (("models", "error", "Error rate"), ("per_class", "miss", "Miss rate")):
+        row = read_table_rows(folder, table, TABLES[table])[0]
+        assert 0 < row[f"{key}_low"] <= row[key] <= row[f"{key}_high"] < 1
+        assert f"{title} (95 % interval)" in (folder / f"{table}.md").read_text(encoding="utf-8")
+        assert f">{title} (95 % interval)</th>" in render_page(results, folder)
 
 
 def test_restarts_are_the_first_epochs_of_later_cycles(results: Results):
@@ -129,8 +152,10 @@ def test_matrices_are_set_in_lines_of_equal_length(results: Results):
 
 
 @pytest.mark.parametrize("name", [*TABLES, *FIGURES])
-def test_everything_has_a_caption_for_snakemakes_report(name: str):
-    caption = (SCRIPTS.parent / "workflow" / "report" / f"{name}.rst").read_text(encoding="utf-8")
-    assert caption.strip().endswith(".")
-    if name in TABLES:
-        assert caption.split(". ")[0] == TABLES[name].title.split(". ")[0]  # the same number
+def test_everything_has_a_function_and_a_caption_for_snakemakes_report(name: str):
+    entry = {**TABLES, **FIGURES}[name]
+    named = entry.rows if name in TABLES else entry.draw
+    assert callable(find_function(named))
+    assert named.partition(":")[0] in MODULES
+    assert caption_of(name)["note"].endswith(".")
+    assert not set("{}") & set("".join(caption_of(name).values()))  # Snakemake would look for a wildcard

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.report.summary import SUMMARY_FILES
+from cxrflow.report.manifest import SUMMARY_FILES
 from tests.slurm.cluster import Cluster
 from tests.slurm.conftest import ON_CLUSTER, SITE, Login, epochs_done, job_names, model_folder, wait_for
 from tests.workflow.conftest import copy_workflow

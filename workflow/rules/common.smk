@@ -25,7 +25,7 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import settings_json
-from cxrflow.report.summary import SUMMARY_FILES
+from cxrflow.report.manifest import MODULES, PICTURES, SUMMARY_FILES, caption_of
 from cxrflow.config.loading import load_study
 from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
 from cxrflow.config.identity import PATTERN as MODEL_PATTERN
@@ -119,13 +119,19 @@ def reader_of(dataset):
 
 
 def in_report(path):
-    """Mark a table or figure of the summary for `snakemake --report`, if it has a caption of its own."""
-    caption = Path(workflow.basedir, "workflow/report", f"{Path(path).stem}.rst")
-    return report(path, caption=str(caption), category="Comparison") if path.suffix in (".csv", ".png") else path
+    """Mark a table or figure of the summary for `snakemake --report`, with the note that the page has below it."""
+    is_shown = path.suffix in (".csv", ".png")
+    return report(path, category="Comparison", labels=caption_of(path.stem)) if is_shown else path
 
 
-def in_model_report(file, caption):
+def in_data_report(path):
+    """Mark a picture of a dataset for `snakemake --report`."""
+    return report(path, category="Data", labels={"dataset": "{dataset}", "shows": PICTURES[Path(path).stem]})
+
+
+def in_model_report(file):
     """Mark a picture or the metrics of a model for `snakemake --report`."""
-    labels = {key: f"{{{key}}}" for key in ("backbone", "init", "variant", "seed")} | {"shows": Path(file).stem}
-    caption = Path(workflow.basedir, "workflow/report", caption)
-    return report(f"{MODEL}/{file}", caption=str(caption), category="Models", subcategory="{dataset}", labels=labels)
+    labels = {key: f"{{{key}}}" for key in ("backbone", "init", "variant", "seed")} | {
+        "shows": PICTURES[Path(file).stem]
+    }
+    return report(f"{MODEL}/{file}", category="Models", subcategory="{dataset}", labels=labels)

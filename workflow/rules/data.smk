@@ -108,18 +108,8 @@ rule samples:
         index=rules.index.output.index,
         images=IMAGES,
     output:
-        samples=report(
-            f"{RECIPE}/samples.png",
-            caption="../report/samples.rst",
-            category="Data",
-            labels={"dataset": "{dataset}", "shows": "samples"},
-        ),
-        before_after=report(
-            f"{RECIPE}/before_after.png",
-            caption="../report/before_after.rst",
-            category="Data",
-            labels={"dataset": "{dataset}", "shows": "before_after"},
-        ),
+        samples=in_data_report(f"{RECIPE}/samples.png"),
+        before_after=in_data_report(f"{RECIPE}/before_after.png"),
     log:
         f"{RECIPE}/samples.log",
     conda:

@@ -14,7 +14,7 @@ rule evaluate:
         val_predictions=f"{MODEL}/val_predictions.csv",
         predictions=f"{MODEL}/predictions.csv",
         features=f"{MODEL}/features.npy",
-        gradcam_png=in_model_report("gradcam.png", "model_gradcam.rst"),
+        gradcam_png=in_model_report("gradcam.png"),
         gradcam_csv=f"{MODEL}/gradcam.csv",
         gradcam_json=f"{MODEL}/gradcam.json",
     log:
@@ -47,10 +47,10 @@ rule score:
         predictions=rules.evaluate.output.predictions,
         features=rules.evaluate.output.features,
     output:
-        metrics=in_model_report("metrics.json", "model_metrics.rst"),
-        confusion=in_model_report("confusion.png", "model_confusion.rst"),
+        metrics=in_model_report("metrics.json"),
+        confusion=in_model_report("confusion.png"),
         tsne_csv=f"{MODEL}/tsne.csv",
-        tsne_png=in_model_report("tsne.png", "model_tsne.rst"),
+        tsne_png=in_model_report("tsne.png"),
     log:
         f"{MODEL}/score.log",
     conda:

@@ -112,7 +112,7 @@ rule summarize:
         models=rules.check.params.models,
         config=rules.check.params.config,
         backbones=rules.check.params.backbones,
-        code=code_hash("summarize"),
+        code=code_hash("summarize", *MODULES),
     message:
         "compare all models in {params.folder}"
     shell:
@@ -130,7 +130,7 @@ rule report:
             file=["confusion.png", "tsne.png", "gradcam.png"],
         ),
     output:
-        report=report(LAYOUT.report(), caption="../report/report.rst", category="Report"),
+        report=report(LAYOUT.report(), category="Report", labels={"shows": "the whole study on one page"}),
     log:
         LAYOUT.report().with_suffix(".log"),
     conda:

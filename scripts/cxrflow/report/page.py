@@ -22,9 +22,10 @@ from cxrflow.config.readers import READERS
 from cxrflow.config.study import SCRATCH, ModelId
 from cxrflow.files.atomic import read_json
 from cxrflow.files.formats import KINDS
+from cxrflow.report.manifest import FIGURES, PROVENANCE, SECTIONS, TABLES
 from cxrflow.report.pictures import embed_chart, embed_gallery
-from cxrflow.report.summary import FIGURES, PROVENANCE, TABLES
-from cxrflow.report.tabular import Row, Table, format_cell, read_table_rows, visible_columns
+from cxrflow.report.tables import Column, Table
+from cxrflow.report.tabular import Row, format_cell, read_table_rows, visible_columns
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIGNS = {PASS: "✓", WARN: "!", FAIL: "✗", UNKNOWN: "?", ERROR: "✗"}  # a level is never shown by colour alone
@@ -48,15 +49,16 @@ def render_page(results: Results, summary: Path) -> str:
     return environment.get_template("report.html.j2").render(
         css=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # our own file, nothing of a user's in it
         study=results.study.settings.study,
-        drawn=results.study.settings.phantoms is not None,
+        synthetic=results.study.settings.phantoms is not None,
         overview=describe_study(results),
         above_chance=count_above_chance(results),
-        best=[chosen_model(results, name) for name in results.datasets],
+        chosen=[chosen_model(results, name) for name in results.datasets],
         cautions=[row for row in rows["checks"] if row["kind"] == "caution" and row["level"] != PASS],
+        sections=SECTIONS,
         datasets=[describe_dataset(results, name, rows["per_class"]) for name in results.datasets],
         tables={name: lay_out(table, rows[name]) for name, table in TABLES.items()},
         figures={
-            name: {"title": f.title, "caption": f.caption, "picture": embed_chart(summary / f"{name}.png", f.alt)}
+            name: {"title": f.title, "caption": f.note, "picture": embed_chart(summary / f"{name}.png", f.alt)}
             for name, f in FIGURES.items()
         },
         checks=[{**row, "sign": SIGNS[row["level"]]} for row in rows["checks"]],
@@ -146,9 +148,9 @@ def describe_model(results: Results, model: ModelResult, per_class: Sequence[Row
     return {
         "title": title,
         "short": f"{words['backbone']}, {words['init']}{seed}",
-        "score": format_cell(TABLES["models"].columns[SCORE_COLUMN], score),
+        "score": format_cell(SCORE, score),
         "kept": f"epoch {model.epoch_kept} of {len(model.history)}",
-        "per_class": lay_out(TABLES["per_class"], rows, only=CLASS_COLUMNS),
+        "per_class": lay_out(TABLES["per_class"], rows, without=IDENTITY),
         "confusion": embed_chart(model.folder / "confusion.png", f"Confusion matrix, {title}"),
         "tsne": embed_chart(model.folder / "tsne.png", f"t-SNE of the test features, {title}"),
         "gradcam": embed_gallery(model.folder / "gradcam.png", f"Grad-CAM overlays of test images, {title}"),
@@ -156,19 +158,19 @@ def describe_model(results: Results, model: ModelResult, per_class: Sequence[Row
 
 
 ENDS = {"": "value", "_low": "low", "_high": "high"}
-SCORE_COLUMN = [column.key for column in TABLES["models"].columns].index("macro_f1")
+SCORE = Column("macro_f1", "Macro F1", "score", interval=True)
 DENSE_COLUMNS = 8  # a table with more is set in smaller letters
 SHORT_LETTERS = 26
 LONG_ROWS = 40  # a longer table is folded away
-CLASS_COLUMNS = ("class", "support", "f1", "precision", "recall", "auroc")
+IDENTITY = ("dataset", "backbone", "init", "variant", "seed")  # the heading says them
 
 
-def lay_out(table: Table, rows: Sequence[Row], only: Sequence[str] = ()) -> dict[str, Any]:
+def lay_out(table: Table, rows: Sequence[Row], without: Sequence[str] = ()) -> dict[str, Any]:
     """Return a table as the template shows it: headings, then groups of rows with their cells as text.
 
     Where the first column repeats from row to row, it becomes the heading of a group instead, which leaves more room.
     """
-    columns = [c for c in visible_columns(table, rows) if not only or c.key in only]
+    columns = [c for c in visible_columns(table, rows) if c.key not in without]
     lines = [[format_cell(column, row) for column in columns] for row in rows]
     grouped = len(columns) > 2 and any(one[0] == other[0] for one, other in pairwise(lines))
     shown = columns[1:] if grouped else columns

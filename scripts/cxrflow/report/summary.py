@@ -1,18 +1,108 @@
-"""What compares all models: every file of results/<study>/summary/, from the lists of tables and figures.
+"""Write results/<study>/summary/: tables, figures, and provenance.json, which says where the numbers come from.
 
-Each table is there as <name>.csv (raw numbers), .md and .tex, each figure as <name>.png, beside provenance.json. To add
-one, add it to TABLES in summary_tables.py or to FIGURES in summary_figures.py. The Snakefile reads this module while it
-plans: it imports neither numpy nor matplotlib.
+Reads git and the installed packages for the provenance: code, versions, settings, seeds and machines.
 """
 
-from cxrflow.report.summary_figures import FIGURES
-from cxrflow.report.summary_tables import TABLES
+import platform
+import subprocess
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
-__all__ = ["FIGURES", "PROVENANCE", "SUMMARY_FILES", "TABLES"]
+from cxrflow.compare.collect import Results
+from cxrflow.config.settings import settings_dict
+from cxrflow.files.atomic import write_json
+from cxrflow.files.version import find_own_version
+from cxrflow.report.manifest import FIGURES, PROVENANCE, TABLES
+from cxrflow.report.tabular import write_table_forms
 
-PROVENANCE = "provenance.json"
-SUMMARY_FILES = (
-    *(f"{name}.{form}" for name in TABLES for form in ("csv", "md", "tex")),
-    *(f"{name}.png" for name in FIGURES),
-    PROVENANCE,
-)
+PACKAGES = (
+    "torch", "torchvision", "numpy", "opencv-python-headless", "kornia-rs", "scikit-learn", "grad-cam", "matplotlib",
+    "pillow", "jinja2", "tabulate", "snakemake",
+)  # fmt: skip
+NO_CHECKOUT = "not a git checkout"
+GIT_TIMEOUT_S = 20
+
+
+def write_summary(folder: Path, results: Results) -> None:
+    """Write SUMMARY_FILES: figures first, then tables, then where the numbers come from."""
+    for name, figure in FIGURES.items():
+        find_function(figure.draw)(results, folder / f"{name}.png")
+    for name, table in TABLES.items():
+        write_table_forms(folder, name, table, find_function(table.rows)(results))
+    write_json(folder / PROVENANCE, collect_provenance(results))
+
+
+def find_function(name: str) -> Callable[..., Any]:
+    """Import a function that is named as "module:function"."""
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
+
+
+def collect_provenance(results: Results) -> dict[str, Any]:
+    """Return what provenance.json holds; no date is in it, so that equal results give equal files.
+
+    `trainings` and `timings` list each machine once, with the versions that ran there; `packages` are of the
+    environment that wrote the summary.
+    """
+    settings = results.study.settings
+    return {
+        "study": settings.study,
+        "version": find_own_version(),
+        "commit": find_commit(Path(__file__).resolve().parent),
+        "python": platform.python_version(),
+        "packages": {name: found for name in PACKAGES if (found := find_version(name)) is not None},
+        "seeds": {
+            "training": list(settings.seeds),
+            "split": settings.split.seed,
+            "bootstrap": settings.score.bootstrap_seed,
+            "cap": settings.index.cap_seed,
+        },
+        "trainings": _list_machines(results),
+        "timings": [
+            {key: profile.get(key) for key in ("backbone", "host", "device_name", "threads", "tool")}
+            for profile in results.profiles.values()
+        ],
+        "models": [model.id.path for model in results.models],
+        "config": settings_dict(settings),
+    }
+
+
+def _list_machines(results: Results) -> list[dict[str, Any]]:
+    """Return each machine that trained, once, with the number of models."""
+    machines: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for model in results.models:
+        entry = {key: model.training[key] for key in ("host", "device", "device_name", "threads", "versions")}
+        key = (*(entry[name] for name in ("host", "device_name", "threads")), tuple(entry["versions"].items()))
+        machines.setdefault(key, {**entry, "models": 0})["models"] += 1
+    return list(machines.values())
+
+
+def find_version(package: str) -> str | None:
+    """Return an installed package's version, or None where it is not installed as a package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def find_commit(folder: Path) -> str:
+    """Return the commit of the code in `folder`, and whether files differ from it; or that it is no checkout."""
+    commit = _ask_git(folder, "rev-parse", "HEAD")
+    if not commit:
+        return NO_CHECKOUT
+    changed = _ask_git(folder, "status", "--porcelain", "--untracked-files=no")
+    return f"{commit} with uncommitted changes" if changed else commit
+
+
+def _ask_git(folder: Path, *arguments: str) -> str:
+    """Return what git prints, or nothing where there is no git, no checkout, or no answer in time."""
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=GIT_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -1,71 +1,40 @@
 """One table in four forms: raw numbers as CSV, the same numbers for people as Markdown, LaTeX and HTML cells.
 
-Reads nothing; `write_table_forms` writes <name>.csv, <name>.md and <name>.tex into a folder. Standard library and
-tabulate only, because the Snakefile reads the list of tables while it plans.
+Reads nothing; `write_table_forms` writes <name>.csv, <name>.md and <name>.tex into a folder.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tabulate import tabulate
 
 from cxrflow.files.atomic import write_text
 from cxrflow.files.formats import KINDS
 from cxrflow.files.tables import read_table, write_table
+from cxrflow.report.tables import Column, MetricColumns, Table
+from cxrflow.results.metrics import METRICS
 
 Row = Mapping[str, Any]  # column key -> str, int, float or None
 NOTHING = "–"  # shown where a number is not defined
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column of a table.
-
-    Attributes:
-        key: name in the CSV.
-        title: heading for people, with the unit.
-        kind: a key of KINDS.
-        interval: two more CSV columns, {key}_low and {key}_high, shown behind the value in brackets.
-        shown: to people `always`, `if_varied` (only where rows differ in it), `if_any` (only where one row has it) or
-            `never`; the CSV always has it.
-        width_cm: LaTeX breaks the text into lines of this width; None: one line.
-    """
-
-    key: str
-    title: str
-    kind: str = "text"
-    interval: bool = False
-    shown: str = "always"
-    width_cm: float | None = None
-
-    @property
-    def keys(self) -> list[str]:
-        """The CSV columns."""
-        return [self.key, f"{self.key}_low", f"{self.key}_high"] if self.interval else [self.key]
+def list_columns(table: Table) -> list[Column]:
+    """Return a table's columns, with those of the metrics put in."""
+    return [column for part in table.columns for column in ([part] if isinstance(part, Column) else _of_metrics(part))]
 
 
-@dataclass(frozen=True)
-class Table:
-    """What a table is called, what its columns are, and who makes its rows.
+def _of_metrics(part: MetricColumns) -> list[Column]:
+    return [
+        Column(name, f"{metric.title} (95 % interval)", "score", interval=True)
+        for name, metric in METRICS.items()
+        if metric.per_class == part.per_class
+    ]
 
-    Attributes:
-        title: above the table.
-        note: below it: what the numbers are.
-        columns: in order.
-        rows: all rows from the collected results (`cxrflow.compare.collect.Results`).
-        empty: the sentence that stands in for a table without rows.
-    """
 
-    title: str
-    note: str
-    columns: tuple[Column, ...]
-    rows: Callable[[Any], list[dict[str, Any]]]
-    empty: str = "This study has nothing to show here."
-
-    @property
-    def keys(self) -> list[str]:
-        """The CSV columns, in order."""
-        return [key for column in self.columns for key in column.keys]
+def list_keys(table: Table) -> list[str]:
+    """Return a table's CSV columns, in order."""
+    return [key for column in list_columns(table) for key in column.keys]
 
 
 def format_cell(column: Column, row: Row) -> str:
@@ -81,8 +50,8 @@ def format_cell(column: Column, row: Row) -> str:
 
 def visible_columns(table: Table, rows: Sequence[Row]) -> list[Column]:
     """Return the columns to show to people."""
-    values = {column.key: {row[column.key] for row in rows} for column in table.columns}
-    return [column for column in table.columns if _is_shown(column, values[column.key])]
+    values = {column.key: {row[column.key] for row in rows} for column in list_columns(table)}
+    return [column for column in list_columns(table) if _is_shown(column, values[column.key])]
 
 
 def _is_shown(column: Column, values: set[Any]) -> bool:
@@ -114,8 +83,6 @@ def _latex_column(column: Column) -> str:
 
 
 def _tabulate(table: Table, rows: Sequence[Row], form: str, escape: Callable[[str], str]) -> str:
-    from tabulate import tabulate  # not needed to plan
-
     columns = visible_columns(table, rows)
     return tabulate(
         [[escape(format_cell(column, row)) for column in columns] for row in rows],
@@ -143,7 +110,7 @@ def write_table_forms(folder: Path, name: str, table: Table, rows: Sequence[Row]
     """Write <name>.csv (raw numbers), <name>.md and <name>.tex (the same numbers, rounded) atomically."""
     write_text(folder / f"{name}.md", format_markdown(table, rows))
     write_text(folder / f"{name}.tex", format_latex(table, rows))
-    write_table(folder / f"{name}.csv", table.keys, rows)
+    write_table(folder / f"{name}.csv", list_keys(table), rows)
 
 
 def read_table_rows(folder: Path, name: str, table: Table) -> list[dict[str, Any]]:
@@ -152,8 +119,8 @@ def read_table_rows(folder: Path, name: str, table: Table) -> list[dict[str, Any
     Raises:
         CxrflowError: the CSV is missing or has other columns.
     """
-    kinds = {key: KINDS[column.kind] for column in table.columns for key in column.keys}
+    kinds = {key: KINDS[column.kind] for column in list_columns(table) for key in column.keys}
     return [
         {key: kind.read(row[key]) if row[key] != "" or kind.read is str else None for key, kind in kinds.items()}
-        for row in read_table(folder / f"{name}.csv", table.keys)
+        for row in read_table(folder / f"{name}.csv", list_keys(table))
     ]

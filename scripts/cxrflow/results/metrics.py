@@ -185,9 +185,9 @@ METRICS = {
     "macro_f1": Metric("Macro F1", False, macro_f1),
     "accuracy": Metric("Accuracy", False, accuracy),
     "macro_auroc": Metric("Macro AUROC", False, macro_auroc),
+    "f1": Metric("F1", True, f1),
     "precision": Metric("Precision", True, precision),
     "recall": Metric("Recall", True, recall),
-    "f1": Metric("F1", True, f1),
     "auroc": Metric("AUROC", True, auroc),
 }
 

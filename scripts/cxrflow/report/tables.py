@@ -1,42 +1,63 @@
-"""The list of tables: add one here and it is written, tested, and can be shown on the page.
+"""Every table as data: add an entry and it is written, tested, and can be shown in a section of the page.
 
-The Snakefile reads this list while it plans, so numpy is imported only by the functions that need it.
+A row's numbers come from a function of `compare` or `checks`, named as "module:function" so that a plan, which reads
+this module, imports none of them.
 """
 
-from typing import TYPE_CHECKING, Any
-
-from cxrflow.compare.rows_data import backbone_rows, class_rows, dataset_rows, reject_rows
-from cxrflow.compare.rows_models import explanation_rows, model_rows, per_class_rows, seed_rows
-from cxrflow.report.tabular import Column, Table
-
-if TYPE_CHECKING:
-    from cxrflow.compare.collect import Results
-
-Rows = list[dict[str, Any]]
+from dataclasses import dataclass
 
 
-def _transfer_rows(results: "Results") -> Rows:
-    from cxrflow.compare.rows_paired import transfer_rows
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
 
-    return transfer_rows(results)
+    Attributes:
+        key: name in the CSV.
+        title: heading for people, with the unit.
+        kind: a key of KINDS.
+        interval: two more CSV columns, {key}_low and {key}_high, shown behind the value in brackets.
+        shown: to people `always`, `if_varied` (only where rows differ in it), `if_any` (only where one row has it) or
+            `never`; the CSV always has it.
+        width_cm: LaTeX breaks the text into lines of this width; None: one line.
+    """
+
+    key: str
+    title: str
+    kind: str = "text"
+    interval: bool = False
+    shown: str = "always"
+    width_cm: float | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """The CSV columns."""
+        return [self.key, f"{self.key}_low", f"{self.key}_high"] if self.interval else [self.key]
 
 
-def _ablation_rows(results: "Results") -> Rows:
-    from cxrflow.compare.rows_paired import ablation_rows
+@dataclass(frozen=True)
+class MetricColumns:
+    """Stands for one column per entry of METRICS, with its interval: those of each class, or those of all classes."""
 
-    return ablation_rows(results)
-
-
-def _choice_rows(results: "Results") -> Rows:
-    from cxrflow.compare.rows_paired import choice_rows
-
-    return choice_rows(results)
+    per_class: bool
 
 
-def _check_rows(results: "Results") -> Rows:
-    from cxrflow.checks.registry import check_rows
+@dataclass(frozen=True)
+class Table:
+    """What a table is called, what its columns are, and who makes its rows.
 
-    return check_rows(results)
+    Attributes:
+        title: above the table.
+        note: below it: what the numbers are.
+        columns: in order; `tabular.list_columns` puts the metrics in.
+        rows: "module:function"; the function gives all rows from the collected results.
+        empty: the sentence that stands in for a table without rows.
+    """
+
+    title: str
+    note: str
+    columns: tuple[Column | MetricColumns, ...]
+    rows: str
+    empty: str = "This study has nothing to show here."
 
 
 DATASET = Column("dataset", "Dataset")
@@ -44,15 +65,14 @@ BACKBONE = Column("backbone", "Backbone")
 INIT = Column("init", "Training")
 VARIANT = Column("variant", "Variant", shown="if_varied")
 SEED = Column("seed", "Seed", "count", shown="if_varied")
-MACRO_F1 = Column("macro_f1", "Macro F1 (95 % interval)", "score", interval=True)
 DIFFERENCE = Column("difference", "Difference (95 % interval)", "difference", interval=True)
 
-TABLES = {
+TABLES: dict[str, Table] = {
     "datasets": Table(
         "Table 1a. Datasets: images kept and left out",
         "Published: the whole published set after the same selection rule. Not selected: found and left out by it."
         " Label conflicts: equal pixels with different labels. Capped: beyond the settings' most images per class. File"
-        " missing: in the dataset's own list and not there. A group of duplicates (equal pixels) stays in one subset.",
+        " missing: in the dataset's own list but not on disk. A group of duplicates (equal pixels) is in one subset.",
         (
             DATASET,
             Column("n_published", "Published", "count", shown="if_any"),
@@ -69,7 +89,7 @@ TABLES = {
             Column("n_listed_missing", "File missing", "count"),
             Column("n_duplicate_groups", "Duplicate groups", "count"),
         ),
-        dataset_rows,
+        "cxrflow.compare.rows_data:dataset_rows",
     ),
     "classes": Table(
         "Table 1b. Images by class and subset",
@@ -84,18 +104,18 @@ TABLES = {
             Column("n_val", "Val", "count"),
             Column("n_test", "Test", "count"),
         ),
-        class_rows,
+        "cxrflow.compare.rows_data:class_rows",
     ),
     "rejects": Table(
-        "Table 1c. Images that are there and are not used, and why",
-        "Every single one is named in rejects.csv of its dataset.",
+        "Table 1c. Images that were found and left out, and why",
+        "Each of them is named in rejects.csv of its dataset.",
         (
             DATASET,
             Column("kind", "Kind"),
             Column("reason", "Reason", width_cm=8),
             Column("n_images", "Images", "count"),
         ),
-        reject_rows,
+        "cxrflow.compare.rows_data:reject_rows",
         empty="Every image that was found is used.",
     ),
     "backbones": Table(
@@ -121,12 +141,12 @@ TABLES = {
             Column("latency_ms", "Latency, ms", "amount", interval=True),
             Column("device", "Measured on", shown="if_varied"),
         ),
-        backbone_rows,
+        "cxrflow.compare.rows_data:backbone_rows",
     ),
     "models": Table(
         "Table 3. All models on the test images",
         "Macro F1, accuracy and AUROC are on test images that neither training nor the choice of the epoch has seen;"
-        " intervals are from a bootstrap over test patients, and do not tell how another training run would differ."
+        " intervals are from a bootstrap over test patients and do not show how another training would differ."
         " Chance: the best macro F1 that guessing without looking at the image can expect. Loss: the lowest validation"
         " loss, whose epoch is kept. Seconds per epoch: median, training and validation. GMAC and latency are of the"
         " backbone, for one image.",
@@ -136,10 +156,8 @@ TABLES = {
             INIT,
             VARIANT,
             SEED,
-            MACRO_F1,
-            Column("chance_macro_f1", "Chance", "score"),
-            Column("accuracy", "Accuracy (95 % interval)", "score", interval=True),
-            Column("macro_auroc", "Macro AUROC (95 % interval)", "score", interval=True),
+            MetricColumns(per_class=False),
+            Column("chance_macro_f1", "Chance macro F1", "score"),
             Column("val_loss", "Val. loss", "loss"),
             Column("epoch_kept", "Epoch kept", "count"),
             Column("epochs", "Epochs", "count", shown="if_varied"),
@@ -151,12 +169,12 @@ TABLES = {
             Column("caution", "Caution", shown="if_any"),
             Column("model", "Model", shown="never"),
         ),
-        model_rows,
+        "cxrflow.compare.rows_models:model_rows",
     ),
     "seeds": Table(
         "Table 4. Spread over seeds",
         "The same model trained once per seed: mean, standard deviation and range of macro F1 on the same test images."
-        " This is what one training run differs from another.",
+        " This is how much one training differs from another.",
         (
             DATASET,
             BACKBONE,
@@ -169,7 +187,7 @@ TABLES = {
             Column("macro_f1_max", "Highest", "score"),
             Column("epoch_kept_mean", "Epoch kept, mean", "amount"),
         ),
-        seed_rows,
+        "cxrflow.compare.rows_models:seed_rows",
         empty="Every model was trained with one seed, so how much one training differs from another is not known here.",
     ),
     "explanations": Table(
@@ -192,7 +210,7 @@ TABLES = {
             Column("pointing_hit_rate_centred", "Pointing, centred", "share"),
             Column("model", "Model", shown="never"),
         ),
-        explanation_rows,
+        "cxrflow.compare.rows_models:explanation_rows",
         empty="No lesions or lungs are annotated on these test images, so the explanations are not scored.",
     ),
     "per_class": Table(
@@ -206,19 +224,16 @@ TABLES = {
             SEED,
             Column("class", "Class"),
             Column("support", "Images", "count"),
-            Column("f1", "F1 (95 % interval)", "score", interval=True),
-            Column("precision", "Precision (95 % interval)", "score", interval=True),
-            Column("recall", "Recall (95 % interval)", "score", interval=True),
-            Column("auroc", "AUROC (95 % interval)", "score", interval=True),
+            MetricColumns(per_class=True),
             Column("model", "Model", shown="never"),
         ),
-        per_class_rows,
+        "cxrflow.compare.rows_models:per_class_rows",
     ),
     "transfer": Table(
         "Table 7. Transfer against training from scratch",
         "Transfer minus scratch, same dataset, backbone, settings and test images. The interval is of the difference,"
-        " from a bootstrap that draws the same test patients for both models; where it excludes zero, the two differ on"
-        " these patients.",
+        " from a bootstrap that resamples the same test patients for both models; where it excludes zero, the two"
+        " differ on these patients.",
         (
             DATASET,
             BACKBONE,
@@ -230,7 +245,7 @@ TABLES = {
             DIFFERENCE,
             Column("caution", "Caution", shown="if_any"),
         ),
-        _transfer_rows,
+        "cxrflow.compare.rows_paired:transfer_rows",
         empty="No transferred model has a twin from scratch in this study, so there is nothing to compare.",
     ),
     "ablation": Table(
@@ -248,7 +263,7 @@ TABLES = {
             Column("macro_f1", "Variant: macro F1", "score"),
             DIFFERENCE,
         ),
-        _ablation_rows,
+        "cxrflow.compare.rows_paired:ablation_rows",
         empty="This study trains no variants: name some under ablation in the config to see what a setting is worth.",
     ),
     "choice": Table(
@@ -271,7 +286,7 @@ TABLES = {
             Column("macro_f1", "Test macro F1 (95 % interval)", "score", interval=True),
             Column("model", "Model", shown="never"),
         ),
-        _choice_rows,
+        "cxrflow.compare.rows_paired:choice_rows",
         empty="No model can be chosen: every candidate may have seen test images, or none was trained.",
     ),
     "checks": Table(
@@ -289,6 +304,6 @@ TABLES = {
             Column("value", "Value", "amount", interval=True, shown="never"),
             Column("threshold", "Threshold", "amount", shown="never"),
         ),
-        _check_rows,
+        "cxrflow.checks.registry:check_rows",
     ),
 }

@@ -1,0 +1,167 @@
+"""What the page and the summary consist of: tables, figures, sections and their files. A plan reads it.
+
+Everything is data: to add a section, a table or a figure is one entry. Imports nothing heavy.
+"""
+
+from dataclasses import dataclass
+
+from cxrflow.report.tables import TABLES
+
+__all__ = ["FIGURES", "MODULES", "PICTURES", "PROVENANCE", "SECTIONS", "SUMMARY_FILES", "TABLES", "caption_of"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure about all models.
+
+    Attributes:
+        title: its heading.
+        note: what is seen, for a reader who has only the figure.
+        alt: what it shows, for a reader who cannot see it.
+        draw: "module:function"; the function writes it as PNG from the collected results.
+    """
+
+    title: str
+    note: str
+    alt: str
+    draw: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """One part of a section.
+
+    Attributes:
+        kind: a macro of the template, show_<kind>: table, figure, prose, galleries, models, checks, provenance, terms.
+        name: of the table or figure.
+        text: of a prose; of a table, the line that it folds away under.
+    """
+
+    kind: str
+    name: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the page; the contents list has it by its title."""
+
+    id: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+FIGURES: dict[str, Figure] = {
+    "f1": Figure(
+        "Figure 1. Macro F1 of every model",
+        "Macro F1 on the test images with its 95 % interval (bootstrap over test patients). Filled: from scratch; open:"
+        " transferred; †: may have seen test images. The grey line is chance.",
+        "Dot plot of macro F1 with 95 % intervals, one row per model, grouped by dataset; numbers as in Table 3.",
+        "cxrflow.report.figures_scores:draw_f1",
+    ),
+    "confusion": Figure(
+        "Figure 2. Confusion matrices of every model",
+        "Rows: true class; columns: predicted class; each row adds up to 100 %. Test images.",
+        "Sheet of confusion matrices, one per model; the scores by class are in a table of their own.",
+        "cxrflow.report.figures_models:draw_confusion",
+    ),
+    "curves": Figure(
+        "Figure 3. Loss and macro F1 of every model, epoch by epoch",
+        "Solid: validation; dashed: training (augmented images, in training mode). The dot is the epoch that is kept,"
+        " the one with the lowest validation loss. Vertical lines: warm restarts of the learning rate. Variants are not"
+        " shown.",
+        "Line plots of loss and macro F1 against epoch, one column per dataset and one line per model.",
+        "cxrflow.report.figures_models:draw_curves",
+    ),
+    "efficiency": Figure(
+        "Figure 4. Macro F1 against cost",
+        "Macro F1 with its 95 % interval against the latency of one image and the multiply-adds of the backbone; the"
+        " line joins the models that no other beats on both (the Pareto front). Filled: from scratch; open:"
+        " transferred.",
+        "Scatter plots of macro F1 against latency and multiply-adds, one column per dataset; numbers as in Table 3.",
+        "cxrflow.report.figures_scores:draw_efficiency",
+    ),
+}
+
+# Pictures and numbers of one dataset or one model, by the name of their file.
+PICTURES = {
+    "samples": "Sample X-rays, by class, as the models see them.",
+    "before_after": "X-rays before and after each step of the preprocessing.",
+    "metrics": "Metrics on the test images, with 95 % intervals over patients.",
+    "confusion": "Confusion matrix of the test images.",
+    "tsne": "t-SNE of the test features. What lies together looks alike to the network; distances between groups mean"
+    " little.",
+    "gradcam": "Grad-CAM of test images, right and wrong ones of each class: where the network looked, not why.",
+}
+
+SECTIONS: tuple[Section, ...] = (
+    Section(
+        "data",
+        "Data",
+        (
+            Block("table", "datasets"),
+            Block("table", "classes"),
+            Block("table", "rejects", "Images left out, and why"),
+            Block("galleries"),
+        ),
+    ),
+    Section("backbones", "Backbones", (Block("table", "backbones"),)),
+    Section(
+        "results",
+        "Results",
+        (
+            Block("figure", "f1"),
+            Block("table", "models"),
+            Block("figure", "confusion"),
+            Block("table", "seeds"),
+            Block("table", "explanations"),
+        ),
+    ),
+    Section(
+        "models",
+        "Model by model",
+        (
+            Block(
+                "prose",
+                text="Each model opens to its scores by class, its confusion matrix, the t-SNE of its test features"
+                " (what lies together looks alike to the network; distances between groups mean little) and Grad-CAM"
+                " overlays of test images (where it looked, not why).",
+            ),
+            Block("models"),
+        ),
+    ),
+    Section("curves", "Training curves", (Block("figure", "curves"),)),
+    Section("transfer", "Transfer and ablation", (Block("table", "transfer"), Block("table", "ablation"))),
+    Section("efficiency", "Efficiency and choice", (Block("figure", "efficiency"), Block("table", "choice"))),
+    Section(
+        "checks",
+        "Checks",
+        (
+            Block(
+                "prose",
+                text="First the paper's claims, each answered from this study's numbers alone: a claim holds or does"
+                " not hold only where the numbers show it, and on synthetic X-rays they show it of synthetic X-rays"
+                " only. Then what could weaken the numbers. A check that could not run says so.",
+            ),
+            Block("checks"),
+        ),
+    ),
+    Section("provenance", "Provenance", (Block("provenance"),)),
+    Section("citing", "Citing and terms", (Block("terms"),)),
+)
+
+PROVENANCE = "provenance.json"
+SUMMARY_FILES = (
+    *(f"{name}.{form}" for name in TABLES for form in ("csv", "md", "tex")),
+    *(f"{name}.png" for name in FIGURES),
+    PROVENANCE,
+)
+# The modules that are named as text: their code decides the summary, though nothing imports them by name.
+_FUNCTIONS = (*(table.rows for table in TABLES.values()), *(figure.draw for figure in FIGURES.values()))
+MODULES = tuple(dict.fromkeys(name.partition(":")[0] for name in _FUNCTIONS))
+
+
+def caption_of(name: str) -> dict[str, str]:
+    """Return what `snakemake --report` shows beside a table or figure of the summary."""
+    entry = TABLES[name] if name in TABLES else FIGURES[name]
+    return {"shows": entry.title, "note": entry.note}
