@@ -5,7 +5,7 @@ import math
 import pytest
 
 from cxrflow.errors import CxrflowError
-from cxrflow.operate.slurm_forms import parse_gpus, parse_minutes
+from cxrflow.operate.slurm import parse_gpus, parse_minutes
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from cxrflow.config.identity import ModelId
 from cxrflow.config.loading import load_config, load_study, read_mapping
 from cxrflow.config.study import Study
 from cxrflow.errors import CxrflowError
-from cxrflow.operate.slurm_forms import parse_gpus, parse_minutes
+from cxrflow.operate.slurm import parse_gpus, parse_minutes
 
 CONFIGS = Path("config")
 MANY_CORES = 100_000  # a dry run cuts the threads of a job to the cores it is given, and a cluster has enough
