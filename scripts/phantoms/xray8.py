@@ -129,7 +129,12 @@ def _make_rows(patients: list[list[Event]], settings: PhantomSettings, rng: np.r
             if task is not None and task.fate == Fate.KEPT and not event.copies_first:
                 firsts.setdefault(event.findings, task)
             rows.append(Entry(name, event.findings, follow_up, patient_id, task))
-    return [_point_copy(row, firsts) if row.task and row.task.copy_of else row for row in rows]
+    return [
+        dataclasses.replace(row, task=firsts[row.findings].copied_to(row.task))
+        if row.task and row.task.copy_of
+        else row
+        for row in rows
+    ]
 
 
 def _task(
@@ -157,12 +162,6 @@ def _task(
         boxed=bool(boxed and whole and event.fate == Fate.KEPT),
         copy_of="first" if event.copies_first else "",  # its path is known once all are named
     )
-
-
-def _point_copy(row: Entry, firsts: dict[str, ImageTask]) -> Entry:
-    """Make a copy's task that of the image it copies, but for its own paths."""
-    assert row.task is not None
-    return dataclasses.replace(row, task=firsts[row.findings].copied_to(row.task))
 
 
 def class_of(findings: str) -> str:

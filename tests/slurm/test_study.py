@@ -39,7 +39,7 @@ def study(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_study_from_drawn_xrays_to_the_report(login: Login, cluster: Cluster, study: Path) -> None:
+def test_a_study_from_synthetic_xrays_to_the_report(login: Login, cluster: Cluster, study: Path) -> None:
     """Two heads: the second leaves. slurmdbd down while jobs are running and being submitted: nothing is lost."""
     check = login.script(study, "slurm_check")
     assert check.returncode == 0, check.stdout
