@@ -3,9 +3,17 @@ from pathlib import Path
 import pytest
 
 from cxrflow.compare.collect import Results
-from cxrflow.compare.rows_data import backbone_rows, class_rows, dataset_rows, reject_rows
-from cxrflow.compare.rows_models import explanation_rows, model_rows, per_class_rows, seed_rows
-from cxrflow.compare.rows_paired import ablation_rows, describe_variant, transfer_rows
+from cxrflow.compare.paired import ablation_rows, describe_variant, transfer_rows
+from cxrflow.compare.rows import (
+    backbone_rows,
+    class_rows,
+    dataset_rows,
+    explanation_rows,
+    model_rows,
+    per_class_rows,
+    reject_rows,
+    seed_rows,
+)
 from cxrflow.results.metrics import METRICS, Metric
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrflow.compare.rows_paired import choice_rows
+from cxrflow.compare.paired import choice_rows
 from cxrflow.config.settings import ScoreSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import Predictions

@@ -1,7 +1,7 @@
 """Cautions about how models were trained and tested: what their scores and intervals do not cover."""
 
 from cxrflow.checks.verdicts import PASS, WARN, Verdict, check, join_words
-from cxrflow.compare.collect import Results, may_have_seen_test
+from cxrflow.compare.collect import Results
 from cxrflow.config.backbones import BACKBONES
 
 TORCHVISION_MOMENTUM = {"mobilenet_v3_large": 0.01}  # the others are built with torch's default of 0.1
@@ -24,7 +24,7 @@ def quick_look(results: Results) -> Verdict:
 @check("caution", "Can a transferred model have seen test images?")
 def transfer_leak(results: Results) -> Verdict:
     """Transfer between published datasets with images in common can start from test images."""
-    leaky = dict.fromkeys((m.id.init, m.id.dataset) for m in results.models if may_have_seen_test(results, m))
+    leaky = dict.fromkeys((m.id.init, m.id.dataset) for m in results.models if results.study.may_have_seen_test(m.id))
     if not leaky:
         return Verdict(PASS, "No model starts from a dataset that is known to have images in common with its own.")
     listed = [f"for {results.dataset_title(d)} that starts {results.study.init_title(init)}" for init, d in leaky]

@@ -14,7 +14,7 @@ from cxrflow.checks.verdicts import (
     judge_difference,
     write_estimate,
 )
-from cxrflow.compare.collect import Results, may_have_seen_test
+from cxrflow.compare.collect import Results
 from cxrflow.compare.paired import Pair, ablation_pairs, compare_pairs, mean_estimate, score_models, transfer_pairs
 from cxrflow.config.settings import settings_dict
 from cxrflow.config.study import SCRATCH, ModelId
@@ -149,7 +149,7 @@ def transfer_gain(results: Results) -> Verdict:
     pairs = transfer_pairs(results)
     if not pairs:
         return Verdict(UNKNOWN, "No transferred model has a twin from scratch in this study.")
-    sound = [pair for pair in pairs if not may_have_seen_test(results, pair[0])]
+    sound = [pair for pair in pairs if not results.study.may_have_seen_test(pair[0].id)]
     leaky = dict.fromkeys(pair[0].id.dataset for pair in pairs if pair not in sound)
     titles = join_words([results.dataset_title(name) for name in leaky]) if leaky else ""
     left_out = (

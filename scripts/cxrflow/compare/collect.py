@@ -263,11 +263,6 @@ def scratch_twin(results: Results, model: ModelResult) -> ModelResult | None:
     return _find_model(results, replace(model.id, init=SCRATCH))
 
 
-def may_have_seen_test(results: Results, model: ModelResult) -> bool:
-    """Return whether a model starts from one of a published set that has images in common with its own."""
-    return results.study.may_have_seen_test(model.id)
-
-
 def base_twin(results: Results, model: ModelResult) -> ModelResult | None:
     """Return the model that differs from this one only by having the study's settings instead of a variant's."""
     return _find_model(results, replace(model.id, variant=BASE))

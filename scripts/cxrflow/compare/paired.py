@@ -1,11 +1,15 @@
-"""Differences between models on the same test patients: which models form a pair, and how much they differ."""
+"""Differences between models on the same test patients: which form a pair, how much they differ, and their rows."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from cxrflow.compare.collect import ModelResult, Results, base_twin, scratch_twin
-from cxrflow.config.study import SCRATCH
+from cxrflow.compare.collect import ModelResult, Results, base_twin, group_seeds, scratch_twin
+from cxrflow.compare.rows import SEEN
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import settings_dict
+from cxrflow.config.study import SCRATCH, ModelId
 from cxrflow.results.bootstrap import Estimate, check_same_images, make_estimate, mean_macro_f1, subtract_estimates
 
 Pair = tuple[ModelResult, ModelResult]
@@ -56,3 +60,114 @@ def _find_pairs(
     """Return each model with its twin, where it exists."""
     found = [(model, twin(results, model)) for model in models]
     return [(model, other) for model, other in found if other is not None]
+
+
+def transfer_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per dataset, backbone and init: transfer minus scratch."""
+    return [
+        {
+            **_pair_columns(results, pairs),
+            "macro_f1": score_models(results, [model for model, _ in pairs]).value,
+            "macro_f1_scratch": score_models(results, [other for _, other in pairs]).value,
+            **_difference_columns(results, pairs),
+            "caution": SEEN if results.study.may_have_seen_test(pairs[0][0].id) else "",
+        }
+        for pairs in _group_pairs(transfer_pairs(results))
+    ]
+
+
+def ablation_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per dataset, backbone, init and variant: variant minus base."""
+    return [
+        {
+            **_pair_columns(results, pairs),
+            "variant": pairs[0][0].id.variant,
+            "change": describe_variant(results, pairs[0][0].id.variant),
+            "macro_f1": score_models(results, [model for model, _ in pairs]).value,
+            "macro_f1_base": score_models(results, [other for _, other in pairs]).value,
+            **_difference_columns(results, pairs),
+        }
+        for pairs in _group_pairs(ablation_pairs(results))
+    ]
+
+
+def _group_pairs(pairs: list[Pair]) -> list[list[Pair]]:
+    """Put the pairs together that differ only in their seed."""
+    twins = {model.id: other for model, other in pairs}
+    return [[(m, twins[m.id]) for m in members] for members in group_seeds(model for model, _ in pairs).values()]
+
+
+def _pair_columns(results: Results, pairs: list[Pair]) -> dict[str, Any]:
+    model = pairs[0][0]
+    return {
+        "dataset": results.dataset_title(model.id.dataset),
+        "backbone": BACKBONES[model.id.backbone].title,
+        "init": results.study.init_title(model.id.init),
+        "n_seeds": len(pairs),
+        "n_patients": model.metrics["n_patients"],
+    }
+
+
+def _difference_columns(results: Results, pairs: list[Pair]) -> dict[str, Any]:
+    difference = compare_pairs(results, pairs)
+    return {"difference": difference.value, "difference_low": difference.low, "difference_high": difference.high}
+
+
+def choice_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per dataset: the model chosen on validation images next to the best, and what the chosen scores on test.
+
+    From selection.json; only datasets whose chosen model is among the named ones.
+    """
+    groups = group_seeds(results.base_models)
+    rows = []
+    for name, choice in results.selection.items():
+        members = groups.get(ModelId.parse(choice["chosen"])) if choice["chosen"] else None
+        if members:
+            by_path = {candidate["model"]: candidate for candidate in choice["candidates"]}
+            best, chosen = by_path[choice["best"]], by_path[choice["chosen"]]
+            test = score_models(results, members)
+            rows.append(
+                {
+                    "dataset": results.dataset_title(name),
+                    "best": describe_model(results, ModelId.parse(best["model"])),
+                    "best_val_macro_f1": best["val_macro_f1"],
+                    "best_latency_ms": best["latency_ms"],
+                    "chosen": describe_model(results, ModelId.parse(chosen["model"])),
+                    "val_macro_f1": chosen["val_macro_f1"],
+                    "val_macro_f1_low": chosen["val_low"],
+                    "val_macro_f1_high": chosen["val_high"],
+                    "difference": chosen["difference"],
+                    "difference_bound": chosen["difference_low"],
+                    "latency_ms": chosen["latency_ms"],
+                    "macro_f1": test.value,
+                    "macro_f1_low": test.low,
+                    "macro_f1_high": test.high,
+                    "model": chosen["model"],
+                }
+            )
+    return rows
+
+
+def describe_model(results: Results, model: ModelId) -> str:
+    """Return backbone and init in words, for example `ResNet-34, from scratch`."""
+    return f"{BACKBONES[model.backbone].title}, {results.study.init_title(model.init)}"
+
+
+def describe_variant(results: Results, variant: str) -> str:
+    """Return what a variant changes, for example `blur_px: 5 → 0`."""
+    settings, study = results.study.settings, results.study
+    pairs = [
+        (settings.preprocess, study.preprocess_settings(variant)),
+        (settings.train, study.train_settings(variant)),
+    ]
+    changes = [
+        f"{key}: {_plain(old)} → {_plain(settings_dict(there)[key])}"
+        for here, there in pairs
+        for key, old in settings_dict(here).items()
+        if settings_dict(there)[key] != old
+    ]
+    return ", ".join(changes) or "nothing"
+
+
+def _plain(value: Any) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value}"

@@ -7,8 +7,8 @@ from typing import Any
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from cxrflow.compare.collect import ModelResult, Results, may_have_seen_test
-from cxrflow.compare.rows_models import cost_columns
+from cxrflow.compare.collect import ModelResult, Results
+from cxrflow.compare.rows import cost_columns
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.study import SCRATCH
 from cxrflow.files.figures import MUTED, RULE, backbone_color, backbone_marker, new_figure, save_figure
@@ -69,7 +69,7 @@ def draw_score(panel: Any, model: ModelResult, y: float) -> None:
 def row_label(results: Results, model: ModelResult) -> str:
     """Return backbone and init, the seed where there are several, and a dagger for what may have seen test images."""
     seed = f", seed {model.id.seed}" if len({m.id.seed for m in results.base_models}) > 1 else ""
-    seen = " †" if may_have_seen_test(results, model) else ""
+    seen = " †" if results.study.may_have_seen_test(model.id) else ""
     return f"{BACKBONES[model.id.backbone].title}, {results.study.init_title(model.id.init)}{seed}{seen}"
 
 

@@ -15,9 +15,9 @@ from markupsafe import Markup
 
 from cxrflow.checks.verdicts import ERROR, FAIL, PASS, UNKNOWN, WARN, join_words, write_estimate
 from cxrflow.compare.collect import ModelResult, Results, group_seeds
+from cxrflow.compare.paired import describe_model as name_model
 from cxrflow.compare.paired import score_models
-from cxrflow.compare.rows_models import identify
-from cxrflow.compare.rows_paired import describe_model as name_model
+from cxrflow.compare.rows import identify
 from cxrflow.config.readers import READERS
 from cxrflow.config.study import SCRATCH, ModelId
 from cxrflow.files.atomic import read_json

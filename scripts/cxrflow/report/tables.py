@@ -89,7 +89,7 @@ TABLES: dict[str, Table] = {
             Column("n_listed_missing", "File missing", "count"),
             Column("n_duplicate_groups", "Duplicate groups", "count"),
         ),
-        "cxrflow.compare.rows_data:dataset_rows",
+        "cxrflow.compare.rows:dataset_rows",
     ),
     "classes": Table(
         "Table 1b. Images by class and subset",
@@ -104,7 +104,7 @@ TABLES: dict[str, Table] = {
             Column("n_val", "Val", "count"),
             Column("n_test", "Test", "count"),
         ),
-        "cxrflow.compare.rows_data:class_rows",
+        "cxrflow.compare.rows:class_rows",
     ),
     "rejects": Table(
         "Table 1c. Images that were found and left out, and why",
@@ -115,7 +115,7 @@ TABLES: dict[str, Table] = {
             Column("reason", "Reason", width_cm=8),
             Column("n_images", "Images", "count"),
         ),
-        "cxrflow.compare.rows_data:reject_rows",
+        "cxrflow.compare.rows:reject_rows",
         empty="Every image that was found is used.",
     ),
     "backbones": Table(
@@ -141,7 +141,7 @@ TABLES: dict[str, Table] = {
             Column("latency_ms", "Latency, ms", "amount", interval=True),
             Column("device", "Measured on", shown="if_varied"),
         ),
-        "cxrflow.compare.rows_data:backbone_rows",
+        "cxrflow.compare.rows:backbone_rows",
     ),
     "models": Table(
         "Table 3. All models on the test images",
@@ -169,7 +169,7 @@ TABLES: dict[str, Table] = {
             Column("caution", "Caution", shown="if_any"),
             Column("model", "Model", shown="never"),
         ),
-        "cxrflow.compare.rows_models:model_rows",
+        "cxrflow.compare.rows:model_rows",
     ),
     "seeds": Table(
         "Table 4. Spread over seeds",
@@ -187,7 +187,7 @@ TABLES: dict[str, Table] = {
             Column("macro_f1_max", "Highest", "score"),
             Column("epoch_kept_mean", "Epoch kept, mean", "amount"),
         ),
-        "cxrflow.compare.rows_models:seed_rows",
+        "cxrflow.compare.rows:seed_rows",
         empty="Every model was trained with one seed, so how much one training differs from another is not known here.",
     ),
     "explanations": Table(
@@ -210,7 +210,7 @@ TABLES: dict[str, Table] = {
             Column("pointing_hit_rate_centred", "Pointing, centred", "share"),
             Column("model", "Model", shown="never"),
         ),
-        "cxrflow.compare.rows_models:explanation_rows",
+        "cxrflow.compare.rows:explanation_rows",
         empty="No lesions or lungs are annotated on these test images, so the explanations are not scored.",
     ),
     "per_class": Table(
@@ -227,7 +227,7 @@ TABLES: dict[str, Table] = {
             MetricColumns(per_class=True),
             Column("model", "Model", shown="never"),
         ),
-        "cxrflow.compare.rows_models:per_class_rows",
+        "cxrflow.compare.rows:per_class_rows",
     ),
     "transfer": Table(
         "Table 7. Transfer against training from scratch",
@@ -245,7 +245,7 @@ TABLES: dict[str, Table] = {
             DIFFERENCE,
             Column("caution", "Caution", shown="if_any"),
         ),
-        "cxrflow.compare.rows_paired:transfer_rows",
+        "cxrflow.compare.paired:transfer_rows",
         empty="No transferred model has a twin from scratch in this study, so there is nothing to compare.",
     ),
     "ablation": Table(
@@ -263,7 +263,7 @@ TABLES: dict[str, Table] = {
             Column("macro_f1", "Variant: macro F1", "score"),
             DIFFERENCE,
         ),
-        "cxrflow.compare.rows_paired:ablation_rows",
+        "cxrflow.compare.paired:ablation_rows",
         empty="This study trains no variants: name some under ablation in the config to see what a setting is worth.",
     ),
     "choice": Table(
@@ -286,7 +286,7 @@ TABLES: dict[str, Table] = {
             Column("macro_f1", "Test macro F1 (95 % interval)", "score", interval=True),
             Column("model", "Model", shown="never"),
         ),
-        "cxrflow.compare.rows_paired:choice_rows",
+        "cxrflow.compare.paired:choice_rows",
         empty="No model can be chosen: every candidate may have seen test images, or none was trained.",
     ),
     "checks": Table(

@@ -1,0 +1,198 @@
+"""Rows of the tables on data, backbones and single models. Pure functions of the collected results."""
+
+from statistics import mean, stdev
+from typing import Any
+
+from cxrflow.compare.collect import ModelResult, Results, group_seeds
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.files.records import SUBSETS
+from cxrflow.results.metrics import METRICS
+
+REJECT_TITLES = {
+    "selection": "left out by the dataset's rule",
+    "unreadable": "unreadable",
+    "conflict": "equal pixels, different labels",
+    "cap": "over the cap per class",
+}
+PAPER_SIZE_PX = 256  # the paper's FLOPS are closest to one forward pass of 32 images of this side
+SEEN = "may have seen test images"
+REGION_TITLES = {"lesion": "lesions", "lungs": "lungs"}
+
+
+def dataset_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per dataset: what was kept, by subset, and how many were left out by kind of reason."""
+    return [
+        {
+            "dataset": dataset.title,
+            "n_published": dataset.n_published,
+            "n_images": dataset.n_images,
+            "n_patients": dataset.index["n_patients"],
+            **{f"n_{subset}": sum(dataset.counts[subset].values()) for subset in SUBSETS},
+            "n_test_patients": dataset.patients["test"],
+            **{f"n_{kind}": sum(dataset.index["rejects"].get(kind, {}).values()) for kind in REJECT_TITLES},
+            "n_listed_missing": dataset.index["listed_missing"],
+            "n_duplicate_groups": dataset.index["n_duplicate_groups"],
+        }
+        for dataset in results.datasets.values()
+    ]
+
+
+def class_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per dataset and class: published, kept, and by subset."""
+    return [
+        {
+            "dataset": dataset.title,
+            "class": name,
+            "n_published": dataset.index["published_counts"].get(name),
+            "n_images": dataset.index["counts"].get(name, 0),
+            "share": dataset.index["counts"].get(name, 0) / dataset.n_images if dataset.n_images else None,
+            **{f"n_{subset}": dataset.counts[subset][name] for subset in SUBSETS},
+        }
+        for dataset in results.datasets.values()
+        for name in dataset.index["class_names"]
+    ]
+
+
+def reject_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per dataset, kind and reason: how many images were there and are not used."""
+    return [
+        {"dataset": dataset.title, "kind": REJECT_TITLES.get(kind, kind), "reason": reason, "n_images": count}
+        for dataset in results.datasets.values()
+        for kind, reasons in dataset.index["rejects"].items()
+        for reason, count in reasons.items()
+    ]
+
+
+def backbone_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per backbone: measured here, next to the paper's figures."""
+    rows = []
+    for name, profile in results.profiles.items():
+        backbone, paper = BACKBONES[name], BACKBONES[name].paper
+        rows.append(
+            {
+                "backbone": backbone.title,
+                "params_m": profile["params"] / 1e6,
+                "paper_params_m": paper.params_m if paper else None,
+                "layers": profile["layers"],
+                "paper_layers": paper.layers if paper else None,
+                "size_px": profile["size_px"],
+                "gmac": profile["gmac"],
+                "gmac_batch": profile["gmac_batch"] if profile["size_px"] == PAPER_SIZE_PX else None,
+                "paper_gflops": paper.gflops if paper else None,
+                "imagenet_top5": backbone.imagenet.top5 if backbone.imagenet else None,
+                "latency_ms": profile["latency_ms"]["median"],
+                "latency_ms_low": profile["latency_ms"]["low"],
+                "latency_ms_high": profile["latency_ms"]["high"],
+                "device": profile["device_name"],
+            }
+        )
+    return rows
+
+
+def identify(results: Results, model: ModelResult) -> dict[str, Any]:
+    """Return the columns that say which model a row is about, in words; `model` is its path."""
+    return {
+        "dataset": results.dataset_title(model.id.dataset),
+        "backbone": BACKBONES[model.id.backbone].title,
+        "init": results.study.init_title(model.id.init),
+        "variant": model.id.variant,
+        "seed": model.id.seed,
+        "model": model.id.path,
+    }
+
+
+def metric_columns(scores: dict[str, Any], *, per_class: bool) -> dict[str, Any]:
+    """Return three columns, value and interval, for every metric of METRICS of the one kind or the other.
+
+    scores: of metrics.json as a whole, or of one class there.
+    """
+    names = [name for name, metric in METRICS.items() if metric.per_class == per_class]
+    ends = {"": "value", "_low": "low", "_high": "high"}
+    return {f"{name}{end}": scores[name][key] for name in names for end, key in ends.items()}
+
+
+def model_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per model: what it scores on the test images and what it costs."""
+    return [
+        {
+            **identify(results, model),
+            **metric_columns(model.metrics, per_class=False),
+            "chance_macro_f1": model.metrics["chance_macro_f1"],
+            "val_loss": model.training["val_loss"],
+            "epoch_kept": model.epoch_kept,
+            "epochs": len(model.history),
+            "epoch_seconds": model.epoch_seconds,
+            "images_per_s": model.images_per_s,
+            **cost_columns(results, model),
+            "caution": SEEN if results.study.may_have_seen_test(model.id) else "",
+        }
+        for model in results.models
+    ]
+
+
+def cost_columns(results: Results, model: ModelResult) -> dict[str, Any]:
+    """Return the cost of a model's backbone; GMAC and latency only where it was profiled at this image size."""
+    profile = results.profiles[model.id.backbone]
+    same = results.same_size(model)
+    return {
+        "params_m": profile["params"] / 1e6,
+        "gmac": profile["gmac"] if same else None,
+        "latency_ms": profile["latency_ms"]["median"] if same else None,
+    }
+
+
+def seed_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per group of models that differ only in their seed: mean and standard deviation over seeds."""
+    rows = []
+    for members in group_seeds(results.models).values():
+        scores = [model.macro_f1 for model in members if model.macro_f1 is not None]
+        if len(members) > 1:
+            columns = identify(results, members[0])
+            rows.append(
+                {
+                    **{key: columns[key] for key in ("dataset", "backbone", "init", "variant")},
+                    "n_seeds": len(members),
+                    "macro_f1_mean": mean(scores) if scores else None,
+                    "macro_f1_sd": stdev(scores) if len(scores) > 1 else None,
+                    "macro_f1_min": min(scores, default=None),
+                    "macro_f1_max": max(scores, default=None),
+                    "epoch_kept_mean": mean(model.epoch_kept for model in members),
+                }
+            )
+    return rows
+
+
+def per_class_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per model and class."""
+    return [
+        {
+            **identify(results, model),
+            "class": name,
+            "support": scores["support"],
+            **metric_columns(scores, per_class=True),
+        }
+        for model in results.models
+        for name, scores in model.metrics["per_class"].items()
+    ]
+
+
+def explanation_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per model and kind of annotated region: where Grad-CAM falls, next to baselines that know nothing."""
+    keys = (
+        "inside_share",
+        "inside_share_centred",
+        "inside_share_uniform",
+        "pointing_hit_rate",
+        "pointing_hit_rate_centred",
+    )
+    return [
+        {
+            **identify(results, model),
+            "region": REGION_TITLES.get(kind, kind),
+            "n_images": scores["n_images"],
+            **{key: scores.get(key) for key in keys},
+        }
+        for model in results.models
+        for kind, scores in (model.gradcam.get("regions") or {}).items()
+        if scores and scores["n_images"]
+    ]
