@@ -125,7 +125,7 @@ def test_a_new_metric_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folder = summarize(results)
     for table, key, title in (("models", "error", "Error rate"), ("per_class", "miss", "Miss rate")):
         row = read_table_rows(folder, table, TABLES[table])[0]
-        assert 0 < row[f"{key}_low"] <= row[key] <= row[f"{key}_high"] < 1
+        assert 0 <= row[f"{key}_low"] <= row[key] <= row[f"{key}_high"] < 1
         assert f"{title} (95 % interval)" in (folder / f"{table}.md").read_text(encoding="utf-8")
         assert f">{title} (95 % interval)</th>" in render_page(results, folder)
 
