@@ -4,6 +4,9 @@ To add one, add an entry under the name that `torchvision.models.get_model` take
 linear layer, and the layer that Grad-CAM explains are found in the network. With `imagenet`, models can start from
 torchvision's weights: file, name and accuracy are in its documentation of each weights entry. The tests of the table
 (tests/models/test_backbones.py) try every entry from its first weights to its export.
+
+Networks with auxiliary heads (googlenet, inception_v3) cannot be trained here; vision transformers need images of their
+own size, 224 px.
 """
 
 from dataclasses import dataclass

@@ -46,8 +46,8 @@ def fit(
         deadline: by which the process must have ended; None: there is none.
 
     Raises:
-        CxrflowError: the loss is not finite, or the next epoch
-            would end after the deadline; then all epochs so far are in the store.
+        CxrflowError: the loss is not finite, or the next epoch would end after the deadline; then all epochs so far are
+            in the store.
     """
     state = training.ranks.share(store.load() if store else None)
     if state is not None:
