@@ -184,7 +184,7 @@ def test_study_is_described_in_one_sentence(results: Results, ablated: Results):
         ((0.9, 0.1), "1 of 2 models score above chance by their 95 % interval."),
         ((0.9,), "It scores above chance by its 95 % interval."),
         ((0.1,), "It does not score above chance by its 95 % interval."),
-        ((None, None), "Without intervals, whether a model scores above chance cannot be told."),
+        ((None, None), "Without intervals, whether a model scores above chance cannot be determined."),
     ],
 )
 def test_models_above_chance_are_counted(results: Results, lows: tuple[float | None, ...], sentence: str):
@@ -258,5 +258,5 @@ def test_missing_picture_is_named(least: tuple[Results, Path], tmp_path: Path):
     model = dataclasses.replace(results.models[0])
     model.__dict__.update({**results.models[0].__dict__, "folder": tmp_path})
     moved = dataclasses.replace(results, models=[model])
-    with pytest.raises(CxrflowError, match=r"confusion\.png is not there"):
+    with pytest.raises(CxrflowError, match=r"confusion\.png does not exist"):
         render_page(moved, results.root / "summary")

@@ -41,8 +41,8 @@ def test_comments_in_a_file_do_not_travel(tmp_path: Path):
 
 @pytest.mark.parametrize("embed", [embed_chart, embed_gallery])
 def test_missing_and_broken_files_are_named(tmp_path: Path, embed):
-    with pytest.raises(CxrflowError, match=r"a\.png is not there"):
+    with pytest.raises(CxrflowError, match=r"a\.png does not exist"):
         embed(tmp_path / "a.png", "alt")
     (tmp_path / "a.png").write_bytes(b"<html>")
-    with pytest.raises(CxrflowError, match="is no picture"):
+    with pytest.raises(CxrflowError, match="is not a picture"):
         embed(tmp_path / "a.png", "alt")

@@ -1,1 +1,1 @@
-"""All models together: tables, figures, the report's claims, and the page."""
+"""All models together: tables, figures, checks, and the page."""

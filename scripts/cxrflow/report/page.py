@@ -89,10 +89,10 @@ def _count(things: Any, noun: str) -> str:
 
 def count_above_chance(results: Results) -> str:
     """Return one sentence: how many models score above chance, judged by their intervals."""
-    told = [m for m in results.models if m.metrics["macro_f1"]["low"] is not None]
-    above = [m for m in told if m.metrics["macro_f1"]["low"] > m.metrics["chance_macro_f1"]]
-    if not told:
-        return "Without intervals, whether a model scores above chance cannot be told."
+    known = [m for m in results.models if m.metrics["macro_f1"]["low"] is not None]
+    above = [m for m in known if m.metrics["macro_f1"]["low"] > m.metrics["chance_macro_f1"]]
+    if not known:
+        return "Without intervals, whether a model scores above chance cannot be determined."
     everyone = len(above) == len(results.models)
     who = f"All {len(above)} models score" if everyone else f"{len(above)} of {len(results.models)} models score"
     if len(results.models) == 1:

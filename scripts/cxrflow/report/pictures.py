@@ -36,7 +36,7 @@ def embed_chart(path: Path, alt: str) -> Picture:
     """Return a drawn figure as it is: PNG keeps thin lines and letters sharp.
 
     Raises:
-        CxrflowError: the file is missing or no image.
+        CxrflowError: the file is missing or not an image.
     """
     data = _read(path)
     width, height = _open(data, path).size
@@ -47,7 +47,7 @@ def embed_gallery(path: Path, alt: str) -> Picture:
     """Return a sheet of X-rays, at most MAX_WIDTH_PX wide, as WebP.
 
     Raises:
-        CxrflowError: the file is missing or no image.
+        CxrflowError: the file is missing or not an image.
     """
     image = _open(_read(path), path).convert("RGB")
     width_in = image.width / DPI
@@ -64,7 +64,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise CxrflowError(
-            f"{path} is not there: the page needs it; make it first (snakemake builds it when asked for it by name)"
+            f"{path} does not exist: the page needs it; make it first (snakemake builds it when asked for it by name)"
         ) from None
 
 
@@ -73,7 +73,7 @@ def _open(data: bytes, path: Path) -> Image.Image:
         image = Image.open(io.BytesIO(data))
         image.load()
     except OSError as error:
-        raise CxrflowError(f"{path} is no picture ({error}): delete it and run its stage again") from None
+        raise CxrflowError(f"{path} is not a picture ({error}): delete it and run its stage again") from None
     return image
 
 

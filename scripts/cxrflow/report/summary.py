@@ -90,7 +90,7 @@ def find_version(package: str) -> str | None:
 
 
 def find_commit(folder: Path) -> str:
-    """Return the commit of the code in `folder`, and whether files differ from it; or that it is no checkout."""
+    """Return the commit of the code in `folder`, and whether files differ from it; or that it is not a checkout."""
     commit = _ask_git(folder, "rev-parse", "HEAD")
     if not commit:
         return NO_CHECKOUT
