@@ -17,7 +17,7 @@ from cxrflow.config.stages import importing_much, leave_on_sigterm, run_stage
 with importing_much():
     from torch import distributed
 
-    from cxrflow.config.identity import ModelId
+    from cxrflow.config.layout import ModelId
     from cxrflow.config.settings import PreprocessSettings, TrainSettings
     from cxrflow.files.atomic import write_json
     from cxrflow.files.leases import hold_lease

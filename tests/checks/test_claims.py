@@ -11,7 +11,7 @@ from cxrflow.checks.claims_scores import covid_above_pneumonia, preprocessing_ga
 from cxrflow.checks.claims_training import epoch_time, larger_overfit_earlier, restarts_show
 from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, join_words, write_p
 from cxrflow.compare.collect import Results
-from cxrflow.config.identity import ModelId
+from cxrflow.config.layout import ModelId
 from cxrflow.files.records import EpochRow
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 

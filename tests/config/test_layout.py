@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.config.identity import PATTERN, ModelId
-from cxrflow.config.layout import Layout
+from cxrflow.config.layout import PATTERN, Layout, ModelId
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 LAYOUT = Layout.of_study("toy")

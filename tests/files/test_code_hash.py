@@ -114,3 +114,9 @@ def test_what_computes_is_counted() -> None:
     assert "cxrflow.models.training" in counted("train")
     assert "cxrflow.data.readers.nih" not in counted("index"), "the rule names the reader"
     assert code_hash("index") != code_hash("index", "cxrflow.data.readers.nih")
+
+
+def test_own_version_is_the_projects(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
+    assert module.find_own_version(tmp_path) == "1.2.3"
+    assert module.find_own_version(tmp_path / "elsewhere") == module.UNKNOWN

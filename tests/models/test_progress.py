@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cxrflow.config.identity import ModelId
+from cxrflow.config.layout import ModelId
 from cxrflow.files.records import EpochRow
 from cxrflow.models.progress import epoch_line, final_line, header, parse_epochs
 

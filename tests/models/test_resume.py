@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxrflow.config.identity import ModelId
+from cxrflow.config.layout import ModelId
 from cxrflow.config.settings import PreprocessSettings, TrainSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import EpochRow

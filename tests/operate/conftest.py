@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cxrflow.config.identity import ModelId
+from cxrflow.config.layout import ModelId
 from cxrflow.config.loading import load_study
 from cxrflow.config.study import Study
 from cxrflow.files.records import EpochRow

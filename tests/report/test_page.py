@@ -11,7 +11,7 @@ import cxrflow.checks
 from check import check_study
 from cxrflow.checks.registry import list_checks
 from cxrflow.compare.collect import Results, collect_results
-from cxrflow.config.identity import ModelId
+from cxrflow.config.layout import ModelId
 from cxrflow.errors import CxrflowError
 from cxrflow.report.manifest import FIGURES, SECTIONS, TABLES, Block, Section
 from cxrflow.report.page import TEMPLATES, chosen_model, count_above_chance, describe_study, lay_out, render_page

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cxrflow.compare.collect import Results
 from cxrflow.compare.rows import model_rows
-from cxrflow.config.identity import ModelId
+from cxrflow.config.layout import ModelId
 from cxrflow.report.figures_models import break_line, restart_epochs, row_shares
 from cxrflow.report.figures_scores import draw_f1, pareto_front
 from cxrflow.report.manifest import FIGURES, MODULES, SUMMARY_FILES, TABLES, caption_of

@@ -28,7 +28,7 @@ from cxrflow.config.settings import settings_json
 from cxrflow.report.manifest import MODULES, PICTURES, SUMMARY_FILES, caption_of
 from cxrflow.config.loading import load_study
 from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
-from cxrflow.config.identity import PATTERN as MODEL_PATTERN
+from cxrflow.config.layout import PATTERN as MODEL_PATTERN
 
 try:
     STUDY = load_study(config)

@@ -1,16 +1,51 @@
-"""Where every file of a study lies; nothing else joins these paths, and a test holds that.
+"""Which model is meant, and where every file of a study lies; nothing else joins these paths, and a test holds that.
 
 Each method gives the path for the values it gets. With a wildcard in place of a value, `layout.index("{dataset}")`, it
 gives the pattern that a rule of Snakemake takes. Standard library only.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrflow.config.identity import ModelId
+from cxrflow.errors import CxrflowError
 
 RESULTS = Path("results")  # of all studies, below the working directory
+BASE = "base"  # the variant that overrides nothing
+SCRATCH = "scratch"
+IMAGENET = "imagenet"
+# A model's path below the folder of all models, with Snakemake's wildcards.
+PATTERN = "{dataset}/{backbone}/{init}/{variant}/seed{seed}"
+FROM_DATASET = "from_"  # init from_<dataset>: the weights of that dataset's model
+
+
+@dataclass(frozen=True, order=True)
+class ModelId:
+    """One trained model; its path below models/ is its whole identity."""
+
+    dataset: str
+    backbone: str
+    init: str = SCRATCH
+    variant: str = BASE
+    seed: int = 0
+
+    @property
+    def path(self) -> str:
+        """`{dataset}/{backbone}/{init}/{variant}/seed{seed}`, relative to results/<study>/models/."""
+        return PATTERN.format(**vars(self))
+
+    @classmethod
+    def parse(cls, path: str) -> "ModelId":
+        """Read a model's path back.
+
+        Raises:
+            CxrflowError: it does not have the five parts.
+        """
+        match = re.fullmatch(r"([^/]+)/([^/]+)/([^/]+)/([^/]+)/seed(\d+)", path)
+        if not match:
+            raise CxrflowError(f"{path!r} is not the path of a model: expected dataset/backbone/init/variant/seed0")
+        return cls(match[1], match[2], match[3], match[4], int(match[5]))
 
 
 @dataclass(frozen=True)

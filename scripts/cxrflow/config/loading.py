@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.identity import BASE, FROM_DATASET, IMAGENET
+from cxrflow.config.layout import BASE, FROM_DATASET, IMAGENET
 from cxrflow.config.parsing import find_problems, parse_settings, raise_problems, settings_dict
 from cxrflow.config.readers import PHANTOM_READERS, READERS
 from cxrflow.config.settings import StudySettings

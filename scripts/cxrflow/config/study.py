@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.identity import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
-from cxrflow.config.layout import Layout
+from cxrflow.config.layout import BASE, FROM_DATASET, IMAGENET, SCRATCH, Layout, ModelId
 from cxrflow.config.parsing import override_settings
 from cxrflow.config.readers import READERS
 from cxrflow.config.settings import (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrflow.config.identity import ModelId
+from cxrflow.config.layout import ModelId
 from cxrflow.config.settings import PreprocessSettings, parse_settings, settings_dict
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_bytes

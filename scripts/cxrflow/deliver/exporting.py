@@ -23,7 +23,7 @@ from cxrflow.deliver.card import INPUT, LOGITS, PROBABILITIES, ModelCard, card_t
 from cxrflow.deliver.session import DeliveredModel
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json, sha256_file
-from cxrflow.files.version import find_own_version
+from cxrflow.files.code_hash import find_own_version
 from cxrflow.models.checkpoints import SavedModel, restore_network
 from cxrflow.models.networks import IMAGENET_MEAN, IMAGENET_STD, normalize_planes, to_network_input, to_unit_range
 

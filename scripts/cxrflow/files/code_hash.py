@@ -1,4 +1,4 @@
-"""A hash of the code that a stage depends on, without comments, docstrings and formatting.
+"""Which code made a result: its version, and a hash of what a stage depends on without comments, docstrings and layout.
 
 Rules have it among their params: editing an unrelated module, a comment or a docstring reruns nothing, and a changed
 computation reruns everything that follows from it. Modules of settings and tables are left out because each rule has
@@ -8,9 +8,11 @@ the part that it uses among its params; adding a backbone, for example, never re
 import ast
 import functools
 import hashlib
+import tomllib
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parents[2]
+UNKNOWN = "of unknown version"
 PACKAGES = ("cxrflow", "phantoms")
 # Their content reaches the rules as params, or cannot change a result (paths, how errors and progress are shown).
 LEFT_OUT = frozenset(
@@ -29,6 +31,15 @@ LEFT_OUT = frozenset(
         "models.progress",
     )
 )
+
+
+def find_own_version(root: Path = SCRIPTS.parent) -> str:
+    """Return the version in the pyproject.toml of `root`, or that it is unknown: the code is not installed."""
+    try:
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    except (OSError, ValueError, KeyError):
+        return UNKNOWN
+    return str(project["version"])
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cxrflow.config.identity import FROM_DATASET, IMAGENET, SCRATCH
+from cxrflow.config.layout import FROM_DATASET, IMAGENET, SCRATCH
 from cxrflow.config.settings import PreprocessSettings, parse_settings, settings_dict
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file, write_atomically, write_text

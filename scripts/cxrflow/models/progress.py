@@ -6,7 +6,7 @@
 from collections.abc import Mapping, Sequence
 
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.identity import ModelId
+from cxrflow.config.layout import ModelId
 from cxrflow.files.records import EpochRow
 
 COLUMNS = ("epoch", "learning rate", "train loss", "train F1", "val loss", "val F1", "seconds", "images/s")

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cxrflow.config.identity import ModelId
+from cxrflow.config.layout import ModelId
 from cxrflow.config.settings import PreprocessSettings, TrainSettings, settings_json
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file

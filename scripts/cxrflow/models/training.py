@@ -16,7 +16,7 @@ import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cxrflow.config.identity import ModelId
+from cxrflow.config.layout import ModelId
 from cxrflow.config.settings import PreprocessSettings, TrainSettings, settings_dict
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json

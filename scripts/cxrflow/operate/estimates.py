@@ -14,8 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from cxrflow.config.identity import ModelId
-from cxrflow.config.layout import RESULTS, Layout
+from cxrflow.config.layout import RESULTS, Layout, ModelId
 from cxrflow.config.readers import READERS
 from cxrflow.config.study import Study
 from cxrflow.errors import CxrflowError

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cxrflow.config.identity import ModelId
+from cxrflow.config.layout import ModelId
 from cxrflow.config.loading import load_config, load_study, read_mapping
 from cxrflow.config.study import Study
 from cxrflow.errors import CxrflowError

@@ -14,7 +14,7 @@ from typing import Any
 from cxrflow.compare.collect import Results
 from cxrflow.config.settings import settings_dict
 from cxrflow.files.atomic import write_json
-from cxrflow.files.version import find_own_version
+from cxrflow.files.code_hash import find_own_version
 from cxrflow.report.manifest import FIGURES, PROVENANCE, TABLES
 from cxrflow.report.tabular import write_table_forms
 
