@@ -46,8 +46,11 @@ def prepare_preprocess(folder: Path, n: int) -> Command:
 
 def prepare_score(folder: Path, n: int) -> Command:
     predictions = inputs.write_test_rows(folder / "predictions.csv", n)
+    features = inputs.write_features(folder / "features.npy", n)
+    settings = ["--settings", "{}", "--embed", '{"max_images": 100}', "--title", "grown"]  # t-SNE has a row of its own
     outputs: Command = ["--confusion", folder / "confusion.png", "--metrics", folder / "metrics.json"]
-    return [SCRIPTS / "score.py", "--predictions", predictions, "--settings", "{}", "--title", "grown", *outputs]
+    maps: Command = ["--tsne-csv", folder / "tsne.csv", "--tsne-png", folder / "tsne.png"]
+    return [SCRIPTS / "score.py", "--predictions", predictions, "--features", features, *settings, *outputs, *maps]
 
 
 def prepare_summarize(folder: Path, n: int) -> Command:

@@ -173,6 +173,13 @@ def write_test_rows(path: Path, n: int) -> Path:
     return path
 
 
+def write_features(path: Path, n: int) -> Path:
+    """Write features.npy, float32 (n_test, 8), for the rows of `write_test_rows`; return it."""
+    n_test = sum(number % 20 < 3 for number in range(n))
+    np.save(path, np.random.default_rng(4).random((n_test, 8), dtype=np.float32))
+    return path
+
+
 def reader_json() -> str:
     """Return the settings that read what `write_noise` wrote."""
     return json.dumps({"reader": "csv", "folder": "films", "table": "labels.csv", "patient_column": "patient"})

@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,17 +35,15 @@ def watch_memory(command: list[str]) -> float:
     Raises:
         RuntimeError: it failed.
     """
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=child_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    options: dict[str, Any] = {"cwd": ROOT, "env": child_environment(), "stdout": subprocess.DEVNULL}
     peak_kib = 0
-    while process.poll() is None:
-        peak_kib = max(peak_kib, sum(read_rss_anon(pid) for pid in list_family(process.pid)))
-        time.sleep(POLL_S)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options) as process:
+        while process.poll() is None:
+            peak_kib = max(peak_kib, sum(read_rss_anon(pid) for pid in list_family(process.pid)))
+            time.sleep(POLL_S)
+        said = process.stderr.read() if process.stderr else ""
     if process.returncode != 0:
-        raise RuntimeError(f"{command} failed: {process.stderr.read()[-2000:] if process.stderr else ''}")
-    if process.stderr:
-        process.stderr.close()
+        raise RuntimeError(f"{command} failed: {said[-2000:]}")
     return peak_kib / 1024
 
 
