@@ -12,12 +12,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from cxrflow.compare.collect import collect_results
 from cxrflow.config.settings import settings_json
 from tests.benchmarks import inputs
 from tests.benchmarks.measure import OURS, Row, Unit, compare, run_row
 from tests.benchmarks.memory import watch_memory
 from tests.benchmarks.startup import SCRIPTS
-from tests.compare.fake_study import DATASETS, FakeStudy, write_fake_study
+from tests.compare.fake_study import DATASETS, FakeStudy, write_fake_study, write_verdicts
 
 SIZES = {"full": 8_440, "quick": 844, "tiny": 200}  # images, and then ten times as many; config/demo.yaml has 844
 TIMES = 10
@@ -58,6 +59,7 @@ def prepare_summarize(folder: Path, n: int) -> Command:
     published = sum(sum(dataset["counts"].values()) for dataset in DATASETS.values())
     fake = FakeStudy(config={"score": {"bootstrap_resamples": 20}}, share=n / published)
     study, models = write_fake_study(folder / "fake", fake)
+    write_verdicts(collect_results(folder / "fake", study, models))
     config = settings_json(study.settings)
     words: Command = ["--results", folder / "fake", "--folder", folder / "fake" / "summary", "--config", config]
     return [SCRIPTS / "summarize.py", *words, "--models", *models]

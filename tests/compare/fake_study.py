@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from cxrflow.checks.registry import list_checks, load_check, run_check
 from cxrflow.compare.collect import Results, collect_results
 from cxrflow.config.layout import Layout
 from cxrflow.config.settings import StudySettings, parse_settings
@@ -305,3 +306,9 @@ def write_picture(path: Path, text: str, size: tuple[int, int] | None) -> None:
     image = Image.new("RGB", size, (70, 80, 90))
     ImageDraw.Draw(image).text((4, 4), text, fill=(255, 255, 255))
     image.save(path)
+
+
+def write_verdicts(results: Results) -> None:
+    """Run every check on a study and write its verdict."""
+    for name in list_checks():
+        write_json(results.layout.check(name), run_check(load_check(name), results))
