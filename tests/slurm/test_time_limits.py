@@ -49,7 +49,7 @@ def test_training_leaves_before_its_time_is_up(login: Login, study: Path, undist
     time.sleep(LONG_EPOCH_S)
     os.kill(training, signal.SIGCONT)
     assert head.wait() == 0, head.said[-3000:]
-    assert "the job's time is up in" in head.said
+    assert "the job's time ends in" in head.said
     assert "The next attempt resumes from there" in head.said
     assert "TIMEOUT" not in cluster.ask("sacct", "-n", "-X", "-o", "State,JobName", "--name", job_names(head))
     undisturbed.assert_equal(model)
