@@ -1,6 +1,8 @@
 """What a changed setting makes anew, planned for a study whose files are all there, though none was computed."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,8 +37,8 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
 
 
 def test_a_study_that_moves_computes_nothing_again(finished: Path) -> None:
-    moved = ("compute={device: cuda, gpus: 2, threads: 3}", "data_root=/other/disk")
-    assert planned(finished, "all", "--config", *moved) == {}
+    compute, folder = "compute={device: cuda, gpus: 2, threads: 3}", "datasets={covid: {folder: elsewhere}}"
+    assert planned(finished, "all", "--config", compute, folder, "data_root=/other/disk") == {}
 
 
 def test_another_learning_rate_trains_every_model_again(finished: Path) -> None:
@@ -60,12 +62,48 @@ def test_a_changed_metric_setting_opens_no_model(finished: Path, change: str) ->
     assert jobs == {"score": MODELS}
 
 
+@contextmanager
+def edited(path: Path, old: str, new: str) -> Iterator[None]:
+    """Have a file with other text for the length of a block."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    try:
+        yield
+    finally:
+        path.write_text(text)
+
+
 def test_a_changed_metric_opens_no_model(finished: Path) -> None:
     """The code of metrics and intervals reaches score and what compares, and no stage that needs a network."""
-    module = finished / "scripts/cxrflow/results/metrics.py"
-    text = module.read_text()
-    module.write_text(text + "\nNEW = 1\n")
-    try:
+    with edited(finished / "scripts/cxrflow/results/metrics.py", "\n\n\n", "\n\nNEW = 1\n\n"):
         assert planned(finished, "models") == {"score": MODELS}
-    finally:
-        module.write_text(text)
+
+
+def test_another_layer_to_explain_trains_no_model(finished: Path) -> None:
+    with edited(
+        finished / "scripts/cxrflow/config/backbones.py",
+        'title="ResNet-34"',
+        'title="ResNet-34", gradcam_layer="layer3"',
+    ):
+        jobs = planned(finished, "models")
+    assert jobs["evaluate"] == 3
+    assert "train" not in jobs
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("readers", 'shares_images_with=("kermany",)', "shares_images_with=()"),
+        ("study", "def may_have_seen_test(self, model: ModelId) -> bool:", "def may_have_seen_test(self, model, x=1):"),
+    ],
+)
+def test_what_is_known_of_a_dataset_is_judged_again(finished: Path, module: str, old: str, new: str) -> None:
+    with edited(finished / f"scripts/cxrflow/config/{module}.py", old, new):
+        jobs = planned(finished, "all")
+    assert {"select_models", "check", "summarize", "report"} == set(jobs)
+
+
+def test_more_seeds_open_no_finished_model(finished: Path) -> None:
+    jobs = planned(finished, "models", "--config", "seeds=[0, 1]")
+    assert (jobs["train"], jobs["evaluate"], jobs["score"]) == (MODELS, MODELS, MODELS)

@@ -71,7 +71,8 @@ def of_wildcards(function):
 
 # What follows from a variant or a dataset alone is worked out once, not for every model.
 recipe_of = functools.cache(STUDY.recipe)
-check_code = functools.cache(lambda module: code_hash("check", module))
+# The hash of a stage that looks at all models: what it asks of the study and of the published sets is no param.
+code_of_all = functools.cache(lambda *names: code_hash(*names, "cxrflow.config.study", "cxrflow.config.readers"))
 preprocess_json = functools.cache(lambda variant: settings_json(STUDY.preprocess_settings(variant)))
 train_json = functools.cache(lambda variant: settings_json(STUDY.train_settings(variant)))
 
@@ -108,9 +109,8 @@ def init_weights_of(wildcards):
 
 
 def network_of(backbone):
-    """What decides a backbone's network; its title and published numbers do not."""
-    entry = BACKBONES[backbone]
-    return [entry.head, entry.gradcam_layer]
+    """What decides a backbone's network; its title, published numbers and the layer that is explained do not."""
+    return BACKBONES[backbone].head
 
 
 def reader_of(dataset):

@@ -43,7 +43,7 @@ rule select_models:
     params:
         results=subpath(output.selection, parent=True),
         config=settings_json(STUDY.settings_without_places()),
-        code=code_hash("select_models"),
+        code=code_of_all("select_models"),
     message:
         "choose a model for each dataset"
     shell:
@@ -79,7 +79,7 @@ rule check:
         models=[model.path for model in MODELS],
         config=settings_json(STUDY.settings_without_places()),
         backbones={name: asdict(BACKBONES[name]) for name in STUDY.backbones()},
-        code=lambda wildcards: check_code(CHECKS[wildcards.check].module),
+        code=lambda wildcards: code_of_all("check", CHECKS[wildcards.check].module),
     message:
         "check {wildcards.check}"
     shell:
@@ -112,7 +112,7 @@ rule summarize:
         models=rules.check.params.models,
         config=rules.check.params.config,
         backbones=rules.check.params.backbones,
-        code=code_hash("summarize", *MODULES),
+        code=code_of_all("summarize", *MODULES),
     message:
         "compare all models in {params.folder}"
     shell:
@@ -141,7 +141,7 @@ rule report:
         models=rules.summarize.params.models,
         config=rules.summarize.params.config,
         templates=[sha256_file(path) for path in sorted(Path(SCRIPTS, "cxrflow/report/templates").iterdir())],
-        code=code_hash("report"),
+        code=code_of_all("report"),
     message:
         "write {output.report}"
     shell:

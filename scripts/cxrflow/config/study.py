@@ -60,17 +60,19 @@ class Study:
         return Path(self.data_root) / self.settings.datasets[dataset].folder
 
     def reader_settings(self, dataset: str) -> DatasetSettings:
-        """Return what decides a dataset's index: all but its title and citation, which only the report uses."""
-        return replace(self.settings.datasets[dataset], title="", citation="")
+        """Return what decides a dataset's index: not where it is, nor what only the report shows."""
+        return replace(self.settings.datasets[dataset], folder="", title="", citation="")
 
     def dataset_title(self, dataset: str) -> str:
         """Return a dataset's name for tables and figures."""
         return self.settings.datasets[dataset].title or dataset
 
     def model_title(self, model: ModelId) -> str:
-        """Return a model's name for figures, for example `ResNet-34 on COVID-19 Radiography, from scratch`."""
-        extras = [model.variant] * (model.variant != BASE) + [f"seed {model.seed}"] * (len(self.settings.seeds) > 1)
-        how = [self.init_title(model.init), *extras]
+        """Return a model's name for figures, for example `ResNet-34 on COVID-19 Radiography, from scratch, seed 0`.
+
+        The seed is always in it: the name of a model must not change when the study gets more of them.
+        """
+        how = [self.init_title(model.init), *[model.variant] * (model.variant != BASE), f"seed {model.seed}"]
         return f"{BACKBONES[model.backbone].title} on {self.dataset_title(model.dataset)}, {', '.join(how)}"
 
     def init_title(self, init: str) -> str:
@@ -152,6 +154,7 @@ class Study:
             data_root=default.data_root,
             weights_root=default.weights_root,
             compute=ComputeSettings(),
+            datasets={name: replace(data, folder="") for name, data in self.settings.datasets.items()},
         )
 
     def may_have_seen_test(self, model: ModelId) -> bool:
