@@ -8,7 +8,7 @@ import pytest
 
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import EpochRow, Predictions, SplitRow, read_predictions, write_predictions
-from cxrflow.files.tables import read_records, read_table, write_records, write_table
+from cxrflow.files.tables import read_numbered, read_records, read_table, write_records, write_table
 
 
 def test_records_come_back_bit_for_bit(tmp_path: Path) -> None:
@@ -94,3 +94,31 @@ def test_predictions_come_back(tmp_path: Path) -> None:
     assert np.array_equal(read.labels, written.labels)
     assert np.array_equal(read.probabilities, probabilities)
     assert read.predicted.tolist() == [1, 1]
+
+
+def test_blank_lines_are_passed_over_and_lines_are_numbered_as_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('a,b\n\n1,"two\nlines"\n , \n\n3,4\n\n')
+    assert read_numbered(tmp_path / "t.csv", ["a"]) == [(4, {"a": "1", "b": "two\nlines"}), (7, {"a": "3", "b": "4"})]
+    (tmp_path / "t.csv").write_text("a,b\n\n\n1,2,3\n")
+    with pytest.raises(CxrflowError, match="line 4: more values"):
+        read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("header", ["a,b,a", "a,b, a "])
+def test_a_column_given_twice_is_named(tmp_path: Path, header: str) -> None:
+    (tmp_path / "t.csv").write_text(f"{header}\n1,2,3\n")
+    with pytest.raises(CxrflowError, match=r"has the column\(s\) a more than once"):
+        read_table(tmp_path / "t.csv", ["a"])
+    assert [row["b"] for row in read_table(tmp_path / "t.csv", ["b"])] == ["2"]  # nobody reads the other
+
+
+@pytest.mark.parametrize(("sign", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_another_separator_is_named(tmp_path: Path, sign: str, name: str) -> None:
+    (tmp_path / "t.csv").write_text(sign.join(["image", "label"]) + "\n")
+    with pytest.raises(CxrflowError, match=f"lacks the column.* {name} separate its columns: save it with commas"):
+        read_table(tmp_path / "t.csv", ["image", "label"])
+
+
+def test_blanks_around_a_columns_name_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image, label\na.png,1\n")
+    assert read_table(tmp_path / "t.csv", ["label"])[0]["label"] == "1"

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, TextIO
 
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import write_atomically
+
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # what other programs write instead of commas
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -44,13 +47,19 @@ def _open_atomically(path: Path) -> Iterator[TextIO]:
 def read_table(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     """Read a CSV file as one dict of strings per row, and check that it has `columns`.
 
-    What a row lacks at its end is None.
+    What a row lacks at its end is None; blank lines are passed over.
 
     Raises:
-        CxrflowError: the file is missing, is not UTF-8, has none of the columns, or a row is longer than the header.
+        CxrflowError: the file is missing, is not UTF-8, has none of the columns or one of them twice, or a row is
+        longer than the header.
     """
-    with _open_rows(path, columns) as (header, lines):
-        return [dict(zip(header, values, strict=True)) for values in _fit_rows(path, header, lines)]
+    return [row for _, row in read_numbered(path, columns)]
+
+
+def read_numbered(path: Path, columns: Sequence[str] = ()) -> list[tuple[int, dict[str, str]]]:
+    """Read a CSV file as `read_table` does, each row with the number of its line in the file, for messages."""
+    with open_rows(path, columns) as (header, rows):
+        return [(line, dict(zip(header, values, strict=True))) for line, values in _fit_rows(path, header, rows)]
 
 
 def read_records(path: Path, record: type) -> list[Any]:
@@ -61,9 +70,9 @@ def read_records(path: Path, record: type) -> list[Any]:
     """
     fields = dataclasses.fields(record)
     numbers = [(place, field.type) for place, field in enumerate(fields) if field.type in (int, float)]
-    with _open_rows(path, [field.name for field in fields]) as (header, lines):
+    with open_rows(path, [field.name for field in fields]) as (header, rows):
         places = [header.index(field.name) for field in fields]
-        return [record(*_convert(values, places, numbers)) for values in _whole_rows(path, header, lines)]
+        return [record(*_convert(values, places, numbers)) for values in _whole_rows(path, header, rows)]
 
 
 def _convert(values: list[str], places: list[int], numbers: list[tuple[int, Any]]) -> list[Any]:
@@ -74,18 +83,18 @@ def _convert(values: list[str], places: list[int], numbers: list[tuple[int, Any]
 
 
 @contextlib.contextmanager
-def _open_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
-    """Give a CSV file's header and its rows, empty lines left out, without reading it as a whole."""
+def open_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
+    """Give a CSV file's header and its rows with their line numbers, blank lines left out, not all of them at once.
+
+    Raises:
+        CxrflowError: as `read_table`, but for long rows.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as handle:
-            lines = csv.reader(handle)
-            header = next(lines, [])
-            missing = [name for name in columns if name not in header]
-            if missing:
-                raise CxrflowError(
-                    f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(header) or 'none'}"
-                )
-            yield header, filter(None, lines)
+            reader = csv.reader(handle)
+            header = [name.strip() for name in next(reader, [])]
+            _check_header(path, header, columns)
+            yield header, ((reader.line_num, values) for values in reader if any(map(str.strip, values)))
     except FileNotFoundError:
         raise CxrflowError(
             f"{path} does not exist: make it first (Snakemake makes any file that is requested by name)"
@@ -94,20 +103,36 @@ def _open_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[list[str], 
         raise CxrflowError(f"{path} is not a CSV file in UTF-8 ({error}): save it as 'CSV UTF-8'") from None
 
 
-def _fit_rows(path: Path, header: list[str], lines: Iterable[list[str]]) -> Iterator[list[Any]]:
+def _check_header(path: Path, header: list[str], columns: Sequence[str]) -> None:
+    missing = [name for name in columns if name not in header]
+    if missing:
+        separator = next((sign for sign in SEPARATORS if len(header) == 1 and sign in header[0]), None)
+        remedy = f"; {SEPARATORS[separator]} separate its columns: save it with commas" if separator else ""
+        raise CxrflowError(
+            f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(header) or 'none'}{remedy}"
+        )
+    twice = [name for name, n in Counter(header).items() if n > 1 and name and name in (columns or header)]
+    if twice:
+        raise CxrflowError(
+            f"{path} has the column(s) {', '.join(twice)} more than once, and which one counts is not known: rename or"
+            " remove the others"
+        )
+
+
+def _fit_rows(path: Path, header: list[str], rows: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int, list[Any]]]:
     """Pass rows on, short ones filled with None; a nameless column, as pandas writes, may stand over several values."""
-    for number, values in enumerate(lines, start=2):
+    for line, values in rows:
         if len(values) > len(header) and "" not in header:
-            raise CxrflowError(f"{path}, line {number}: more values than the {len(header)} columns of its header")
+            raise CxrflowError(f"{path}, line {line}: more values than the {len(header)} columns of its header")
         lacking = len(header) - len(values)
-        yield values if lacking == 0 else [*values[: len(header)], *[None] * lacking]
+        yield line, values if lacking == 0 else [*values[: len(header)], *[None] * lacking]
 
 
-def _whole_rows(path: Path, header: list[str], lines: Iterable[list[str]]) -> Iterator[list[str]]:
-    for number, values in enumerate(_fit_rows(path, header, lines), start=2):
+def _whole_rows(path: Path, header: list[str], rows: Iterable[tuple[int, list[str]]]) -> Iterator[list[str]]:
+    for line, values in _fit_rows(path, header, rows):
         if values and values[-1] is None:
             raise CxrflowError(
-                f"{path}, line {number}: fewer values than the {len(header)} columns of its header: the file was cut"
+                f"{path}, line {line}: fewer values than the {len(header)} columns of its header: the file was cut"
                 " off or edited; delete it and run its stage again"
             )
         yield values
