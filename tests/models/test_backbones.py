@@ -77,6 +77,7 @@ def test_predictions_have_the_form_of_the_head(trained: tuple[str, Training]) ->
     assert (head.out_features, probabilities.shape, features.shape) == (2, (3, 2), (3, head.in_features))
     with torch.no_grad():
         torch.testing.assert_close(head(torch.from_numpy(features)).double().softmax(1).numpy(), probabilities)
+    assert not head._forward_pre_hooks  # the hook that took the features is gone
 
 
 def test_the_layer_for_maps_is_the_last_with_an_extent(trained: tuple[str, Training]) -> None:

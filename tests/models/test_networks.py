@@ -10,7 +10,6 @@ from cxrflow.models.networks import (
     IMAGENET_STD,
     build_network,
     find_head,
-    forward_with_features,
     to_network_input,
 )
 from tests.models.toy import equal_weights
@@ -57,13 +56,3 @@ def test_input_is_three_gray_channels_normalized_as_imagenet() -> None:
     torch.testing.assert_close(inputs, wanted, rtol=0, atol=1e-6)
     assert inputs.dtype == torch.float32
     assert inputs.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_features_are_what_enters_the_head() -> None:
-    network = build_network("tiny", 3, 0.1).eval()
-    images = torch.rand(4, 3, 12, 12)
-    with torch.no_grad():
-        logits, features = forward_with_features(network, "tiny", images)
-        torch.testing.assert_close(network.classifier[1](features), logits)
-        torch.testing.assert_close(network(images), logits)
-    assert not network.classifier[1]._forward_pre_hooks  # the hook is gone

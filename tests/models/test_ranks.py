@@ -65,17 +65,17 @@ def test_parts_are_contiguous_and_as_equal_as_can_be() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("n_train", "n_val", "n_ranks", "message"),
     [
-        ({"n_train": 7}, "7 train and 12 val images; at least 8 and 4"),
-        ({"n_val": 3}, "30 train and 3 val images; at least 8 and 4"),
-        ({}, r"train.batch_size is 7, and 4 processes need 2 images each: set train.batch_size to 8"),
+        (3, 0, 1, "3 train and 0 val images; at least 2 and 1"),
+        (7, 12, 4, "7 train and 12 val images; at least 8 and 4"),
+        (30, 3, 4, "30 train and 3 val images; at least 8 and 4"),
+        (30, 12, 4, r"train.batch_size is 7, and 4 processes need 2 images each: set train.batch_size to 8"),
     ],
 )
-def test_too_little_for_all_ranks_stops(change: dict[str, int], message: str) -> None:
-    settings = TrainSettings(batch_size=8 if change else 7)
+def test_too_little_for_all_ranks_stops(n_train: int, n_val: int, n_ranks: int, message: str) -> None:
     with pytest.raises(CxrflowError, match=message):
-        toy_training(settings, toy_data(**change), ranks=Ranks(0, 4))
+        toy_training(TrainSettings(batch_size=7), toy_data(n_train, n_val), ranks=Ranks(0, n_ranks))
 
 
 def test_fewer_gpus_than_processes_stop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,8 +180,9 @@ def test_a_killed_rank_ends_the_training_which_then_resumes(files: dict[str, Any
 
 
 @pytest.mark.slow
-def test_sigterm_ends_all_with_143_and_one_line(files: dict[str, Any]) -> None:
-    with started(files, epochs=10_000) as process:
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_sigterm_ends_all_with_143_and_one_line(files: dict[str, Any], gpus: int) -> None:
+    with started({**files, "gpus": gpus}, epochs=10_000) as process:
         read_until(process, 2)
         process.send_signal(signal.SIGTERM)
         said = read_rest(process, status=143)

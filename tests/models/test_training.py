@@ -10,11 +10,11 @@ from cxrflow.config.settings import TrainSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import EpochRow
 from cxrflow.models import epochs
-from cxrflow.models.augment import adjust_sharpness, autocontrast, sample_changes
-from cxrflow.models.batches import CLOSED, SplitImages, join_split
+from cxrflow.models.augment import adjust_sharpness, autocontrast
+from cxrflow.models.batches import SplitImages, join_split
 from cxrflow.models.devices import derive_generator, derive_seed
 from cxrflow.models.epochs import cosine_warm_restart, fit, run_epoch, validate
-from cxrflow.models.networks import build_network
+from cxrflow.models.networks import build_network, to_network_input
 from cxrflow.models.training import Training, weigh_classes
 from tests.models.toy import equal_weights, toy_data, toy_images, toy_labels, toy_rows, toy_training
 
@@ -48,8 +48,15 @@ def test_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
 
 def test_weights_are_bit_for_bit_those_of_a_plain_loop() -> None:
     """Pins what a training computes: a change here changes every published model."""
-    settings = dataclasses.replace(SHORT, weight_decay=0.01)
-    assert equal_weights(train(settings).network.state_dict(), train_plainly(settings, toy_data(), 0).state_dict())
+    settings = dataclasses.replace(SHORT, weight_decay=0.01, restart_epochs=2)
+    labels = toy_labels(51)
+    data = join_split(toy_images(labels), toy_rows(labels, 30, 12)[::-1])  # train rows are not the first of the file
+    one, plain = train(settings, data), train_plainly(settings, data, 0)
+    assert equal_weights(one.network.state_dict(), plain.state_dict())
+    assert [row.learning_rate for row in one.history] == [0.01, cosine_warm_restart(0.01, 1, 2), 0.01]
+    inputs = to_network_input(torch.from_numpy(data.images[data.rows["val"]]))
+    wanted = torch.nn.functional.cross_entropy(plain.eval()(inputs), one.labels["val"], weight=one.class_weights)
+    assert one.history[-1].val_loss == pytest.approx(wanted.item(), rel=1e-6)
 
 
 def train_plainly(settings: TrainSettings, data: SplitImages, seed: int) -> torch.nn.Module:
@@ -82,30 +89,6 @@ def train_plainly(settings: TrainSettings, data: SplitImages, seed: int) -> torc
             (losses / weights[labels[batch]].sum()).backward()
             optimizer.step()
     return network
-
-
-def test_callers_random_state_does_not_matter() -> None:
-    torch.manual_seed(1)
-    one = train()
-    torch.manual_seed(2)
-    assert equal_weights(one.network.state_dict(), train().network.state_dict())
-
-
-def test_dropout_differs_from_epoch_to_epoch() -> None:
-    """With nothing learned and nothing drawn but dropout, two epochs differ by dropout alone."""
-    still = dataclasses.replace(
-        SHORT, learning_rate=0.0, flip_probability=0.0, sharpness_probability=0.0, autocontrast_probability=0.0,
-        batch_size=64,
-    )  # fmt: skip
-    losses = [row.train_loss for row in train(still).history]
-    assert len(set(losses)) == 3
-    assert max(losses) - min(losses) < 0.1
-
-
-def test_test_images_are_never_used() -> None:
-    data, blinded = toy_data(), toy_data()
-    blinded.images[blinded.labels == CLOSED] = 255
-    assert equal_weights(train(data=data).network.state_dict(), train(data=blinded).network.state_dict())
 
 
 def test_val_images_choose_and_do_not_teach() -> None:
@@ -163,68 +146,9 @@ def test_train_loss_is_the_weighted_mean_over_the_epoch() -> None:
         assert loss == pytest.approx(wanted.item(), rel=1e-6)
 
 
-def test_learning_rate_follows_the_cosine_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    step = epochs.train_step
-
-    def watch(training: Training, *arguments: object) -> object:
-        outcome = step(training, *arguments)
-        seen.append(training.optimizer.param_groups[0]["lr"])
-        return outcome
-
-    monkeypatch.setattr(epochs, "train_step", watch)
-    settings = dataclasses.replace(SHORT, epochs=3, restart_epochs=2)
-    training = train(settings)
-    steps = len(seen) // 3
-    assert steps == 4  # 30 images by 8
-    assert seen == [cosine_warm_restart(0.01, i / steps, 2) for i in range(12)]
-    assert [row.learning_rate for row in training.history] == [seen[0], seen[4], seen[8]]
-    assert seen[8] == 0.01  # the restart
-
-
 def test_a_last_batch_of_one_image_is_trained_with_the_batch_before() -> None:
     training = train(dataclasses.replace(SHORT, epochs=1), toy_data(n_train=17))  # 8 + 9, not 8 + 8 + 1
     assert math.isfinite(training.history[0].train_loss)
-
-
-def test_images_of_a_batch_meet_their_own_labels() -> None:
-    """Every image carries its own number as gray value; the network reads it and must meet that image's label."""
-    labels = toy_labels(30)
-    images = np.repeat(np.arange(30, dtype=np.uint8), 144).reshape(30, 12, 12)
-    data = join_split(images, toy_rows(labels, n_train=20, n_val=5))
-    plain = TrainSettings(flip_probability=0.0, sharpness_probability=0.0, autocontrast_probability=0.0, epochs=1)
-    training = toy_training(plain, data)
-
-    class Oracle(torch.nn.Module):
-        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-            numbers = ((inputs[:, 0, 0, 0] * 0.229 + 0.485) * 255).round().long()
-            return 20 * torch.nn.functional.one_hot(torch.from_numpy(labels)[numbers], 2).float() + weight
-
-    weight = torch.zeros(2, requires_grad=True)
-    training.network = training.parallel = Oracle()
-    row = run_epoch(training, 1)
-    assert row.train_macro_f1 == row.val_macro_f1 == 1.0
-    assert row.train_loss == pytest.approx(0, abs=1e-6)
-
-
-def test_images_are_flipped_as_drawn_for_their_place_in_the_train_subset() -> None:
-    """Every image carries its number in the middle column and is bright at its left end."""
-    images = np.zeros((30, 13, 13), np.uint8)
-    images[:, :, 6] = np.arange(30)[:, None]
-    images[:, :, 0] = 200
-    rows = toy_rows(toy_labels(30), n_train=24, n_val=6)[::-1]  # train rows are not the first of the file
-    data = join_split(images, rows)
-    training = toy_training(TrainSettings(sharpness_probability=0, autocontrast_probability=0, batch_size=5), data)
-    flipped = {}
-
-    def watch(_network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        grays = ((inputs[0][:, 0, 0] * 0.229 + 0.485) * 255).round().long()
-        flipped.update({int(gray[6]): bool(gray[12] == 200) for gray in grays})
-
-    training.network.register_forward_pre_hook(watch)
-    epochs.train_epoch(training, 3)
-    drawn = sample_changes(24, training.settings, seed=0, epoch=3).flip.tolist()
-    assert [flipped[row] for row in data.rows["train"]] == drawn
 
 
 @pytest.mark.parametrize(
@@ -271,12 +195,4 @@ def test_a_class_absent_from_train_stops() -> None:
     labels = np.array([0] * 10 + [1] * 10)
     data = join_split(toy_images(labels), toy_rows(labels, n_train=10, n_val=5))
     with pytest.raises(CxrflowError, match="the train subset has no image of light"):
-        toy_training(SHORT, data)
-
-
-@pytest.mark.parametrize(("n_train", "n_val"), [(30, 0), (1, 5)])
-def test_subsets_too_small_to_train_on_stop(n_train: int, n_val: int) -> None:
-    labels = np.array([0] * 40)
-    data = join_split(toy_images(labels), toy_rows(labels, n_train, n_val))
-    with pytest.raises(CxrflowError, match=f"{n_train} train and {n_val} val images"):
         toy_training(SHORT, data)
