@@ -43,23 +43,16 @@ def test_rows_labels_and_names_belong_together() -> None:
     assert data.counts("train") == {"dark": 4, "light": 2}
 
 
-def test_split_of_another_length_stops() -> None:
-    with pytest.raises(CxrflowError, match="images has 12 images and the split has 11 rows"):
-        join_split(toy_images(LABELS), SPLIT[:-1])
-
-
-def test_unknown_subset_stops() -> None:
-    rows = [*SPLIT[:-1], dataclasses.replace(SPLIT[-1], subset="Test")]
-    with pytest.raises(CxrflowError, match="image11 is in subset 'Test'; known: train, val, test"):
-        join_split(toy_images(LABELS), rows)
-
-
-def test_images_of_another_recipe_stop(tmp_path: Path) -> None:
-    np.save(tmp_path / "images.npy", toy_images(LABELS, size_px=16))
-    write_records(tmp_path / "split.csv", SplitRow, SPLIT)
-    assert open_split_images(tmp_path / "images.npy", tmp_path / "split.csv", 16).images.shape == (12, 16, 16)
-    with pytest.raises(CxrflowError, match="holds images of 16x16 px, and the preprocess settings say 24x24 px"):
-        open_split_images(tmp_path / "images.npy", tmp_path / "split.csv", 24)
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        ([], "images has 12 images and the split has 11 rows"),
+        ([dataclasses.replace(SPLIT[-1], subset="Test")], "image11 is in subset 'Test'; known: train, val, test"),
+    ],
+)
+def test_a_split_that_does_not_fit_stops(last: list[SplitRow], message: str) -> None:
+    with pytest.raises(CxrflowError, match=message):
+        join_split(toy_images(LABELS), [*SPLIT[:-1], *last])
 
 
 def test_test_rows_are_closed_until_they_are_opened(tmp_path: Path) -> None:
@@ -73,6 +66,8 @@ def test_test_rows_are_closed_until_they_are_opened(tmp_path: Path) -> None:
     assert (learned.labels[9:] == CLOSED).all()
     assert (tested.labels[:9] == CLOSED).all()
     assert learned.class_names == tested.class_names
+    with pytest.raises(CxrflowError, match="holds images of 16x16 px, and the preprocess settings say 24x24 px"):
+        open_split_images(*files[:2], 24)
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

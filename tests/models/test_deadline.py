@@ -28,30 +28,27 @@ def test_outside_of_slurm_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None
 def answer(said: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a squeue that says when job 77 ends, and be that job."""
     squeue = folder / "squeue"
-    squeue.write_text(f'#!/bin/sh\n[ "$3 $5 $SLURM_TIME_FORMAT" = "77 %e standard" ] && echo {said}\n')
+    squeue.write_text(f'#!/bin/sh\n[ "$3 $5 $SLURM_TIME_FORMAT" = "77 %e standard" ] && {said}\n')
     squeue.chmod(squeue.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
 
 
 def test_slurm_is_asked_in_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(f"{datetime.now() + timedelta(days=2, seconds=100):%Y-%m-%dT%H:%M:%S}", tmp_path, monkeypatch)
+    answer(f"echo {datetime.now() + timedelta(days=2, seconds=100):%Y-%m-%dT%H:%M:%S}", tmp_path, monkeypatch)
     deadline = find_deadline()
     assert deadline.at_s - deadline.clock() == pytest.approx(2 * 86400 + 100, abs=5)
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [("echo N/A", "Invalid isoformat string: 'N/A'"), ("", "")],  # of a job that has not started; no squeue here
+)
 def test_an_answer_that_is_not_a_time_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str, reason: str
 ) -> None:
-    answer("N/A", tmp_path, monkeypatch)  # of a job that has not started
+    answer(said, tmp_path, monkeypatch)
+    if not said:
+        monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     assert find_deadline().at_s == math.inf
-    assert "does not say when job 77 ends (Invalid isoformat string: 'N/A')" in capsys.readouterr().out
-
-
-def test_where_slurm_does_not_answer_it_is_reported(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("SLURM_JOB_ID", "77")
-    assert find_deadline().at_s == math.inf
-    assert "Slurm does not say when job 77 ends" in capsys.readouterr().out
+    assert f"Slurm does not say when job 77 ends ({reason}" in capsys.readouterr().out
