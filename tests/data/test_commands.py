@@ -8,7 +8,6 @@ import runpy
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from cxrflow.config.settings import settings_json
 from cxrflow.config.stages import build_parser
 from cxrflow.data.images import load_images
+from cxrflow.data.indexing import NOT_UTF8
 from tests.data.toy import make_covid, make_folders, write_image
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -115,15 +115,6 @@ def test_a_missing_folder(tmp_path):
     assert files(tmp_path / "out") == []
 
 
-def test_too_many_bad_files(tmp_path):
-    settings = make_folders(tmp_path / "data")
-    for number in range(9):
-        (tmp_path / f"data/ill/bad{number}.png").write_bytes(b"<html>")
-    result = call("index", **index_flags(tmp_path / "out", tmp_path / "data", settings))
-    assert_one_clear_line(result, "bad0.png: it is a web page", "max_rejected_share")
-    assert files(tmp_path / "out") == []
-
-
 def test_bad_files_of_every_kind_below_the_limit(tmp_path):
     settings = make_folders(tmp_path / "data")
     ill = tmp_path / "data/ill"
@@ -142,29 +133,12 @@ def test_bad_files_of_every_kind_below_the_limit(tmp_path):
     with (out / "rejects.csv").open(newline="") as handle:
         rejects = {row["path"]: row["reason"] for row in csv.DictReader(handle)}
     assert set(rejects) == {f"ill/{n}.png" for n in ("empty", "dicom", "dangling", "half", "caf\\xe9")}
+    assert rejects["ill/caf\\xe9.png"] == NOT_UTF8
+    assert "DICOM" in rejects["ill/dicom.png"]
     with (out / "index.csv").open(newline="") as handle:
         assert "ill/new\nline.png" in {row["path"] for row in csv.DictReader(handle)}
     assert json.loads((out / "index.json").read_text())["rejects"]["unreadable"]
     assert call("preprocess", **preprocess_flags(out, tmp_path / "data"))[0] == 0
-
-
-def test_a_class_too_small_to_split(tmp_path):
-    settings = replace(make_folders(tmp_path / "data"), patient_pattern="/(?P<patient>p[0-9]+)")
-    call("index", **index_flags(tmp_path, tmp_path / "data", settings))
-    result = call("split", index=tmp_path / "index.csv", settings="{}", split=tmp_path / "split.csv")
-    assert_one_clear_line(result, "class 'healthy' is too small to split", "2 group(s)")
-    assert not (tmp_path / "split.csv").exists()
-
-
-@pytest.mark.parametrize(("harm", "words"), [("delete", "has disappeared"), ("change", "has changed")])
-def test_preprocess_of_other_files_than_the_indexed_ones(tmp_path, harm, words):
-    settings = make_folders(tmp_path / "data")
-    call("index", **index_flags(tmp_path, tmp_path / "data", settings))
-    path = tmp_path / "data/ill/p0_1.png"
-    path.unlink() if harm == "delete" else write_image(path, 999)
-    result = call("preprocess", **preprocess_flags(tmp_path, tmp_path / "data"))
-    assert_one_clear_line(result, str(path), words, "run index again")
-    assert not (tmp_path / "images.npy").exists()
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 
 from cxrflow.config.settings import IndexSettings
 from cxrflow.data import reading
-from cxrflow.data.indexing import CAPPED, CONFLICT, NOT_UTF8, build_index, summarize_index
+from cxrflow.data.indexing import CAPPED, CONFLICT, build_index, summarize_index
 from cxrflow.errors import CxrflowError
 from tests.data.toy import make_covid, make_csv, make_folders, make_nih, real_data, write_image
 
@@ -38,19 +38,6 @@ def test_neither_threads_nor_the_order_of_files_change_the_index(tmp_path, monke
     assert [build_index(tmp_path, settings, each, threads=4) for each in (IndexSettings(), capped)] == expected
 
 
-def test_bad_files_are_refused_with_their_reason_and_the_others_kept(tmp_path):
-    settings = make_folders(tmp_path)
-    (tmp_path / "ill/empty.png").touch()
-    (tmp_path / "ill/page.png").write_text("<html>")
-    (tmp_path / "ill/scan.dcm").write_bytes(bytes(128) + b"DICM")
-    index = build_index(tmp_path, settings, LAX, threads=2)
-    assert len(index.rows) == 8
-    assert {row.path: row.kind for row in index.rejects} == dict.fromkeys(
-        ["ill/empty.png", "ill/page.png", "ill/scan.dcm"], "unreadable"
-    )
-    assert "DICOM" in next(row.reason for row in index.rejects if row.path.endswith(".dcm"))
-
-
 def test_too_many_bad_files_stop_with_examples(tmp_path):
     settings = make_folders(tmp_path)
     (tmp_path / "ill/empty.png").touch()
@@ -65,17 +52,6 @@ def test_the_share_is_of_what_was_read_under_a_cap(tmp_path):
         (tmp_path / row.path).write_bytes(b"")
     with pytest.raises(CxrflowError, match=r"3 of the first 11 images are unreadable"):
         build_index(tmp_path, settings, capped, threads=2)
-
-
-def test_names_that_are_not_utf8_are_refused_by_an_escaped_name(tmp_path):
-    settings = make_folders(tmp_path)
-    write_image(tmp_path / "ill/odd.png", 60)
-    try:
-        os.rename(tmp_path / "ill/odd.png", os.fsencode(tmp_path / "ill") + b"/caf\xe9.png")
-    except OSError:
-        pytest.skip("this file system takes UTF-8 names only")
-    (row,) = build_index(tmp_path, settings, LAX, threads=1).rejects
-    assert (row.image_id, row.kind, row.reason) == ("ill/caf\\xe9.png", "unreadable", NOT_UTF8)
 
 
 def test_equal_pixels_with_other_labels_are_all_refused(tmp_path):

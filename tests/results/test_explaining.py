@@ -13,8 +13,6 @@ from cxrflow.results.explaining import (
     cover_regions,
     find_peak,
     group_regions,
-    hits_region,
-    inside_share,
     score_map,
     summarize_rows,
 )
@@ -37,28 +35,25 @@ def write_png(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
-def test_a_box_is_scaled_by_width_and_height_of_the_file(tmp_path: Path) -> None:
-    coverage = cover_regions([box(50, 20, 100, 50)], image_of(200, 100), tmp_path, 20)
-    expected = np.zeros((20, 20))
-    expected[4:14, 5:15] = 1
-    np.testing.assert_array_equal(coverage, expected)
+@pytest.mark.parametrize(
+    ("region", "width", "size_px", "rows", "columns"),
+    [
+        (box(50, 20, 100, 50), 200, 20, slice(4, 14), slice(5, 15)),  # scaled by width and height of the file
+        (box(-50, 50, 100, 500), 100, 10, slice(5, 10), slice(0, 5)),  # cut off where the image ends
+    ],
+)
+def test_a_box_covers_its_part_of_the_image(
+    tmp_path: Path, region: RegionRow, width: int, size_px: int, rows: slice, columns: slice
+) -> None:
+    expected = np.zeros((size_px, size_px))
+    expected[rows, columns] = 1
+    np.testing.assert_array_equal(cover_regions([region], image_of(width, 100), tmp_path, size_px), expected)
 
 
-def test_pixels_that_a_box_cuts_count_in_part(tmp_path: Path) -> None:
-    coverage = cover_regions([box(25, 0, 50, 100)], image_of(100, 100), tmp_path, 2)
-    np.testing.assert_allclose(coverage, [[0.5, 0.5], [0.5, 0.5]])
-
-
-@pytest.mark.parametrize("size_px", [7, 64, 224])
+@pytest.mark.parametrize("size_px", [7, 64, 224])  # pixels that a box cuts count in part
 def test_the_share_of_the_image_is_that_of_the_box_at_every_size(tmp_path: Path, size_px: int) -> None:
     coverage = cover_regions([box(686.1, 131.5, 185.5, 313.5)], image_of(1024, 1024), tmp_path, size_px)
     assert coverage.mean() == pytest.approx(185.5 * 313.5 / 1024**2, rel=1e-4)
-
-
-def test_what_lies_outside_the_image_is_cut_off(tmp_path: Path) -> None:
-    coverage = cover_regions([box(-50, 50, 100, 500)], image_of(100, 100), tmp_path, 10)
-    assert coverage.sum() == 25
-    assert coverage[5:, :5].all()
 
 
 def test_overlapping_boxes_count_once(tmp_path: Path) -> None:
@@ -127,26 +122,26 @@ def score(heat: np.ndarray, region: np.ndarray, image_id: str = "a", kind: str =
     return score_map(heat, region, image_id=image_id, label="Mass", predicted="Nodule", kind=kind)
 
 
-def test_a_map_inside_the_region_scores_1_and_hits() -> None:
-    row = score(0.3 * square(6, 6, 4), square(4, 4, 8))
-    assert (row.inside_share, row.hit, row.empty_map) == (1.0, 1, 0)
+@pytest.mark.parametrize(
+    ("heat", "region", "share", "hit"),
+    [
+        (0.3 * square(6, 6, 4), square(4, 4, 8), 1.0, 1),
+        (square(20, 20, 8), square(4, 4, 8), 0.0, 0),
+        (square(0, 0, SIZE), square(4, 4, 8), 64 / 1024, 0),  # uniform: the region's share of the image
+        (square(0, 0, 2) + 0.5 * square(20, 20, 2), square(0, 0, 10), 2 / 3, 1),
+        (square(0, 0, 1) + square(30, 30, 1), square(0, 0, 1) + square(30, 30, 1), 1.0, 1),  # either peak
+        (square(5, 5, 1), 0.1 * square(5, 5, 1), 0.1, 1),  # a pixel that the region only touches
+        (0 * square(0, 0, 1), square(4, 4, 8), 0.0, 0),  # an empty map
+    ],
+)
+def test_a_map_scores_the_share_of_its_heat_inside_and_hits_by_its_peak(
+    heat: np.ndarray, region: np.ndarray, share: float, hit: int
+) -> None:
+    row = score(heat, region)
+    assert (row.inside_share, row.hit, row.empty_map) == (pytest.approx(share), hit, int(not heat.any()))
+    assert row.inside_share_uniform == pytest.approx(region.mean())
+    assert row.inside_share_centred > 0
     assert (row.label, row.predicted, row.region) == ("Mass", "Nodule", "lesion")
-
-
-def test_a_map_outside_scores_0_and_misses() -> None:
-    row = score(square(20, 20, 8), square(4, 4, 8))
-    assert (row.inside_share, row.hit) == (0.0, 0)
-
-
-def test_a_uniform_map_scores_the_regions_share_of_the_image() -> None:
-    region = square(4, 4, 8)
-    row = score(np.ones((SIZE, SIZE), np.float32), region)
-    assert row.inside_share == pytest.approx(64 / 1024)
-    assert row.inside_share_uniform == pytest.approx(64 / 1024)
-
-
-def test_half_a_map_inside_scores_a_half() -> None:
-    assert inside_share(square(0, 0, 2) + square(20, 20, 2), square(0, 0, 10)) == 0.5
 
 
 def test_the_centred_baseline_favours_the_middle() -> None:
@@ -165,12 +160,6 @@ def test_the_centred_map_is_symmetric_and_falls_by_its_deviation() -> None:
     assert np.interp(50 + across, np.arange(101), heat[50]) == pytest.approx(np.exp(-0.5), abs=1e-3)
 
 
-def test_a_map_of_zeros_is_empty_and_scores_nothing() -> None:
-    row = score(np.zeros((SIZE, SIZE), np.float32), square(4, 4, 8))
-    assert (row.inside_share, row.hit, row.empty_map) == (0.0, 0, 1)
-    assert row.inside_share_centred > 0
-
-
 @pytest.mark.parametrize(("cell", "peak"), [((0, 0), (15, 15)), ((0, 4), (15, 144)), ((4, 2), (144, 80))])
 def test_the_peak_of_an_enlarged_map_is_the_centre_of_its_hottest_cell(cell: tuple, peak: tuple) -> None:
     cells = np.zeros((5, 5), np.float32)
@@ -178,17 +167,6 @@ def test_the_peak_of_an_enlarged_map_is_the_centre_of_its_hottest_cell(cell: tup
     row, column = find_peak(cv2.resize(cells, (160, 160)))
     assert abs(row - peak[0]) <= 1
     assert abs(column - peak[1]) <= 1
-
-
-def test_the_peak_of_two_maxima_is_one_of_them() -> None:
-    heat = square(0, 0, 1) + square(30, 30, 1)
-    assert heat[find_peak(heat)] == 1
-
-
-def test_a_pixel_that_the_region_only_touches_is_a_hit() -> None:
-    region = np.zeros((SIZE, SIZE), np.float32)
-    region[5, 5] = 0.1
-    assert hits_region(square(5, 5, 1), region)
 
 
 def test_scores_do_not_depend_on_the_scale_of_the_map() -> None:
@@ -214,7 +192,3 @@ def test_the_summary_has_means_by_kind_and_counts_images_once() -> None:
     assert lesion["pointing_hit_rate"] == pytest.approx(1 / 3)
     assert lesion["inside_share_uniform"] == pytest.approx(64 / 1024)
     assert summary["regions"]["lungs"]["inside_share_centred"] == pytest.approx(1)
-
-
-def test_the_summary_of_nothing_has_no_regions() -> None:
-    assert summarize_rows([], "fc") == {"layer": "fc", "n_scored": 0, "n_empty_maps": 0, "regions": {}}

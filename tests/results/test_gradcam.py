@@ -70,20 +70,6 @@ def test_maps_are_those_of_the_formula(backbone: tuple[nn.Module, str], engine: 
     np.testing.assert_allclose(maps, grad_cam_by_formula(network, layer, make_images(), targets), atol=1e-5)
 
 
-def test_direct_maps_are_those_of_pytorch_grad_cam(backbone: tuple[nn.Module, str]) -> None:
-    network, layer = backbone
-    targets = [0, 1, 2, 0, 1, 2]
-    direct, reference = (compute_maps(network, layer, make_images(), targets, engine) for engine in gradcam.ENGINES)
-    np.testing.assert_allclose(direct, reference, atol=1e-5)
-
-
-def test_maps_differ_by_class_and_by_place(backbone: tuple[nn.Module, str]) -> None:
-    network, layer = backbone
-    first, second = (compute_maps(network, layer, make_images(4), [target] * 4) for target in (0, 1))
-    assert np.abs(first - second).max() > 0.1
-    assert np.ptp(first, axis=(1, 2)).max() > 0.5
-
-
 def test_the_network_is_left_as_it_was(backbone: tuple[nn.Module, str]) -> None:
     network, layer = backbone
     before = {name: value.clone() for name, value in network.state_dict().items()}

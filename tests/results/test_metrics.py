@@ -8,9 +8,7 @@ from cxrflow.results.metrics import (
     METRICS,
     Outcomes,
     Sample,
-    area_under_roc,
     chance_macro_f1,
-    rank_scores,
     whole_sample,
 )
 
@@ -44,27 +42,14 @@ def sklearn_value(name: str, outcomes: Outcomes, weights: np.ndarray) -> np.ndar
 
 @pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("decimals", [8, 1])
-def test_metric_equals_scikit_learn(name: str, decimals: int) -> None:
+def test_metric_equals_scikit_learn_in_every_draw(name: str, decimals: int) -> None:
     outcomes = make_outcomes(decimals=decimals)
-    value = METRICS[name].compute(whole_sample(outcomes))
-    np.testing.assert_allclose(value[0], sklearn_value(name, outcomes, np.ones(300)), rtol=1e-12)
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_weighted_metric_equals_scikit_learn_in_every_draw(name: str) -> None:
-    outcomes = make_outcomes(decimals=1)
     weights = np.random.default_rng(1).integers(0, 4, size=(300, 3)).astype(float)
+    weights[:, 0] = 1
     value = METRICS[name].compute(Sample(outcomes, weights))
     assert value.shape == ((3, N_CLASSES) if METRICS[name].per_class else (3,))
     for draw in range(3):
         np.testing.assert_allclose(value[draw], sklearn_value(name, outcomes, weights[:, draw]), rtol=1e-12)
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_metric_has_a_title_and_stays_between_0_and_1(name: str) -> None:
-    value = METRICS[name].compute(whole_sample(make_outcomes(seed=3)))
-    assert METRICS[name].title
-    assert ((value >= 0) & (value <= 1)).all()
 
 
 def test_weights_count_images_as_if_they_were_repeated() -> None:
@@ -74,11 +59,6 @@ def test_weights_count_images_as_if_they_were_repeated() -> None:
     for metric in METRICS.values():
         weighted = metric.compute(Sample(outcomes, times[:, None].astype(float)))
         np.testing.assert_allclose(weighted, metric.compute(whole_sample(repeated)), rtol=1e-12)
-
-
-def test_equal_scores_count_half() -> None:
-    ranking = rank_scores(np.full(5, 0.5), np.array([True, False, False, True, False]))
-    assert area_under_roc(ranking, np.ones((5, 1))) == [0.5]
 
 
 def test_a_class_that_is_never_predicted_has_no_precision_and_an_f1_of_0() -> None:
@@ -102,11 +82,6 @@ def test_a_class_neither_there_nor_predicted_is_undefined_and_left_out_of_macro_
 def test_macro_auroc_of_one_class_alone_is_undefined() -> None:
     outcomes = Outcomes(np.array([0, 0]), np.array([[0.9, 0.1], [0.4, 0.6]]))
     assert np.isnan(METRICS["macro_auroc"].compute(whole_sample(outcomes))[0])
-
-
-def test_equal_probabilities_predict_the_first_class() -> None:
-    confusion = whole_sample(Outcomes(np.array([1]), np.array([[0.5, 0.5]]))).confusion[0]
-    assert confusion.tolist() == [[0, 0], [1, 0]]
 
 
 @pytest.mark.parametrize("counts", [[100, 100, 100], [900, 60, 40], [10, 0, 30]])
