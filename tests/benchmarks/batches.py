@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional
 
 from cxrflow.config.settings import TrainSettings
 from cxrflow.models.augment import Changes, augment, sample_changes
-from cxrflow.models.batches import MappedSource, cut_batches, epoch_order
+from cxrflow.models.batches import ImageSource, cut_batches, epoch_order
 from cxrflow.models.networks import IMAGENET_MEAN, IMAGENET_STD, normalize_gray, to_unit_range
 from tests.benchmarks.inputs import pack_films, work_folder, write_films
 from tests.benchmarks.measure import IMAGES_PER_CPU_S, OURS, Goal, Row, compare, is_installed, require_equal, run_row
@@ -98,7 +98,7 @@ def albumentations_transform() -> Callable[[np.ndarray], Tensor]:
 
 def batch_ours(images: np.ndarray) -> Iterator[Tensor]:
     """Yield an epoch as the training loop makes it."""
-    source = MappedSource(images, np.arange(len(images)), torch.device("cpu"))
+    source = ImageSource(images, np.arange(len(images)), torch.device("cpu"))
     order = epoch_order(len(images), 0, 1)
     draws = sample_changes(len(images), SETTINGS, 0, 1)
     for part in cut_batches(len(images), BATCH):
@@ -110,7 +110,7 @@ def batch_ours(images: np.ndarray) -> Iterator[Tensor]:
 
 def batch_bare(images: np.ndarray) -> Iterator[Tensor]:
     """Yield an epoch as float, and nothing else: what no feeding can leave out."""
-    source, order = MappedSource(images, np.arange(len(images)), torch.device("cpu")), epoch_order(len(images), 0, 1)
+    source, order = ImageSource(images, np.arange(len(images)), torch.device("cpu")), epoch_order(len(images), 0, 1)
     for part in cut_batches(len(images), BATCH):
         yield to_unit_range(source.gather(order[part]))
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import TrainSettings
 from cxrflow.models.augment import sample_changes
-from cxrflow.models.batches import ImageSource, MappedSource, ResidentSource, SplitImages, epoch_order
+from cxrflow.models.batches import ImageSource, ResidentSource, SplitImages, epoch_order
 from cxrflow.models.devices import describe_device, prepare_process
 from cxrflow.models.epochs import fit, train_step
 from cxrflow.models.networks import build_network, to_network_input
@@ -95,7 +95,7 @@ def make_sides(
     slow = torch.optim.Adam(plain.parameters(), lr=1e-4)
     return {
         OURS: partial(run_steps, resident, batch, steps),
-        STREAMED: partial(run_steps, start(backbone, data, batch, device, MappedSource), batch, steps),
+        STREAMED: partial(run_steps, start(backbone, data, batch, device, ImageSource), batch, steps),
         EAGER: partial(run_network, plain, slow, inputs.contiguous(), labels, steps, "float32"),
         FLOOR: partial(run_network, alone, fused, inputs, labels, steps, PRECISION),
     }

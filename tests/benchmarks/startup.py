@@ -41,7 +41,7 @@ script["run_stage"](script["{{stage}}"])
 START_PREPROCESS = RUN.format(
     module="cxrflow.data", owner="packing", name="read_preprocessed", stage="preprocess_dataset"
 )
-START_TRAIN = RUN.format(module="cxrflow.models.batches", owner="MappedSource", name="gather", stage="train_model")
+START_TRAIN = RUN.format(module="cxrflow.models.batches", owner="ImageSource", name="gather", stage="train_model")
 PLAIN = f"""
 import os, sys, torch
 from torch.utils.data import DataLoader

@@ -10,7 +10,6 @@ from torchvision.transforms.v2 import functional as reference
 from cxrflow.config.settings import TrainSettings
 from cxrflow.models.augment import (
     Changes,
-    _augment_each,
     _augment_together,
     _filter_on_cpu,
     _filter_on_gpu,
@@ -52,7 +51,7 @@ def test_autocontrast_equals_torchvision(shape: tuple[int, int]) -> None:
     torch.testing.assert_close(autocontrast(images), wanted, **TOLERANCE)
 
 
-@pytest.mark.parametrize("augment_images", [_augment_each, _augment_together])  # of a CPU, of a GPU
+@pytest.mark.parametrize("augment_images", [augment, _augment_together])  # of a CPU, of a GPU
 def test_each_image_of_a_batch_is_changed_by_its_own_draws(augment_images: Callable[..., Tensor]) -> None:
     masks = torch.cartesian_prod(*[torch.tensor([False, True])] * 3)  # all 8 combinations
     images = torch.randint(0, 180, (8, 10, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))

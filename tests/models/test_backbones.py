@@ -104,8 +104,7 @@ def test_the_layer_for_maps_is_the_last_with_an_extent(trained: tuple[str, Train
 def test_a_profile_measures_training_and_inference(
     monkeypatch: pytest.MonkeyPatch, trained: tuple[str, Training]
 ) -> None:
-    monkeypatch.setattr(cost, "MEASURED_S", 0.0)
-    monkeypatch.setattr(cost, "LEAST_ROUNDS", 1)
+    monkeypatch.setattr(cost, "ROUNDS", 1)
     speed = measure_speed(trained[0], SIZE_PX, 2, "float32", CPU, threads=1)
     assert speed["training"].keys() == speed["inference"].keys()
     assert 0 < speed["training"]["images_per_s"] < speed["inference"]["images_per_s"]

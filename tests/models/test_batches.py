@@ -14,7 +14,7 @@ from cxrflow.files.records import SplitRow
 from cxrflow.files.tables import write_records
 from cxrflow.models.batches import (
     CLOSED,
-    MappedSource,
+    ImageSource,
     ResidentSource,
     batches_in_order,
     cut_batches,
@@ -104,14 +104,14 @@ PLACES = torch.tensor([1598, 0, 7, 7, 1100])
 
 @pytest.mark.parametrize("source_class", ["mapped", "resident"])
 def test_sources_give_the_rows_asked_for(mapped: np.ndarray, source_class: str) -> None:
-    source = (MappedSource if source_class == "mapped" else ResidentSource)(mapped, ROWS, CPU)
+    source = (ImageSource if source_class == "mapped" else ResidentSource)(mapped, ROWS, CPU)
     assert torch.equal(source.gather(PLACES), torch.from_numpy(mapped[ROWS[PLACES.numpy()]]))
 
 
 @needs_gpu
 def test_sources_on_a_gpu_give_the_rows_asked_for(mapped: np.ndarray) -> None:
     gpu = torch.device("cuda")
-    sources = ResidentSource(mapped, ROWS, gpu), MappedSource(mapped, ROWS, gpu)
+    sources = ResidentSource(mapped, ROWS, gpu), ImageSource(mapped, ROWS, gpu)
     for places in torch.randint(0, len(ROWS), (50, 32)):
         batches = [source.gather(places) for source in sources]
         assert torch.equal(batches[0].cpu(), torch.from_numpy(mapped[ROWS[places.numpy()]]))
@@ -119,11 +119,11 @@ def test_sources_on_a_gpu_give_the_rows_asked_for(mapped: np.ndarray) -> None:
 
 
 def test_cpu_reads_from_the_map(mapped: np.ndarray) -> None:
-    assert isinstance(open_source(mapped, ROWS, CPU), MappedSource)
+    assert type(open_source(mapped, ROWS, CPU)) is ImageSource
 
 
 def test_a_stretch_of_images_comes_in_order(mapped: np.ndarray) -> None:
     rows = np.array([5, 2, 9, 4, 1, 7])
-    batches = list(batches_in_order(MappedSource(mapped, rows, CPU), slice(1, 6), 2))
+    batches = list(batches_in_order(ImageSource(mapped, rows, CPU), slice(1, 6), 2))
     assert [len(batch) for batch in batches] == [2, 2, 1]
     assert torch.equal(torch.cat(batches), torch.from_numpy(mapped[rows[1:]]))

@@ -20,18 +20,14 @@ from cxrflow.models.networks import to_unit_range
 
 @dataclass(frozen=True)
 class Changes:
-    """Which images are changed, and how.
-
-    Attributes:
-        flip, sharpen, autocontrast: bool (n,), on the CPU.
-    """
+    """Which images are changed, and how: bool (n,) each, on the CPU."""
 
     flip: Tensor
     sharpen: Tensor
     autocontrast: Tensor
 
-    def of(self, rows: Tensor) -> "Changes":
-        """Return the changes of some images, by their place in the train subset: int64 (b,)."""
+    def of(self, rows: Tensor | slice) -> "Changes":
+        """Return the changes of some images, by their place in the train subset: int64 (b,), or a stretch."""
         return Changes(self.flip[rows], self.sharpen[rows], self.autocontrast[rows])
 
 
@@ -52,27 +48,15 @@ def augment(images: Tensor, changes: Changes, sharpness_factor: float) -> Tensor
     On a GPU a change is made to all its images at once. On a CPU an image passes through all its changes before the
     next one does: it stays in the core's cache, which halves the time; the pixels are the same.
 
-    Args:
-        images: uint8 (B, H, W), 0-255.
-        changes: of these B images.
-        sharpness_factor: 1 changes nothing, 2 doubles the sharpness, 0 blurs.
-
-    Returns:
-        float32 (B, 1, H, W), 0-1.
+    images: uint8 (B, H, W), 0-255; changes: of these B images; sharpness_factor: 1 changes nothing, 2 doubles the
+    sharpness, 0 blurs. Returns float32 (B, 1, H, W), 0-1.
     """
-    augment_images = _augment_each if images.device.type == "cpu" else _augment_together
-    return augment_images(images, changes, sharpness_factor)
-
-
-def _augment_each(images: Tensor, changes: Changes, sharpness_factor: float) -> Tensor:
+    if images.device.type != "cpu":
+        return _augment_together(images, changes, sharpness_factor)
     augmented = torch.empty((len(images), 1, *images.shape[1:]))
-    choices = zip(changes.flip.tolist(), changes.sharpen.tolist(), changes.autocontrast.tolist(), strict=True)
-    for place, (is_flipped, is_sharpened, is_stretched) in enumerate(choices):
-        packed = images[place : place + 1]
-        image = to_unit_range(packed.flip(-1) if is_flipped else packed)
-        image = adjust_sharpness(image, sharpness_factor) if is_sharpened else image
-        image = autocontrast(image) if is_stretched else image
-        augmented[place] = image[0]
+    for place in range(len(images)):
+        one = slice(place, place + 1)
+        augmented[one] = _augment_together(images[one], changes.of(one), sharpness_factor)
     return augmented
 
 
@@ -87,9 +71,7 @@ def adjust_sharpness(images: Tensor, factor: float) -> Tensor:
 
     The smoothing is Pillow's ImageFilter.SMOOTH, (1 1 1, 1 5 1, 1 1 1) / 13, as in torchvision.
 
-    Args:
-        images: float32 (B, 1, H, W), 0-1.
-        factor: at least 0.
+    images: float32 (B, 1, H, W), 0-1; factor: at least 0.
     """
     height, width = images.shape[-2:]
     if min(height, width) <= 2:
@@ -122,11 +104,7 @@ def _filter_on_gpu(images: Tensor, centre: float, around: float) -> Tensor:
 
 
 def autocontrast(images: Tensor) -> Tensor:
-    """Stretch each image's gray values to 0-1; an image of one value stays as it is.
-
-    Args:
-        images: float (B, 1, H, W), 0-1.
-    """
+    """Stretch the gray values of each image, float (B, 1, H, W), to 0-1; an image of one value stays as it is."""
     low, high = images.amin(dim=(-2, -1), keepdim=True), images.amax(dim=(-2, -1), keepdim=True)
     is_flat = high == low
     return (images - low.masked_fill(is_flat, 0)).div_((high - low).masked_fill_(is_flat, 1))
@@ -134,5 +112,7 @@ def autocontrast(images: Tensor) -> Tensor:
 
 def _change_chosen(images: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
     """Change the chosen images at once. The choice lies on the CPU, so that finding it never waits for a GPU."""
+    if len(images) == 1:
+        return change(images) if chosen else images
     rows = chosen.nonzero().squeeze(1).to(images.device, non_blocking=True)
     return images.index_copy(0, rows, change(images[rows])) if len(rows) else images

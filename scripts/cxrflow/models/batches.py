@@ -8,7 +8,6 @@ row, by index: no DataLoader, no workers. Gathering one costs under 1 ms.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -59,13 +58,9 @@ class SplitImages:
 def join_split(
     images: NDArray[np.uint8], split: list[SplitRow], where: str = "images", subsets: Sequence[str] = LEARNED_FROM
 ) -> SplitImages:
-    """Join packed images with the rows of their split, open for some subsets.
+    """Join packed images, uint8 (N, H, W), with the N rows of their split, open for some subsets.
 
-    Args:
-        images: uint8 (N, H, W).
-        split: N rows.
-        where: names the images in messages.
-        subsets: to open.
+    `where` names the images in messages.
 
     Raises:
         CxrflowError: the two are of different length, or a row names no known subset.
@@ -132,56 +127,41 @@ def cut_batches(n_images: int, batch_size: int, smallest: int = 2) -> list[slice
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], n_images], strict=True)]
 
 
-class ImageSource(Protocol):
-    """Where batches of some rows of images.npy come from."""
-
-    def gather(self, places: Tensor) -> Tensor:
-        """Return images by their place among the source's rows: int64 (b,) -> uint8 (b, H, W) on the device."""
-
-
-class MappedSource:
+class ImageSource:
     """Images read from the memory-mapped file at every batch: on the CPU, or more than fit a GPU's memory."""
 
     def __init__(self, images: NDArray[np.uint8], rows: NDArray[np.int64], device: torch.device) -> None:
-        """Take uint8 (N, H, W), the rows of it to serve, and where they are needed."""
-        self._images = images
-        self._rows = rows
-        self._device = device
+        """Take uint8 (N, H, W), the rows of it to serve, int64 (n,), and the device where they are needed."""
+        self._images, self._rows, self._device = images, rows, device
 
     def gather(self, places: Tensor) -> Tensor:
-        """Return uint8 (b, H, W)."""
+        """Return images by their place among the source's rows: int64 (b,) -> uint8 (b, H, W) on the device."""
         return torch.from_numpy(np.asarray(self._images[self._rows[places.numpy()]])).to(self._device)
 
 
-class ResidentSource:
+class ResidentSource(ImageSource):
     """Images that all lie on the GPU, as uint8: 56,000 of 224 px take 2.8 GB."""
 
     def __init__(self, images: NDArray[np.uint8], rows: NDArray[np.int64], device: torch.device) -> None:
         """Copy the rows to the device, 1024 at a time, so that memory holds no second copy of them."""
+        super().__init__(images, rows, device)
         self._resident = torch.empty((len(rows), *images.shape[1:]), dtype=torch.uint8, device=device)
         for start in range(0, len(rows), 1024):
-            part = torch.from_numpy(np.asarray(images[rows[start : start + 1024]]))
-            self._resident[start : start + len(part)] = part.to(device)
-        self._device = device
+            part = self._resident[start : start + 1024]
+            part.copy_(super().gather(torch.arange(start, start + len(part))))
 
     def gather(self, places: Tensor) -> Tensor:
-        """Return uint8 (b, H, W)."""
+        """Return the same from the GPU's memory."""
         return self._resident[places.to(self._device, non_blocking=True)]
 
 
 def open_source(images: NDArray[np.uint8], rows: NDArray[np.int64], device: torch.device) -> ImageSource:
-    """Return the fastest source for rows of `images` on `device`: in a GPU's memory if they fit.
-
-    Args:
-        images: uint8 (N, H, W), memory-mapped.
-        rows: int64 (n,), the only rows that will be read.
-        device: where batches are needed.
-    """
+    """Return the fastest source for rows, int64 (n,), of uint8 (N, H, W): in a GPU's memory if they fit."""
     if device.type == "cuda":
         free_bytes, _ = torch.cuda.mem_get_info(device)
         if len(rows) * int(np.prod(images.shape[1:])) <= RESIDENT_SHARE * free_bytes:
             return ResidentSource(images, rows, device)
-    return MappedSource(images, rows, device)
+    return ImageSource(images, rows, device)
 
 
 def batches_in_order(source: ImageSource, rows: slice, batch_size: int) -> Iterator[Tensor]:

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -32,28 +33,18 @@ class DamagedFileError(CxrflowError):
 
 @dataclass(frozen=True)
 class SavedModel:
-    """model.pt: a trained network and what its user must know.
+    """model.pt: a trained network and what its user must know."""
 
-    Attributes:
-        state_dict: of the network, on the CPU.
-        dataset, backbone, init, variant, seed: which model it is.
-        class_names: alphabetical, one per output of the head.
-        preprocess: how its images were made.
-        epoch: the kept one, from 1.
-        val_loss: of that epoch.
-        batch_norm_momentum: that it was trained with.
-    """
-
-    state_dict: dict[str, Tensor]
+    state_dict: dict[str, Tensor]  # on the CPU
     dataset: str
     backbone: str
     init: str
     variant: str
     seed: int
-    class_names: list[str]
+    class_names: list[str]  # alphabetical, one per output of the head
     preprocess: PreprocessSettings
-    epoch: int
-    val_loss: float
+    epoch: int  # the kept one, from 1
+    val_loss: float  # of that epoch
     batch_norm_momentum: float
 
 
@@ -113,23 +104,17 @@ def load_tensors(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CxrflowError(f"{path} does not exist") from None
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise CxrflowError(
-            f"{path} is not a file of weights that PyTorch can read ({_first_sentence(error)})"
-        ) from None
+        # only the first sentence: the rest is advice to load without checks
+        said = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
+        raise CxrflowError(f"{path} is not a file of weights that PyTorch can read ({said})") from None
     if not isinstance(value, dict):
         raise CxrflowError(f"{path} holds a {type(value).__name__}; expected a dictionary of weights")
     return value
 
 
-def _first_sentence(error: Exception) -> str:
-    """Return the start of what PyTorch says: the rest is advice to load without checks."""
-    return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
-
-
 def save_model(path: Path, model: SavedModel) -> None:
     """Write model.pt.sha256, then model.pt."""
-    plain = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
-    save_checked(path, {"format": MODEL_FORMAT, **plain, "preprocess": settings_dict(model.preprocess)})
+    save_checked(path, {"format": MODEL_FORMAT, **vars(model), "preprocess": settings_dict(model.preprocess)})
 
 
 def load_model(path: Path) -> SavedModel:
@@ -148,8 +133,8 @@ def load_model(path: Path) -> SavedModel:
     missing = [name for name in names if name not in content]
     if missing:
         raise CxrflowError(f"{path} is not a model of cxrflow: it lacks {', '.join(missing)}")
-    preprocess = parse_settings(PreprocessSettings, content["preprocess"], f"{path}: preprocess")
-    return SavedModel(**{**{name: content[name] for name in names}, "preprocess": preprocess})
+    content["preprocess"] = parse_settings(PreprocessSettings, content["preprocess"], f"{path}: preprocess")
+    return SavedModel(**{name: content[name] for name in names})
 
 
 def restore_network(model: SavedModel) -> nn.Module:
@@ -164,11 +149,7 @@ def load_init(network: nn.Module, backbone: str, init: str, weights: Path | None
 
     All but the head is loaded; the head keeps its random weights, because its classes are others.
 
-    Args:
-        network: from `build_network`.
-        backbone: its name.
-        init: `scratch`, `imagenet`, or `from_<dataset>`.
-        weights: none for scratch; torchvision's file for imagenet; that dataset's model.pt for from_<dataset>.
+    weights: none for init `scratch`; torchvision's file for `imagenet`; that dataset's model.pt for `from_<dataset>`.
 
     Raises:
         CxrflowError: the file does not fit the init, the backbone or its own checksum.
@@ -185,49 +166,34 @@ def load_init(network: nn.Module, backbone: str, init: str, weights: Path | None
         check_weights(weights)
         load_all_but_head(network, backbone, load_tensors(weights), weights)
     elif init.startswith(FROM_DATASET):
-        load_all_but_head(network, backbone, _read_trained_weights(weights, backbone, init), weights)
+        source, wanted = load_model(weights), init.removeprefix(FROM_DATASET)
+        if source.dataset != wanted:
+            raise CxrflowError(
+                f"{weights} was trained on {source.dataset}, but init {init} needs a model trained on {wanted}"
+            )
+        if source.backbone != backbone:
+            raise CxrflowError(
+                f"{weights} is a {source.backbone}, but the model to train is a {backbone}: a transfer needs the same "
+                "backbone"
+            )
+        load_all_but_head(network, backbone, source.state_dict, weights)
     else:
         raise CxrflowError(f"init is {init!r}; known: {SCRATCH}, {IMAGENET}, {FROM_DATASET}<dataset>")
 
 
-def _read_trained_weights(path: Path, backbone: str, init: str) -> dict[str, Any]:
-    source = load_model(path)
-    wanted = init.removeprefix(FROM_DATASET)
-    if source.backbone != backbone:
-        raise CxrflowError(
-            f"{path} is a {source.backbone}, but the model to train is a {backbone}: a transfer needs the same backbone"
-        )
-    if source.dataset != wanted:
-        raise CxrflowError(f"{path} was trained on {source.dataset}, but init {init} needs a model trained on {wanted}")
-    return dict(source.state_dict)
-
-
 def load_all_but_head(network: nn.Module, backbone: str, weights: Mapping[str, Any], path: Path) -> None:
-    """Load weights into all layers but the head, every one of them.
+    """Load weights into all layers but the head, every one of them; `path` names their file in messages.
 
-    Args:
-        network: of this backbone.
-        backbone: a name in BACKBONES.
-        weights: a state dict of the same layers; its head may have any number of classes.
-        path: of its file, for messages.
+    weights: a state dict of the same layers; its head may have any number of classes, or be missing.
 
     Raises:
         CxrflowError: layers are missing, unknown or of another shape.
     """
     head = find_head(network, backbone) + "."
     body = {name: value for name, value in weights.items() if not name.startswith(head)}
+    own_head = {name: value for name, value in network.state_dict().items() if name.startswith(head)}
     try:
-        outcome = network.load_state_dict(body, strict=False)
-    except RuntimeError as error:  # PyTorch lists the tensors whose shapes differ
-        shapes = [line.strip() for line in str(error).splitlines()[1:]]
-        raise CxrflowError(_misfit(path, backbone, "of another shape", shapes)) from None
-    missing = [name for name in outcome.missing_keys if not name.startswith(head)]
-    if missing:
-        raise CxrflowError(_misfit(path, backbone, "missing", missing))
-    if outcome.unexpected_keys:
-        raise CxrflowError(_misfit(path, backbone, "unknown", list(outcome.unexpected_keys)))
-
-
-def _misfit(path: Path, backbone: str, what: str, names: list[str]) -> str:
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"{path} does not fit {backbone}: weights that are {what}: {len(names)} ({shown})"
+        network.load_state_dict(body | own_head)
+    except RuntimeError as error:  # its first line names only the class of the network
+        reasons = " ".join(str(error).split("\n\t")[1:])
+        raise CxrflowError(f"{path} does not fit {backbone}: {shorten(reasons, 200)}") from None

@@ -2,13 +2,13 @@
 
 import platform
 import time
+import timeit
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision
-from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,29 +26,19 @@ WARM_UP_PASSES = 5
 LAYER_RULE = "convolutions and linear layers, those in shortcuts and squeeze-and-excitation included"
 FLOP_TOOL = "torch.utils.flop_counter, forward pass, operations / 2"
 N_CLASSES = 2  # of the network whose speed is measured: the head takes none of the time
-MEASURED_S = 1.0  # of batches, for training and for inference; but at least LEAST_ROUNDS
-LEAST_ROUNDS = 3
-BATCHES_PER_ROUND = {"cuda": 10, "cpu": 1}  # between two looks at the clock, for which a GPU has to finish
+ROUNDS = 3  # of batches, for training and for inference, each of 0.2 s or more; the median counts
 
 
 def profile_backbone(backbone: str, size_px: int, device: torch.device, repeats: int, threads: int) -> dict[str, Any]:
-    """Measure a backbone as published, with its head of 1000 classes.
+    """Measure a backbone as published, with its head of 1000 classes, on square images.
 
-    Args:
-        backbone: a name in BACKBONES.
-        size_px: side of the square input.
-        device: that is timed.
-        repeats: timed passes of one image.
-        threads: of the CPU, for the record.
-
-    Returns:
-        Plain values for the backbone's JSON; `gmac` is per image, `gmac_batch` for `batch` images, 1e9 multiply-adds.
+    repeats: timed passes of one image; threads: of the CPU, for the record.
+    Returns plain values for the backbone's JSON; `gmac` is per image, `gmac_batch` for `batch` images, 1e9
+    multiply-adds.
     """
     network = build_published(backbone).eval()
-    params = count_params(network)
-    gmac = count_gmac(network, size_px)
-    latencies_ms = time_one_image(network, size_px, device, repeats)
-    low, median, high = np.percentile(latencies_ms, [5, 50, 95]).tolist()
+    params, gmac = count_params(network), count_gmac(network, size_px)
+    low, median, high = np.percentile(time_one_image(network, size_px, device, repeats), [5, 50, 95]).tolist()
     return {
         "backbone": backbone,
         "size_px": size_px,
@@ -78,30 +68,19 @@ def measure_speed(
 
     A training step has augmentation, backward pass and optimizer; inference is float32. The images are random.
 
-    Args:
-        backbone: a name in BACKBONES.
-        size_px: side of the square images.
-        batch_size: images per step.
-        precision: of the training, as in TrainSettings.
-        device: that computes.
-        threads: of the CPU, for the record.
-
-    Returns:
-        {"training": ..., "inference": ...}, each with `images_per_s`, the median, and how it was measured.
+    precision: of the training, as in TrainSettings; threads: of the CPU, for the record.
+    Returns {"training": ..., "inference": ...}, each with `images_per_s`, the median, and how it was measured.
     """
     settings = TrainSettings(batch_size=batch_size, precision=precision)
     network = build_network(backbone, N_CLASSES, settings.batch_norm_momentum)
     training = start_training(network, _random_data(batch_size, size_px), settings, seed=0, device=device)
     places, changes = torch.arange(batch_size), sample_changes(batch_size, settings, seed=0, epoch=1)
-
-    def predict_batch() -> None:
-        with torch.inference_mode():
-            network(to_network_input(training.sources["train"].gather(places)))
-
     network.train()
-    train_s = _time_batches(lambda: train_step(training, places, changes, settings.learning_rate), device)
+    train_s = _time_batch(lambda: train_step(training, places, changes, settings.learning_rate))
     network.eval()
-    predict_s = _time_batches(predict_batch, device)
+    source = training.sources["train"]
+    with torch.inference_mode():
+        predict_s = _time_batch(lambda: network(to_network_input(source.gather(places))))
     how = {
         "batch_size": batch_size,
         "size_px": size_px,
@@ -129,18 +108,18 @@ def _random_data(batch_size: int, size_px: int) -> SplitImages:
     )
 
 
-def _time_batches(compute: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds that a batch takes: the median of rounds, after one that warms up."""
-    n_batches = BATCHES_PER_ROUND[device.type]
-    rounds_s: list[float] = []
-    while len(rounds_s) <= LEAST_ROUNDS or sum(rounds_s[1:]) < MEASURED_S:
-        _wait_for(device)
-        start_s = time.perf_counter()
-        for _ in range(n_batches):
-            compute()
-        _wait_for(device)
-        rounds_s.append(time.perf_counter() - start_s)
-    return float(np.median(rounds_s[1:])) / n_batches
+def _time_batch(compute: Callable[[], object]) -> float:
+    """Return the seconds that a batch takes: the median of rounds, after those that find their length and warm up."""
+    batches = timeit.Timer(compute, timer=_read_clock)
+    n_batches, _ = batches.autorange()
+    return float(np.median(batches.repeat(ROUNDS, n_batches))) / n_batches
+
+
+def _read_clock() -> float:
+    """Return seconds, once a GPU has finished all that is queued."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def count_params(network: nn.Module) -> int:
@@ -164,24 +143,10 @@ def count_gmac(network: nn.Module, size_px: int) -> float:
     return int(counter.get_total_flops()) / 2 / 1e9
 
 
-def time_one_image(network: nn.Module, size_px: int, device: torch.device, repeats: int) -> NDArray[np.float64]:
-    """Return the milliseconds of forward passes of one image, in eval mode, float32: float64 (repeats,).
-
-    On a GPU each pass is waited for.
-    """
+def time_one_image(network: nn.Module, size_px: int, device: torch.device, repeats: int) -> list[float]:
+    """Return the milliseconds of forward passes of one image, in eval mode, float32; each on a GPU is waited for."""
     network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     image = torch.rand(1, 3, size_px, size_px, device=device).contiguous(memory_format=torch.channels_last)
-    elapsed_ms = []
     with torch.inference_mode():
-        for _ in range(WARM_UP_PASSES + repeats):
-            _wait_for(device)
-            start_s = time.perf_counter()
-            network(image)
-            _wait_for(device)
-            elapsed_ms.append((time.perf_counter() - start_s) * 1e3)
-    return np.array(elapsed_ms[WARM_UP_PASSES:])
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        elapsed_s = timeit.repeat(lambda: network(image), timer=_read_clock, repeat=WARM_UP_PASSES + repeats, number=1)
+    return [1e3 * each_s for each_s in elapsed_s[WARM_UP_PASSES:]]

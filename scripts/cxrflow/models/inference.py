@@ -29,16 +29,9 @@ def predict(
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Return the probabilities and the features of some images.
 
-    Args:
-        network: of this backbone; it is moved to `device` and put into eval mode.
-        backbone: a name in BACKBONES.
-        images: uint8 (N, H, W), 0-255, preprocessed as the network's training images were.
-        rows: int64 (n,), which of them.
-        device: that computes.
-        batch_size: images at once; only speed and memory depend on it.
-
-    Returns:
-        float64 (n, n_classes), softmax, rows sum to 1; float32 (n, n_features), what enters the head.
+    network: it is moved to `device` and put into eval mode; images: uint8 (N, H, W), 0-255, preprocessed as the
+    network's training images were; rows: int64 (n,), which of them; batch_size: only speed and memory depend on it.
+    Returns float64 (n, n_classes), softmax, rows sum to 1; float32 (n, n_features), what enters the head.
     """
     network = network.to(device).eval()
     source = open_source(images, rows, device)
@@ -83,13 +76,7 @@ def check_classes(saved: SavedModel, data: SplitImages, path: Path) -> None:
 
 
 def join_predictions(data: SplitImages, subset: str, probabilities: NDArray[np.float64]) -> Predictions:
-    """Return the predictions of an opened subset.
-
-    Args:
-        data: the dataset.
-        subset: which of its subsets.
-        probabilities: float64 (n, n_classes), in index order.
-    """
+    """Return the predictions of an opened subset, of probabilities float64 (n, n_classes) in index order."""
     rows = data.rows[subset]
     return Predictions(
         image_ids=[data.image_ids[i] for i in rows],

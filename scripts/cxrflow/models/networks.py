@@ -51,21 +51,17 @@ def build_network(backbone: str, n_classes: int, batch_norm_momentum: float, see
     The head is a plain torch.nn.Linear in every backbone. torchvision's own head for EfficientNet takes its weights
     from +-1/sqrt(n_classes), which is right for 1000 classes and starts three with logits up to 7 instead of 0.4.
 
-    The random state of the caller stays as it is (torch.random.fork_rng).
-
-    Args:
-        backbone: a name in BACKBONES.
-        n_classes: outputs of the head.
-        batch_norm_momentum: of every BatchNorm; torchvision builds MobileNetV3 with 0.01.
-        seed: the model's seed.
+    batch_norm_momentum: of every BatchNorm; torchvision builds MobileNetV3 with 0.01.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # the random state of the caller stays as it is
         torch.manual_seed(derive_seed("weights", seed))
         network = build_published(backbone)
         path = find_head(network, backbone)
         head = cast(nn.Linear, network.get_submodule(path))
         network.set_submodule(path, nn.Linear(head.in_features, n_classes))
-    set_batch_norm_momentum(network, batch_norm_momentum)
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = batch_norm_momentum
     return network.to(memory_format=torch.channels_last)
 
 
@@ -92,49 +88,33 @@ def find_gradcam_layer(network: nn.Module, backbone: str, size_px: int) -> str:
 
     That is the last module to end, in a forward pass of one image, with an output (B, C, H, W) larger than 1x1.
 
-    Args:
-        network: of this backbone, on any device.
-        backbone: a name in BACKBONES.
-        size_px: side of the images.
-
     Raises:
         CxrflowError: there is no such layer.
     """
     named = find_backbone(backbone).gradcam_layer
     if named is not None:
         return named
+    paths = {module: path for path, module in network.named_modules() if path}
     found: list[str] = []
 
-    def note(path: str, output: object) -> None:
-        if isinstance(output, Tensor) and output.dim() == 4 and max(output.shape[2:]) > 1:
-            found.append(path)
+    def note(module: nn.Module, _inputs: object, output: object) -> None:
+        if module in paths and isinstance(output, Tensor) and output.dim() == 4 and max(output.shape[2:]) > 1:
+            found.append(paths[module])
 
-    handles = [
-        module.register_forward_hook(lambda _module, _inputs, output, path=path: note(path, output))
-        for path, module in network.named_modules()
-        if path
-    ]
     was_training = network.training
+    handle = nn.modules.module.register_module_forward_hook(note)
     try:
         with torch.inference_mode():
             network.eval()(torch.zeros(1, 3, size_px, size_px, device=next(network.parameters()).device))
     finally:
         network.train(was_training)
-        for handle in handles:
-            handle.remove()
+        handle.remove()
     if not found:
         raise CxrflowError(
             f"no layer of {backbone} has maps larger than 1x1 for images of {size_px} px, which Grad-CAM needs: "
             f"choose larger images, or name a layer as `gradcam_layer` in {TABLE}"
         )
     return found[-1]
-
-
-def set_batch_norm_momentum(network: nn.Module, momentum: float) -> None:
-    """Set the share of each batch in the running mean and variance of every BatchNorm layer."""
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.momentum = momentum
 
 
 def to_unit_range(images: Tensor) -> Tensor:
@@ -146,26 +126,14 @@ def normalize_planes(images: Tensor) -> Tensor:
     """Repeat gray images in three channels and normalize them with the mean and deviation of ImageNet.
 
     The same for every init, so that a transferred model and one from scratch see equal inputs.
-
-    Args:
-        images: float (B, 1, H, W), 0-1.
-
-    Returns:
-        float (B, 3, H, W), plane by plane.
+    From float (B, 1, H, W), 0-1, to float (B, 3, H, W), plane by plane.
     """
     mean, std = _imagenet_statistics(images.device)
     return (images - mean).div_(std)
 
 
 def normalize_gray(images: Tensor) -> Tensor:
-    """Normalize as `normalize_planes`, into the layout in which convolutions are fastest.
-
-    Args:
-        images: float (B, 1, H, W), 0-1.
-
-    Returns:
-        float (B, 3, H, W), channels_last.
-    """
+    """Normalize as `normalize_planes`, but into channels_last, the layout in which convolutions are fastest."""
     if images.device.type != "cpu":
         return normalize_planes(images).contiguous(memory_format=torch.channels_last)
     shape = (len(images), 3, *images.shape[2:])
@@ -185,33 +153,19 @@ def _imagenet_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def to_network_input(images: Tensor) -> Tensor:
-    """Turn packed images into what every network takes, without augmentation.
-
-    Args:
-        images: uint8 (B, H, W), 0-255.
-
-    Returns:
-        float32 (B, 3, H, W), normalized, channels_last.
-    """
+    """Turn packed images, uint8 (B, H, W), into float32 (B, 3, H, W), normalized, channels_last, not augmented."""
     return normalize_gray(to_unit_range(images))
 
 
 def forward_with_features(network: nn.Module, backbone: str, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return logits (B, n_classes) and features (B, n_features): what enters the head.
 
-    Args:
-        network: of this backbone; in eval mode, or dropout thins the features.
-        backbone: a name in BACKBONES.
-        inputs: float (B, 3, H, W), from `to_network_input`.
+    network: in eval mode, or dropout thins the features; inputs: float (B, 3, H, W), from `to_network_input`.
     """
     captured: list[Tensor] = []
-
-    def keep_input(_head: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        captured.append(arguments[0])
-
-    handle = network.get_submodule(find_head(network, backbone)).register_forward_pre_hook(keep_input)
+    head = network.get_submodule(find_head(network, backbone))
+    handle = head.register_forward_pre_hook(lambda _head, arguments: captured.append(arguments[0]))
     try:
-        logits = network(inputs)
+        return network(inputs), captured[0]
     finally:
         handle.remove()
-    return logits, captured[0]
