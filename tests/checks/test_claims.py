@@ -9,9 +9,10 @@ import pytest
 
 from cxrflow.checks.claims_scores import covid_above_pneumonia, preprocessing_gain, transfer_gain, xray8_lowest
 from cxrflow.checks.claims_training import epoch_time, larger_overfit_earlier, restarts_show
-from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, join_words, write_p
+from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, write_p
 from cxrflow.compare.collect import Results
 from cxrflow.config.layout import ModelId
+from cxrflow.files.formats import join_words
 from cxrflow.files.records import EpochRow
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 

@@ -27,12 +27,8 @@ def test_wildcards_give_patterns() -> None:
     assert str(LAYOUT.model(PATTERN)) == "results/toy/models/{dataset}/{backbone}/{init}/{variant}/seed{seed}"
 
 
-def test_a_path_names_its_model_again(tmp_path: Path) -> None:
-    layout, model = Layout(tmp_path), ModelId("covid", "resnet34", seed=2)
-    path = layout.model_file(model, "metrics.json")
-    path.parent.mkdir(parents=True)
-    path.touch()
-    assert list(layout.find_models("metrics.json")) == [(model, path)]
+def test_a_path_names_its_model_again() -> None:
+    model = ModelId("covid", "resnet34", seed=2)
     assert ModelId.parse(model.path) == model
 
 

@@ -41,6 +41,8 @@ def trained(request: pytest.FixtureRequest) -> tuple[str, Training]:
 @pytest.mark.parametrize("name", TABLE)
 def test_figures_are_those_of_torchvision(name: str) -> None:
     entry, network = BACKBONES[name], build_published(name)
+    momenta = {norm.momentum for norm in network.modules() if isinstance(norm, torch.nn.BatchNorm2d)}
+    assert momenta == {entry.batch_norm_momentum} - {None}
     if entry.imagenet:
         weights = torchvision.models.get_model_weights(name)[entry.imagenet.name]
         assert weights.url.rsplit("/", 1)[1] == entry.imagenet.file

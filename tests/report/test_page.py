@@ -10,11 +10,14 @@ import pytest
 import cxrflow.checks
 from check import check_study
 from cxrflow.checks.registry import list_checks
+from cxrflow.checks.verdicts import write_estimate
 from cxrflow.compare.collect import Results, collect_results
+from cxrflow.compare.paired import chosen_model
+from cxrflow.compare.rows import count_above_chance, describe_study
 from cxrflow.config.layout import ModelId
 from cxrflow.errors import CxrflowError
 from cxrflow.report.manifest import FIGURES, SECTIONS, TABLES, Block, Section
-from cxrflow.report.page import TEMPLATES, chosen_model, count_above_chance, describe_study, lay_out, render_page
+from cxrflow.report.page import TEMPLATES, lay_out, render_page
 from cxrflow.report.summary import find_function
 from cxrflow.report.tabular import read_table_rows
 from report import write_report
@@ -168,8 +171,8 @@ def test_chosen_models_are_on_the_first_screen_with_interval_and_chance(page: st
         best = chosen_model(results, name)
         (chosen,) = [m for m in results.models if m.id.path == results.selection[name]["chosen"]]
         assert best["estimate"].value == pytest.approx(chosen.macro_f1)
-        assert best["score"] in page[: page.index('id="data"')]
-        assert f"chance {best['chance_text']}" in page
+        assert f"Macro F1 {write_estimate(best['estimate'])} on" in page[: page.index('id="data"')]
+        assert f"chance {best['chance']:.2f}" in page
 
 
 def test_study_is_described_in_one_sentence(results: Results, ablated: Results):
@@ -210,7 +213,7 @@ def test_what_a_user_wrote_is_text(odd_page: str):
 
 def test_synthetic_images_are_said_before_any_number(odd_page: str, page: str):
     assert odd_page.index('class="synthetic"') < odd_page.index('class="cards"')
-    assert "No number on this page says" in odd_page
+    assert odd_page[: odd_page.index('id="data"')].count("No number on this page says") == 1
     assert 'class="synthetic"' not in page
 
 

@@ -1,8 +1,9 @@
 """Cautions about the images: whose they are, how many of how many, and what is known to be wrong with them."""
 
-from cxrflow.checks.verdicts import PASS, WARN, Verdict, check, join_words
+from cxrflow.checks.verdicts import PASS, WARN, Verdict, check
 from cxrflow.compare.collect import Results
 from cxrflow.config.readers import READERS
+from cxrflow.files.formats import join_words
 
 FEW_PATIENTS = 20  # below this many test patients the intervals of a percentile bootstrap are too narrow
 

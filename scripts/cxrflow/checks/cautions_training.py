@@ -1,10 +1,9 @@
 """Cautions about how models were trained and tested: what their scores and intervals do not cover."""
 
-from cxrflow.checks.verdicts import PASS, WARN, Verdict, check, join_words
+from cxrflow.checks.verdicts import PASS, WARN, Verdict, check
 from cxrflow.compare.collect import Results
 from cxrflow.config.backbones import BACKBONES
-
-TORCHVISION_MOMENTUM = {"mobilenet_v3_large": 0.01}  # the others are built with torch's default of 0.1
+from cxrflow.files.formats import join_words
 
 
 @check("caution", "Is this more than a quick look?", needs=("training",))
@@ -73,10 +72,11 @@ def validation_and_test(results: Results) -> Verdict:
 def batch_norm(results: Results) -> Verdict:
     """One momentum of BatchNorm for all backbones is not every backbone's own."""
     momentum = results.study.settings.train.batch_norm_momentum
-    changed = [b for b in results.backbones if TORCHVISION_MOMENTUM.get(b, 0.1) != momentum]
+    built = [BACKBONES[name] for name in results.backbones]
+    changed = [b for b in built if b.batch_norm_momentum not in (momentum, None)]
     if not changed:
         return Verdict(PASS, "Yes, BatchNorm's momentum included.", value=momentum)
-    names = join_words([f"{BACKBONES[b].title} ({TORCHVISION_MOMENTUM.get(b, 0.1):g})" for b in changed])
+    names = join_words([f"{b.title} ({b.batch_norm_momentum:g})" for b in changed])
     return Verdict(
         WARN,
         f"All but BatchNorm's momentum: it is {momentum:g} in every backbone, while torchvision builds {names}. With"

@@ -3,21 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cxrflow.checks.verdicts import (
-    FAIL,
-    PASS,
-    UNKNOWN,
-    Verdict,
-    check,
-    count_words,
-    join_words,
-    judge_difference,
-    write_estimate,
-)
+from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, Verdict, check, judge_difference, write_estimate
 from cxrflow.compare.collect import Results
 from cxrflow.compare.paired import Pair, ablation_pairs, compare_pairs, mean_estimate, score_models, transfer_pairs
 from cxrflow.config.settings import settings_dict
 from cxrflow.config.study import SCRATCH, ModelId
+from cxrflow.files.formats import count_words, join_words
 from cxrflow.results.bootstrap import Estimate
 
 # Who reads a dataset tells which published dataset it is, whatever a config calls it.

@@ -6,12 +6,12 @@ from statistics import mean, median
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrflow.checks.verdicts import ALPHA, FAIL, PASS, UNKNOWN, Verdict, check, count_words, join_words, write_p
+from cxrflow.checks.verdicts import ALPHA, FAIL, PASS, UNKNOWN, Verdict, check, write_p
 from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.compare.permutation import larger_p, rank_order_p
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.study import SCRATCH
-from cxrflow.files.formats import KINDS
+from cxrflow.files.formats import KINDS, count_words, join_words
 
 RISE = 1.05  # a model overfits where the validation loss ends at least 5 % above its lowest: less is an epoch's noise
 Changes = NDArray[np.float64]
@@ -68,15 +68,14 @@ def _onset(model: ModelResult) -> float:
 
 def _describe_overfitting(results: Results, block: list[ModelResult]) -> str:
     """Say for one dataset and seed when each backbone is at its lowest, and how far validation then leaves training."""
-    seed = f", seed {block[0].id.seed}" if len({m.id.seed for m in results.base_models}) > 1 else ""
     parts = []
     for model in block:
         last = model.history[-1]
         lowest = 1 + int(np.argmin([row.val_loss for row in model.history]))
         gap = KINDS["difference"].show(last.val_loss - last.train_loss)
         parts.append(f"{BACKBONES[model.id.backbone].title} {lowest} ({gap})")
-    title = results.dataset_title(block[0].id.dataset)
-    return f"{title}{seed}: {join_words(parts)}"
+    title = [results.dataset_title(block[0].id.dataset), results.seed_title(block[0])]
+    return f"{', '.join(filter(None, title))}: {join_words(parts)}"
 
 
 @check("claim", "Warm restarts show in MobileNet's loss.", needs=("history",))

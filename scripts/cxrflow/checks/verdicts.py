@@ -1,6 +1,6 @@
 """What a check is, what it answers, and how numbers stand in its sentences. Imports nothing heavy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -103,13 +103,3 @@ def write_estimate(estimate: "Estimate", kind: str = "score") -> str:
 def write_p(p: float) -> str:
     """Return a share of rearrangements as people read it."""
     return "less than 0.1 %" if p < 0.001 else f"{100 * p:.1f} %"
-
-
-def join_words(words: Sequence[str]) -> str:
-    """Return `a`, `a and b` or `a, b and c`."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def count_words(n: int, noun: str) -> str:
-    """Return `1 model`, `2 models`."""
-    return f"{n} {noun}{'s' * (n != 1)}"

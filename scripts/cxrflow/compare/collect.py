@@ -205,6 +205,15 @@ class Results:
         """Return who reads a dataset, which says which published set it is, whatever its key."""
         return self.study.settings.datasets[dataset].reader
 
+    def short_title(self, model: ModelResult) -> str:
+        """Return `ResNet-34, from scratch`, and the seed where the base models have several."""
+        parts = [BACKBONES[model.id.backbone].title, self.study.init_title(model.id.init), self.seed_title(model)]
+        return ", ".join(filter(None, parts))
+
+    def seed_title(self, model: ModelResult) -> str:
+        """Return `seed 1`, or nothing where all base models have one seed."""
+        return f"seed {model.id.seed}" if len({each.id.seed for each in self.base_models}) > 1 else ""
+
     def same_size(self, model: ModelResult) -> bool:
         """Return whether the backbone was profiled at the image size of this model's variant."""
         size_px = self.study.preprocess_settings(model.id.variant).size_px

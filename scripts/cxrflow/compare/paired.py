@@ -148,6 +148,24 @@ def choice_rows(results: Results) -> list[dict[str, Any]]:
     return rows
 
 
+def chosen_model(results: Results, dataset: str) -> dict[str, Any]:
+    """Return the model of a dataset that was chosen on validation images, with its test score and chance."""
+    title, path = results.dataset_title(dataset), results.selection[dataset]["chosen"]
+    members = group_seeds(results.base_models).get(ModelId.parse(path)) if path else None
+    if not members or any(model.macro_f1 is None for model in members):
+        return {"dataset": title, "estimate": None}
+    estimate, metrics = score_models(results, members), members[0].metrics
+    seeds = f", mean of {len(members)} seeds" if len(members) > 1 else ""
+    return {
+        "dataset": title,
+        "model": f"{describe_model(results, members[0].id)}{seeds}",
+        "estimate": estimate,
+        "chance": metrics["chance_macro_f1"],
+        "n_classes": len(metrics["class_names"]),
+        "n_rivals": len(results.selection[dataset]["candidates"]),
+    }
+
+
 def describe_model(results: Results, model: ModelId) -> str:
     """Return backbone and init in words, for example `ResNet-34, from scratch`."""
     return f"{BACKBONES[model.backbone].title}, {results.study.init_title(model.init)}"

@@ -1,10 +1,12 @@
-"""Rows of the tables on data, backbones and single models. Pure functions of the collected results."""
+"""Rows of the tables on data, backbones and single models, and the page's first sentences. Pure functions."""
 
 from statistics import mean, stdev
 from typing import Any
 
 from cxrflow.compare.collect import ModelResult, Results, group_seeds
 from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.study import SCRATCH
+from cxrflow.files.formats import count_words, join_words
 from cxrflow.files.records import SUBSETS
 from cxrflow.results.metrics import METRICS
 
@@ -196,3 +198,32 @@ def explanation_rows(results: Results) -> list[dict[str, Any]]:
         for kind, scores in (model.gradcam.get("regions") or {}).items()
         if scores and scores["n_images"]
     ]
+
+
+def describe_study(results: Results) -> str:
+    """Return one sentence: how many models of what."""
+    base = results.base_models
+    scratch = [model for model in base if model.id.init == SCRATCH]
+    counts = {
+        "from scratch": len(scratch),
+        "by transfer": len(base) - len(scratch),
+        "as variants of the settings": len(results.models) - len(base),
+    }
+    parts = join_words([f"{count} {how}" for how, count in counts.items() if count])
+    return (
+        f"{count_words(len(results.models), 'model')}: {count_words(len(results.profiles), 'backbone')} on"
+        f" {count_words(len(results.datasets), 'dataset')}; {parts}."
+    )
+
+
+def count_above_chance(results: Results) -> str:
+    """Return one sentence: how many models score above chance, judged by their intervals."""
+    known = [m for m in results.models if m.metrics["macro_f1"]["low"] is not None]
+    above = [m for m in known if m.metrics["macro_f1"]["low"] > m.metrics["chance_macro_f1"]]
+    if not known:
+        return "Without intervals, whether a model scores above chance cannot be determined."
+    everyone = len(above) == len(results.models)
+    who = f"All {len(above)} models score" if everyone else f"{len(above)} of {len(results.models)} models score"
+    if len(results.models) == 1:
+        who = "It scores" if above else "It does not score"
+    return f"{who} above chance by {'its' if len(results.models) == 1 else 'their'} 95 % interval."

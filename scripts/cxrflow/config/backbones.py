@@ -54,6 +54,7 @@ class Backbone:
         gradcam_layer: dotted path of the layer whose maps Grad-CAM weighs; without, the last one whose output has more
             than one pixel.
         paper: the paper's figures; without, tables show a dash.
+        batch_norm_momentum: that torchvision builds it with; None: it has no BatchNorm.
     """
 
     title: str
@@ -61,6 +62,7 @@ class Backbone:
     head: str | None = None
     gradcam_layer: str | None = None
     paper: PaperFigures | None = None
+    batch_norm_momentum: float | None = 0.1
 
 
 BACKBONES = {
@@ -68,6 +70,7 @@ BACKBONES = {
         title="MobileNetV3-Large",
         imagenet=ImageNetWeights("mobilenet_v3_large-5c1a4163.pth", "IMAGENET1K_V2", top5=92.566),
         paper=PaperFigures(params_m=5.5, gflops=8.7, layers=18),
+        batch_norm_momentum=0.01,
     ),
     "efficientnet_b1": Backbone(
         title="EfficientNet-B1",
@@ -86,5 +89,6 @@ BACKBONES = {
     "convnext_tiny": Backbone(
         title="ConvNeXt-Tiny",
         imagenet=ImageNetWeights("convnext_tiny-983f1562.pth", "IMAGENET1K_V1", top5=96.146),
+        batch_norm_momentum=None,
     ),
 }

@@ -5,7 +5,6 @@ gives the pattern that a rule of Snakemake takes. Standard library only.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,11 +113,6 @@ class Layout:
     def model_file(self, model: ModelId | str, name: str) -> Path:
         """Return a file of a model, such as model.pt or metrics.json."""
         return self.model(model) / name
-
-    def find_models(self, name: str) -> Iterator[tuple[ModelId, Path]]:
-        """Find the models that have a file of this name, in alphabetical order of their paths."""
-        for path in sorted(self.models().glob(f"*/*/*/*/*/{name}")):
-            yield ModelId.parse(path.parent.relative_to(self.models()).as_posix()), path
 
     # All models together.
 

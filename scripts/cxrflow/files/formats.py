@@ -1,6 +1,6 @@
 """How numbers are written for people: in tables and sentences by their kind, in a terminal as durations and sizes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,3 +70,13 @@ def format_bytes(size: int) -> str:
     """Return a size in KiB, MiB or GiB."""
     least, unit = next((least, unit) for least, unit in UNITS_BYTES if size >= least)
     return f"{size / (least or 1024):.1f} {unit}"
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Return `a`, `a and b` or `a, b and c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def count_words(n: int, noun: str) -> str:
+    """Return `1 model`, `2 models`."""
+    return f"{n} {noun}{'s' * (n != 1)}"

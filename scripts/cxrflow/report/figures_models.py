@@ -127,7 +127,7 @@ def draw_confusion(results: Results, path: Path) -> None:
         for column, model in enumerate(line):
             panel = add_panel(figure, (left + column * (side + GAP_IN), top - TITLE_IN - side), side)
             draw_matrix(panel, model, with_rows=column == 0)
-            panel.set_title(matrix_title(results, model), fontsize=8, fontweight="normal")
+            panel.set_title(results.short_title(model).replace(", ", "\n", 1), fontsize=8, fontweight="normal")
     save_figure(figure, path)
 
 
@@ -154,12 +154,6 @@ def add_panel(figure: Figure, corner: tuple[float, float], side: float) -> Any:
     """Add square axes. corner: of the lower left, inches. side: inches."""
     width, height = figure.get_size_inches()
     return figure.add_axes((corner[0] / width, corner[1] / height, side / width, side / height))
-
-
-def matrix_title(results: Results, model: ModelResult) -> str:
-    """Return backbone, init and seed on two lines."""
-    seed = f", seed {model.id.seed}" if len({m.id.seed for m in results.base_models}) > 1 else ""
-    return f"{BACKBONES[model.id.backbone].title}\n{results.study.init_title(model.id.init)}{seed}"
 
 
 def row_shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -41,7 +41,8 @@ def draw_dataset(panel: Any, results: Results, models: list[ModelResult]) -> Non
     panel.text(chance, -0.8, "chance", color=MUTED, fontsize=6.5, ha="center", va="center")
     for y, model in enumerate(models):
         draw_score(panel, model, y)
-    panel.set_yticks(range(len(models)), [row_label(results, model) for model in models])
+    labels = [results.short_title(m) + " †" * results.study.may_have_seen_test(m.id) for m in models]
+    panel.set_yticks(range(len(models)), labels)
     panel.set_ylim(len(models) - 0.5, -1.1)
     panel.grid(axis="x")
     panel.tick_params(axis="y", length=0)
@@ -64,13 +65,6 @@ def draw_score(panel: Any, model: ModelResult, y: float) -> None:
     x = (score["low"] or score["value"]) - 0.012 if inside else right + 0.012
     side = "right" if inside else "left"
     panel.text(x, y, KINDS["score"].show(score["value"]), fontsize=7, va="center", ha=side, bbox=BEHIND)
-
-
-def row_label(results: Results, model: ModelResult) -> str:
-    """Return backbone and init, the seed where there are several, and a dagger for what may have seen test images."""
-    seed = f", seed {model.id.seed}" if len({m.id.seed for m in results.base_models}) > 1 else ""
-    seen = " †" if results.study.may_have_seen_test(model.id) else ""
-    return f"{BACKBONES[model.id.backbone].title}, {results.study.init_title(model.id.init)}{seed}{seen}"
 
 
 COSTS = {"latency_ms": "Latency of one image, ms", "gmac": "Multiply-adds of one image, GMAC"}

@@ -13,13 +13,11 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from cxrflow.checks.verdicts import ERROR, FAIL, PASS, UNKNOWN, WARN, join_words, write_estimate
-from cxrflow.compare.collect import ModelResult, Results, group_seeds
-from cxrflow.compare.paired import describe_model as name_model
-from cxrflow.compare.paired import score_models
-from cxrflow.compare.rows import identify
+from cxrflow.checks.verdicts import ERROR, FAIL, PASS, UNKNOWN, WARN, write_estimate
+from cxrflow.compare.collect import ModelResult, Results
+from cxrflow.compare.paired import chosen_model
+from cxrflow.compare.rows import count_above_chance, describe_study, metric_columns
 from cxrflow.config.readers import READERS
-from cxrflow.config.study import SCRATCH, ModelId
 from cxrflow.files.atomic import read_json
 from cxrflow.files.formats import KINDS
 from cxrflow.report.manifest import FIGURES, PROVENANCE, SECTIONS, TABLES
@@ -44,6 +42,7 @@ def render_page(results: Results, summary: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters.update(estimate=write_estimate, score=KINDS["score"].show)
     rows = {name: read_table_rows(summary, name, table) for name, table in TABLES.items()}
     provenance = read_json(summary / PROVENANCE)
     return environment.get_template("report.html.j2").render(
@@ -67,59 +66,6 @@ def render_page(results: Results, summary: Path) -> str:
     )
 
 
-def describe_study(results: Results) -> str:
-    """Return one sentence: how many models of what."""
-    base = results.base_models
-    scratch = [model for model in base if model.id.init == SCRATCH]
-    counts = {
-        "from scratch": len(scratch),
-        "by transfer": len(base) - len(scratch),
-        "as variants of the settings": len(results.models) - len(base),
-    }
-    parts = join_words([f"{count} {how}" for how, count in counts.items() if count])
-    return (
-        f"{_count(results.models, 'model')}: {_count(results.profiles, 'backbone')} on"
-        f" {_count(results.datasets, 'dataset')}; {parts}."
-    )
-
-
-def _count(things: Any, noun: str) -> str:
-    return f"{len(things)} {noun}{'s' * (len(things) != 1)}"
-
-
-def count_above_chance(results: Results) -> str:
-    """Return one sentence: how many models score above chance, judged by their intervals."""
-    known = [m for m in results.models if m.metrics["macro_f1"]["low"] is not None]
-    above = [m for m in known if m.metrics["macro_f1"]["low"] > m.metrics["chance_macro_f1"]]
-    if not known:
-        return "Without intervals, whether a model scores above chance cannot be determined."
-    everyone = len(above) == len(results.models)
-    who = f"All {len(above)} models score" if everyone else f"{len(above)} of {len(results.models)} models score"
-    if len(results.models) == 1:
-        who = "It scores" if above else "It does not score"
-    return f"{who} above chance by {'its' if len(results.models) == 1 else 'their'} 95 % interval."
-
-
-def chosen_model(results: Results, dataset: str) -> dict[str, Any]:
-    """Return the model of a dataset that was chosen on validation images, with its test score and chance."""
-    title, path = results.dataset_title(dataset), results.selection[dataset]["chosen"]
-    members = group_seeds(results.base_models).get(ModelId.parse(path)) if path else None
-    if not members or any(model.macro_f1 is None for model in members):
-        return {"dataset": title, "estimate": None}
-    estimate, metrics = score_models(results, members), members[0].metrics
-    seeds = f", mean of {len(members)} seeds" if len(members) > 1 else ""
-    return {
-        "dataset": title,
-        "model": f"{name_model(results, members[0].id)}{seeds}",
-        "estimate": estimate,
-        "score": write_estimate(estimate),
-        "chance": metrics["chance_macro_f1"],
-        "chance_text": KINDS["score"].show(metrics["chance_macro_f1"]),
-        "n_classes": len(metrics["class_names"]),
-        "n_rivals": len(results.selection[dataset]["candidates"]),
-    }
-
-
 def describe_dataset(results: Results, name: str, per_class: Sequence[Row]) -> dict[str, Any]:
     """Return what the page shows of one dataset: pictures of the data, and each base model in detail."""
     dataset = results.datasets[name]
@@ -140,15 +86,11 @@ def describe_dataset(results: Results, name: str, per_class: Sequence[Row]) -> d
 def describe_model(results: Results, model: ModelResult, per_class: Sequence[Row]) -> dict[str, Any]:
     """Return what the page shows of one model: scores by class, confusion matrix, t-SNE, Grad-CAM."""
     title = results.study.model_title(model.id)
-    words = identify(results, model)
-    seed = f", seed {model.id.seed}" if len({m.id.seed for m in results.base_models}) > 1 else ""
-    score = {"macro_f1": None, "macro_f1_low": None, "macro_f1_high": None}
-    score.update({f"macro_f1{end}": model.metrics["macro_f1"][key] for end, key in ENDS.items()})
     rows = [row for row in per_class if row["model"] == model.id.path]
     return {
         "title": title,
-        "short": f"{words['backbone']}, {words['init']}{seed}",
-        "score": format_cell(SCORE, score),
+        "short": results.short_title(model),
+        "score": format_cell(SCORE, metric_columns(model.metrics, per_class=False)),
         "kept": f"epoch {model.epoch_kept} of {len(model.history)}",
         "per_class": lay_out(TABLES["per_class"], rows, without=IDENTITY),
         "confusion": embed_chart(model.folder / "confusion.png", f"Confusion matrix, {title}"),
@@ -157,7 +99,6 @@ def describe_model(results: Results, model: ModelResult, per_class: Sequence[Row
     }
 
 
-ENDS = {"": "value", "_low": "low", "_high": "high"}
 SCORE = Column("macro_f1", "Macro F1", "score", interval=True)
 DENSE_COLUMNS = 8  # a table with more is set in smaller letters
 SHORT_LETTERS = 26

@@ -60,11 +60,20 @@ class Table:
     empty: str = "This study has nothing to show here."
 
 
+def list_counts(**titles: str) -> tuple[Column, ...]:
+    """Return one column of numbers of things per key."""
+    return tuple(Column(key, title, "count") for key, title in titles.items())
+
+
 DATASET = Column("dataset", "Dataset")
 BACKBONE = Column("backbone", "Backbone")
-INIT = Column("init", "Training")
-VARIANT = Column("variant", "Variant", shown="if_varied")
-SEED = Column("seed", "Seed", "count", shown="if_varied")
+MODEL = (
+    DATASET, BACKBONE, Column("init", "Training"), Column("variant", "Variant", shown="if_varied"),
+    Column("seed", "Seed", "count", shown="if_varied"),
+)  # fmt: skip
+PATH = Column("model", "Model", shown="never")
+CAUTION = Column("caution", "Caution", shown="if_any")
+PAIRED = (Column("n_seeds", "Seeds", "count", shown="if_varied"), *list_counts(n_patients="Test patients"))
 DIFFERENCE = Column("difference", "Difference (95 % interval)", "difference", interval=True)
 
 TABLES: dict[str, Table] = {
@@ -76,18 +85,10 @@ TABLES: dict[str, Table] = {
         (
             DATASET,
             Column("n_published", "Published", "count", shown="if_any"),
-            Column("n_images", "Kept here", "count"),
-            Column("n_patients", "Patients", "count"),
-            Column("n_train", "Train", "count"),
-            Column("n_val", "Val", "count"),
-            Column("n_test", "Test", "count"),
-            Column("n_test_patients", "Test patients", "count"),
-            Column("n_selection", "Not selected", "count"),
-            Column("n_unreadable", "Unreadable", "count"),
-            Column("n_conflict", "Label conflicts", "count"),
-            Column("n_cap", "Capped", "count"),
-            Column("n_listed_missing", "File missing", "count"),
-            Column("n_duplicate_groups", "Duplicate groups", "count"),
+            *list_counts(n_images="Kept here", n_patients="Patients", n_train="Train", n_val="Val", n_test="Test"),
+            *list_counts(n_test_patients="Test patients", n_selection="Not selected", n_unreadable="Unreadable"),
+            *list_counts(n_conflict="Label conflicts", n_cap="Capped", n_listed_missing="File missing"),
+            *list_counts(n_duplicate_groups="Duplicate groups"),
         ),
         "cxrflow.compare.rows:dataset_rows",
     ),
@@ -100,9 +101,7 @@ TABLES: dict[str, Table] = {
             Column("n_published", "Published", "count", shown="if_any"),
             Column("n_images", "Kept here", "count"),
             Column("share", "Share", "share"),
-            Column("n_train", "Train", "count"),
-            Column("n_val", "Val", "count"),
-            Column("n_test", "Test", "count"),
+            *list_counts(n_train="Train", n_val="Val", n_test="Test"),
         ),
         "cxrflow.compare.rows:class_rows",
     ),
@@ -131,9 +130,7 @@ TABLES: dict[str, Table] = {
             BACKBONE,
             Column("params_m", "Params, M", "score"),
             Column("paper_params_m", "Paper: params, M", "tenths"),
-            Column("layers", "Layers", "count"),
-            Column("paper_layers", "Paper: layers", "count"),
-            Column("size_px", "Image side, px", "count"),
+            *list_counts(layers="Layers", paper_layers="Paper: layers", size_px="Image side, px"),
             Column("gmac", "GMAC, 1 image", "amount"),
             Column("gmac_batch", "GMAC, 32 images", "tenths"),
             Column("paper_gflops", "Paper: GFLOPS", "tenths"),
@@ -151,11 +148,7 @@ TABLES: dict[str, Table] = {
         " loss, whose epoch is kept. Seconds per epoch: median, training and validation. GMAC and latency are of the"
         " backbone, for one image.",
         (
-            DATASET,
-            BACKBONE,
-            INIT,
-            VARIANT,
-            SEED,
+            *MODEL,
             MetricColumns(per_class=False),
             Column("chance_macro_f1", "Chance macro F1", "score"),
             Column("val_loss", "Val. loss", "loss"),
@@ -166,8 +159,8 @@ TABLES: dict[str, Table] = {
             Column("params_m", "Params, M", "amount"),
             Column("gmac", "GMAC", "amount"),
             Column("latency_ms", "Latency, ms", "amount"),
-            Column("caution", "Caution", shown="if_any"),
-            Column("model", "Model", shown="never"),
+            CAUTION,
+            PATH,
         ),
         "cxrflow.compare.rows:model_rows",
     ),
@@ -176,10 +169,7 @@ TABLES: dict[str, Table] = {
         "The same model trained once per seed: mean, standard deviation and range of macro F1 on the same test images."
         " This is how much one training differs from another.",
         (
-            DATASET,
-            BACKBONE,
-            INIT,
-            VARIANT,
+            *MODEL[:4],
             Column("n_seeds", "Seeds", "count"),
             Column("macro_f1_mean", "Macro F1, mean", "score"),
             Column("macro_f1_sd", "SD", "loss"),
@@ -196,11 +186,7 @@ TABLES: dict[str, Table] = {
         " the image; uniform: for heat spread evenly, which is the region's share of the area. Pointing: how often the"
         " hottest point lies inside. A model that looks where the finding is should beat the centred blob.",
         (
-            DATASET,
-            BACKBONE,
-            INIT,
-            VARIANT,
-            SEED,
+            *MODEL,
             Column("region", "Region"),
             Column("n_images", "Images", "count"),
             Column("inside_share", "Inside", "share"),
@@ -208,7 +194,7 @@ TABLES: dict[str, Table] = {
             Column("inside_share_uniform", "Inside, uniform", "share"),
             Column("pointing_hit_rate", "Pointing", "share"),
             Column("pointing_hit_rate_centred", "Pointing, centred", "share"),
-            Column("model", "Model", shown="never"),
+            PATH,
         ),
         "cxrflow.compare.rows:explanation_rows",
         empty="No lesions or lungs are annotated on these test images, so the explanations are not scored.",
@@ -217,15 +203,11 @@ TABLES: dict[str, Table] = {
         "Table 6. Scores by class",
         "On the test images; Images is how many of them are of the class.",
         (
-            DATASET,
-            BACKBONE,
-            INIT,
-            VARIANT,
-            SEED,
+            *MODEL,
             Column("class", "Class"),
             Column("support", "Images", "count"),
             MetricColumns(per_class=True),
-            Column("model", "Model", shown="never"),
+            PATH,
         ),
         "cxrflow.compare.rows:per_class_rows",
     ),
@@ -235,15 +217,12 @@ TABLES: dict[str, Table] = {
         " from a bootstrap that resamples the same test patients for both models; where it excludes zero, the two"
         " differ on these patients.",
         (
-            DATASET,
-            BACKBONE,
-            INIT,
-            Column("n_seeds", "Seeds", "count", shown="if_varied"),
-            Column("n_patients", "Test patients", "count"),
+            *MODEL[:3],
+            *PAIRED,
             Column("macro_f1_scratch", "Scratch: macro F1", "score"),
             Column("macro_f1", "Transfer: macro F1", "score"),
             DIFFERENCE,
-            Column("caution", "Caution", shown="if_any"),
+            CAUTION,
         ),
         "cxrflow.compare.paired:transfer_rows",
         empty="No transferred model has a twin from scratch in this study, so there is nothing to compare.",
@@ -252,13 +231,10 @@ TABLES: dict[str, Table] = {
         "Table 8. Ablation: each variant against the study's settings",
         "Variant minus base, same dataset, backbone and test images; the interval is paired as for transfer.",
         (
-            DATASET,
-            BACKBONE,
-            INIT,
+            *MODEL[:3],
             Column("variant", "Variant"),
             Column("change", "What differs"),
-            Column("n_seeds", "Seeds", "count", shown="if_varied"),
-            Column("n_patients", "Test patients", "count"),
+            *PAIRED,
             Column("macro_f1_base", "Base: macro F1", "score"),
             Column("macro_f1", "Variant: macro F1", "score"),
             DIFFERENCE,
@@ -284,7 +260,7 @@ TABLES: dict[str, Table] = {
             Column("difference_bound", "One-sided 95 % lower bound", "difference"),
             Column("latency_ms", "Latency, ms", "amount"),
             Column("macro_f1", "Test macro F1 (95 % interval)", "score", interval=True),
-            Column("model", "Model", shown="never"),
+            PATH,
         ),
         "cxrflow.compare.paired:choice_rows",
         empty="No model can be chosen: every candidate may have seen test images, or none was trained.",
