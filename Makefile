@@ -6,11 +6,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 LOCK   := envs/requirements.txt
 CONDA  := envs/cxrflow.yaml
-# The stamp names the lock's hash: a second call installs nothing, a changed lock installs again.
-STAMP  := .venv/.installed-$(shell cksum < $(LOCK) | cut -d' ' -f1)
-VENV   := PATH="$(CURDIR)/.venv/bin:$$PATH"
+# One environment for each lock, named by the lock's hash, as scripts in it hold its path; .venv links to the one in use.
+# No rule asks for times and none deletes what it replaces: what runs from another environment goes on.
+HASH   := $(shell cksum < $(LOCK) | cut -d' ' -f1)
+NEW    := .venv-lock-$(HASH)
+STAMP  := .venv/.installed-$(HASH)
+VENV   := PATH="$$(cd .venv && pwd -P)/bin:$$PATH"
 # What only the benchmark compares with; beside the lock's packages, so that nothing else can import it.
-PEERS  := .venv/.peers-$(shell cksum < tests/benchmarks/requirements.txt | cut -d' ' -f1)
+PEERS  := .venv-peers-$(shell cat $(LOCK) tests/benchmarks/requirements.txt | cksum | cut -d' ' -f1)
 
 .PHONY: help setup demo quick test bench lint format slurm-check slurm-up slurm-down docs lock clean
 
@@ -19,11 +22,16 @@ help:   ## this list
 
 setup: $(STAMP)   ## the .venv from the exact lock; a second call installs nothing
 
-$(STAMP): $(LOCK)
+$(STAMP):
+	@[[ "$$(readlink .venv || ls -d .venv 2> /dev/null)" =~ ^(\.venv-lock-[0-9]+)?$$ ]] || { echo ".venv is yours or shared, and it was not made from $(LOCK) as it is now, so it is left alone. When nothing runs from it, move it away (mv .venv old-venv), or remove the link (rm .venv), and run this command again"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cxrflow needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version): install one and run 'make PYTHON=/path/to/python3.12 ...'"; exit 1; }
-	$(PYTHON) -m venv --clear .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $(LOCK)
-	touch $@
+	@[ -e $(NEW)/$(@F) ] || mkdir $(NEW) || { echo "another make is installing into $(NEW), or was killed there: wait for it, or run 'rm -rf $(NEW)', and run this command again"; exit 1; }
+	[ -e $(NEW)/$(@F) ] || { trap 'rm -rf $(NEW)' EXIT; \
+	  $(PYTHON) -m venv --prompt cxrflow $(NEW); \
+	  $(NEW)/bin/python -m pip install --quiet --disable-pip-version-check -r $(LOCK); \
+	  touch $(NEW)/$(@F); trap - EXIT; }
+	ln -sfn $(NEW) .venv.new && $(PYTHON) -c 'import os; os.replace(".venv.new", ".venv")'
+	@for old in $$(ls -d .venv-lock-* | grep -vx $(NEW)); do echo "$$old is kept: remove it when nothing runs from it"; done
 
 demo: $(STAMP)   ## the whole study on synthetic X-rays: no data, no GPU, no network (minutes)
 	$(VENV) snakemake --profile profiles/demo
@@ -36,12 +44,12 @@ test: $(STAMP)   ## every test; what is skipped, and why, is listed at the end
 	$(VENV) python -m pytest -n 4 tests/slurm
 
 bench: $(PEERS)   ## how fast, against others: one table (ARGS="--quick --rows gradcam,tsne")
-	$(VENV) PYTHONPATH="$(CURDIR)/.venv/peers" python -m tests.benchmarks.run $(ARGS)
+	$(VENV) PYTHONPATH="$(CURDIR)/$(PEERS)" python -m tests.benchmarks.run $(ARGS)
 
-$(PEERS): tests/benchmarks/requirements.txt $(STAMP)
-	rm -rf .venv/peers
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target .venv/peers -r $< \
-	  && touch $@ || echo "some peers could not be installed: their rows will say so"
+$(PEERS): | $(STAMP)
+	new=$$(mktemp -d $@.XXXXXX); \
+	  $(VENV) python -m pip install --quiet --disable-pip-version-check --no-deps --target $$new -r tests/benchmarks/requirements.txt \
+	  && mv $$new $@ || { rm -rf $$new; echo "some peers could not be installed: their rows will say so"; }
 
 lint: $(STAMP)   ## ruff, mypy, snakefmt and snakemake --lint, at the lock's versions
 	$(VENV) ruff check .
@@ -65,17 +73,22 @@ docs: $(STAMP)   ## config/README.md and the config's schema, from the settings'
 	$(VENV) python scripts/document_settings.py --readme config/README.md --schema workflow/schemas/config.schema.json
 
 lock: $(STAMP)   ## resolve pyproject.toml anew into the exact lock
-	.venv/bin/python -m pip install --quiet uv
-	.venv/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --group dev pyproject.toml -o $(LOCK)
+	uv=$$(mktemp -d); trap 'rm -rf "$$uv"' EXIT; \
+	  $(VENV) python -m pip install --quiet --disable-pip-version-check --target "$$uv" uv; \
+	  "$$uv"/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --group dev pyproject.toml -o $(LOCK)
 	$(MAKE) --no-print-directory $(CONDA)
 
 $(CONDA): $(LOCK)
 	{ echo '# The same pins as requirements.txt, for --sdm conda. Made by `make lock`; do not edit.'; \
 	  printf 'channels: [conda-forge]\ndependencies:\n  - python=3.12\n  - pip\n  - pip:\n'; \
-	  grep -v '^#' $(LOCK) | sed 's/.*/      - "&"/'; } > $@
+	  grep -v '^#' $(LOCK) | sed 's/.*/      - "&"/'; } > $@.new
+	mv $@.new $@
 
 slurm-check: $(STAMP)   ## what a Slurm cluster and this folder lack for a study, before any job
 	@$(VENV) python scripts/slurm_check.py
 
-clean:   ## the environment and the demo's results
-	rm -rf .venv results/demo
+clean:   ## the environments and the demo's results; refused while something runs from them
+	@[ -z "$$(ls -A .snakemake/locks 2> /dev/null)" ] || { echo "a Snakemake works in this folder: wait for it. If it was killed: python scripts/recover.py"; exit 1; }
+	@users=$$(pwd -P | sed 's,$$,/.venv,' | grep -aslF -f - /proc/[0-9]*/{cmdline,maps} | cut -d/ -f3 | sort -un | xargs) || :; \
+	  [ -z "$$users" ] || { echo "these processes run from the environment: $$users. Wait for them or end them, and run this command again"; exit 1; }
+	rm -rf .venv .venv-lock-* .venv-peers-* results/demo
