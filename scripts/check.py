@@ -13,12 +13,12 @@ from pathlib import Path
 from cxrflow.checks.registry import load_check, run_check
 from cxrflow.compare.collect import collect_results
 from cxrflow.config.settings import StudySettings
-from cxrflow.config.stages import run_stage
+from cxrflow.config.stages import Output, run_stage
 from cxrflow.config.study import Study
 from cxrflow.files.atomic import write_json
 
 
-def check_study(*, check: str, results: Path, config: StudySettings, models: list[str], verdict: Path) -> None:
+def check_study(*, check: str, results: Path, config: StudySettings, models: list[str], verdict: Output) -> None:
     """Run one check on the named models.
 
     check: its name, that of a decorated function in scripts/cxrflow/checks

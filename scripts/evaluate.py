@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrflow.config.settings import EvaluateSettings, ExplainSettings
-from cxrflow.config.stages import run_stage
+from cxrflow.config.stages import Output, run_stage
 from cxrflow.files.atomic import write_array, write_json
 from cxrflow.files.figures import save_figure
 from cxrflow.files.records import IndexRow, Predictions, RegionRow, write_predictions
@@ -54,12 +54,12 @@ def evaluate_model(
     device: str = "auto",
     threads: int,
     title: str,
-    val_predictions: Path,
-    predictions: Path,
-    features: Path,
-    gradcam_png: Path,
-    gradcam_csv: Path,
-    gradcam_json: Path,
+    val_predictions: Output,
+    predictions: Output,
+    features: Output,
+    gradcam_png: Output,
+    gradcam_csv: Output,
+    gradcam_json: Output,
 ) -> None:
     """Predict validation and test images with one model, and explain what it predicts of test images.
 

@@ -8,14 +8,14 @@ names, the preprocessing and the model's origin inside. The export is compared w
 
 from pathlib import Path
 
-from cxrflow.config.stages import run_stage
+from cxrflow.config.stages import Output, run_stage
 from cxrflow.deliver.exporting import check_export, describe_model, export_model
 from cxrflow.files.atomic import write_bytes
 from cxrflow.models.checkpoints import load_model
 from cxrflow.models.devices import prepare_process
 
 
-def export(*, model: Path, training: Path | None = None, onnx: Path) -> None:
+def export(*, model: Path, training: Path | None = None, onnx: Output) -> None:
     """Write one model as ONNX.
 
     model: model.pt; its checksum lies beside it

@@ -7,13 +7,11 @@ alone, so on a machine without internet it can be copied into place by hand.
         --weights data/weights/resnet34-b627a593.pth
 """
 
-from pathlib import Path
-
-from cxrflow.config.stages import leave_on_sigterm, run_stage
+from cxrflow.config.stages import Output, leave_on_sigterm, run_stage
 from cxrflow.models.weights import fetch_weights
 
 
-def fetch(*, url: str, weights: Path) -> None:
+def fetch(*, url: str, weights: Output) -> None:
     """Download a file of weights.
 
     url: where it is

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cxrflow.config.readers import READERS
 from cxrflow.config.settings import DatasetSettings, IndexSettings
-from cxrflow.config.stages import run_stage
+from cxrflow.config.stages import Output, run_stage
 from cxrflow.data.indexing import Index, build_index, summarize_index
 from cxrflow.files.atomic import write_json
 from cxrflow.files.records import IndexRow, RegionRow, RejectRow
@@ -27,10 +27,10 @@ def index_dataset(
     reader_settings: DatasetSettings,
     settings: IndexSettings,
     threads: int,
-    index: Path,
-    rejects: Path,
-    regions: Path,
-    summary: Path,
+    index: Output,
+    rejects: Output,
+    regions: Output,
+    summary: Output,
 ) -> None:
     """Index one dataset.
 

@@ -13,11 +13,11 @@ covid/, pneumonia/ and xray8/ below the folder, lesion_masks/ in each, and last 
 from pathlib import Path
 
 from cxrflow.config.settings import PhantomSettings
-from cxrflow.config.stages import run_stage
+from cxrflow.config.stages import Output, run_stage
 from phantoms.write import write_phantoms
 
 
-def make_phantoms(*, folder: Path, settings: PhantomSettings, manifest: Path, threads: int = 2) -> None:
+def make_phantoms(*, folder: Path, settings: PhantomSettings, manifest: Output, threads: int = 2) -> None:
     """Synthesise the three datasets.
 
     folder: Where to: an empty folder, or one that an earlier run wrote into.

@@ -7,9 +7,7 @@ Training and inference are measured for a few seconds on random images, by the c
         --settings '{"repeats": 30}' --device cuda --threads 2 --profile resnet34.json
 """
 
-from pathlib import Path
-
-from cxrflow.config.stages import importing_much, run_stage
+from cxrflow.config.stages import Output, importing_much, run_stage
 
 with importing_much():
     from cxrflow.config.backbones import BACKBONES
@@ -28,7 +26,7 @@ def profile(
     settings: ProfileSettings,
     device: str = "auto",
     threads: int,
-    profile: Path,
+    profile: Output,
 ) -> None:
     """Write the cost of one backbone.
 

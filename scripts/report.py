@@ -11,13 +11,13 @@ from pathlib import Path
 
 from cxrflow.compare.collect import collect_results
 from cxrflow.config.settings import StudySettings
-from cxrflow.config.stages import run_stage
+from cxrflow.config.stages import Output, run_stage
 from cxrflow.config.study import Study
 from cxrflow.files.atomic import write_text
 from cxrflow.report.page import render_page
 
 
-def write_report(*, results: Path, config: StudySettings, models: list[str], summary: Path, report: Path) -> None:
+def write_report(*, results: Path, config: StudySettings, models: list[str], summary: Path, report: Output) -> None:
     """Put a study's summary and pictures into one page.
 
     results: the study's folder, results/<study>

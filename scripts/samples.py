@@ -10,8 +10,8 @@ Reads index.csv, images.npy and the files of three images; writes two PNG files.
 from pathlib import Path
 
 from cxrflow.config.settings import PreprocessSettings, SamplesSettings
-from cxrflow.config.stages import run_stage
-from cxrflow.data.images import load_images
+from cxrflow.config.stages import Output, run_stage
+from cxrflow.data.images import open_images
 from cxrflow.data.samples import choose_examples, choose_samples, draw_samples, draw_steps
 from cxrflow.files.figures import save_figure
 from cxrflow.files.records import IndexRow
@@ -25,8 +25,8 @@ def draw_dataset(
     images: Path,
     settings: SamplesSettings,
     preprocess: PreprocessSettings,
-    samples: Path,
-    before_after: Path,
+    samples: Output,
+    before_after: Output,
     title: str,
 ) -> None:
     """Draw one dataset.
@@ -40,9 +40,11 @@ def draw_dataset(
     before_after: PNG to write, three images step by step
     title: the dataset's name, shown above the figures
     """
-    rows = read_records(index, IndexRow)
+    packed = open_images(images)
+    rows = packed.join(read_records(index, IndexRow))
     chosen = choose_samples(rows, settings.images_per_class, settings.seed)
-    save_figure(draw_samples(load_images(images, len(rows)), rows, chosen, title), samples)
+    packed.check(number for numbers in chosen.values() for number in numbers)
+    save_figure(draw_samples(packed.pixels, rows, chosen, title), samples)
     examples = [rows[number] for number in choose_examples(chosen)]
     save_figure(draw_steps(folder, examples, preprocess, title), before_after)
     n_drawn = sum(len(numbers) for numbers in chosen.values())

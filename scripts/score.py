@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrflow.config.settings import EmbedSettings, ScoreSettings
-from cxrflow.config.stages import run_stage
+from cxrflow.config.stages import Output, run_stage
 from cxrflow.errors import CxrflowError
-from cxrflow.files.atomic import write_json
+from cxrflow.files.atomic import read_array, write_json
 from cxrflow.files.figures import save_figure
 from cxrflow.files.records import Predictions, read_predictions
 from cxrflow.files.tables import write_table
@@ -33,10 +33,10 @@ def score_model(
     settings: ScoreSettings,
     embed: EmbedSettings,
     title: str,
-    confusion: Path,
-    tsne_csv: Path,
-    tsne_png: Path,
-    metrics: Path,
+    confusion: Output,
+    tsne_csv: Output,
+    tsne_png: Output,
+    metrics: Output,
 ) -> None:
     """Compute every metric of one model's test predictions, plot its confusion matrix, and map its features.
 
@@ -50,7 +50,7 @@ def score_model(
     tsne_png: PNG to write
     metrics: metrics.json to write, last
     """
-    outcomes, vectors = read_predictions(predictions), np.load(features, mmap_mode="r")
+    outcomes, vectors = read_predictions(predictions), read_array(features)
     if len(vectors) != len(outcomes.labels):
         raise CxrflowError(
             f"{features} has {len(vectors)} rows and {predictions} has {len(outcomes.labels)}:"

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from cxrflow.config.layout import Layout
 from cxrflow.config.settings import StudySettings
-from cxrflow.config.stages import run_stage
+from cxrflow.config.stages import Output, run_stage
 from cxrflow.config.study import Study
 from cxrflow.files.atomic import write_json
 from cxrflow.select.choosing import select_models
 
 
-def select_study_models(*, results: Path, config: StudySettings, selection: Path) -> None:
+def select_study_models(*, results: Path, config: StudySettings, selection: Output) -> None:
     """Write the choice for every dataset, with every candidate's numbers.
 
     results: the study's folder, results/<study>

@@ -9,13 +9,13 @@ from collections import Counter
 from pathlib import Path
 
 from cxrflow.config.settings import SplitSettings
-from cxrflow.config.stages import run_stage
+from cxrflow.config.stages import Output, run_stage
 from cxrflow.data.splitting import split_index
 from cxrflow.files.records import SUBSETS, IndexRow, SplitRow
 from cxrflow.files.tables import read_records, write_records
 
 
-def split_dataset(*, index: Path, settings: SplitSettings, split: Path) -> None:
+def split_dataset(*, index: Path, settings: SplitSettings, split: Output) -> None:
     """Split one dataset.
 
     index: index.csv of the dataset

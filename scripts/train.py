@@ -12,7 +12,7 @@ same command again after an interruption. The test images are never opened.
 from contextlib import ExitStack
 from pathlib import Path
 
-from cxrflow.config.stages import importing_much, leave_on_sigterm, run_stage
+from cxrflow.config.stages import Output, importing_much, leave_on_sigterm, run_stage
 
 with importing_much():
     from torch import distributed
@@ -53,9 +53,9 @@ def train_model(
     init_weights: Path | None = None,
     threads: int,
     resume: Path,
-    history: Path,
-    training: Path,
-    model: Path,
+    history: Output,
+    training: Output,
+    model: Output,
 ) -> None:
     """Fit on the train rows and choose the epoch on the val rows.
 
@@ -84,7 +84,7 @@ def train_model(
     with join_ranks(device) as ranks, ExitStack() as held:
         lease = held.enter_context(hold_lease(resume, f"the training of {model_id}")) if ranks.leads else None
         data = open_split_images(images, split, preprocess.size_px)
-        key = training_key(identity, settings, preprocess, split=split, images=data.images, init_weights=init_weights)
+        key = training_key(identity, settings, preprocess, split=split, images=images, init_weights=init_weights)
         circumstances = training_circumstances(describe_device(found), threads, gpus)
         store = CheckpointStore(resume, key, circumstances, guard=lease.check) if lease else None
         if ranks.share(store and is_finished(training, model, store.key)):

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from cxrflow.config import backbones
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.files import figures as style
 
@@ -71,12 +72,12 @@ def test_classes_keep_their_colours_and_differ() -> None:
 
 
 def test_every_backbone_has_its_own_colour_and_marker() -> None:
-    colors = [style.backbone_color(name) for name in BACKBONES]
-    markers = [style.backbone_marker(name) for name in BACKBONES]
-    assert len(set(colors)) == len(set(markers)) == min(len(BACKBONES), len(style.BACKBONE_COLORS))
+    colors = [backbones.backbone_color(name) for name in BACKBONES]
+    markers = [backbones.backbone_marker(name) for name in BACKBONES]
+    assert len(set(colors)) == len(set(markers)) == min(len(BACKBONES), len(backbones.BACKBONE_COLORS))
     assert not set(colors) & {style.class_color(index) for index in range(12)}
     with pytest.raises(ValueError, match="not in list"):
-        style.backbone_color("no_backbone")
+        backbones.backbone_color("no_backbone")
 
 
 def test_a_long_title_is_broken_into_lines_that_fit_and_do_not_overlap() -> None:

@@ -46,6 +46,7 @@ LAYOUT = STUDY.layout
 DATA = str(LAYOUT.dataset("{dataset}"))
 RECIPE = str(LAYOUT.recipe("{dataset}", "{recipe}"))
 IMAGES = str(LAYOUT.images("{dataset}", "{recipe}"))
+IMAGE_TABLE = str(LAYOUT.image_table("{dataset}", "{recipe}"))
 MODEL = str(LAYOUT.model(MODEL_PATTERN))
 
 for line in NOTES:
@@ -92,6 +93,12 @@ def folder_of(wildcards):
 def images_of(wildcards):
     """The packed images that a model's variant is trained on."""
     return str(LAYOUT.images(wildcards.dataset, recipe_of(wildcards.variant)))
+
+
+@of_wildcards
+def table_of(wildcards):
+    """Which image each of the packed ones is, with checksums."""
+    return str(LAYOUT.image_table(wildcards.dataset, recipe_of(wildcards.variant)))
 
 
 @of_wildcards

@@ -81,6 +81,7 @@ rule preprocess:
         index=rules.index.output.index,
     output:
         images=IMAGES,
+        table=IMAGE_TABLE,
     log:
         f"{RECIPE}/preprocess.log",
     benchmark:
@@ -107,6 +108,7 @@ rule samples:
     input:
         index=rules.index.output.index,
         images=IMAGES,
+        table=IMAGE_TABLE,
     output:
         samples=in_data_report(f"{RECIPE}/samples.png"),
         before_after=in_data_report(f"{RECIPE}/before_after.png"),

@@ -5,6 +5,7 @@
 rule evaluate:
     input:
         images=images_of,
+        table=table_of,
         split=rules.split.output.split,
         index=rules.index.output.index,
         regions=rules.index.output.regions,

@@ -21,6 +21,7 @@ rule fetch_weights:
 rule train:
     input:
         images=images_of,
+        table=table_of,
         split=rules.split.output.split,
         init_weights=init_weights_of,
     output:

@@ -92,3 +92,16 @@ BACKBONES = {
         batch_norm_momentum=None,
     ),
 }
+# Paul Tol's "vibrant": other colours than the classes', so that a backbone is never read as a class.
+BACKBONE_COLORS = ("#ee7733", "#0077bb", "#009988", "#ee3377", "#33bbee", "#cc3311", "#bbbbbb")
+BACKBONE_MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # distinct without colour
+
+
+def backbone_color(backbone: str) -> str:
+    """Return the colour of a key of BACKBONES, by its place in that table."""
+    return BACKBONE_COLORS[list(BACKBONES).index(backbone) % len(BACKBONE_COLORS)]
+
+
+def backbone_marker(backbone: str) -> str:
+    """Return the marker of a key of BACKBONES, by its place in that table."""
+    return BACKBONE_MARKERS[list(BACKBONES).index(backbone) % len(BACKBONE_MARKERS)]

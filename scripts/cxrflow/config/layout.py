@@ -100,6 +100,10 @@ class Layout:
         """Return images.npy: the packed images."""
         return self.recipe(dataset, recipe) / "images.npy"
 
+    def image_table(self, dataset: str, recipe: str) -> Path:
+        """Return images.csv: which image each of the packed ones is."""
+        return self.images(dataset, recipe).with_suffix(".csv")
+
     # The models: one folder each.
 
     def models(self) -> Path:

@@ -18,14 +18,18 @@ import signal
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from cxrflow.config.docs import describe_settings
-from cxrflow.config.parsing import parse_settings
+from cxrflow.config.parsing import parse_settings, settings_dict
 from cxrflow.errors import CxrflowError
+from cxrflow.files.provenance import write_record
 
+Output = Annotated[
+    Path, "output"
+]  # a file that a stage makes, or a folder of such: recorded with what it was made from
 # What an operating system says when the fault is the machine's state and not the code's: the remedy per error.
 REMEDIES = {
     errno.ENOSPC: "the disk is full: free space there and run the same command again; finished work is kept",
@@ -59,7 +63,9 @@ def run_stage(function: Callable[..., None]) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log is read while it is written
     arguments = build_parser(function).parse_args()
     try:
-        call_stage(function, convert_arguments(function, vars(arguments)))
+        values = convert_arguments(function, vars(arguments))
+        call_stage(function, values)
+        record_outputs(function, values)
     except BrokenPipeError:
         leave_unread()
     except (CxrflowError, OSError) as error:
@@ -159,6 +165,18 @@ def convert_arguments(function: Callable[..., None], values: dict[str, Any]) -> 
         else value
         for name, value in values.items()
     }
+
+
+def record_outputs(function: Callable[..., None], values: Mapping[str, Any]) -> None:
+    """Record what a stage has made, and of what: its parameters of type Output, and all that are no paths."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    settings = {
+        name: settings_dict(value) if dataclasses.is_dataclass(value) else value
+        for name, value in values.items()
+        if not isinstance(value, Path)
+    }
+    if outputs := [values[name] for name, hint in hints.items() if hint is Output]:
+        write_record(Path(inspect.getfile(function)).stem, settings, outputs)
 
 
 def parameter_meanings(function: Callable[..., None]) -> dict[str, str]:

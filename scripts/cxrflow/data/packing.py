@@ -1,14 +1,15 @@
 """Pack preprocessed images into one array on disk.
 
-Reads the dataset's image files and index.csv; writes images.npy, uint8 (N, size, size), row i = row i of the index.
-Unfinished work lies in a resume folder that no rule declares, because Snakemake deletes declared outputs before a
-rerun.
+Reads the dataset's image files and index.csv; writes images.npy, uint8 (N, size, size), and images.csv, which image
+each of them is. Unfinished work lies in a resume folder that no rule declares, because Snakemake deletes declared
+outputs before a rerun.
 """
 
 import contextlib
 import errno
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from io import BytesIO, FileIO
@@ -19,6 +20,7 @@ import numpy as np
 
 from cxrflow.config.settings import PreprocessSettings, settings_json
 from cxrflow.data.decode import DecodeError, decode_indexed, load_kornia
+from cxrflow.data.images import write_table_of
 from cxrflow.data.preprocessing import Gray, preprocess_image
 from cxrflow.data.reading import map_in_parallel, report_progress
 from cxrflow.errors import CxrflowError
@@ -26,7 +28,7 @@ from cxrflow.files.atomic import read_json, sha256_bytes, write_atomically, writ
 from cxrflow.files.code_hash import code_hash
 from cxrflow.files.leases import FILE as LEASE_FILE
 from cxrflow.files.leases import hold_lease
-from cxrflow.files.records import IndexRow
+from cxrflow.files.records import IndexRow, PackedRow
 from cxrflow.files.tables import read_records
 
 SAVE_EVERY = 256  # images between two notes of progress: a kill loses some seconds of work at most
@@ -54,6 +56,7 @@ def pack_images(
         part.check_disk()
         _fill(part, folder, rows, settings, threads)
         lease.check()
+        write_table_of(images, (PackedRow(row.image_id, crc) for row, crc in zip(rows, part.crcs, strict=True)))
         part.finish(images)
         _clear(resume)
 
@@ -115,14 +118,24 @@ class PartialPack:
         self.key, self.shape = key, shape
         self.header = npy_header(shape)
         self.row_bytes = shape[1] * shape[2]
-        self.n_done = self._read_progress()
+        self.crcs = self._read_progress()
 
-    def _read_progress(self) -> int:
-        if not (self.note.is_file() and self.path.is_file()):
-            return 0
-        note = read_json(self.note)
-        whole = self.path.stat().st_size >= self._offset(note["n_done"])
-        return int(note["n_done"]) if note["key"] == self.key and whole else 0
+    @property
+    def n_done(self) -> int:
+        """Rows that are surely in the file."""
+        return len(self.crcs)
+
+    def _read_progress(self) -> list[int]:
+        """Return the checksums of the rows that are done, each read again: what is damaged is begun anew."""
+        note = read_json(self.note) if self.note.is_file() and self.path.is_file() else {}
+        if note.get("key") != self.key:
+            return []
+        with self.path.open("rb") as handle:
+            is_whole = handle.read(len(self.header)) == self.header
+            if is_whole and all(zlib.crc32(handle.read(self.row_bytes)) == crc for crc in note["crc32"]):
+                return list(note["crc32"])
+        print(f"note: the unfinished work in {self.path} is damaged: beginning anew")
+        return []
 
     def _offset(self, row: int) -> int:
         return len(self.header) + row * self.row_bytes
@@ -156,10 +169,10 @@ class PartialPack:
     def append(self, handle: FileIO, image: Gray) -> None:
         """Write the next row, and note the progress every SAVE_EVERY rows and after the last."""
         self._write(handle, image.tobytes())
-        self.n_done += 1
+        self.crcs.append(zlib.crc32(image.data))
         if self.n_done % SAVE_EVERY == 0 or self.n_done == self.shape[0]:
             os.fsync(handle.fileno())  # the note must never run ahead of the rows
-            write_json(self.note, {"key": self.key, "n_done": self.n_done})
+            write_json(self.note, {"key": self.key, "crc32": self.crcs})
 
     def _write(self, handle: FileIO, data: bytes) -> None:
         """Write all of the data: a nearly full disk takes a part first and raises at the next try."""

@@ -1,6 +1,11 @@
-"""Files that are either whole or absent: write next to the target, flush to disk, then rename over it."""
+"""Files that are whole or absent, and unchanged since they were made.
+
+A file is written next to its target, flushed to disk, and renamed over it. What a stage has made is listed with its
+SHA-256 in the folder .provenance beside it (cxrflow.files.provenance); every file that is read is checked against that.
+"""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -12,6 +17,53 @@ from cxrflow.errors import CxrflowError
 
 if TYPE_CHECKING:  # the Snakefile reads the readers' table through here, and planning needs no numpy
     from numpy.typing import NDArray
+
+MISSING = "{} does not exist: make it first (Snakemake makes any file that is requested by name)"
+PROVENANCE = ".provenance"
+# What this process has read, with its SHA-256, and what it has written: absolute paths, for the record of a stage.
+READ: dict[Path, str] = {}
+WRITTEN: set[Path] = set()
+
+
+class ChangedFileError(CxrflowError):
+    """A file is not what its record says."""
+
+
+def check_unchanged(path: Path, sha256: str | None = None) -> None:
+    """Check a file against the record of the stage that made it; one that no record names is taken as it is.
+
+    Args:
+        path: of an existing file.
+        sha256: of its content, where the caller has it already.
+
+    Raises:
+        ChangedFileError: the content is not what was recorded.
+    """
+    found = sha256 or sha256_file(path)
+    stage, expected = recorded_hashes(path.parent).get(path.name, ("", found))
+    if expected != found:
+        raise ChangedFileError(
+            f"{path} was changed or damaged after {stage} made it (SHA-256 {found[:12]}, not {expected[:12]}): copy the"
+            f" original back, or delete it and make it again (`snakemake {path}`)"
+        )
+    READ[Path(os.path.abspath(path))] = found
+
+
+def recorded_hashes(folder: Path) -> dict[str, tuple[str, str]]:
+    """Return {file name: (stage, SHA-256)} of all that the records of a folder name."""
+    try:
+        return _recorded_hashes(folder / PROVENANCE, os.stat(folder / PROVENANCE).st_mtime_ns)
+    except FileNotFoundError:
+        return {}
+
+
+@functools.lru_cache(maxsize=256)
+def _recorded_hashes(records: Path, _changed_ns: int) -> dict[str, tuple[str, str]]:
+    hashes: dict[str, tuple[str, str]] = {}
+    for path in sorted(records.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
+        record = _parse_json(path, path.read_bytes())
+        hashes |= {name: (record["stage"], sha256) for name, sha256 in record["outputs"].items()}
+    return hashes
 
 
 @contextlib.contextmanager
@@ -32,6 +84,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
         _fsync_folder(path.parent)
+        WRITTEN.add(Path(os.path.abspath(path)))
     except OSError as error:
         error.filename = error.filename or str(path)  # a failed write names no file, and a full disk should be found
         raise
@@ -71,14 +124,20 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        CxrflowError: it is missing or no JSON.
+        CxrflowError: it is missing, changed since it was made, or no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except FileNotFoundError:
-        raise CxrflowError(
-            f"{path} does not exist: make it first (Snakemake makes any file that is requested by name)"
-        ) from None
+        raise CxrflowError(MISSING.format(path)) from None
+    value = _parse_json(path, data)
+    check_unchanged(path, sha256_bytes(data))
+    return value
+
+
+def _parse_json(path: Path, data: bytes) -> Any:
+    try:
+        return json.loads(data)
     except ValueError as error:
         raise CxrflowError(f"{path} is not valid JSON ({error}): delete it and run its stage again") from None
 
@@ -89,6 +148,24 @@ def write_array(path: Path, array: "NDArray[Any]") -> None:
 
     with write_atomically(path) as temporary, temporary.open("wb") as handle:
         np.save(handle, array)
+
+
+def read_array(path: Path) -> "NDArray[Any]":
+    """Read a .npy file of numbers.
+
+    Raises:
+        CxrflowError: it is missing, changed since it was made, or no complete .npy file.
+    """
+    import numpy as np
+
+    try:
+        check_unchanged(path)
+        array: NDArray[Any] = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise CxrflowError(MISSING.format(path)) from None
+    except (ValueError, EOFError) as error:
+        raise CxrflowError(f"{path} is not a complete .npy file ({error}): delete it and run its stage again") from None
+    return array
 
 
 def sha256_bytes(data: bytes) -> str:

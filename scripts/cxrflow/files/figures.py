@@ -13,7 +13,6 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from cxrflow.config.backbones import BACKBONES
 from cxrflow.files.atomic import write_atomically
 
 INK = "#1a1a1a"  # text and the outlines that must be seen
@@ -38,9 +37,6 @@ CLASS_COLORS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#333333",
     "#882255", "#999933", "#332288", "#117733", "#ddcc77",
 )  # fmt: skip
-# Paul Tol's "vibrant": other colours than the classes', so that a backbone is never read as a class.
-BACKBONE_COLORS = ("#ee7733", "#0077bb", "#009988", "#ee3377", "#33bbee", "#cc3311", "#bbbbbb")
-BACKBONE_MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # distinct without colour
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -94,16 +90,6 @@ def class_color(index: int) -> str:
         return CLASS_COLORS[index]
     red, green, blue = colorsys.hls_to_rgb((index * 0.618034) % 1.0, 0.45, 0.65)
     return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
-
-
-def backbone_color(backbone: str) -> str:
-    """Return the colour of a key of BACKBONES, by its place in that table."""
-    return BACKBONE_COLORS[list(BACKBONES).index(backbone) % len(BACKBONE_COLORS)]
-
-
-def backbone_marker(backbone: str) -> str:
-    """Return the marker of a key of BACKBONES, by its place in that table."""
-    return BACKBONE_MARKERS[list(BACKBONES).index(backbone) % len(BACKBONE_MARKERS)]
 
 
 def new_figure(

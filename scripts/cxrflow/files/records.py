@@ -1,6 +1,6 @@
 """The rows that stages hand to each other: one dataclass per CSV file, the columns in this order.
 
-Row i of index.csv is row i of split.csv and image i of images.npy.
+Rows of different files are joined by their image_id, never by their place: a table may have been sorted.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the Snakefile reads the readers' table through here, and pl
     import numpy as np
     from numpy.typing import NDArray
 
+AGAIN = "it was edited or damaged; delete it and run evaluate again"
 SUBSETS = ("train", "val", "test")
 
 
@@ -83,6 +84,19 @@ class RegionRow:
     width_px: float
     height_px: float
     mask_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRow:
+    """images.csv, beside images.npy: one packed image, in the array's order.
+
+    Attributes:
+        image_id: as in the index.
+        crc32: of the image's pixels (zlib.crc32), checked wherever they are read.
+    """
+
+    image_id: str
+    crc32: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +191,8 @@ def read_predictions(path: Path) -> Predictions:
     """Read predictions.csv.
 
     Raises:
-        CxrflowError: columns are missing or the file has no rows.
+        CxrflowError: columns are missing, the file has no rows or an image twice, or a row is not a prediction: unknown
+        classes, probabilities that are not 0 to 1 or do not add up to 1, or another predicted class than theirs.
     """
     import numpy as np
 
@@ -185,10 +200,22 @@ def read_predictions(path: Path) -> Predictions:
     if not rows:
         raise CxrflowError(f"{path} has no rows: the test subset is empty; run evaluate again")
     names = [column[2:-1] for column in rows[0] if column.startswith("p(")]
-    return Predictions(
-        image_ids=[row["image_id"] for row in rows],
-        patient_ids=[row["patient_id"] for row in rows],
-        labels=np.array([names.index(row["label"]) for row in rows], dtype=np.int64),
-        probabilities=np.array([[float(row[f"p({name})"]) for name in names] for row in rows], dtype=np.float64),
-        class_names=names,
+    number = {name: place for place, name in enumerate(names)}
+    try:
+        probabilities = np.array([[float(row[f"p({name})"]) for name in names] for row in rows], dtype=np.float64)
+        labels, predicted = (
+            np.array([number[row[column]] for row in rows], dtype=np.int64) for column in ("label", "predicted")
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise CxrflowError(f"{path} has a value that is not a class or a number ({error}): {AGAIN}") from None
+    predictions = Predictions(
+        [row["image_id"] for row in rows], [row["patient_id"] for row in rows], labels, probabilities, names
     )
+    # NaN fails every comparison, so it is found too. Softmax in float32 adds up to 1 within 1e-6.
+    is_prediction = (probabilities >= 0).all(axis=1) & (abs(probabilities.sum(axis=1) - 1) < 1e-4)
+    faults = np.flatnonzero(~is_prediction | (predicted != predictions.predicted))
+    if len(faults):
+        raise CxrflowError(f"{path}: the row of {predictions.image_ids[faults[0]]} is not a prediction: {AGAIN}")
+    if len(set(predictions.image_ids)) < len(rows):
+        raise CxrflowError(f"{path} has an image twice: {AGAIN}")
+    return predictions

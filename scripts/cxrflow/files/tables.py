@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from cxrflow.errors import CxrflowError
-from cxrflow.files.atomic import write_atomically
+from cxrflow.files.atomic import MISSING, check_unchanged, write_atomically
 
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # what other programs write instead of commas
 
@@ -50,8 +50,8 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     What a row lacks at its end is None; blank lines are passed over.
 
     Raises:
-        CxrflowError: the file is missing, is not UTF-8, has none of the columns or one of them twice, or a row is
-        longer than the header.
+        CxrflowError: the file is missing, was changed since it was made, is not UTF-8, lacks a column or has one twice,
+        or a row is longer than the header.
     """
     return [row for _, row in read_numbered(path, columns)]
 
@@ -90,15 +90,14 @@ def open_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[list[st
         CxrflowError: as `read_table`, but for long rows.
     """
     try:
+        check_unchanged(path)
         with path.open(newline="", encoding="utf-8-sig") as handle:
             reader = csv.reader(handle)
             header = [name.strip() for name in next(reader, [])]
             _check_header(path, header, columns)
             yield header, ((reader.line_num, values) for values in reader if any(map(str.strip, values)))
     except FileNotFoundError:
-        raise CxrflowError(
-            f"{path} does not exist: make it first (Snakemake makes any file that is requested by name)"
-        ) from None
+        raise CxrflowError(MISSING.format(path)) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise CxrflowError(f"{path} is not a CSV file in UTF-8 ({error}): save it as 'CSV UTF-8'") from None
 

@@ -1,8 +1,8 @@
 """Packed images with their subsets, and batches of them: the order of an epoch, its cuts, and the way to the device.
 
-Reads split.csv and memory-mapped images.npy, whose rows agree: row i is the same image in both. `open_test_rows` is the
-only door to the test rows, and `evaluate` the only stage that may use it; a test holds both. Batches are read row by
-row, by index: no DataLoader, no workers. Gathering one costs under 1 ms.
+Reads memory-mapped images.npy with images.csv, and split.csv, joined by image_id. `open_test_rows` is the only door
+to the test rows, and `evaluate` the only stage that may use it; a test holds both. Batches are read row by row, by
+index: no DataLoader, no workers. Gathering one costs under 1 ms.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxrflow.data.images import load_images
+from cxrflow.data.images import open_images
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import SUBSETS, SplitRow
 from cxrflow.files.tables import read_records
@@ -90,7 +90,8 @@ def open_split_images(images: Path, split: Path, size_px: int) -> SplitImages:
     """Open the train and val rows of images.npy, memory-mapped, with its split.csv.
 
     Raises:
-        CxrflowError: a file is missing or broken, the two do not belong together, or the images are not of `size_px`.
+        CxrflowError: a file is missing, broken or changed, the two do not belong together, or the images are not of
+            `size_px`.
     """
     return _open_subsets(images, split, size_px, LEARNED_FROM)
 
@@ -101,14 +102,17 @@ def open_test_rows(images: Path, split: Path, size_px: int) -> SplitImages:
 
 
 def _open_subsets(images: Path, split: Path, size_px: int, subsets: Sequence[str]) -> SplitImages:
-    pixels = load_images(images)
-    if pixels.shape[1:] != (size_px, size_px):
-        height, width = pixels.shape[1:]
+    packed = open_images(images)
+    height, width = packed.pixels.shape[1:]
+    if (height, width) != (size_px, size_px):
         raise CxrflowError(
             f"{images} holds images of {height}x{width} px, and the preprocess settings say {size_px}x{size_px} px: "
             "take the images of that recipe"
         )
-    return join_split(pixels, read_records(split, SplitRow), str(images), subsets)
+    data = join_split(packed.pixels, packed.join(read_records(split, SplitRow)), str(images), subsets)
+    for rows in data.rows.values():
+        packed.check(rows.tolist())
+    return data
 
 
 def epoch_order(n_images: int, seed: int, epoch: int) -> Tensor:

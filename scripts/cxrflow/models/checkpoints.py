@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from cxrflow.config.layout import FROM_DATASET, IMAGENET, SCRATCH
 from cxrflow.config.settings import PreprocessSettings, parse_settings, settings_dict
 from cxrflow.errors import CxrflowError
-from cxrflow.files.atomic import sha256_file, write_atomically, write_text
+from cxrflow.files.atomic import check_unchanged, sha256_file, write_atomically, write_text
 from cxrflow.models.networks import build_network, find_head
 from cxrflow.models.weights import check_weights
 
@@ -90,6 +90,7 @@ def load_checked(path: Path) -> dict[str, Any]:
             f"{path} is damaged: its SHA-256 is {actual[:12]}..., and {sidecar.name} says {''.join(expected)[:12]}...: "
             "copy it again, or delete both and train again"
         )
+    check_unchanged(path, actual)
     return load_tensors(path)
 
 

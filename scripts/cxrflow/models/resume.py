@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from cxrflow.config.layout import ModelId
 from cxrflow.config.settings import PreprocessSettings, TrainSettings, settings_json
+from cxrflow.data.images import table_path
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file
 from cxrflow.files.code_hash import code_hash
@@ -32,7 +31,6 @@ from cxrflow.models.checkpoints import checksum_path, load_checked, save_checked
 from cxrflow.models.networks import find_backbone
 
 KEPT = 2  # checkpoints; the older one serves where the newer is damaged
-SAMPLED_IMAGES = 64
 TIME_SHARE = 0.1  # of the time may go into writing checkpoints: with short epochs, not every epoch gets one
 RESERVE_S = 30.0  # before the deadline, to write a checkpoint and to end
 SPREAD = 1.2  # an epoch may take this much longer than the longest of the last ones
@@ -48,14 +46,13 @@ def training_key(
     preprocess: PreprocessSettings,
     *,
     split: Path,
-    images: NDArray[np.uint8],
+    images: Path,
     init_weights: Path | None,
 ) -> dict[str, str]:
     """Return what a checkpoint depends on, by name. Two trainings with equal keys may continue each other.
 
-    The images count with their shape and 64 of them spread over the file: another recipe changes every image, and
-    hashing all of up to 7 GB at every start could take longer than an epoch. The device and the number of GPUs are left
-    out: a training may move. The code is included: an old checkpoint is not what changed code would have computed.
+    The images count with images.csv, which has a checksum of each. The device and the number of GPUs are left out: a
+    training may move. The code is included: an old checkpoint is not what changed code would have computed.
     """
     entry = find_backbone(model.backbone)
     return {
@@ -64,18 +61,10 @@ def training_key(
         "settings": settings_json(settings),
         "preprocess": settings_json(preprocess),
         "split": sha256_file(split),
-        "images": hash_sample(images),
+        "images": sha256_file(table_path(images)),
         "init_weights": sha256_file(init_weights) if init_weights else "none",
         "code": code_hash("train"),
     }
-
-
-def hash_sample(images: NDArray[np.uint8]) -> str:
-    """Return the SHA-256 of an array's shape, type and up to 64 evenly spread images."""
-    rows = np.unique(np.linspace(0, len(images) - 1, SAMPLED_IMAGES).astype(np.int64))
-    digest = hashlib.sha256(f"{images.shape} {images.dtype}".encode())
-    digest.update(np.ascontiguousarray(images[rows]).tobytes())
-    return digest.hexdigest()
 
 
 def training_circumstances(device_name: str, threads: int, gpus: int = 1) -> dict[str, str]:

@@ -13,9 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from cxrflow.compare.collect import ModelResult, Results
-from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.backbones import BACKBONES, backbone_color
 from cxrflow.config.study import SCRATCH
-from cxrflow.files.figures import INK, MUTED, RULE, SEQUENTIAL, backbone_color, new_figure, save_figure
+from cxrflow.files.figures import INK, MUTED, RULE, SEQUENTIAL, new_figure, save_figure
 
 PANEL_IN = 3.0  # width of a dataset's column, inches
 SIDES = ("loss", "macro_f1")

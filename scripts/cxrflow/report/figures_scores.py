@@ -9,9 +9,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.compare.rows import cost_columns
-from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.backbones import BACKBONES, backbone_color, backbone_marker
 from cxrflow.config.study import SCRATCH
-from cxrflow.files.figures import MUTED, RULE, backbone_color, backbone_marker, new_figure, save_figure
+from cxrflow.files.figures import MUTED, RULE, new_figure, save_figure
 from cxrflow.files.formats import KINDS
 
 WIDTH_IN = 5.6  # narrow enough to be read on a phone
