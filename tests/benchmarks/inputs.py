@@ -23,6 +23,7 @@ from cxrflow.files.records import IndexRow, Predictions, SplitRow, write_predict
 from cxrflow.files.tables import write_records, write_table
 from cxrflow.models.batches import SplitImages, join_split
 from phantoms.render import Fate, ImageTask, synthesise_image
+from tests.packed import write_image_table
 
 CLASSES = {"Effusion": ("effusion",), "Mass": ("mass",), "No Finding": ()}
 DISTINCT = 12  # phantoms of one size; one of 1024 px takes longer to synthesise than to preprocess
@@ -98,6 +99,7 @@ def pack_films(path: Path, size_px: int, count: int) -> SplitImages:
     for number in range(count):
         packed[number] = films[number % len(films)]
     packed.flush()
+    write_image_table(path, packed, split_rows(count))
     return join_split(np.load(path, mmap_mode="r"), split_rows(count))
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from cxrflow.config.settings import settings_json
 from cxrflow.config.stages import build_parser
-from cxrflow.data.images import load_images
+from cxrflow.data.images import open_images
 from cxrflow.data.indexing import NOT_UTF8
+from cxrflow.files.provenance import verify_files
 from tests.data.toy import make_covid, make_folders, write_image
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -92,9 +93,12 @@ def test_from_a_folder_to_figures(tmp_path):
         ids = [row["image_id"] for row in csv.DictReader(handle)]
     with (out / "split.csv").open() as handle:
         assert [row["image_id"] for row in csv.DictReader(handle)] == ids
-    assert len(load_images(out / "images.npy", len(ids))) == len(ids)
-    names = ["before_after.png", "images.npy", "index.csv", "index.json", "regions.csv", "rejects.csv"]
-    assert files(out) == [*names, "samples.png", "split.csv"]
+    assert [row.image_id for row in open_images(out / "images.npy").rows] == ids
+    names = ["before_after.png", "images.csv", "images.npy", "index.csv", "index.json", "regions.csv", "rejects.csv"]
+    assert [name for name in files(out) if not name.endswith(".json") or name == "index.json"] == [
+        *names, "samples.png", "split.csv",
+    ]  # fmt: skip
+    assert verify_files(out) == (9, [])
 
 
 @pytest.mark.parametrize("stage", COMMANDS)

@@ -25,6 +25,7 @@ from cxrflow.models.batches import (
     open_test_rows,
 )
 from tests.models.toy import CPU, toy_images, toy_labels, toy_rows
+from tests.packed import save_images
 
 LABELS = toy_labels(12)
 SPLIT = toy_rows(LABELS, n_train=6, n_val=3)
@@ -55,8 +56,16 @@ def test_a_split_that_does_not_fit_stops(last: list[SplitRow], message: str) -> 
         join_split(toy_images(LABELS), [*SPLIT[:-1], *last])
 
 
+def test_images_of_another_recipe_stop(tmp_path: Path) -> None:
+    save_images(tmp_path / "images.npy", toy_images(LABELS, size_px=16), SPLIT)
+    write_records(tmp_path / "split.csv", SplitRow, SPLIT)
+    assert open_split_images(tmp_path / "images.npy", tmp_path / "split.csv", 16).images.shape == (12, 16, 16)
+    with pytest.raises(CxrflowError, match="holds images of 16x16 px, and the preprocess settings say 24x24 px"):
+        open_split_images(tmp_path / "images.npy", tmp_path / "split.csv", 24)
+
+
 def test_test_rows_are_closed_until_they_are_opened(tmp_path: Path) -> None:
-    np.save(tmp_path / "images.npy", toy_images(LABELS, size_px=16))
+    save_images(tmp_path / "images.npy", toy_images(LABELS, size_px=16), SPLIT)
     write_records(tmp_path / "split.csv", SplitRow, SPLIT)
     files = (tmp_path / "images.npy", tmp_path / "split.csv", 16)
     learned, tested = open_split_images(*files), open_test_rows(*files)

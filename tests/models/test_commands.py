@@ -19,6 +19,7 @@ from cxrflow.files.tables import read_records, write_records
 from cxrflow.models import checkpoints, epochs
 from cxrflow.models.checkpoints import load_model
 from tests.models.toy import equal_weights, toy_images, toy_labels, toy_rows
+from tests.packed import save_images
 
 SETTINGS = TrainSettings(epochs=3, batch_size=8, learning_rate=0.01, restart_epochs=3)
 LABELS = toy_labels(51)
@@ -27,8 +28,9 @@ LABELS = toy_labels(51)
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Any]:
     """Write a packed toy dataset; return the arguments of train_model."""
-    np.save(tmp_path / "images.npy", toy_images(LABELS, 16))
-    write_records(tmp_path / "split.csv", SplitRow, toy_rows(LABELS, n_train=30, n_val=12))
+    rows = toy_rows(LABELS, n_train=30, n_val=12)
+    save_images(tmp_path / "images.npy", toy_images(LABELS, 16), rows)
+    write_records(tmp_path / "split.csv", SplitRow, rows)
     return {
         "images": tmp_path / "images.npy",
         "split": tmp_path / "split.csv",

@@ -27,6 +27,7 @@ from cxrflow.models.networks import build_network
 from cxrflow.models.ranks import ALONE, Ranks, check_gpus, run_together
 from tests.models import rank_task
 from tests.models.toy import equal_weights, toy_data, toy_images, toy_labels, toy_rows, toy_training
+from tests.packed import save_images
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,8 +118,9 @@ def test_the_cause_is_named(failures: dict[int, Any], kind: type[Exception], wor
 def files(tmp_path: Path) -> dict[str, Any]:
     """Write a packed toy dataset; return the flags of train.py."""
     labels = toy_labels(24)
-    np.save(tmp_path / "images.npy", toy_images(labels, 32))
-    write_records(tmp_path / "split.csv", SplitRow, toy_rows(labels, n_train=16, n_val=6))
+    rows = toy_rows(labels, n_train=16, n_val=6)
+    save_images(tmp_path / "images.npy", toy_images(labels, 32), rows)
+    write_records(tmp_path / "split.csv", SplitRow, rows)
     names = {"images": "images.npy", "split": "split.csv", "resume": "resume", "history": "history.csv"}
     return {
         **{name: tmp_path / file for name, file in {**names, "training": "training.json", "model": "model.pt"}.items()},

@@ -21,6 +21,7 @@ from cxrflow.models.checkpoints import SavedModel, load_model, restore_network, 
 from cxrflow.models.inference import predict
 from cxrflow.models.networks import build_network
 from cxrflow.results.explaining import LocalizationRow
+from tests.packed import save_images
 
 NAMES = ["Mass", "Nodule", "Pneumothorax"]
 SIZE = 64
@@ -36,8 +37,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a whole dataset with an untrained MobileNetV3: 30 images, 15 of them tested, boxes and masks on 29."""
     folder = tmp_path_factory.mktemp("dataset")
     generator = np.random.default_rng(0)
-    np.save(folder / "images.npy", generator.integers(0, 256, (N, SIZE, SIZE), dtype=np.uint8))
     index = [IndexRow(f"i{k:02}", f"i{k}.png", NAMES[k % 3], f"p{k // 4}", "", 128, 256, "L", "", "") for k in range(N)]
+    save_images(folder / "images.npy", generator.integers(0, 256, (N, SIZE, SIZE), dtype=np.uint8), index)
     write_records(folder / "index.csv", IndexRow, index)
     write_split(folder / "split.csv", SUBSETS)
     mask = np.zeros((32, 16), np.uint8)
@@ -165,11 +166,11 @@ def test_evaluation_refuses_other_classes_another_recipe_and_another_index(datas
     write_split(tmp_path / "split.csv", SUBSETS, [name.upper() for name in NAMES])
     with pytest.raises(CxrflowError, match="the split has MASS, NODULE, PNEUMOTHORAX"):
         run_evaluate(dataset, tmp_path, split=tmp_path / "split.csv")
-    np.save(tmp_path / "small.npy", np.zeros((N, 32, 32), np.uint8))
+    index = read_records(dataset / "index.csv", IndexRow)
+    save_images(tmp_path / "small.npy", np.zeros((N, 32, 32), np.uint8), index)
     with pytest.raises(CxrflowError, match="holds images of 32x32 px"):
         run_evaluate(dataset, tmp_path, images=tmp_path / "small.npy")
-    index = read_records(dataset / "index.csv", IndexRow)
-    write_records(tmp_path / "index.csv", IndexRow, index[::-1])
+    write_records(tmp_path / "index.csv", IndexRow, index[1:])
     with pytest.raises(CxrflowError, match="list different images"):
         run_evaluate(dataset, tmp_path, index=tmp_path / "index.csv")
     assert not (tmp_path / "predictions.csv").exists()

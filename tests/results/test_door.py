@@ -17,6 +17,7 @@ from cxrflow.files.tables import write_records
 from cxrflow.models.checkpoints import load_model
 from cxrflow.select.choosing import Candidate, choose_model
 from tests.models.toy import TINY, equal_weights, toy_images, toy_labels, toy_rows
+from tests.packed import save_images
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TREES = {path.relative_to(SCRIPTS).as_posix(): ast.parse(path.read_text()) for path in SCRIPTS.rglob("*.py")}
@@ -43,12 +44,12 @@ def find_names(tree: ast.AST) -> Iterator[str]:
         ("open_test_rows", {"cxrflow/models/batches.py", "evaluate.py"}),
         ("_open_subsets", {"cxrflow/models/batches.py"}),
         # The pixels of all subsets; samples shows a few images of each class, and nobody learns from the picture.
-        ("load_images", {"cxrflow/data/images.py", "cxrflow/models/batches.py", "samples.py"}),
+        ("open_images", {"cxrflow/data/images.py", "cxrflow/models/batches.py", "samples.py"}),
         # The labels by subset: made by split, opened by subsets, counted for Table 1 by collect.
         (
             "SplitRow",
             {
-                "cxrflow/files/records.py", "cxrflow/data/splitting.py", "split.py",
+                "cxrflow/files/records.py", "cxrflow/data/splitting.py", "cxrflow/data/images.py", "split.py",
                 "cxrflow/models/batches.py", "cxrflow/compare/collect.py",
             },
         ),
@@ -79,7 +80,7 @@ N_TRAIN, N_VAL = 30, 12
 def run_study(folder: Path, images: np.ndarray, split: list[SplitRow]) -> dict[str, Any]:
     """Train and evaluate two models, and choose between them."""
     folder.mkdir()
-    np.save(folder / "images.npy", images)
+    save_images(folder / "images.npy", images, split)
     write_records(folder / "split.csv", SplitRow, split)
     index = [IndexRow(r.image_id, "", r.label, r.patient_id, "", 16, 16, "L", "", "") for r in split]
     write_records(folder / "index.csv", IndexRow, index)

@@ -130,9 +130,8 @@ def read_json(path: Path) -> Any:
         data = path.read_bytes()
     except FileNotFoundError:
         raise CxrflowError(MISSING.format(path)) from None
-    value = _parse_json(path, data)
     check_unchanged(path, sha256_bytes(data))
-    return value
+    return _parse_json(path, data)
 
 
 def _parse_json(path: Path, data: bytes) -> Any:

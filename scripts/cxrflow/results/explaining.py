@@ -99,9 +99,11 @@ def join_annotations(
     Raises:
         CxrflowError: the split is of another index.
     """
-    if [row.image_id for row in index] != data.image_ids:
+    by_id = {row.image_id: row for row in index}
+    if by_id.keys() != set(data.image_ids):
         raise CxrflowError("split.csv and index.csv list different images: they are of different runs; run split again")
-    return TestImages(predictions, data, [index[row] for row in data.rows["test"]], group_regions(regions), folder)
+    tested = [by_id[image_id] for image_id in predictions.image_ids]
+    return TestImages(predictions, data, tested, group_regions(regions), folder)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,113 @@
+import shutil
+
+import pytest
+
+from cxrflow.errors import CxrflowError
+from cxrflow.files import atomic
+from cxrflow.files.atomic import ChangedFileError, read_array, read_json, write_array, write_json
+from cxrflow.files.provenance import made_with, verify_files, write_record
+from cxrflow.files.records import RejectRow, read_predictions
+from cxrflow.files.tables import read_records, write_records
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """Make the files of two stages: table.csv, and from it numbers.json and numbers.npy; return their folder."""
+    folder = tmp_path / "a study"
+    for stage in ("first", "second"):
+        monkeypatch.setattr(atomic, "READ", read := {})
+        monkeypatch.setattr("cxrflow.files.provenance.READ", read)
+        monkeypatch.setattr(atomic, "WRITTEN", written := set())
+        monkeypatch.setattr("cxrflow.files.provenance.WRITTEN", written)
+        if stage == "first":
+            write_records(folder / "table.csv", RejectRow, [RejectRow("a", "a.png", "ill", "cap", "why")])
+            write_record("first", {"seed": 1}, [folder / "table.csv"])
+        else:
+            read_records(folder / "table.csv", RejectRow)
+            write_json(folder / "sub/numbers.json", {"n": 1})
+            write_array(folder / "sub/numbers.npy", [1, 2])
+            write_json(folder / "elsewhere.json", {})
+            write_record("second", {"settings": {"n": 2}}, [folder / "sub/numbers.json"])
+    (folder / "elsewhere.json").unlink()
+    return folder
+
+
+def test_a_record_says_what_was_made_of_what(study):
+    record = made_with(study / "sub/numbers.npy")
+    assert record == made_with(study / "sub/numbers.json")
+    assert (record["stage"], record["settings"]) == ("second", {"settings": {"n": 2}})
+    assert list(record["inputs"]) == ["../table.csv"]
+    assert list(record["outputs"]) == ["numbers.json", "numbers.npy"]
+    assert made_with(study / "table.csv")["settings"] == {"seed": 1}
+    assert made_with(study / "other.csv") is None
+    assert verify_files(study) == (3, [])
+
+
+def test_a_study_may_be_moved(study, tmp_path):
+    shutil.copytree(study, tmp_path / "elsewhere")
+    shutil.rmtree(study)
+    assert read_json(tmp_path / "elsewhere/sub/numbers.json") == {"n": 1}
+    assert verify_files(tmp_path / "elsewhere") == (3, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("table.csv", lambda path: read_records(path, RejectRow)),
+        ("sub/numbers.json", read_json),
+        ("sub/numbers.npy", read_array),
+    ],
+)
+def test_one_changed_byte_is_found_wherever_it_is_read(study, name, read):
+    read(study / name)
+    data = bytearray((study / name).read_bytes())
+    data[-3] ^= 1
+    (study / name).write_bytes(data)
+    with pytest.raises(ChangedFileError, match=f"{name} was changed or damaged after (first|second) made it"):
+        read(study / name)
+    n_files, (line,) = verify_files(study)
+    assert (n_files, name in line) == (3, True)
+
+
+def test_verify_names_what_is_missing_unknown_and_outdated(study, monkeypatch):
+    (study / "sub/numbers.npy").unlink()
+    (study / "sub/mine.csv").write_text("a")
+    (study / "sub/stage.log").write_text("a log")
+    monkeypatch.setattr("cxrflow.files.provenance.WRITTEN", {study / "table.csv"})
+    (study / "table.csv").write_text("made again\n")
+    write_record("first", {}, [study / "table.csv"])
+    _, faults = verify_files(study)
+    assert [line.removeprefix(f"{study}/") for line in faults] == [
+        "sub/numbers.npy is missing: second made it",
+        "sub/mine.csv was made by no stage that is recorded there",
+        f"sub/numbers.json was made from another {study}/table.csv than the one that is there now",
+    ]
+
+
+def test_a_folder_without_records_cannot_be_verified(tmp_path):
+    with pytest.raises(CxrflowError, match="has no records"):
+        verify_files(tmp_path)
+
+
+GOOD = "image_id,patient_id,label,predicted,p(a),p(b)\ni0,p0,a,b,0.25,0.75\ni1,p1,b,b,0.1,0.9\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("0.25,0.75", "1.7,-0.7", "the row of i0 is not a prediction"),
+        ("0.25,0.75", "0.25,0.95", "the row of i0 is not a prediction"),
+        ("0.1,0.9", "nan,0.9", "the row of i1 is not a prediction"),
+        ("0.1,0.9", "0.1,", "not a class or a number"),
+        ("p0,a,b", "p0,a,a", "the row of i0 is not a prediction"),
+        ("p0,a,b", "p0,c,b", "not a class or a number"),
+        ("i1", "i0", "an image twice"),
+    ],
+)
+def test_what_is_no_prediction_is_refused(tmp_path, before, after, message):
+    path = tmp_path / "predictions.csv"
+    path.write_text(GOOD)
+    assert read_predictions(path).image_ids == ["i0", "i1"]
+    path.write_text(GOOD.replace(before, after))
+    with pytest.raises(CxrflowError, match=f"{message}.*delete it and run evaluate again"):
+        read_predictions(path)
