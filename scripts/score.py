@@ -21,7 +21,7 @@ from cxrflow.files.atomic import read_array, write_json
 from cxrflow.files.figures import save_figure
 from cxrflow.files.records import Predictions, read_predictions
 from cxrflow.files.tables import write_table
-from cxrflow.results.embedding import ENGINE_NAMES, Embedding, draw_embedding, embed_features
+from cxrflow.results.embedding import describe_embedding, draw_embedding, embed_features
 from cxrflow.results.metrics import METRICS
 from cxrflow.results.scoring import draw_confusion, format_interval, score_predictions
 
@@ -74,14 +74,6 @@ def write_map(
     embedding = embed_features(features, settings)
     labels, predicted = outcomes.labels[embedding.rows], outcomes.predicted[embedding.rows]
     save_figure(draw_embedding(embedding, labels, predicted, outcomes.class_names, title), figure)
-    write_points(table, embedding, outcomes)
-    engine = ENGINE_NAMES[embedding.engine]
-    print(f"t-SNE of {len(labels)} test images by {engine}, perplexity {embedding.perplexity:.3g},", end=" ")
-    print(f"trustworthiness {embedding.trustworthiness}")
-
-
-def write_points(path: Path, embedding: Embedding, outcomes: Predictions) -> None:
-    """Write tsne.csv: one row per shown image."""
     names = outcomes.class_names
     rows = (
         {
@@ -93,7 +85,8 @@ def write_points(path: Path, embedding: Embedding, outcomes: Predictions) -> Non
         }
         for row, (x, y) in zip(embedding.rows, embedding.points, strict=True)
     )
-    write_table(path, ["image_id", "label", "predicted", "x", "y"], rows)
+    write_table(table, ["image_id", "label", "predicted", "x", "y"], rows)
+    print(describe_embedding(embedding))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxrflow.results.bootstrap import patient_numbers, percentile_interval, resample_metrics, resample_weights
+from cxrflow.results.bootstrap import percentile_interval, resample_metrics, resample_weights
 from cxrflow.results.metrics import METRICS, Outcomes, whole_sample
 
 
@@ -33,17 +33,6 @@ def test_all_images_of_a_patient_are_sampled_together_and_as_many_patients_as_th
     assert (weights[4] == weights[5]).all()
     assert (weights[[0, 3, 4]].sum(axis=0) == 3).all()
     assert len(np.unique(weights[0])) > 1
-
-
-def test_many_images_are_resampled_in_smaller_parts_to_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    outcomes, ids = make_outcomes(np.random.default_rng(2), 60, 0.7), [str(i // 2) for i in range(60)]
-    whole = resample_metrics(outcomes, ids, 130, seed=3)
-    monkeypatch.setattr("cxrflow.results.bootstrap.WEIGHTS_AT_ONCE", 60 * 7)
-    assert max(weights.shape[1] for weights in resample_weights(patient_numbers(ids), 130, seed=3)) == 7
-    stepwise = resample_metrics(outcomes, ids, 130, seed=3)
-    assert whole.keys() == stepwise.keys()
-    for name, values in whole.items():
-        np.testing.assert_array_equal(stepwise[name], values)
 
 
 def test_sampling_every_patient_once_gives_the_value_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,6 +196,21 @@ def test_score_writes_metrics_figures_and_map_and_repeats_itself(dataset: Path, 
     assert len({(row["x"], row["y"]) for row in rows}) == len(TEST)
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_too_few_test_images_for_a_map_are_scored_without_one(
+    dataset: Path, tmp_path: Path, n: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    all_ = read_predictions(dataset / "predictions.csv")
+    few = Predictions(all_.image_ids[:n], all_.patient_ids[:n], all_.labels[:n], all_.probabilities[:n], NAMES)
+    write_predictions(tmp_path / "predictions.csv", few)
+    np.save(tmp_path / "features.npy", np.load(dataset / "features.npy")[:n])
+    run_score(tmp_path, tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text())["n_images"] == n
+    assert read_table(tmp_path / "tsne.csv", ["image_id", "label", "predicted", "x", "y"]) == []
+    assert (tmp_path / "tsne.png").exists()
+    assert "No map: t-SNE needs at least 4 test images" in capsys.readouterr().out
+
+
 def test_score_refuses_features_of_another_run(dataset: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "features.npy", np.zeros((3, 4), np.float32))
     with pytest.raises(CxrflowError, match="has 3 rows"):

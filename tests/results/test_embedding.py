@@ -96,10 +96,9 @@ def test_a_network_that_tells_only_two_groups_apart_has_a_map(engine: str) -> No
     assert points.any()
 
 
-@pytest.mark.parametrize(("features", "said"), [(np.ones((3, 8)), "at least 4"), (np.full((9, 8), np.nan), "diverged")])
-def test_features_that_give_no_map(features: np.ndarray, said: str) -> None:
-    with pytest.raises(CxrflowError, match=said):
-        embed_features(features.astype(np.float32), EmbedSettings())
+def test_features_of_a_diverged_training_give_no_map() -> None:
+    with pytest.raises(CxrflowError, match="diverged"):
+        embed_features(np.full((9, 8), np.nan, np.float32), EmbedSettings())
 
 
 @pytest.mark.parametrize(("engine", "name"), [("sklearn", "scikit-learn"), ("opentsne", "openTSNE")])

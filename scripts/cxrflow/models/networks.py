@@ -102,13 +102,9 @@ def find_gradcam_layer(network: nn.Module, backbone: str, size_px: int) -> str:
             found.append(paths[module])
 
     was_training = network.training
-    handle = nn.modules.module.register_module_forward_hook(note)
-    try:
-        with torch.inference_mode():
-            network.eval()(torch.zeros(1, 3, size_px, size_px, device=next(network.parameters()).device))
-    finally:
-        network.train(was_training)
-        handle.remove()
+    with nn.modules.module.register_module_forward_hook(note), torch.inference_mode():
+        network.eval()(torch.zeros(1, 3, size_px, size_px, device=next(network.parameters()).device))
+    network.train(was_training)
     if not found:
         raise CxrflowError(
             f"no layer of {backbone} has maps larger than 1x1 for images of {size_px} px, which Grad-CAM needs: "
@@ -164,8 +160,5 @@ def forward_with_features(network: nn.Module, backbone: str, inputs: Tensor) -> 
     """
     captured: list[Tensor] = []
     head = network.get_submodule(find_head(network, backbone))
-    handle = head.register_forward_pre_hook(lambda _head, arguments: captured.append(arguments[0]))
-    try:
+    with head.register_forward_pre_hook(lambda _head, arguments: captured.append(arguments[0])):
         return network(inputs), captured[0]
-    finally:
-        handle.remove()

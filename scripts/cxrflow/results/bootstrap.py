@@ -18,7 +18,6 @@ from cxrflow.results.metrics import METRICS, Floats, Outcomes, Sample, macro_f1,
 
 LEVEL = 0.95
 CHUNK = 100  # resamples made at once. It changes which patients are sampled: leave it
-WEIGHTS_AT_ONCE = 2**22  # images x resamples computed at once, 32 MB: more leave the cache and take twice as long
 
 
 def patient_numbers(patient_ids: list[str]) -> NDArray[np.int64]:
@@ -36,18 +35,12 @@ def resample_weights(patients: NDArray[np.int64], resamples: int, seed: int) -> 
     """
     generator = np.random.default_rng(seed)
     n_patients = int(patients.max()) + 1
-    at_once = max(1, WEIGHTS_AT_ONCE // len(patients))
     for start in range(0, resamples, CHUNK):
-        times = _sample_patients(n_patients, min(CHUNK, resamples - start), generator)
-        for first in range(0, times.shape[1], at_once):
-            yield times[:, first : first + at_once].astype(np.float64)[patients]
-
-
-def _sample_patients(n_patients: int, resamples: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Return int64 (n_patients, resamples): how often each was sampled."""
-    sampled = generator.integers(n_patients, size=(resamples, n_patients))
-    cell = sampled * resamples + np.arange(resamples)[:, None]  # (patient, resample): a patient's lie side by side
-    return np.bincount(cell.ravel(), minlength=n_patients * resamples).reshape(n_patients, resamples)
+        some = min(CHUNK, resamples - start)
+        sampled = generator.integers(n_patients, size=(some, n_patients))
+        cell = sampled * some + np.arange(some)[:, None]  # (patient, resample): a patient's lie side by side
+        times = np.bincount(cell.ravel(), minlength=n_patients * some).reshape(n_patients, some)
+        yield times.astype(np.float64)[patients]
 
 
 def resample_metrics(outcomes: Outcomes, patient_ids: list[str], resamples: int, seed: int) -> dict[str, Floats]:
@@ -77,16 +70,12 @@ def percentile_interval(values: Floats) -> tuple[float | None, float | None]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and its 95 % interval; the ends are None where nothing was resampled.
-
-    Attributes:
-        resampled: float64 (resamples,), the value in each resample.
-    """
+    """A value and its 95 % interval; the ends are None where nothing was resampled."""
 
     value: float
     low: float | None
     high: float | None
-    resampled: Floats
+    resampled: Floats  # float64 (resamples,), the value in each resample
 
 
 def make_estimate(value: float, resampled: Floats) -> Estimate:
@@ -122,13 +111,9 @@ def subtract_estimates(one: Estimate, other: Estimate) -> Estimate:
 
 def check_same_images(predictions: Sequence[Predictions]) -> None:
     """Raise CxrflowError unless all predictions are of the same images with the same labels."""
-    for each in predictions[1:]:
-        if _describe_images(each) != _describe_images(predictions[0]):
-            raise CxrflowError(
-                "models of one dataset were evaluated on different images, so their scores cannot be paired: delete the"
-                " predictions.csv and val_predictions.csv of all its models and run evaluate again"
-            )
-
-
-def _describe_images(predictions: Predictions) -> tuple[list[str], list[str], list[int], list[str]]:
-    return predictions.image_ids, predictions.patient_ids, predictions.labels.tolist(), predictions.class_names
+    described = [(each.image_ids, each.patient_ids, each.labels.tolist(), each.class_names) for each in predictions]
+    if any(each != described[0] for each in described):
+        raise CxrflowError(
+            "models of one dataset were evaluated on different images, so their scores cannot be paired: delete the"
+            " predictions.csv and val_predictions.csv of all its models and run evaluate again"
+        )

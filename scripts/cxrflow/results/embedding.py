@@ -33,7 +33,7 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.figures import INK, MUTED, RULE, add_title, class_color, new_figure
 
 NEIGHBOURS = 5  # scikit-learn's default for trustworthiness
-MINIMUM_IMAGES = 4
+MINIMUM_IMAGES = 4  # of which t-SNE can make a map
 PCA_DIMENSIONS = 50  # before t-SNE: suppresses noise and is what scikit-learn's documentation of TSNE recommends
 
 EXAGGERATED_ITERATIONS, EXAGGERATION = 250, 12  # of both packages
@@ -49,40 +49,40 @@ Points = NDArray[np.float32]  # (n, 2) on a map, or features (n, d)
 
 @dataclass(frozen=True)
 class Embedding:
-    """A map of test images.
+    """A map of test images, empty where there are fewer than 4.
 
-    Attributes:
-        rows: int64 (n,), which rows of the features are shown, ascending.
-        points: float32 (n, 2).
-        perplexity: the one used.
-        trustworthiness: 0 to 1 (Venna & Kaski 2001): 1 when the neighbours on the map are neighbours in the features;
-            None with fewer than 11 images, where it is not defined for 5 neighbours, or when all features are equal.
-        engine: what computed it, a key of ENGINES.
+    Its trustworthiness, 0 to 1 (Venna & Kaski 2001), is 1 when neighbours on the map are neighbours in the features, and
+    None with fewer than 11 images, where it is not defined for 5 neighbours, or when all features are equal.
     """
 
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64]  # (n,), which rows of the features are shown, ascending
     points: Points
-    perplexity: float
+    perplexity: float  # the one used
     trustworthiness: float | None
-    engine: str
+    engine: str  # what computed it, a key of ENGINES
 
 
 def embed_features(features: Points, settings: EmbedSettings) -> Embedding:
     """Map features to two dimensions: at most `max_images` rows sampled by seed, PCA to 50 dimensions, t-SNE.
 
     The features are not standardised: they are outputs of one layer on one scale, and dividing by their spread would
-    give units that hardly ever fire the weight of those that separate classes. The same engine and
-    seed give the same map on one machine, however many cores it has.
-
-    features: float32 (n, d).
+    give units that hardly ever fire the weight of those that separate classes. The same engine and seed give the same
+    map on one machine, however many cores it has.
 
     Raises:
-        CxrflowError: fewer than 4 images, values that are not finite, or an engine that is not installed.
+        CxrflowError: values that are not finite, or an engine that is not installed.
     """
-    _check_features(features)
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(bad):
+        raise CxrflowError(
+            f"the features of {len(bad)} test images hold NaN or infinity, first in row {bad[0]} (counted from 0):"
+            " the training has diverged; lower train.learning_rate and train again"
+        )
     rows = choose_rows(len(features), settings.max_images, settings.seed)
     chosen = features[rows].astype(np.float32)
-    perplexity = lower_perplexity(settings.perplexity, len(rows))
+    perplexity = min(settings.perplexity, (len(rows) - 1) / 3)  # t-SNE looks at 3 x as many neighbours
+    if len(rows) < MINIMUM_IMAGES:
+        return Embedding(rows[:0], np.zeros((0, 2), np.float32), perplexity, None, settings.engine)
     if not np.ptp(chosen, axis=0).any():  # a network that has collapsed: t-SNE would divide by zero
         return Embedding(rows, np.zeros((len(rows), 2), np.float32), perplexity, None, settings.engine)
     with threadpool_limits(1):  # maps of one and two threads differ; threads that wait for a core spin: 5 times slower
@@ -98,30 +98,11 @@ def measure_trustworthiness(features: Points, points: Points) -> float | None:
     return float(trustworthiness(features, points, n_neighbors=NEIGHBOURS))
 
 
-def _check_features(features: Points) -> None:
-    if len(features) < MINIMUM_IMAGES:
-        raise CxrflowError(
-            f"t-SNE needs at least {MINIMUM_IMAGES} test images, and there are {len(features)}:"
-            " use more images or a larger split.test"
-        )
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if len(bad):
-        raise CxrflowError(
-            f"the features of {len(bad)} test images hold NaN or infinity, first in row {bad[0]} (counted from 0):"
-            " the training has diverged; lower train.learning_rate and train again"
-        )
-
-
 def choose_rows(n: int, at_most: int, seed: int) -> NDArray[np.int64]:
     """Return int64 row numbers, ascending: all `n`, or `at_most` of them sampled without replacement."""
     if n <= at_most:
         return np.arange(n, dtype=np.int64)
     return np.sort(np.random.default_rng(seed).choice(n, at_most, replace=False)).astype(np.int64)
-
-
-def lower_perplexity(perplexity: float, n: int) -> float:
-    """Return the perplexity, at most (n - 1) / 3: t-SNE looks at 3 x perplexity neighbours, and there are n - 1."""
-    return min(perplexity, (n - 1) / 3)
 
 
 def map_by_sklearn(features: Points, perplexity: float, seed: int) -> Points:
@@ -137,10 +118,20 @@ def map_by_opentsne(features: Points, perplexity: float, seed: int) -> Points:
     Raises:
         CxrflowError: openTSNE is not installed.
     """
+    try:
+        from openTSNE import TSNE  # here: a study that does not use it runs where it is not installed
+    except ImportError as error:
+        raise CxrflowError(
+            f"embed.engine is opentsne, and the package openTSNE cannot be imported ({error}):"
+            " run 'pip install opentsne', or set embed.engine to sklearn"
+        ) from error
     n, width = features.shape
     # Where there are more images than features, the covariance gives the same components in a quarter of the time.
     reduced = _reduce_dimensions(features, "covariance_eigh" if n > width else "full")
-    embedding = _open_tsne(n, perplexity, seed).prepare_initial(reduced)
+    method = "fft" if n >= INTERPOLATE_FROM else "bh"
+    embedding = TSNE(  # one job, because sums over threads depend on their number
+        perplexity=perplexity, neighbors="exact", negative_gradient_method=method, n_jobs=1, random_state=seed
+    ).prepare_initial(reduced)
     embedding.optimize(EXAGGERATED_ITERATIONS, exaggeration=EXAGGERATION, inplace=True)
     before = np.inf
     for _ in range(MOST_ITERATIONS // CHECK_EVERY):
@@ -149,19 +140,6 @@ def map_by_opentsne(features: Points, perplexity: float, seed: int) -> Points:
             break
         before = embedding.kl_divergence
     return np.asarray(embedding, np.float32)
-
-
-def _open_tsne(n: int, perplexity: float, seed: int) -> Any:
-    """Return openTSNE's estimator; one job, because sums over threads depend on their number."""
-    try:
-        from openTSNE import TSNE  # here: a study that does not use it runs where it is not installed
-    except ImportError as error:
-        raise CxrflowError(
-            f"embed.engine is opentsne, and the package openTSNE cannot be imported ({error}):"
-            " run 'pip install opentsne', or set embed.engine to sklearn"
-        ) from error
-    method = "fft" if n >= INTERPOLATE_FROM else "bh"
-    return TSNE(perplexity=perplexity, neighbors="exact", negative_gradient_method=method, n_jobs=1, random_state=seed)
 
 
 def _reduce_dimensions(features: Points, solver: str) -> Points:
@@ -185,10 +163,10 @@ def draw_embedding(
     labels, predicted: int64 (n,), of the shown images.
     """
     figure = new_figure(6.4, 4.7)
-    add_title(figure, title, _subtitle(embedding))
+    add_title(figure, title, describe_embedding(embedding))
     axes = figure.subplots()
     right = labels == predicted
-    size = float(np.clip(6000 / len(labels), 5, 26))  # points^2: fewer images, larger marks
+    size = float(np.clip(6000 / max(1, len(labels)), 5, 26))  # points^2: fewer images, larger marks
     colors = np.array([class_color(label) for label in range(len(class_names))])[labels]
     # One call for all classes, in a seeded order: drawn class by class, the last class would hide the others.
     order = np.random.default_rng(0).permutation(len(labels))
@@ -204,7 +182,10 @@ def draw_embedding(
     return figure
 
 
-def _subtitle(embedding: Embedding) -> str:
+def describe_embedding(embedding: Embedding) -> str:
+    """Return two lines: what the map shows and how far it can be trusted, or one line: why there is none."""
+    if not len(embedding.rows):
+        return f"No map: t-SNE needs at least {MINIMUM_IMAGES} test images; use more images or a larger split.test"
     kept = embedding.trustworthiness
     trust = "undefined" if kept is None else f"{kept:.3f}"
     if not embedding.points.any():

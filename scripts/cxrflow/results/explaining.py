@@ -35,47 +35,31 @@ TIE = 1e-6  # values this close to the maximum, relative to it, are equal to it
 
 @dataclass(frozen=True)
 class LocalizationRow:
-    """gradcam.csv: one scored test image and kind of region.
-
-    Attributes:
-        image_id, label, predicted: as in predictions.csv; the map explains `predicted`.
-        region: `lesion` or `lungs`.
-        inside_share, inside_share_centred, inside_share_uniform: 0 to 1, of the map and of the two baselines.
-        hit, hit_centred: 1 when the maximum lies in the region, else 0.
-        empty_map: 1 when the map is 0 everywhere; its inside_share and hit are 0.
-    """
+    """gradcam.csv: one scored test image and kind of region."""
 
     image_id: str
     label: str
-    predicted: str
-    region: str
-    inside_share: float
+    predicted: str  # what the map explains
+    region: str  # `lesion` or `lungs`
+    inside_share: float  # 0 to 1, of the map and of the two baselines
     inside_share_centred: float
     inside_share_uniform: float
-    hit: int
+    hit: int  # 1 when the maximum lies in the region, else 0
     hit_centred: int
-    empty_map: int
+    empty_map: int  # 1 when the map is 0 everywhere; its inside_share and hit are 0
 
 
 @dataclass(frozen=True)
 class TestImages:
-    """The test images of a model, in the order of its predictions.
-
-    Attributes:
-        predictions: what the model says about them.
-        data: the packed images, opened for test.
-        index: of the test images.
-        regions: {image_id: {kind: its rows}} of the dataset.
-        folder: of the dataset, for masks.
-    """
+    """The test images of a model, in the order of its predictions."""
 
     __test__ = False  # not a test class, whatever pytest takes it for
 
     predictions: Predictions
-    data: SplitImages
-    index: list[IndexRow]
-    regions: dict[str, dict[str, list[RegionRow]]]
-    folder: Path
+    data: SplitImages  # opened for test
+    index: list[IndexRow]  # of the test images
+    regions: dict[str, dict[str, list[RegionRow]]]  # {image_id: {kind: its rows}} of the dataset
+    folder: Path  # of the dataset, for masks
 
     def image(self, number: int) -> NDArray[np.uint8]:
         """Return test image `number`: uint8 (size, size), 0-255."""
@@ -209,22 +193,18 @@ def score_map(heat: Map, region: Coverage, *, image_id: str, label: str, predict
 
 
 def summarize_rows(rows: Sequence[LocalizationRow], layer: str) -> dict[str, Any]:
-    """Return the content of gradcam.json: the means over images for each kind of region that occurs.
-
-    layer: dotted path of the Grad-CAM layer.
-    """
-    kinds = sorted({row.region for row in rows})
+    """Return the content of gradcam.json: the means over images for each kind of region that occurs."""
+    by_kind = {kind: [row for row in rows if row.region == kind] for kind in sorted({row.region for row in rows})}
     return {
         "layer": layer,
         "n_scored": len({row.image_id for row in rows}),
         "n_empty_maps": len({row.image_id for row in rows if row.empty_map}),
-        "regions": {kind: _mean_scores([row for row in rows if row.region == kind]) for kind in kinds},
+        "regions": {
+            kind: {"n_images": len(some)}
+            | {key: float(np.mean([getattr(row, column) for row in some])) for key, column in MEANS.items()}
+            for kind, some in by_kind.items()
+        },
     }
-
-
-def _mean_scores(rows: Sequence[LocalizationRow]) -> dict[str, float | int]:
-    means = {key: float(np.mean([getattr(row, column) for row in rows])) for key, column in MEANS.items()}
-    return {"n_images": len(rows), **means}
 
 
 def group_regions(rows: Iterable[RegionRow]) -> dict[str, dict[str, list[RegionRow]]]:
@@ -239,8 +219,6 @@ def cover_regions(rows: Iterable[RegionRow], image: IndexRow, folder: Path, size
     """Return the union of an image's regions on the square that the network sees, size_px to a side.
 
     The image was squeezed to that square, so x and y have a scale each. Where regions overlap, the larger share counts.
-
-    folder: of the dataset, for masks.
 
     Raises:
         CxrflowError: a region is empty or outside the image, or a mask cannot be read.

@@ -38,14 +38,8 @@ def iterate_maps(
     Each map is stretched from its minimum to 0 and its maximum to 1 before and after the resize, so a map is 0
     everywhere when Grad-CAM's ReLU leaves nothing, or leaves the same everywhere.
 
-    Args:
-        network: moved to `device` and put into eval mode; its weights and their requires_grad stay as they are.
-        layer: dotted path of the layer whose output is weighted, from `find_gradcam_layer`.
-        images: uint8 (N, H, W), 0-255, as packed, not yet normalised; may be memory-mapped.
-        rows: which of them, n numbers.
-        targets: n class numbers, one per row.
-        device: that computes.
-        engine: a name in ENGINES.
+    network: moved to `device` and put into eval mode; its weights and their requires_grad stay as they are; layer:
+    dotted path of the layer whose output is weighted, from `find_gradcam_layer`; images: as packed, not yet normalised.
     """
     network.eval().to(device)
     with _gradients_from(network, layer) as target_layer:
@@ -60,14 +54,9 @@ def compute_directly(
 ) -> NDArray[np.float32]:
     """Return float32 (B, H, W), 0-1: of inputs float (B, 3, H, W), from the layer's output and its gradient."""
     kept: list[Tensor] = []
-    handle = layer.register_forward_hook(lambda _layer, _inputs, output: kept.append(output))
-    shield = layer.register_forward_hook(_shield)
-    try:
-        with torch.enable_grad():
-            scores = network(inputs)
-    finally:
-        handle.remove()
-        shield.remove()
+    keep = layer.register_forward_hook(lambda _layer, _inputs, output: kept.append(output))
+    with keep, layer.register_forward_hook(_shield), torch.enable_grad():
+        scores = network(inputs)
     (activations,) = kept
     chosen = scores[torch.arange(len(targets)), torch.tensor(targets)].sum()
     (gradient,) = torch.autograd.grad(chosen, activations)
@@ -83,12 +72,8 @@ def compute_by_reference(
     from pytorch_grad_cam import GradCAM  # here: its import takes longer than all maps of a small study
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    with GradCAM(model=network, target_layers=[layer]) as grad_cam:
-        shield = layer.register_forward_hook(_shield)
-        try:
-            return np.asarray(grad_cam(inputs, [ClassifierOutputTarget(target) for target in targets]), np.float32)
-        finally:
-            shield.remove()
+    with GradCAM(model=network, target_layers=[layer]) as grad_cam, layer.register_forward_hook(_shield):
+        return np.asarray(grad_cam(inputs, [ClassifierOutputTarget(target) for target in targets]), np.float32)
 
 
 ENGINES: dict[str, Engine] = {"direct": compute_directly, "pytorch_grad_cam": compute_by_reference}
@@ -109,17 +94,12 @@ def _gradients_from(network: nn.Module, layer: str) -> Iterator[nn.Module]:
     needed = [parameter.requires_grad for parameter in network.parameters()]
     network.requires_grad_(False)
     target_layer = network.get_submodule(layer)
-    handle = target_layer.register_forward_hook(_begin_graph)
     try:
-        yield target_layer
+        with target_layer.register_forward_hook(lambda _layer, _inputs, output: output.detach().requires_grad_(True)):
+            yield target_layer
     finally:
-        handle.remove()
         for parameter, need in zip(network.parameters(), needed, strict=True):
             parameter.requires_grad_(need)
-
-
-def _begin_graph(_layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    return output.detach().requires_grad_(True)
 
 
 def _shield(_layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

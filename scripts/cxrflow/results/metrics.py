@@ -23,15 +23,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outcomes:
-    """True classes and predictions of n images, and what every resample of them shares.
+    """True classes and predictions of n images, and what every resample of them shares."""
 
-    Attributes:
-        labels: int64 (n,), index of the true class.
-        probabilities: float64 (n, n_classes).
-    """
-
-    labels: NDArray[np.int64]
-    probabilities: Floats
+    labels: NDArray[np.int64]  # (n,), index of the true class
+    probabilities: Floats  # float64 (n, n_classes)
 
     @cached_property
     def in_cell(self) -> Floats:
@@ -49,15 +44,10 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Sample:
-    """Outcomes, and how often each image counts in each resample.
-
-    Attributes:
-        outcomes: of n images.
-        weights: float64 (n, n_resamples), at least 0; all 1 for the sample itself.
-    """
+    """Outcomes of n images, and how often each image counts in each resample."""
 
     outcomes: Outcomes
-    weights: Floats
+    weights: Floats  # float64 (n, n_resamples), at least 0; all 1 for the sample itself
 
     @cached_property
     def confusion(self) -> Floats:
@@ -79,19 +69,12 @@ def whole_sample(outcomes: Outcomes) -> Sample:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Where the positive images stand among the negative ones.
+    """Where the positive images stand among the negative ones."""
 
-    Attributes:
-        negatives: int64 (n_negative,), row numbers in order of score.
-        positives: int64 (n_positive,), row numbers.
-        below: int64 (n_positive,), how many negatives score below each positive.
-        not_above: int64 (n_positive,), how many score below it or the same.
-    """
-
-    negatives: NDArray[np.int64]
-    positives: NDArray[np.int64]
-    below: NDArray[np.int64]
-    not_above: NDArray[np.int64]
+    negatives: NDArray[np.int64]  # (n_negative,), row numbers in order of score
+    positives: NDArray[np.int64]  # (n_positive,), row numbers
+    below: NDArray[np.int64]  # (n_positive,), how many negatives score below each positive
+    not_above: NDArray[np.int64]  # (n_positive,), how many score below it or the same
 
 
 def rank_scores(scores: Floats, positive: NDArray[np.bool_]) -> Ranking:
@@ -138,11 +121,6 @@ def f1(sample: Sample) -> Floats:
     return _divide(2.0 * _hits(sample), sample.confusion.sum(axis=1) + sample.confusion.sum(axis=2))
 
 
-def auroc(sample: Sample) -> Floats:
-    """Return the area under the ROC curve of each class against the rest: float64 (n_resamples, n_classes)."""
-    return sample.auroc
-
-
 def macro_f1(sample: Sample) -> Floats:
     """Return the plain mean of the classes' F1: float64 (n_resamples,)."""
     return _mean_of_defined(f1(sample))
@@ -168,17 +146,11 @@ def _mean_of_defined(values: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric of metrics.json.
+    """One metric of metrics.json."""
 
-    Attributes:
-        title: its name in tables and figures.
-        per_class: `compute` gives (n_resamples, n_classes) instead of (n_resamples,).
-        compute: from a sample; 0 to 1 or NaN.
-    """
-
-    title: str
-    per_class: bool
-    compute: Callable[[Sample], Floats]
+    title: str  # its name in tables and figures
+    per_class: bool  # `compute` gives (n_resamples, n_classes) instead of (n_resamples,)
+    compute: Callable[[Sample], Floats]  # 0 to 1 or NaN
 
 
 METRICS = {
@@ -188,18 +160,16 @@ METRICS = {
     "f1": Metric("F1", True, f1),
     "precision": Metric("Precision", True, precision),
     "recall": Metric("Recall", True, recall),
-    "auroc": Metric("AUROC", True, auroc),
+    "auroc": Metric("AUROC", True, lambda sample: sample.auroc),
 }
 
 
 def chance_macro_f1(counts: NDArray[np.int64]) -> float:
     """Return the best macro F1 that guessing without looking at the image can expect: 1 / k for k classes with images.
 
-    Let p_c be the share of class c among the images, and let a guess say c with chance q_c whatever the image shows.
-    Of n images, TP, TP + FP and TP + FN of class c then have the means n p q, n q and n p, so its F1 tends to
-    2 p_c q_c / (p_c + q_c), which is also an upper bound at every n (given m guesses of c, its mean is
-    2 m p / (m + n p), concave in m: Jensen). Each term is concave in q_c with the slope 2 p^2 / (p + q)^2, and at q = p
-    the slopes of all classes are equal: guessing by the shares is best, and F1_c is then p_c.
+    A guess that says c with chance q_c, whatever the image shows, has F1_c = 2 p_c q_c / (p_c + q_c) where p_c is the
+    share of class c (an upper bound in small samples: Jensen). The sum over the classes is concave in q, and all slopes
+    2 p^2 / (p + q)^2 are equal at q = p: guessing by the shares is best, and F1_c is then p_c.
 
     counts: int64 (n_classes,), images of each class, at least one of them above 0.
     """

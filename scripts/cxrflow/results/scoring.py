@@ -27,39 +27,34 @@ def score_predictions(predictions: Predictions, resamples: int, seed: int) -> di
     sample = whole_sample(outcomes)
     counts = np.bincount(predictions.labels, minlength=len(names))
     n_patients = len(set(predictions.patient_ids))
-    resampled = (
-        resample_metrics(outcomes, predictions.patient_ids, resamples, seed) if resamples and n_patients > 1 else {}
-    )
+    used = resamples if n_patients > 1 else 0
+    resampled = resample_metrics(outcomes, predictions.patient_ids, used, seed) if used else {}
+    values: dict[str, Any] = {name: metric.compute(sample)[0] for name, metric in METRICS.items()}
+
+    def score(name: str, *k: int) -> dict[str, float | None]:  # k: number of the class, for metrics of each
+        return _with_interval(values[name][k], resampled[name][(..., *k)] if used else np.zeros(0))
+
     overall = [name for name, metric in METRICS.items() if not metric.per_class]
     per_class = [name for name, metric in METRICS.items() if metric.per_class]
-    values = {name: metric.compute(sample)[0] for name, metric in METRICS.items()}
     return {
         "n_images": len(predictions.labels),
         "n_patients": n_patients,
         "class_names": names,
         "confusion": sample.confusion[0].astype(int).tolist(),
-        **{name: _with_interval(values[name], resampled.get(name)) for name in overall},
+        **{name: score(name) for name in overall},
         "chance_macro_f1": chance_macro_f1(counts),
         "per_class": {
-            class_name: {
-                **{
-                    name: _with_interval(values[name][k], resampled[name][:, k] if resampled else None)
-                    for name in per_class
-                },
-                "support": int(counts[k]),
-            }
+            class_name: {**{name: score(name, k) for name in per_class}, "support": int(counts[k])}
             for k, class_name in enumerate(names)
         },
         "bootstrap": {"resamples": resamples, "seed": seed, "unit": "patient"},
     }
 
 
-def _with_interval(value: float, resampled: Floats | None) -> dict[str, float | None]:
+def _with_interval(value: float, resampled: Floats) -> dict[str, float | None]:
     """Return value, low and high; all None where the value is undefined."""
-    if np.isnan(value):
-        return {"value": None, "low": None, "high": None}
-    low, high = (None, None) if resampled is None else percentile_interval(resampled)
-    return {"value": float(value), "low": low, "high": high}
+    low, high = (None, None) if np.isnan(value) else percentile_interval(resampled)
+    return {"value": None if np.isnan(value) else float(value), "low": low, "high": high}
 
 
 def draw_confusion(scores: Mapping[str, Any], title: str) -> Figure:
