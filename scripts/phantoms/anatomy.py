@@ -69,6 +69,11 @@ class Chest:
         """Return where a lung is seen free of the heart."""
         return (self.field(side) > 0.5) & (self.heart < 0.5)
 
+    @property
+    def lungs(self) -> Mask:
+        """Where both lungs are seen."""
+        return self.visible(RIGHT) | self.visible(LEFT)
+
 
 def build_chest(body: Body, pose: Pose, rng: np.random.Generator) -> Chest:
     """Build the healthy chest of a patient; `rng` is the image's own, the patient's shape is in `body`."""
@@ -80,18 +85,8 @@ def build_chest(body: Body, pose: Pose, rng: np.random.Generator) -> Chest:
     lung = AIR_IN_LUNG + 0.05 * body.stout + mottle + veil + rng.uniform(*VESSEL_DENSITY) * vessels
     if body.female:
         lung = lung + _make_breasts(body, pose, y, rng)
-    return Chest(
-        pose=pose,
-        body=body,
-        x=x,
-        y=y,
-        fields=fields,
-        heart=_make_heart(body, pose),
-        lung=lung.astype(np.float32),
-        vessels=vessels,
-        outside=_make_outside(body, pose, y, rng),
-        bones=_make_bones(body, pose),
-    )
+    heart, outside, bones = _make_heart(body, pose), _make_outside(body, pose, y, rng), _make_bones(body, pose)
+    return Chest(pose, body, x, y, fields, heart, lung.astype(np.float32), vessels, outside, bones)
 
 
 def compose(chest: Chest) -> Array:

@@ -66,29 +66,16 @@ def expose(density: Array, film: Film) -> NDArray[np.uint8]:
     rng = np.random.default_rng(film.noise_seed)
     if film.unsharpness * width > 0.3:
         density = blur_px(density, film.unsharpness * width)
-    signal = np.power(np.clip(density, 0, 1.3) / np.float32(1.3), np.float32(film.gamma)) * _vignette(
-        height, width, film.vignette
-    )
-    noise = cv2.GaussianBlur(rng.standard_normal((height, width), dtype=np.float32), (0, 0), 0.6) * np.float32(2.0)
-    grey = _match(signal, film) + noise * np.float32(film.grain) * (np.float32(0.35) + signal)
-    pixels = np.asarray(np.clip(np.rint(grey), 0, 255), np.uint8)
+    down, across = (np.linspace(-1, 1, side, dtype=np.float32) ** 2 for side in (height, width))
+    signal = (np.clip(density, 0, 1.3) / 1.3) ** film.gamma * (1 - film.vignette / 2 * (down[:, None] + across))
+    noise = cv2.GaussianBlur(rng.standard_normal((height, width), dtype=np.float32), (0, 0), 0.6) * 2
+    grey = signal
+    for _ in range(2):  # twice, because clipping moves mean and deviation
+        grey = (grey - grey.mean()) * np.float32(film.deviation / (grey.std() + 1e-6)) + film.mean
+        grey = np.clip(grey, LOWEST, HIGHEST)
+    pixels = np.asarray(np.clip(np.rint(grey + noise * film.grain * (0.35 + signal)), 0, 255), np.uint8)
     _stamp(pixels, film)
     return pixels
-
-
-def _match(signal: Array, film: Film) -> Array:
-    """Scale a signal to the film's mean and deviation, twice, because clipping moves them."""
-    grey = signal
-    for _ in range(2):
-        grey = (grey - grey.mean()) * np.float32(film.deviation / (grey.std() + 1e-6)) + np.float32(film.mean)
-        grey = np.clip(grey, LOWEST, HIGHEST)
-    return grey
-
-
-def _vignette(height: int, width: int, loss: float) -> Array:
-    rows = np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2
-    columns = np.linspace(-1, 1, width, dtype=np.float32)[None, :] ** 2
-    return np.asarray(1 - np.float32(loss / 2) * (rows + columns), np.float32)
 
 
 def _stamp(pixels: NDArray[np.uint8], film: Film) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cxrflow.config.settings import PhantomSettings
-from phantoms.render import Fate, Form, ImageTask, PhantomSet, lesion_path, make_rng, scale_side
+from phantoms.render import Fate, Form, ImageTask, PhantomSet, make_rng, scale_side
 
 COVID, COVID_ROOT = "covid", "COVID-19_Radiography_Dataset"
 COVID_PX = 299
@@ -36,19 +36,16 @@ def plan_covid(settings: PhantomSettings) -> PhantomSet:
 
 def _covid_task(settings: PhantomSettings, label: str, number: int, fate: Fate) -> ImageTask:
     side = scale_side(COVID_PX, settings.size_scale)
-    signs = COVID_SIGNS.get(label, ("opacity",))
-    path = f"{COVID_ROOT}/{label}/images/{label}-{number}.png"
     return ImageTask(
         dataset=COVID,
-        path=path,
+        path=f"{COVID_ROOT}/{label}/images/{label}-{number}.png",
         label=label,
         fate=fate,
-        signs=signs,
+        signs=COVID_SIGNS.get(label, ("opacity",)),
         patient=1000 * [*COVID_SIGNS, LEFT_OUT].index(label) * settings.count_of(COVID) + number,  # each image its own
         number=number,
         width_px=side,
         height_px=side,
-        lesion_path=lesion_path(path) if signs else "",
         lungs_path=f"{COVID_ROOT}/{label}/masks/{label}-{number}.png",
     )
 
@@ -102,10 +99,9 @@ def _pneumonia_task(
 ) -> ImageTask:
     width = np.exp(rng.uniform(np.log(800), np.log(2000)))  # published: 384 to 2,916 px wide
     aspect = float(rng.uniform(0.95, 1.65))  # published: about 0.8 to 3
-    path = f"{name}.jpeg"
     return ImageTask(
         dataset=PNEUMONIA,
-        path=path,
+        path=f"{name}.jpeg",
         label=label,
         fate=Fate.KEPT,
         signs=PNEUMONIA_SIGNS[label],
@@ -115,7 +111,6 @@ def _pneumonia_task(
         height_px=scale_side(width / aspect, settings.size_scale),
         form=Form.RGB if rng.random() < 0.05 else Form.GRAY,  # published: 283 of 5,856
         child=True,
-        lesion_path=lesion_path(path) if PNEUMONIA_SIGNS[label] else "",
     )
 
 
@@ -123,7 +118,7 @@ def _add_pneumonia_defects(tasks: list[ImageTask]) -> list[ImageTask]:
     """Truncate one bacterial image and turn two others into copies of images of other patients."""
     bacterial = [task for task in tasks if task.label == "bacterial"]
     broken = bacterial[-1]
-    changed = {broken.path: dataclasses.replace(broken, form=Form.TRUNCATED, fate=Fate.UNREADABLE, lesion_path="")}
+    changed = {broken.path: dataclasses.replace(broken, form=Form.TRUNCATED, fate=Fate.UNREADABLE)}
     for original, copy in zip(bacterial[:COPIES], bacterial[len(bacterial) // 2 :], strict=False):
         changed[copy.path] = original.copied_to(copy)
     return [changed.get(task.path, task) for task in tasks]

@@ -3,8 +3,9 @@
 import dataclasses
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any
 
 import cv2
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from phantoms.anatomy import Chest, build_chest, compose
 from phantoms.film import expose, sample_film
-from phantoms.pose import LEFT, RIGHT, Body, Mask, Pose, sample_body
+from phantoms.pose import Body, Mask, Pose, sample_body
 from phantoms.signs import SIGNS
 
 SHORTEST_SIDE_PX = 128  # no image is smaller than this on any side
@@ -41,9 +42,7 @@ class Form(StrEnum):
     HTML = "html_page"
 
 
-BROKEN = (Form.TRUNCATED, Form.EMPTY, Form.HTML)
-DEFECTS = (Form.RGBA, Form.DEEP, Form.DEEP_12, *BROKEN)
-COPY = "copy"
+SEEN = (Fate.KEPT, Fate.DROPPED)  # fates of images that are whole
 
 CANVAS_PX = (192, 256)  # longest side of the canvas, as the film within these; it is then resized to the film
 LARGE_PX = 520  # films longer than this get a canvas of twice the upper size
@@ -51,9 +50,11 @@ LUNG_MASK_PX = 256  # as published with COVID-19 Radiography
 BOX_FRAME_PX = 1024  # NIH gives boxes in the pixels of its published files
 SMALLEST_PART = 0.2  # parts of a lesion under this share of its largest get no box
 JPEG_QUALITY = 92
-WEB_PAGE = (
-    b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Your download needs an account.</body></html>\n"
-)
+UNDRAWN = {  # what stands in the place of an image
+    Form.EMPTY: b"",
+    Form.HTML: b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head>"
+    b"<body>Your download needs an account.</body></html>\n",
+}
 
 Box = tuple[float, float, float, float]  # x, y, width, height
 Boxes = dict[str, list[Box]]  # of each sign, and of the heart
@@ -67,16 +68,14 @@ class ImageTask:
         dataset: folder below the phantoms' folder.
         path: of the image, relative to that dataset's folder.
         label: class, or the findings as the dataset's table writes them where the rule drops the image.
-        fate: what becomes of it; never absent.
+        fate: what becomes of it.
         signs: names from `SIGNS`, added one after the other.
         patient: number of the patient within the dataset; images of one patient show the same body.
         number: of the image within the dataset; copies share it.
         width_px, height_px: of the file.
-        form: L, Form.RGB, Form.RGBA, 16_bit, 12_bit_in_16, truncated_jpeg, empty_file or html_page.
         child: a young child's chest.
         large_heart: cardiomegaly.
-        lesion_path: where the lesion's mask goes, relative to the dataset's folder; empty for none.
-        lungs_path: where the lungs' mask goes; empty for none.
+        lungs_path: where the lungs' mask goes, relative to the dataset's folder; empty for none.
         boxed: the dataset's table gives a box for it.
         copy_of: path of the image that this one copies byte for byte; empty for none.
     """
@@ -93,26 +92,29 @@ class ImageTask:
     form: Form = Form.GRAY
     child: bool = False
     large_heart: bool = False
-    lesion_path: str = ""
     lungs_path: str = ""
     boxed: bool = False
     copy_of: str = ""
 
     @property
+    def lesion_path(self) -> str:
+        """Where the lesion's mask goes, relative to the dataset's folder; empty where no sign can be seen."""
+        return f"lesion_masks/{PurePath(self.path).stem}.png" if self.signs and self.fate in SEEN else ""
+
+    @property
     def files(self) -> list[str]:
         """Every file that this task writes, relative to the phantoms' folder."""
-        return [f"{self.dataset}/{path}" for path in (self.path, self.lesion_path, self.lungs_path) if path]
+        paths = (self.path, self.lesion_path, self.lungs_path) if self.fate != Fate.ABSENT else ()
+        return [f"{self.dataset}/{path}" for path in paths if path]
 
     @property
     def defect(self) -> str:
         """What is odd about the file, or empty."""
-        return COPY if self.copy_of else self.form if self.form in DEFECTS else ""
+        return "copy" if self.copy_of else self.form if self.form not in (Form.GRAY, Form.RGB) else ""
 
     def copied_to(self, other: "ImageTask") -> "ImageTask":
         """Return the task of writing the same bytes under the paths of another one."""
-        return dataclasses.replace(
-            self, path=other.path, lesion_path=other.lesion_path, lungs_path=other.lungs_path, copy_of=self.path
-        )
+        return dataclasses.replace(self, path=other.path, lungs_path=other.lungs_path, copy_of=self.path)
 
 
 def make_rng(seed: int, *keys: str | int) -> np.random.Generator:
@@ -131,25 +133,17 @@ def scale_side(published_px: float, size_scale: float) -> int:
     return max(SHORTEST_SIDE_PX, round(published_px * size_scale))
 
 
-def lesion_path(image_path: str) -> str:
-    """Return where the lesion's mask of an image goes: lesion_masks/<file stem>.png."""
-    stem = image_path.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    return f"lesion_masks/{stem}.png"
-
-
 @dataclass(frozen=True)
 class PhantomSet:
     """One dataset to synthesise.
 
     Attributes:
-        tasks: its images.
-        absent: images that a table lists and that do not exist, per label.
+        tasks: its images, those included that a table lists and that do not exist.
         tables: paths of its tables, relative to the dataset's folder.
         write_tables: given the boxes of each image path, the text of each table in `tables`.
     """
 
     tasks: list[ImageTask]
-    absent: dict[str, int] = field(default_factory=dict)
     tables: tuple[str, ...] = ()
     write_tables: Callable[[dict[str, Boxes]], tuple[str, ...]] = lambda boxes: ()
 
@@ -178,7 +172,7 @@ def synthesise_image(task: ImageTask, seed: int, sign_contrast: float = 1.0) -> 
     if task.large_heart:
         body = dataclasses.replace(body, heart_size=body.heart_size * 1.3, heart_tilt=1.0)
     chest = build_chest(body, sample_pose(task, rng), rng)
-    lungs = chest.visible(RIGHT) | chest.visible(LEFT)
+    lungs = chest.lungs
     chest, lesions = add_signs(chest, task.signs, rng, sign_contrast)
     density = _resize(compose(chest), task.width_px, task.height_px)
     masks = {name: resize_mask(mask, task.width_px, task.height_px) for name, mask in lesions.items()}
@@ -218,28 +212,21 @@ def add_signs(
     return chest, lesions
 
 
+CHANNELS = {Form.RGB: cv2.COLOR_GRAY2BGR, Form.RGBA: cv2.COLOR_GRAY2BGRA}  # the alpha is 255
+FACTORS = {Form.DEEP: 257, Form.DEEP_12: 16}  # in a 16-bit file: 0-65535, and a 12-bit detector's 0-4080
+
+
 def encode_image(pixels: NDArray[np.uint8], task: ImageTask) -> bytes:
     """Return the file of an image in the task's format and form, whole or broken as the form says."""
-    if task.form == Form.EMPTY:
-        return b""
-    if task.form == Form.HTML:
-        return WEB_PAGE
-    suffix = "." + task.path.rsplit(".", 1)[1]
-    data = _encode(suffix, _store(pixels, task.form))
+    if task.form in UNDRAWN:
+        return UNDRAWN[task.form]
+    stored: Any = pixels
+    if task.form in CHANNELS:
+        stored = cv2.cvtColor(pixels, CHANNELS[task.form])
+    elif task.form in FACTORS:
+        stored = pixels.astype(np.uint16) * FACTORS[task.form]
+    data = _encode(PurePath(task.path).suffix, stored)
     return data[: int(0.6 * len(data))] if task.form == Form.TRUNCATED else data
-
-
-def _store(pixels: NDArray[np.uint8], form: Form) -> NDArray[np.integer[Any]]:
-    """Return the array to encode: as many channels and bits as the form has."""
-    if form == Form.RGB:
-        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR))
-    if form == Form.RGBA:
-        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGRA))  # its alpha is 255
-    if form == Form.DEEP:
-        return pixels.astype(np.uint16) * 257  # 0-65535
-    if form == Form.DEEP_12:
-        return pixels.astype(np.uint16) * 16  # a 12-bit detector's 0-4080 in a 16-bit file
-    return pixels
 
 
 def _encode(suffix: str, array: NDArray[np.integer[Any]]) -> bytes:
@@ -250,30 +237,26 @@ def _encode(suffix: str, array: NDArray[np.integer[Any]]) -> bytes:
     return data.tobytes()
 
 
-def encode_lesion(phantom: Phantom) -> bytes:
-    """Return the lesion mask as 8-bit PNG: 255 where any sign is."""
-    union = np.any(list(phantom.lesions.values()), axis=0)
-    return _encode(".png", union.astype(np.uint8) * np.uint8(255))
-
-
-def encode_lungs(phantom: Phantom) -> bytes:
-    """Return the lung mask as COVID-19 Radiography publishes it: 256x256 px, 3 equal channels."""
-    mask = resize_mask(phantom.lungs, LUNG_MASK_PX, LUNG_MASK_PX).astype(np.uint8) * np.uint8(255)
-    return _encode(".png", np.asarray(cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR)))
-
-
 def encode_task(task: ImageTask, seed: int, sign_contrast: float = 1.0) -> tuple[dict[str, bytes], Boxes]:
     """Return a task's files, {path in the folder: bytes}, and, if it is boxed, the boxes of signs and heart."""
-    if task.form in BROKEN and task.form != Form.TRUNCATED:
-        return {task.files[0]: encode_image(np.zeros((1, 1), np.uint8), task)}, {}
+    if task.fate == Fate.ABSENT:
+        return {}, {}
+    if task.form in UNDRAWN:
+        return {task.files[0]: UNDRAWN[task.form]}, {}
     phantom = synthesise_image(task, seed, sign_contrast)
     files = {f"{task.dataset}/{task.path}": encode_image(phantom.pixels, task)}
     if task.lesion_path:
-        files[f"{task.dataset}/{task.lesion_path}"] = encode_lesion(phantom)
-    if task.lungs_path:
-        files[f"{task.dataset}/{task.lungs_path}"] = encode_lungs(phantom)
+        union = np.any(list(phantom.lesions.values()), axis=0)
+        files[f"{task.dataset}/{task.lesion_path}"] = _encode(".png", _to_grey(union))
+    if task.lungs_path:  # as COVID-19 Radiography publishes it: 256x256 px, 3 equal channels
+        lungs = _to_grey(resize_mask(phantom.lungs, LUNG_MASK_PX, LUNG_MASK_PX))
+        files[f"{task.dataset}/{task.lungs_path}"] = _encode(".png", np.dstack([lungs] * 3))
     marked = {**phantom.lesions, "heart": phantom.heart} if task.boxed else {}
     return files, {name: mask_boxes(mask) for name, mask in marked.items()}
+
+
+def _to_grey(mask: Mask) -> NDArray[np.uint8]:
+    return mask.astype(np.uint8) * np.uint8(255)
 
 
 def mask_boxes(mask: Mask) -> list[Box]:

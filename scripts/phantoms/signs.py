@@ -2,7 +2,7 @@
 
 What a sign looks like follows Fleischner Society, "Glossary of terms for thoracic imaging", Radiology 2008;246:697-722
 (https://doi.org/10.1148/radiol.2462070712). A sign takes a chest and a generator and returns the chest with the sign
-and the lesion's mask; it never darkens or brightens the rest. To add one: a function, and a line in `SIGNS`.
+and the lesion's mask; it never darkens or brightens the rest. To add one: a function, and its name in `SIGNS`.
 """
 
 import dataclasses
@@ -165,25 +165,19 @@ def add_opacity(chest: Chest, rng: np.random.Generator) -> WithSign:
 
 
 SIGNS: dict[str, Sign] = {
-    "ground_glass": add_ground_glass,
-    "interstitial": add_interstitial,
-    "consolidation": add_consolidation,
-    "infiltration": add_infiltration,
-    "effusion": add_effusion,
-    "atelectasis": add_atelectasis,
-    "nodule": add_nodule,
-    "mass": add_mass,
-    "pneumothorax": add_pneumothorax,
-    "opacity": add_opacity,
-}
+    add.__name__.removeprefix("add_"): add
+    for add in (
+        add_ground_glass, add_interstitial, add_consolidation, add_infiltration, add_effusion, add_atelectasis,
+        add_nodule, add_mass, add_pneumothorax, add_opacity,
+    )
+}  # fmt: skip
 
 
 def _add(chest: Chest, density: Array, extent: Array | None = None) -> WithSign:
     """Add density to the lungs; the mask is where `extent` (by default the density) is seen, free of the heart."""
     extent = density if extent is None else extent
-    inside = chest.visible(RIGHT) | chest.visible(LEFT)
-    seen = extent * inside
-    mask = (seen > SEEN_SHARE * float(seen.max())) & inside
+    seen = extent * chest.lungs
+    mask = (seen > SEEN_SHARE * float(seen.max())) & chest.lungs
     return dataclasses.replace(chest, lung=(chest.lung + density).astype(np.float32)), mask
 
 
@@ -241,8 +235,7 @@ def _add_rounds(
     canvas = chest.pose.canvas()
     for _ in range(count):
         size = rng.uniform(*radius)
-        lungs = chest.visible(RIGHT) | chest.visible(LEFT)
-        room = _depth(chest, lungs, cv2.BORDER_CONSTANT)
+        room = _depth(chest, chest.lungs, cv2.BORDER_CONSTANT)
         column, row = _choose_pixel(rng, room > min(size, 0.95 * float(room.max())))
         turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
         lobes = 1 + lobulation * sum(

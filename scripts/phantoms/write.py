@@ -4,6 +4,7 @@ Reads and writes `.phantoms.json`, the list of every file that a run is about to
 own; writes the datasets, and last the manifest: its presence means that all files are complete.
 """
 
+import contextlib
 import hashlib
 import multiprocessing
 import os
@@ -35,8 +36,18 @@ def write_phantoms(folder: Path, settings: PhantomSettings, manifest: Path, proc
         CxrflowError: the folder holds files that no earlier run wrote.
     """
     sets = {name: plan(settings) for name, plan in LAYOUTS.items()}
-    claim_folder(folder, sorted(planned_files(sets)), manifest)
-    digests, boxes = _write_tasks(folder, [task for each in sets.values() for task in each.tasks], settings, processes)
+    tasks = [task for each in sets.values() for task in each.tasks]
+    planned = [path for task in tasks for path in task.files]
+    planned += [f"{name}/{path}" for name, each in sets.items() for path in each.tables]
+    claim_folder(folder, sorted(planned), manifest)
+    for place in {(folder / path).parent for path in planned}:
+        place.mkdir(parents=True, exist_ok=True)
+    write = partial(write_task, folder=folder, seed=settings.seed, sign_contrast=settings.sign_contrast)
+    digests: dict[str, str] = {}
+    boxes: dict[str, dict[str, Boxes]] = {name: {} for name in sets}
+    for task, (hashes, found) in zip(tasks, _map(write, tasks, processes), strict=True):
+        digests.update(hashes)
+        boxes[task.dataset][task.path] = found
     for name, each in sets.items():
         for path, text in zip(each.tables, each.write_tables(boxes[name]), strict=True):
             write_text(folder / name / path, text)
@@ -44,13 +55,6 @@ def write_phantoms(folder: Path, settings: PhantomSettings, manifest: Path, proc
     content = describe_phantoms(sets, settings, digests)
     write_json(manifest, content)
     return content
-
-
-def planned_files(sets: dict[str, PhantomSet]) -> Iterator[str]:
-    """Yield the path of every file that will be written, relative to the folder."""
-    for name, each in sets.items():
-        yield from (path for task in each.tasks for path in task.files)
-        yield from (f"{name}/{path}" for path in each.tables)
 
 
 def claim_folder(folder: Path, paths: list[str], manifest: Path) -> None:
@@ -63,10 +67,10 @@ def claim_folder(folder: Path, paths: list[str], manifest: Path) -> None:
     if marker.is_file():
         manifest.unlink(missing_ok=True)  # it would vouch for files that are about to go
         _sweep(folder, _marked_paths(marker))
-    elif foreign := _foreign_file(folder, manifest):
+    elif foreign := [p for p in sorted(folder.rglob("*")) if not p.is_dir() and p.absolute() != manifest.absolute()]:
         raise CxrflowError(
-            f"{folder} already holds {foreign}, and phantoms are only written into an empty folder or over earlier"
-            " phantoms: choose another folder, or empty this one"
+            f"{folder} already holds {foreign[0].relative_to(folder)}, and phantoms are only written into an empty"
+            " folder or over earlier phantoms: choose another folder, or empty this one"
         )
     for path in paths:
         if os.path.lexists(folder / path):
@@ -90,38 +94,11 @@ def _stays_inside(path: str) -> bool:
 
 def _sweep(folder: Path, paths: Iterable[str]) -> None:
     """Delete files, and the folders that are empty then; any other file stays."""
-    parents: set[PurePosixPath] = set()
     for path in paths:
         (folder / path).unlink(missing_ok=True)
-        parents.update(PurePosixPath(path).parents)
-    for parent in sorted(parents, key=lambda each: -len(each.parts)):
-        place = folder / parent
-        if parent.parts and place.is_dir() and not any(place.iterdir()):
-            place.rmdir()
-
-
-def _foreign_file(folder: Path, manifest: Path) -> str:
-    """Return a file in the folder other than the manifest, or empty; empty folders do not count."""
-    for place, _, names in os.walk(folder):
-        for name in sorted(names):
-            if os.path.abspath(os.path.join(place, name)) != os.path.abspath(manifest):
-                return os.path.relpath(os.path.join(place, name), folder)
-    return ""
-
-
-def _write_tasks(
-    folder: Path, tasks: list[ImageTask], settings: PhantomSettings, processes: int
-) -> tuple[dict[str, str], dict[str, dict[str, Boxes]]]:
-    """Synthesise images in parallel; return the SHA-256 of each file and, per dataset and image path, the boxes."""
-    for place in {(folder / path).parent for task in tasks for path in task.files}:
-        place.mkdir(parents=True, exist_ok=True)
-    write = partial(write_task, folder=folder, seed=settings.seed, sign_contrast=settings.sign_contrast)
-    digests: dict[str, str] = {}
-    boxes: dict[str, dict[str, Boxes]] = {task.dataset: {} for task in tasks}
-    for task, (hashes, found) in zip(tasks, _map(write, tasks, processes), strict=True):
-        digests.update(hashes)
-        boxes[task.dataset][task.path] = found
-    return digests, boxes
+    for parent in sorted({each for path in paths for each in PurePosixPath(path).parents[:-1]}, reverse=True):
+        with contextlib.suppress(OSError):  # not empty, or not there
+            (folder / parent).rmdir()
 
 
 def _map(write: Any, tasks: list[ImageTask], processes: int) -> Iterator[Any]:
@@ -167,7 +144,6 @@ def _count(phantoms: PhantomSet) -> dict[str, dict[str, int]]:
     for task in phantoms.tasks:
         label = class_of(task.label) if task.dataset == XRAY8 and task.fate == Fate.KEPT else task.label
         counts[label, task.fate] += 1
-    counts.update({(label, Fate.ABSENT): number for label, number in phantoms.absent.items()})
     labels = sorted({label for label, _ in counts})
     return {label: {fate: n for (name, fate), n in sorted(counts.items()) if name == label} for label in labels}
 

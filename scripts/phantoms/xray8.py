@@ -3,30 +3,20 @@
 The table also lists what the study's rule drops, and files that do not exist, as after a partial download.
 """
 
-import csv
-import dataclasses
-import io
-from collections import Counter
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import numpy as np
 
 from cxrflow.config.settings import PhantomSettings
-from phantoms.render import Boxes, Fate, Form, ImageTask, PhantomSet, lesion_path, make_rng, patient_body, scale_side
+from phantoms.render import Boxes, Fate, Form, ImageTask, PhantomSet, make_rng, patient_body, scale_side
 
 XRAY8 = "xray8"
 PUBLISHED_PX = 1024
 NO_FINDING = "No Finding"
-FINDINGS = {  # the six findings of the study, and their signs
-    "Atelectasis": "atelectasis",
-    "Effusion": "effusion",
-    "Infiltration": "infiltration",
-    "Mass": "mass",
-    "Nodule": "nodule",
-    "Pneumothorax": "pneumothorax",
-}
+# The six findings of the study; each one's sign has its name in small letters.
+FINDINGS = ("Atelectasis", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumothorax")
 OTHERS = ("Cardiomegaly", "Emphysema", "Fibrosis", "Pleural_Thickening")  # only the first is visible
-ENTRY_TABLE, BOX_TABLE = "Data_Entry_2017.csv", "BBox_List_2017.csv"
 ENTRY_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
@@ -48,29 +38,13 @@ class Event:
     copies_first: bool = False  # the same bytes as the first image with these findings
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One row of the table of findings; `task` is None where the file is absent."""
-
-    name: str
-    findings: str
-    follow_up: int
-    patient: int
-    task: ImageTask | None
-
-
 def plan_xray8(settings: PhantomSettings) -> PhantomSet:
     """Plan the seven classes, what the rule drops, this dataset's defects, and the two tables."""
     rng = make_rng(settings.seed, XRAY8, "plan")
     count = settings.count_of(XRAY8)
-    rows = _make_rows(_make_patients(count, rng), settings, rng)
-    tasks = [row.task for row in rows if row.task is not None]
-    return PhantomSet(
-        tasks=tasks,
-        absent=dict(Counter(row.findings for row in rows if row.task is None)),
-        tables=(ENTRY_TABLE, BOX_TABLE),
-        write_tables=lambda boxes: (_entry_table(rows, settings), _box_table(rows, boxes)),
-    )
+    tasks = _name_images(_make_patients(count, rng), settings, rng)
+    tables = ("Data_Entry_2017.csv", "BBox_List_2017.csv")
+    return PhantomSet(tasks, tables, lambda boxes: (_entry_table(tasks, settings), _box_table(tasks, boxes)))
 
 
 def _make_patients(count: int, rng: np.random.Generator) -> list[list[Event]]:
@@ -82,12 +56,9 @@ def _make_patients(count: int, rng: np.random.Generator) -> list[list[Event]]:
     for event in [*_kept_findings(count, rng), *_dropped_findings(count, rng)]:
         patient = patients[int(rng.integers(len(patients)))]
         patient.insert(int(rng.integers(len(patient) + 1)), event)
-    alone = [
-        Event("Mass", Fate.KEPT, copies_first=True),
-        Event("Infiltration", Fate.UNREADABLE, Form.EMPTY),
-        Event("Effusion", Fate.UNREADABLE, Form.HTML),
-    ]
-    patients += [[event] for event in alone]
+    patients.append([Event("Mass", Fate.KEPT, copies_first=True)])
+    patients.append([Event("Infiltration", Fate.UNREADABLE, Form.EMPTY)])
+    patients.append([Event("Effusion", Fate.UNREADABLE, Form.HTML)])
     patients = [patients[i] for i in rng.permutation(len(patients)) if patients[i]]
     absent = [*FINDINGS, NO_FINDING] * max(1, count // 25)
     return patients + [[Event(findings, Fate.ABSENT)] for findings in absent]
@@ -108,44 +79,37 @@ def _kept_findings(count: int, rng: np.random.Generator) -> list[Event]:
 
 def _dropped_findings(count: int, rng: np.random.Generator) -> list[Event]:
     """Return images with two of the six findings, and with others only."""
-    pairs = [sorted(rng.choice(list(FINDINGS), 2, replace=False).tolist()) for _ in range(max(4, count // 5))]
+    pairs = [sorted(rng.choice(FINDINGS, 2, replace=False).tolist()) for _ in range(max(4, count // 5))]
     others = [OTHERS[i % len(OTHERS)] for i in range(max(2, count // 20))]
     return [Event("|".join(names), Fate.DROPPED) for names in pairs] + [Event(name, Fate.DROPPED) for name in others]
 
 
-def _make_rows(patients: list[list[Event]], settings: PhantomSettings, rng: np.random.Generator) -> list[Entry]:
+def _name_images(patients: list[list[Event]], settings: PhantomSettings, rng: np.random.Generator) -> list[ImageTask]:
     """Name every image: patients numbered with gaps, follow-ups from 0; the second half lies in images_002."""
-    rows: list[Entry] = []
+    tasks: list[ImageTask] = []
     firsts: dict[str, ImageTask] = {}
+    copies: list[int] = []
     patient_id = 0
     for order, patient in enumerate(patients):
         patient_id += int(rng.integers(1, 4))
         folder = "images_001" if order < len(patients) // 2 else "images_002"
         for follow_up, event in enumerate(patient):
-            name = f"{patient_id:08d}_{follow_up:03d}.png"
-            task = _task(
-                event, f"{folder}/images/{name}", patient_id, len(rows), settings, boxed=rng.random() < BOXED_SHARE
-            )
-            if task is not None and task.fate == Fate.KEPT and not event.copies_first:
+            path = f"{folder}/images/{patient_id:08d}_{follow_up:03d}.png"
+            task = _task(event, path, patient_id, len(tasks), settings, boxed=rng.random() < BOXED_SHARE)
+            if event.copies_first:
+                copies.append(len(tasks))
+            elif task.fate == Fate.KEPT:
                 firsts.setdefault(event.findings, task)
-            rows.append(Entry(name, event.findings, follow_up, patient_id, task))
-    return [
-        dataclasses.replace(row, task=firsts[row.findings].copied_to(row.task))
-        if row.task and row.task.copy_of
-        else row
-        for row in rows
-    ]
+            tasks.append(task)
+    for place in copies:  # the first may come later
+        tasks[place] = firsts[tasks[place].label].copied_to(tasks[place])
+    return tasks
 
 
-def _task(
-    event: Event, path: str, patient: int, number: int, settings: PhantomSettings, boxed: bool
-) -> ImageTask | None:
-    if event.fate == Fate.ABSENT:
-        return None
+def _task(event: Event, path: str, patient: int, number: int, settings: PhantomSettings, boxed: bool) -> ImageTask:
     side = scale_side(PUBLISHED_PX, settings.size_scale)
     names = event.findings.split("|")
-    signs = tuple(FINDINGS[name] for name in names if name in FINDINGS)
-    whole = bool(signs) and event.fate != Fate.UNREADABLE
+    signs = tuple(name.lower() for name in names if name in FINDINGS)
     return ImageTask(
         dataset=XRAY8,
         path=path,
@@ -158,9 +122,7 @@ def _task(
         height_px=side,
         form=event.form,
         large_heart="Cardiomegaly" in names,
-        lesion_path=lesion_path(path) if whole else "",
-        boxed=bool(boxed and whole and event.fate == Fate.KEPT),
-        copy_of="first" if event.copies_first else "",  # its path is known once all are named
+        boxed=bool(boxed and signs and event.fate == Fate.KEPT),
     )
 
 
@@ -169,30 +131,28 @@ def class_of(findings: str) -> str:
     return next((name for name in findings.split("|") if name in FINDINGS), NO_FINDING)
 
 
-def _entry_table(rows: list[Entry], settings: PhantomSettings) -> str:
+def _entry_table(tasks: list[ImageTask], settings: PhantomSettings) -> str:
     """Return Data_Entry_2017.csv: the published header, whose one title over two columns is written as two."""
     lines = [ENTRY_HEADER]
-    for row in rows:
-        rng = make_rng(settings.seed, XRAY8, "entry", row.patient)
-        gender = "F" if patient_body(settings.seed, XRAY8, row.patient, child=False).female else "M"
-        age = int(rng.integers(18, 85)) + row.follow_up // 3
+    for task in tasks:
+        name = PurePath(task.path)
+        patient, follow_up = map(int, name.stem.split("_"))  # a copy's task is the other patient's
+        rng = make_rng(settings.seed, XRAY8, "entry", patient)
+        gender = "F" if patient_body(settings.seed, XRAY8, patient, child=False).female else "M"
+        age = int(rng.integers(18, 85)) + follow_up // 3
         width, height, spacing = DETECTORS[int(rng.integers(len(DETECTORS)))]
         view = "PA" if rng.random() < 0.6 else "AP"
-        lines.append(
-            f"{row.name},{row.findings},{row.follow_up},{row.patient},{age},{gender},{view},{width},{height},{spacing},{spacing}"
-        )
+        row = (name.name, task.label, follow_up, patient, age, gender, view, width, height, spacing, spacing)
+        lines.append(",".join(map(str, row)))
     return "\n".join(lines) + "\n"
 
 
-def _box_table(rows: list[Entry], boxes: dict[str, Boxes]) -> str:
+def _box_table(tasks: list[ImageTask], boxes: dict[str, Boxes]) -> str:
     """Return BBox_List_2017.csv of about half of the kept images with a finding; a large heart has its own box."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    for row in rows:
-        task = row.task
-        if task is None or not task.boxed:
-            continue
-        named = [(class_of(row.findings), boxes[task.path][sign]) for sign in task.signs]
+    lines = [BOX_HEADER]
+    for task in (task for task in tasks if task.boxed):
+        finding = class_of(task.label)
+        named = [(BOX_LABELS.get(finding, finding), boxes[task.path][sign]) for sign in task.signs]
         named += [("Cardiomegaly", boxes[task.path]["heart"])] if task.large_heart else []
-        writer.writerows((row.name, BOX_LABELS.get(name, name), *box) for name, found in named for box in found)
-    return BOX_HEADER + "\n" + buffer.getvalue()
+        lines += [",".join(map(str, (PurePath(task.path).name, name, *box))) for name, found in named for box in found]
+    return "\n".join(lines) + "\n"
