@@ -59,9 +59,10 @@ def print_counts(found: Index, counts: dict[str, int], reader: str) -> None:
     for name, count in counts.items():
         print(f"{name}: {count:,}" + (f" of {published[name]:,} published images" if name in published else " images"))
     for kind, count in sorted(Counter(row.kind for row in found.rejects).items()):
-        print(f"refused ({kind}): {count:,}, see rejects.csv")
-    if found.listed_missing:
-        print(f"listed by the dataset's own table but missing: {found.listed_missing:,}")
+        what = "listed by the dataset's own table but missing" if kind == "missing" else f"refused ({kind})"
+        print(f"{what}: {count:,}, see rejects.csv")
+    for note in found.notes:
+        print(f"note: {note}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Split a dataset into train, val and test, by class, with whole patients and whole groups of duplicates.
+"""Split a dataset into train, val and test, by class or as published, with whole patients and groups of duplicates.
 
 Reads index.csv; writes split.csv (the subset of every image, in index order).
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cxrflow.config.settings import SplitSettings
 from cxrflow.config.stages import Output, run_stage
-from cxrflow.data.splitting import split_index
+from cxrflow.data.splitting import describe_split, split_index
 from cxrflow.files.records import SUBSETS, IndexRow, SplitRow
 from cxrflow.files.tables import read_records, write_records
 
@@ -19,10 +19,11 @@ def split_dataset(*, index: Path, settings: SplitSettings, split: Output) -> Non
     """Split one dataset.
 
     index: index.csv of the dataset
-    settings: shares and seed, as JSON.
+    settings: its source, shares and seed, as JSON.
     split: split.csv to write
     """
     rows = split_index(read_records(index, IndexRow), settings)
+    print(f"split: {describe_split(rows)}")
     counts = Counter((row.label, row.subset) for row in rows)
     for label in sorted({row.label for row in rows}):
         print(f"{label}: " + ", ".join(f"{counts[label, subset]:,} {subset}" for subset in SUBSETS))

@@ -160,6 +160,7 @@ def write_dataset(folder: Path, name: str, study: Study, fake: FakeStudy) -> Non
                 "unreadable": {"truncated file": 2},
             },
             "listed_missing": 7,
+            "notes": ["12 image files lie where this layout has none"],
             "published_counts": published,
             "n_duplicate_groups": 3,
             "citation": study.settings.datasets[name].citation,

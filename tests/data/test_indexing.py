@@ -121,8 +121,12 @@ def test_the_summary(tmp_path):
         "class_names": ["normal", "pneumonia"],
         "counts": {"normal": 1, "pneumonia": 2},
         "n_patients": 2,
-        "rejects": {"selection": {"its label '2' is not a class of the study": 1}},
+        "rejects": {
+            "missing": {"the table lists it, and there is no such file": 1},
+            "selection": {"its label '2' is not a class of the study": 1},
+        },
         "listed_missing": 1,
+        "notes": ["the first listed image without a file is 'films/gone.png' in line 5"],
         "published_counts": {},
         "n_duplicate_groups": 0,
     }

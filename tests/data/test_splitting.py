@@ -133,7 +133,7 @@ def test_too_small_a_class_is_named_with_its_groups(n):
     rows = [index_row(f"a{i}") for i in range(20)] + [
         index_row(f"b{i}-{j}", "rare", f"b{i}") for i in range(n) for j in range(9)
     ]
-    with pytest.raises(CxrflowError, match=rf"class 'rare' is too small to split: its images form {n} group"):
+    with pytest.raises(CxrflowError, match=rf"class 'rare' is too small to split: its {9 * n} images form {n} group"):
         split_index(rows, SEED_0)
 
 

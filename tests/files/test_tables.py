@@ -47,13 +47,13 @@ def test_short_rows_and_empty_lines(tmp_path: Path) -> None:
 def test_a_record_that_was_cut_off_is_told(tmp_path: Path) -> None:
     write_records(tmp_path / "s.csv", SplitRow, [SplitRow("i", "Mass", "p", "g", "train")] * 2)
     text = (tmp_path / "s.csv").read_text()
-    (tmp_path / "s.csv").write_text(text.removesuffix(",train\n"))
-    with pytest.raises(CxrflowError, match=r"s\.csv, line 3: fewer values than the 5 columns"):
+    (tmp_path / "s.csv").write_text(text.removesuffix(",seed\n"))
+    with pytest.raises(CxrflowError, match=r"s\.csv, line 3: fewer values than the 6 columns"):
         read_records(tmp_path / "s.csv", SplitRow)
 
 
 def test_records_are_found_by_the_names_of_their_columns(tmp_path: Path) -> None:
-    (tmp_path / "s.csv").write_text("subset,more,image_id,label,patient_id,group\ntest,x,i,Mass,p,g\n")
+    (tmp_path / "s.csv").write_text("decided_by,subset,more,image_id,label,patient_id,group\nseed,test,x,i,Mass,p,g\n")
     assert read_records(tmp_path / "s.csv", SplitRow) == [SplitRow("i", "Mass", "p", "g", "test")]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from cxrflow.compare.collect import ModelResult, Results, group_seeds
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.study import SCRATCH
+from cxrflow.data.splitting import describe_split
 from cxrflow.files.formats import count_words, join_words
 from cxrflow.files.records import SUBSETS
 from cxrflow.results.metrics import METRICS
@@ -29,6 +30,7 @@ def dataset_rows(results: Results) -> list[dict[str, Any]]:
             "n_published": dataset.n_published,
             "n_images": dataset.n_images,
             "n_patients": dataset.index["n_patients"],
+            "split": describe_split(dataset.split),
             **{f"n_{subset}": sum(dataset.counts[subset].values()) for subset in SUBSETS},
             "n_test_patients": dataset.patients["test"],
             **{f"n_{kind}": sum(dataset.index["rejects"].get(kind, {}).values()) for kind in REJECT_TITLES},
@@ -62,6 +64,15 @@ def reject_rows(results: Results) -> list[dict[str, Any]]:
         for dataset in results.datasets.values()
         for kind, reasons in dataset.index["rejects"].items()
         for reason, count in reasons.items()
+    ]
+
+
+def note_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per dataset and note of its index: what was chosen, passed over or joined."""
+    return [
+        {"dataset": dataset.title, "note": note}
+        for dataset in results.datasets.values()
+        for note in dataset.index["notes"]
     ]
 
 

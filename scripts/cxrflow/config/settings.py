@@ -82,19 +82,29 @@ class DatasetSettings:
     title: str = setting("its name in tables and figures; empty: the key", default="")
     citation: str = setting("what to cite for it, shown under Table 1", default="")
     classes: dict[str, str] = setting(
-        "readers folders and csv: class name for each folder or label value, {value: name}; others are left out;"
-        " empty: every folder or value is a class with that name",
+        "the classes that are kept, {label: class name}, where a label is a folder (folders, covid_radiography), a"
+        " cell (csv), a finding (nih) or bacterial, viral or normal (kermany); others are left out and counted; empty:"
+        " the study's classes, or with folders and csv every label",
         default_factory=dict,
     )
+    skip: tuple[str, ...] = setting(
+        "folders and files that are left out and counted, by name or by path from `folder`, such as"
+        " [masks, '*_seg.png', old/test]; case does not count",
+        default=("masks",),
+    )
     patient_pattern: str = setting(
-        "readers folders and csv: regular expression, with a group named patient, searched for in the relative path;"
-        " empty: every image counts as a patient",
+        "where the dataset names no patients: regular expression, with a group named patient, searched for in the"
+        " relative path; empty: every image counts as a patient",
         default="",
     )
     table: str = setting("reader csv: the CSV file, relative to the folder", default="")
     image_column: str = setting("reader csv: the column with the image's path or file name", default="image")
     label_column: str = setting("reader csv: the column with the label", default="label")
     patient_column: str = setting("reader csv: the column with the patient; empty: use patient_pattern", default="")
+    split_column: str = setting(
+        "reader csv: the column with the dataset's own split (train, val, test), for split.source: published",
+        default="",
+    )
     lesion_masks: str = setting(
         "folder of PNG masks, relative to `folder`, named like the images (non-zero is lesion), to score the Grad-CAM",
         default="",
@@ -161,6 +171,12 @@ class IndexSettings:
 class SplitSettings:
     """The split by patient and class."""
 
+    source: str = setting(
+        "seed splits by the shares below; published keeps the dataset's own split (kermany: its folders; nih: its two"
+        " lists; folders: train, val and test folders; csv: split_column), and cuts val from train where there is none",
+        default="seed",
+        choices=("seed", "published"),
+    )
     train: float = setting("share of images for training", default=0.70, minimum=0.01, maximum=0.98)
     val: float = setting("share for choosing the epoch and the model", default=0.15, minimum=0.01, maximum=0.98)
     test: float = setting("share for the final scores", default=0.15, minimum=0.01, maximum=0.98)

@@ -21,16 +21,20 @@ from cxrflow.files.records import IndexRow, RegionRow, RejectRow
 NOT_UTF8 = "its file name is not UTF-8: rename it"
 CONFLICT = "its pixels equal those of an image with another label"
 CAPPED = "beyond max_images_per_class"
+WHOLE_PATIENTS = (
+    ". Patients stay whole, and none of this class fits under index.max_images_per_class: correct who is a patient"
+    " (patient_pattern, patient_column) or raise the cap"
+)
 
 
 @dataclass(frozen=True)
 class Index:
-    """A dataset's kept images, sorted by image_id, what was refused, and the regions of kept images."""
+    """A dataset's kept images, sorted by image_id, what was refused, the regions of kept images, and the notes."""
 
     rows: list[IndexRow]
     rejects: list[RejectRow]
     regions: list[RegionRow]
-    listed_missing: int
+    notes: list[str]
 
 
 def build_index(folder: Path, dataset: DatasetSettings, settings: IndexSettings, threads: int) -> Index:
@@ -47,7 +51,7 @@ def build_index(folder: Path, dataset: DatasetSettings, settings: IndexSettings,
     check_classes(folder, listing, rows, [*reader.rejects, *conflicts, *capped])
     rejects = [_escaped(row) for row in [*listing.rejects, *reader.rejects, *conflicts, *capped]]
     regions = keep_regions(listing, rows)
-    return Index(rows, sorted(rejects, key=lambda row: row.path), regions, listing.listed_missing)
+    return Index(rows, sorted(rejects, key=lambda row: row.path), regions, listing.notes)
 
 
 def refuse_misnamed(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[RejectRow]]:
@@ -139,7 +143,8 @@ def check_classes(folder: Path, listing: Listing, rows: list[IndexRow], rejects:
     for label in sorted({each.label for each in listing.candidates} - kept):
         reasons = Counter(f"{row.kind}: {row.reason}" for row in rejects if row.label == label)
         why = "; ".join(f"{reason} ({n} images)" for reason, n in reasons.most_common(3))
-        raise CxrflowError(f"{folder}: no image of class {escape_name(label)} is left. {why}")
+        remedy = WHOLE_PATIENTS if CAPPED in why else ", or leave the class out with datasets.<name>.classes"
+        raise CxrflowError(f"{folder}: no image of class {escape_name(label)} is left. {why}{remedy}")
 
 
 def keep_regions(listing: Listing, rows: list[IndexRow]) -> list[RegionRow]:
@@ -164,7 +169,7 @@ def _fit_box(region: RegionRow, row: IndexRow, frame_px: int) -> RegionRow:
 
 
 def summarize_index(index: Index, name: str, dataset: DatasetSettings) -> dict[str, Any]:
-    """Return what index.json holds: counts of kept and refused images, and the published counts."""
+    """Return what index.json holds: counts of kept and refused images, the published counts, and notes."""
     counts = Counter(row.label for row in index.rows)
     pixels = Counter(row.pixel_sha256 for row in index.rows)
     rejects: dict[str, Counter[str]] = defaultdict(Counter)
@@ -176,8 +181,9 @@ def summarize_index(index: Index, name: str, dataset: DatasetSettings) -> dict[s
         "class_names": sorted(counts),
         "counts": dict(sorted(counts.items())),
         "n_patients": len({row.patient_id for row in index.rows}),
-        "rejects": {kind: dict(sorted(reasons.items())) for kind, reasons in sorted(rejects.items())},
-        "listed_missing": index.listed_missing,
+        "rejects": {kind: dict(sorted(reasons.items())) for kind, reasons in sorted(rejects.items()) if reasons},
+        "listed_missing": rejects["missing"].total(),
+        "notes": index.notes,
         "published_counts": READERS[dataset.reader].published_counts,
         "n_duplicate_groups": sum(n > 1 for n in pixels.values()),
     }

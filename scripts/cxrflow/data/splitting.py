@@ -6,10 +6,11 @@ every machine, under every version, and does not depend on the order of files.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cxrflow.config.settings import SplitSettings
 from cxrflow.data.capping import seeded_rank
+from cxrflow.data.published import place_published
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import SUBSETS, IndexRow, SplitRow
 
@@ -18,19 +19,33 @@ def split_index(rows: Sequence[IndexRow], settings: SplitSettings) -> list[Split
     """Assign a subset to every image, in index order.
 
     Raises:
-        CxrflowError: a class cannot be in all three subsets.
+        CxrflowError: a class cannot be in all three subsets, or the published split is incomplete or leaks.
     """
     groups = join_groups(rows)
+    fixed = place_published(rows, groups) if settings.source == "published" else {}
     classes: dict[str, Counter[str]] = defaultdict(Counter)
     for row, group in zip(rows, groups, strict=True):
         classes[group][row.label] += 1
-    subsets = assign_groups(classes, settings)
+    free = {group: counts for group, counts in classes.items() if group not in fixed}
+    shares = {name: float(getattr(settings, name)) for name in SUBSETS if name not in fixed.values()}
+    whole = sum(shares.values()) if fixed else 1.0
+    subsets = fixed | assign_groups(free, {name: share / whole for name, share in shares.items()}, settings.seed)
+    kept = {*fixed.values(), "train"} if fixed else set[str]()  # subsets whose images are as published
     split = [
-        SplitRow(row.image_id, row.label, row.patient_id, group, subsets[group])
+        SplitRow(row.image_id, row.label, row.patient_id, group, subset, "published" if subset in kept else "seed")
         for row, group in zip(rows, groups, strict=True)
+        for subset in [subsets[group]]
     ]
     check_split(rows, split)
     return split
+
+
+def describe_split(split: Iterable[SplitRow]) -> str:
+    """Say in a few words which split a score is of: `by seed`, `published`, or `published, val cut from train`."""
+    decided = {(row.decided_by, row.subset) for row in split}
+    if all(by == "seed" for by, _ in decided):
+        return "by seed"
+    return "published" + (", val cut from train" if ("seed", "val") in decided else "")
 
 
 def join_groups(rows: Sequence[IndexRow]) -> list[str]:
@@ -57,7 +72,7 @@ def _join(parents: dict[str, str], first: str, second: str) -> None:
     parents[high] = low  # the smaller name is the root, so that the group's name does not depend on the order of rows
 
 
-def assign_groups(classes: dict[str, Counter[str]], settings: SplitSettings) -> dict[str, str]:
+def assign_groups(classes: dict[str, Counter[str]], shares: dict[str, float], seed: int) -> dict[str, str]:
     """Return {group: subset}; each group goes where its classes are furthest below their share.
 
     Iterative stratification (Sechidis et al. 2011, "On the stratification of multi-label data") on whole groups: groups
@@ -65,6 +80,7 @@ def assign_groups(classes: dict[str, Counter[str]], settings: SplitSettings) -> 
     order.
 
     classes: images per class of each group.
+    shares: {subset: its share of the images}; they add up to 1.
     """
     holders: Counter[str] = Counter()  # class -> groups that have it
     for counts in classes.values():
@@ -72,23 +88,23 @@ def assign_groups(classes: dict[str, Counter[str]], settings: SplitSettings) -> 
 
     def place(group: str) -> tuple[int, int, str]:
         counts = classes[group]
-        return min(holders[label] for label in counts), -counts.total(), seeded_rank(settings.seed, group)
+        return min(holders[label] for label in counts), -counts.total(), seeded_rank(seed, group)
 
-    stratifier = _Stratifier(classes, holders, settings)
+    stratifier = _Stratifier(classes, holders, shares)
     return {group: stratifier.place(classes[group]) for group in sorted(classes, key=place)}
 
 
 class _Stratifier:
     """How full the subsets are, and where the next group goes."""
 
-    def __init__(self, classes: dict[str, Counter[str]], holders: Counter[str], settings: SplitSettings) -> None:
-        self.shares: dict[str, float] = {name: getattr(settings, name) for name in SUBSETS}
+    def __init__(self, classes: dict[str, Counter[str]], holders: Counter[str], shares: dict[str, float]) -> None:
+        self.shares = shares
         self.totals: Counter[str] = Counter()
         for counts in classes.values():
             self.totals.update(counts)
         self.left = Counter(holders)  # class -> groups that are not placed yet
         # subset -> class -> images over the subset's share of the class; 1 is full
-        self.filled = {name: dict.fromkeys(self.totals, 0.0) for name in SUBSETS}
+        self.filled = {name: dict.fromkeys(self.totals, 0.0) for name in shares}
 
     def place(self, counts: Counter[str]) -> str:
         """Choose the subset of one group with these images per class, and count them there."""
@@ -112,12 +128,12 @@ class _Stratifier:
 
     def _needy(self, weights: dict[str, float]) -> list[str]:
         """Return where the group may go: where a class is running out, only to the subsets that still lack it."""
-        needy: set[str] = set(SUBSETS)
+        needy = set(self.shares)
         for label in weights:
-            lacking = {name for name in SUBSETS if not self.filled[name][label]}
+            lacking = {name for name in self.shares if not self.filled[name][label]}
             if lacking and self.left[label] <= len(lacking):
                 needy = needy & lacking or lacking
-        return [name for name in SUBSETS if name in needy]
+        return [name for name in self.shares if name in needy]
 
 
 def check_split(rows: Sequence[IndexRow], split: Sequence[SplitRow]) -> None:
@@ -141,9 +157,20 @@ def check_split(rows: Sequence[IndexRow], split: Sequence[SplitRow]) -> None:
     for label in sorted({row.label for row in split}):
         lacking = [subset for subset in SUBSETS if (label, subset) not in present]
         if lacking:
-            n = len({row.group for row in split if row.label == label})
+            members = [row for row in split if row.label == label]
+            n_groups, n_patients = len({row.group for row in members}), len({row.patient_id for row in members})
             raise CxrflowError(
-                f"class {label!r} is too small to split: its images form {n} group(s) of patients and duplicates, and"
-                f" none is left for {' and '.join(lacking)}; at least 3 are needed, better 20. Add images, raise"
-                " index.max_images_per_class, or leave the class out"
+                f"class {label!r} is too small to split: its {len(members)} images form {n_groups} group(s) of patients"
+                f" and duplicates, and none is left for {' and '.join(lacking)}; at least 3 are needed, better 20."
+                f" {_find_remedy(len(members), n_patients, n_groups)}, or leave the class out with"
+                " datasets.<name>.classes"
             )
+
+
+def _find_remedy(n_images: int, n_patients: int, n_groups: int) -> str:
+    """Say what makes a class small: how patients are named, duplicates, or the number of images."""
+    if n_groups < 3 <= n_patients:
+        return f"Its {n_patients} patients have images with equal pixels: remove the copies"
+    if n_groups < 3 <= n_images:
+        return "If it has more patients, correct who is one (patient_pattern, patient_column)"
+    return "Add images, raise index.max_images_per_class"

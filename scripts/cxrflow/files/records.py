@@ -33,6 +33,7 @@ class IndexRow:
         mode: Pillow's mode of the file (L, RGB, RGBA, I;16, ...).
         sha256: of the file's bytes; preprocess checks it.
         pixel_sha256: of the decoded gray pixels and their shape; equal ones are duplicates.
+        part: its subset in the dataset's own split (train, val or test); empty where it publishes none.
     """
 
     image_id: str
@@ -45,17 +46,19 @@ class IndexRow:
     mode: str
     sha256: str
     pixel_sha256: str
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RejectRow:
-    """rejects.csv: one image that was there and is not kept.
+    """rejects.csv: one image that was there, or should be, and is not kept.
 
     Attributes:
         image_id: as in the index; the escaped file name where there is none.
         path: relative to the dataset's folder; bytes that are not UTF-8 are escaped.
         label: class name, or empty.
-        kind: `selection` (the rule leaves it out), `unreadable`, `conflict` (equal pixels, other label) or `cap`.
+        kind: `selection` (the rule leaves it out), `missing` (the dataset's table lists it, and there is no file),
+            `unreadable`, `conflict` (equal pixels, other label) or `cap`.
         reason: one sentence.
     """
 
@@ -107,6 +110,7 @@ class SplitRow:
         image_id, label, patient_id: as in the index.
         group: patients and duplicates joined; a group never crosses subsets.
         subset: train, val or test.
+        decided_by: what put it there: `seed`, or `published` for the dataset's own split.
     """
 
     image_id: str
@@ -114,6 +118,7 @@ class SplitRow:
     patient_id: str
     group: str
     subset: str
+    decided_by: str = "seed"
 
 
 @dataclass(frozen=True)

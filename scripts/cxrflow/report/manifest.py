@@ -102,6 +102,7 @@ SECTIONS: tuple[Section, ...] = (
             Block("table", "datasets"),
             Block("table", "classes"),
             Block("table", "rejects", "Images left out, and why"),
+            Block("table", "notes", "What was chosen, passed over or joined"),
             Block("galleries"),
         ),
     ),

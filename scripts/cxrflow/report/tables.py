@@ -81,20 +81,23 @@ TABLES: dict[str, Table] = {
         "Table 1a. Datasets: images kept and left out",
         "Published: the whole published set after the same selection rule. Not selected: found and left out by it."
         " Label conflicts: equal pixels with different labels. Capped: beyond the settings' most images per class. File"
-        " missing: in the dataset's own list but not on disk. A group of duplicates (equal pixels) is in one subset.",
+        " missing: in the dataset's own list but not on disk. A group of duplicates (equal pixels) is in one subset."
+        " Split: by seed, whole patients and stratified by class, or as the dataset's owners publish it.",
         (
             DATASET,
             Column("n_published", "Published", "count", shown="if_any"),
-            *list_counts(n_images="Kept here", n_patients="Patients", n_train="Train", n_val="Val", n_test="Test"),
-            *list_counts(n_test_patients="Test patients", n_selection="Not selected", n_unreadable="Unreadable"),
-            *list_counts(n_conflict="Label conflicts", n_cap="Capped", n_listed_missing="File missing"),
-            *list_counts(n_duplicate_groups="Duplicate groups"),
+            *list_counts(n_images="Kept here", n_patients="Patients"),
+            Column("split", "Split"),
+            *list_counts(n_train="Train", n_val="Val", n_test="Test", n_test_patients="Test patients"),
+            *list_counts(n_selection="Not selected", n_unreadable="Unreadable", n_conflict="Label conflicts"),
+            *list_counts(n_cap="Capped", n_listed_missing="File missing", n_duplicate_groups="Duplicate groups"),
         ),
         "cxrflow.compare.rows:dataset_rows",
     ),
     "classes": Table(
         "Table 1b. Images by class and subset",
-        "The split is by patient and stratified by class, so the shares are close to the settings and not exact.",
+        "A split by seed is by patient and stratified by class, so its shares are close to the settings and not exact;"
+        " a published one has its own.",
         (
             DATASET,
             Column("class", "Class"),
@@ -116,6 +119,13 @@ TABLES: dict[str, Table] = {
         ),
         "cxrflow.compare.rows:reject_rows",
         empty="Every image that was found is used.",
+    ),
+    "notes": Table(
+        "Table 1d. What was chosen, passed over or joined",
+        "Where a folder leaves a choice, this is what was done with it; the log of the index says the same.",
+        (DATASET, Column("note", "Note", width_cm=13)),
+        "cxrflow.compare.rows:note_rows",
+        empty="The datasets left nothing to choose.",
     ),
     "backbones": Table(
         "Table 2. Backbones: measured here, and the paper's figures",

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from cxrflow.data.readers.csv_table import list_images
+from cxrflow.data.readers import list_dataset
 from cxrflow.errors import CxrflowError
 from tests.data.toy import make_csv, write_image
 
@@ -13,7 +13,7 @@ def append(folder, line):
 
 
 def test_paths_file_names_missing_files_and_other_labels(tmp_path):
-    listing = list_images(tmp_path, make_csv(tmp_path))
+    listing = list_dataset(tmp_path, make_csv(tmp_path))
     assert {each.path: (each.label, each.patient_id) for each in listing.candidates} == {
         "films/a.png": ("normal", "p1"),
         "films/sub/b.png": ("pneumonia", "p1"),
@@ -21,13 +21,14 @@ def test_paths_file_names_missing_files_and_other_labels(tmp_path):
     }
     assert listing.listed_missing == 1
     assert [(row.path, row.reason) for row in listing.rejects] == [
-        ("films/d.png", "its label '2' is not a class of the study")
+        ("films/gone.png", "the table lists it, and there is no such file"),
+        ("films/d.png", "its label '2' is not a class of the study"),
     ]
 
 
 def test_without_classes_every_value_is_one(tmp_path):
     settings = replace(make_csv(tmp_path), classes={}, patient_column="", patient_pattern=r"films/(?P<patient>.)")
-    listing = list_images(tmp_path, settings)
+    listing = list_dataset(tmp_path, settings)
     assert {each.label for each in listing.candidates} == {"0", "1", "2"}
     assert {each.patient_id for each in listing.candidates} == {"a", "s", "c", "d"}
 
@@ -51,28 +52,29 @@ def test_bad_rows_name_their_line(tmp_path, line, message):
         write_image(tmp_path / "films/sub/e.png", 21)
     append(tmp_path, line)
     with pytest.raises(CxrflowError, match=message):
-        list_images(tmp_path, settings)
+        list_dataset(tmp_path, settings)
 
 
 def test_an_empty_label_is_an_error_where_every_value_is_a_class(tmp_path):
     settings = replace(make_csv(tmp_path), classes={})
+    write_image(tmp_path / "films/a2.png", 9)
     append(tmp_path, "films/a2.png,,p1")
     with pytest.raises(CxrflowError, match=r"line 7: .* has no label in the column target"):
-        list_images(tmp_path, settings)
+        list_dataset(tmp_path, settings)
 
 
 def test_missing_column_names_what_there_is(tmp_path):
     settings = replace(make_csv(tmp_path), label_column="diagnosis")
     with pytest.raises(CxrflowError, match=r"lacks the column\(s\) diagnosis; it has file, target, who"):
-        list_images(tmp_path, settings)
+        list_dataset(tmp_path, settings)
 
 
 def test_a_class_that_no_row_has_names_the_values_there_are(tmp_path):
     settings = replace(make_csv(tmp_path), classes={"0": "normal", "1": "pneumonia", "7": "covid"})
-    with pytest.raises(CxrflowError, match=r"there is no image of covid; the column target holds '1' \(3\)"):
-        list_images(tmp_path, settings)
+    with pytest.raises(CxrflowError, match=r"no image of the class\(es\) covid: .*'7'.* '1' \(3\)"):
+        list_dataset(tmp_path, settings)
 
 
 def test_a_table_must_be_named(tmp_path):
     with pytest.raises(CxrflowError, match="needs the key `table`"):
-        list_images(tmp_path, replace(make_csv(tmp_path), table=""))
+        list_dataset(tmp_path, replace(make_csv(tmp_path), table=""))

@@ -1,7 +1,7 @@
 import pytest
 
 from cxrflow.config.settings import DatasetSettings
-from cxrflow.data.readers.folders import list_images
+from cxrflow.data.readers import list_dataset
 from cxrflow.errors import CxrflowError
 from tests.data.toy import make_folders, write_image
 
@@ -13,7 +13,7 @@ def settings(**keys):
 def test_every_folder_is_a_class(tmp_path):
     make_folders(tmp_path, per_class=2)
     write_image(tmp_path / "stray.png", 7)
-    listing = list_images(tmp_path, settings())
+    listing = list_dataset(tmp_path, settings())
     assert {each.path: each.label for each in listing.candidates} == {
         "healthy/p0_0.png": "healthy",
         "healthy/p0_1.png": "healthy",
@@ -27,7 +27,7 @@ def test_every_folder_is_a_class(tmp_path):
 def test_named_classes_below_other_folders(tmp_path):
     for number, path in enumerate(["train/NORMAL/a.png", "test/NORMAL/b.png", "train/SICK/c.jpg", "train/OTHER/d.png"]):
         write_image(tmp_path / path, number)
-    listing = list_images(tmp_path, settings(classes={"NORMAL": "normal", "SICK": "pneumonia"}))
+    listing = list_dataset(tmp_path, settings(classes={"NORMAL": "normal", "SICK": "pneumonia"}))
     assert {each.path: (each.label, each.source) for each in listing.candidates} == {
         "train/NORMAL/a.png": ("normal", "train"),
         "test/NORMAL/b.png": ("normal", "test"),
@@ -39,19 +39,19 @@ def test_named_classes_below_other_folders(tmp_path):
 def test_two_folders_may_be_one_class(tmp_path):
     make_folders(tmp_path, per_class=2)
     write_image(tmp_path / "worse/x.png", 9)
-    listing = list_images(tmp_path, settings(classes={"healthy": "no", "ill": "yes", "worse": "yes"}))
+    listing = list_dataset(tmp_path, settings(classes={"healthy": "no", "ill": "yes", "worse": "yes"}))
     assert [each.label for each in listing.candidates].count("yes") == 3
 
 
 def test_a_class_without_images(tmp_path):
     make_folders(tmp_path)
-    with pytest.raises(CxrflowError, match=r"no images of the class\(es\) covid.*'COVID'.*it holds healthy/, ill/"):
-        list_images(tmp_path, settings(classes={"healthy": "normal", "COVID": "covid"}))
+    with pytest.raises(CxrflowError, match=r"no image of the class\(es\) covid.*'COVID'.*it holds healthy/, ill/"):
+        list_dataset(tmp_path, settings(classes={"healthy": "normal", "COVID": "covid"}))
 
 
 def test_the_pattern_finds_patients(tmp_path):
     make_folders(tmp_path, per_class=4)
-    listing = list_images(tmp_path, settings(patient_pattern=r"(?P<patient>p\d+)_"))
+    listing = list_dataset(tmp_path, settings(patient_pattern=r"(?P<patient>p\d+)_"))
     assert {each.patient_id for each in listing.candidates} == {"p0", "p1"}
 
 
@@ -66,13 +66,13 @@ def test_the_pattern_finds_patients(tmp_path):
 def test_patterns_that_cannot_work(tmp_path, pattern, message):
     make_folders(tmp_path)
     with pytest.raises(CxrflowError, match=message):
-        list_images(tmp_path, settings(patient_pattern=pattern))
+        list_dataset(tmp_path, settings(patient_pattern=pattern))
 
 
 def test_lesion_masks_are_no_images(tmp_path):
     make_folders(tmp_path, per_class=2)
     write_image(tmp_path / "lesion_masks/p0_0.png", 5)
-    listing = list_images(tmp_path, settings(lesion_masks="lesion_masks"))
+    listing = list_dataset(tmp_path, settings(lesion_masks="lesion_masks"))
     assert {each.label for each in listing.candidates} == {"healthy", "ill"}
 
 
@@ -84,6 +84,6 @@ def test_awkward_names_and_links(tmp_path):
     (tmp_path / "linked/ill").symlink_to(tmp_path / "real/ill")
     (tmp_path / "linked/healthy").symlink_to(tmp_path / "real/healthy")
     (tmp_path / "real/ill/loop").symlink_to(tmp_path / "real/ill")
-    listing = list_images(tmp_path / "linked", settings())
+    listing = list_dataset(tmp_path / "linked", settings())
     assert len(listing.candidates) == 8
     assert "ill/new\nline.png" in {each.path for each in listing.candidates}

@@ -3,7 +3,8 @@ from collections import Counter, defaultdict
 import pytest
 
 from cxrflow.config.settings import DatasetSettings
-from cxrflow.data.readers.kermany import list_images, parse_name
+from cxrflow.data.readers import list_dataset
+from cxrflow.data.readers.kermany import parse_name
 from tests.data.toy import make_kermany, real_data, write_image
 
 SETTINGS = DatasetSettings(reader="kermany", folder="pneumonia")
@@ -35,7 +36,7 @@ def test_other_names_are_not_guessed(stem):
 
 def test_second_copy_and_litter_are_ignored(tmp_path):
     make_kermany(tmp_path)
-    listing = list_images(tmp_path, SETTINGS)
+    listing = list_dataset(tmp_path, SETTINGS)
     assert Counter(each.label for each in listing.candidates) == {"bacterial": 4, "viral": 2, "normal": 5}
     assert not listing.rejects
     assert not [each for each in listing.candidates if "chest_xray/chest_xray" in each.path]
@@ -45,13 +46,13 @@ def test_only_the_second_copy_is_there(tmp_path):
     make_kermany(tmp_path / "all")
     (tmp_path / "some/chest_xray").mkdir(parents=True)
     (tmp_path / "all/chest_xray/chest_xray").rename(tmp_path / "some/chest_xray/chest_xray")
-    assert len(list_images(tmp_path / "some", SETTINGS).candidates) == 11
+    assert len(list_dataset(tmp_path / "some", SETTINGS).candidates) == 11
 
 
 def test_a_patient_is_one_across_parts_and_two_across_kinds(tmp_path):
     make_kermany(tmp_path)
     patients = defaultdict(set)
-    for each in list_images(tmp_path, SETTINGS).candidates:
+    for each in list_dataset(tmp_path, SETTINGS).candidates:
         patients[each.patient_id].add(each.image_id)
     assert patients["bacteria-1"] == {
         "train/person1_bacteria_1",
@@ -67,14 +68,14 @@ def test_names_against_their_folder_are_left_out(tmp_path):
     make_kermany(tmp_path)
     write_image(tmp_path / "chest_xray/train/NORMAL/person9_virus_9.jpeg", 1)
     write_image(tmp_path / "chest_xray/train/PNEUMONIA/holiday.jpeg", 2)
-    listing = list_images(tmp_path, SETTINGS)
+    listing = list_dataset(tmp_path, SETTINGS)
     assert sorted(row.path.rsplit("/", 1)[1] for row in listing.rejects) == ["holiday.jpeg", "person9_virus_9.jpeg"]
     assert len(listing.candidates) == 11
 
 
 @pytest.mark.slow
 def test_real_images_number_patients_as_the_docstring_says():
-    listing = list_images(real_data("pneumonia"), SETTINGS)
+    listing = list_dataset(real_data("pneumonia"), SETTINGS)
     assert Counter(each.label for each in listing.candidates) == {"bacterial": 2772, "viral": 1493, "normal": 1575}
     parts = defaultdict(set)
     for each in listing.candidates:

@@ -62,5 +62,5 @@ def test_a_dataset_whose_files_are_all_missing(tmp_path):
     settings = make_csv(tmp_path)
     for path in (tmp_path / "films").rglob("*.png"):
         path.unlink()
-    with pytest.raises(CxrflowError, match="4 of the listed images have no file"):
+    with pytest.raises(CxrflowError, match=r"5 of the listed images have no file.*first .* is 'films/a.png' in line 2"):
         list_dataset(tmp_path, settings)

@@ -5,12 +5,13 @@ import pytest
 
 from cxrflow.config.readers import READERS
 from cxrflow.config.settings import DatasetSettings
+from cxrflow.data.readers import list_dataset
 from cxrflow.data.readers.nih import (
+    NO_FILE,
     NONE_OF_SIX,
     NOT_FIRST,
     NOT_LISTED,
     SEVERAL_OF_SIX,
-    list_images,
     read_boxes,
     read_entries,
     select_entries,
@@ -23,7 +24,7 @@ SETTINGS = DatasetSettings(reader="nih", folder="xray8")
 
 def test_the_rule(tmp_path):
     make_nih(tmp_path)
-    listing = list_images(tmp_path, SETTINGS)
+    listing = list_dataset(tmp_path, SETTINGS)
     assert {each.image_id: each.label for each in listing.candidates} == {
         "00000001_001": "Effusion",
         "00000002_001": "No Finding",
@@ -35,33 +36,34 @@ def test_the_rule(tmp_path):
         "00000001_000": NONE_OF_SIX,
         "00000002_000": NOT_FIRST,
         "00000003_000": SEVERAL_OF_SIX,
+        "00000006_000": NO_FILE,
     }
     assert listing.listed_missing == 1
 
 
 def test_a_missing_first_image_is_not_replaced_by_a_later_one(tmp_path):
     make_nih(tmp_path, missing=["00000002_001.png"])
-    listing = list_images(tmp_path, SETTINGS)
+    listing = list_dataset(tmp_path, SETTINGS)
     assert "00000002_000" not in {each.image_id for each in listing.candidates}
     assert listing.listed_missing == 1
 
 
 def test_boxes_of_the_images_own_class_only(tmp_path):
     make_nih(tmp_path)
-    (region,) = list_images(tmp_path, SETTINGS).regions
+    (region,) = list_dataset(tmp_path, SETTINGS).regions
     assert (region.image_id, region.kind) == ("00000005_000", "lesion")
     assert (region.x_px, region.y_px, region.width_px, region.height_px) == (512.0, 256.0, 128.0, 64.0)
 
 
 def test_flat_folder_and_parts(tmp_path):
     make_nih(tmp_path, missing=())
-    sources = {each.source for each in list_images(tmp_path, SETTINGS).candidates}
+    sources = {each.source for each in list_dataset(tmp_path, SETTINGS).candidates}
     assert sources == {"images_001", "images_002"}
     flat = tmp_path / "images"
     flat.mkdir()
     for path in tmp_path.glob("images_00*/images/*.png"):
         path.rename(flat / path.name)
-    listing = list_images(tmp_path, SETTINGS)
+    listing = list_dataset(tmp_path, SETTINGS)
     assert {each.path for each in listing.candidates} >= {"images/00000001_001.png"}
     assert listing.listed_missing == 0
 
@@ -69,7 +71,7 @@ def test_flat_folder_and_parts(tmp_path):
 def test_files_that_the_table_does_not_list(tmp_path):
     make_nih(tmp_path)
     write_image(tmp_path / "images_001/images/99999999_000.png", 1)
-    rejects = {row.image_id: row.reason for row in list_images(tmp_path, SETTINGS).rejects}
+    rejects = {row.image_id: row.reason for row in list_dataset(tmp_path, SETTINGS).rejects}
     assert rejects["99999999_000"] == NOT_LISTED
 
 
@@ -78,7 +80,7 @@ def test_a_table_without_its_columns(tmp_path):
     table = tmp_path / "Data_Entry_2017.csv"
     table.write_text(table.read_text().replace("Finding Labels", "Labels"))
     with pytest.raises(CxrflowError, match=r"Data_Entry_2017.csv lacks .*Finding Labels; it has Image Index, Labels"):
-        list_images(tmp_path, SETTINGS)
+        list_dataset(tmp_path, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_bad_rows_name_their_line(tmp_path, row, message):
     with (tmp_path / "Data_Entry_2017.csv").open("a") as handle:
         handle.write(row + "\n")
     with pytest.raises(CxrflowError, match=message):
-        list_images(tmp_path, SETTINGS)
+        list_dataset(tmp_path, SETTINGS)
 
 
 def test_a_bad_box_names_its_line(tmp_path):
@@ -105,7 +107,7 @@ def test_a_bad_box_names_its_line(tmp_path):
         "Image Index,Finding Label,Bbox [x,y,w,h]\n00000005_000.png,Mass,1,2\n"
     )
     with pytest.raises(CxrflowError, match="line 2: expected file"):
-        list_images(tmp_path, SETTINGS)
+        list_dataset(tmp_path, SETTINGS)
 
 
 @pytest.mark.slow

@@ -1,20 +1,22 @@
 """How datasets lie on disk: a module per reader, named in the table `cxrflow.config.readers.READERS`.
 
-A dataset laid out as one folder per class, or as a table and images, needs no reader of its own: `folders` and `csv`
-read it with a few lines of YAML.
+A reader only lists what lies where its layout has it. What is left out by name, what a class is, who a patient is and
+what the layout does not reach is settled here, by the same steps for every reader. A dataset laid out as one folder per
+class, or as a table and images, needs no reader of its own: `folders` and `csv` read it with a few lines of YAML.
 """
 
-import dataclasses
 import importlib
-import posixpath
 from collections import Counter
 from pathlib import Path
 
 from cxrflow.config.readers import READERS
 from cxrflow.config.settings import DatasetSettings
-from cxrflow.data.readers.base import Listing, describe_folder, walk_images
+from cxrflow.data.readers.base import Listing, describe_folder
+from cxrflow.data.readers.classes import choose_classes, suggest_classes
+from cxrflow.data.readers.lesion_masks import add_lesion_masks
+from cxrflow.data.readers.patients import settle_patients
+from cxrflow.data.readers.skipping import drop_skipped, note_unread, skip_finder
 from cxrflow.errors import CxrflowError
-from cxrflow.files.records import RegionRow
 
 
 def reader_module(reader: str) -> str:
@@ -26,7 +28,8 @@ def list_dataset(folder: Path, settings: DatasetSettings) -> Listing:
     """List a dataset's images with its reader and its lesion masks.
 
     Raises:
-        CxrflowError: no folder, another layout, fewer than two classes, an image_id twice, or masks that fit no image.
+        CxrflowError: no folder, another layout, fewer than two classes, what is no class or patient, an image_id twice,
+        or masks that fit no image.
     """
     reader = READERS.get(settings.reader)
     if reader is None:
@@ -36,6 +39,10 @@ def list_dataset(folder: Path, settings: DatasetSettings) -> Listing:
             f"{folder} is not a folder: put {reader.layout} into it, or correct data_root or the dataset's folder"
         )
     listing: Listing = importlib.import_module(reader_module(settings.reader)).list_images(folder, settings)
+    find_skip = skip_finder(settings.skip)
+    listing = note_unread(folder, drop_skipped(listing, find_skip), settings.lesion_masks, find_skip)
+    listing = choose_classes(folder, listing, settings.classes)
+    listing = settle_patients(folder, listing, settings.patient_pattern)
     check_listing(folder, listing)
     return add_lesion_masks(folder, settings.lesion_masks, listing) if settings.lesion_masks else listing
 
@@ -52,36 +59,15 @@ def check_listing(folder: Path, listing: Listing) -> None:
         missing = (
             f"; its table lists {listing.listed_missing} more images that are missing" if listing.listed_missing else ""
         )
-        raise CxrflowError(f"{folder} has {found}, and a classifier needs two{missing}; {describe_folder(folder)}")
+        raise CxrflowError(
+            f"{folder} has {found}, and a classifier needs two{missing}; {describe_folder(folder)}. Which labels are"
+            f" classes is set by {suggest_classes(listing)}{listing.write_notes()}"
+        )
     paths: dict[str, str] = {}
     for each in listing.candidates:
         if each.image_id in paths:
             raise CxrflowError(
                 f"{folder}: {paths[each.image_id]} and {each.path} would both be image {each.image_id!r}:"
-                " remove one of them, or rename it"
+                " remove one of them, rename it, or name its folder under `skip`"
             )
         paths[each.image_id] = each.path
-
-
-def add_lesion_masks(folder: Path, masks: str, listing: Listing) -> Listing:
-    """Add a lesion mask to every image that has one; its boxes are dropped, because the mask is the finer outline.
-
-    masks: folder relative to the dataset's, of PNG files named like the images.
-
-    Raises:
-        CxrflowError: no such folder, or no mask in it is named like an image.
-    """
-    masks = posixpath.normpath(masks)
-    by_stem = {
-        Path(path).stem: f"{masks}/{path}" for path in walk_images(folder / masks) if path.lower().endswith(".png")
-    }
-    stems = {each.image_id: Path(each.path).stem for each in listing.candidates}
-    masked = {image_id: by_stem[stem] for image_id, stem in stems.items() if stem in by_stem}
-    if not masked:
-        raise CxrflowError(
-            f"{folder / masks} (lesion_masks) has no mask named like an image: expected PNG files such as"
-            f" {next(iter(stems.values()))}.png; {describe_folder(folder / masks)}"
-        )
-    boxes_left = [row for row in listing.regions if row.kind != "lesion" or row.image_id not in masked]
-    added = [RegionRow(image_id, "lesion", 0.0, 0.0, 0.0, 0.0, path) for image_id, path in masked.items()]
-    return dataclasses.replace(listing, regions=boxes_left + added)

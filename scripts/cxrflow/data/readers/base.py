@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cxrflow.data.readers.keys import quote_names
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import RegionRow, RejectRow
 
@@ -19,9 +20,10 @@ class Candidate:
     Attributes:
         image_id: unique within the dataset.
         path: relative to the dataset's folder, forward slashes; bytes that are not UTF-8 stay surrogates (os.fsdecode).
-        label: class name.
-        patient_id: the patient; the image_id where the dataset names none.
+        label: from a reader: the folder, cell or finding that names the class; from `list_dataset`: the class name.
+        patient_id: the patient; from a reader empty where the dataset names none, then the image_id.
         source: the part of the dataset that the file lies in (train, test, images_001, ...), or empty.
+        part: its subset in the dataset's own split (train, val or test); empty where it publishes none.
     """
 
     image_id: str
@@ -29,6 +31,7 @@ class Candidate:
     label: str
     patient_id: str
     source: str
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,18 +40,30 @@ class Listing:
 
     Attributes:
         candidates: in any order; indexing sorts them.
-        rejects: files that are there and that the dataset's rule leaves out, kind `selection`.
-        listed_missing: images that the dataset's own table selects and whose files are missing.
+        rejects: files that the dataset's rule leaves out, kind `selection`, and images that its own table lists and
+            whose files are missing, kind `missing`.
         regions: annotated regions of candidates.
         box_frame_px: side of the square in whose pixels the boxes are given, whatever the file's size is now; 0:
-        the file's.
+            the file's.
+        classes: {label: class name} that the reader keeps where the settings name no classes; empty: every label.
+        notes: what was chosen, passed over or joined, one sentence each.
     """
 
     candidates: list[Candidate]
     rejects: list[RejectRow] = field(default_factory=list)
-    listed_missing: int = 0
     regions: list[RegionRow] = field(default_factory=list)
     box_frame_px: int = 0
+    classes: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def listed_missing(self) -> int:
+        """Images that the dataset's own table lists and whose files are missing."""
+        return sum(row.kind == "missing" for row in self.rejects)
+
+    def write_notes(self) -> str:
+        """Return the notes as the end of a message."""
+        return "".join(f". Note: {note}" for note in self.notes)
 
 
 def is_litter(name: str) -> bool:
@@ -84,13 +99,19 @@ def refuse_closed(error: OSError) -> None:
     raise CxrflowError(f"the folder {error.filename} cannot be opened ({reason}): make it readable, or move it away")
 
 
-def walk_images(folder: Path, skip: str = "", on_closed: Callable[[OSError], None] = refuse_closed) -> list[str]:
+def walk_images(
+    folder: Path,
+    skip: str = "",
+    on_closed: Callable[[OSError], None] = refuse_closed,
+    on_repeated: Callable[[str], None] = lambda _place: None,
+) -> list[str]:
     """Return the paths of every image below a folder, relative to it, with forward slashes, sorted.
 
     Linked folders are followed, because data on a cluster is often a link; a loop of links is entered once.
 
     skip: one relative folder to leave out (the lesion masks), or empty.
     on_closed: called with the error of a folder below that cannot be opened, whose name is in its `filename`.
+    on_repeated: called with a link to a folder that was entered already, whose images are not listed again.
 
     Raises:
         CxrflowError: a folder below cannot be opened, by default.
@@ -100,8 +121,11 @@ def walk_images(folder: Path, skip: str = "", on_closed: Callable[[OSError], Non
     left_out = os.path.normpath(folder / skip) if skip else None
     for place, folders, names in os.walk(folder, onerror=on_closed, followlinks=True):
         status = os.stat(place)
-        if (status.st_dev, status.st_ino) in seen or os.path.normpath(place) == left_out:
+        repeated = (status.st_dev, status.st_ino) in seen
+        if repeated or os.path.normpath(place) == left_out:
             folders.clear()
+            if repeated:
+                on_repeated(os.path.relpath(place, folder))
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not is_litter(name))
@@ -109,6 +133,17 @@ def walk_images(folder: Path, skip: str = "", on_closed: Callable[[OSError], Non
         images = (name for name in names if not is_litter(name) and name.lower().endswith(IMAGE_SUFFIXES))
         found += [name if base == "." else f"{base}/{name}" for name in images]
     return sorted(found)
+
+
+def walk_dataset(folder: Path, skip: str, notes: list[str]) -> list[str]:
+    """Walk a dataset's folder as `walk_images` does; links to folders that were entered already go into the notes."""
+    repeated: list[str] = []
+    paths = walk_images(folder, skip, on_repeated=repeated.append)
+    if repeated:
+        notes.append(
+            f"{quote_names(map(escape_name, repeated))}: linked to folders that are read already, and not read again"
+        )
+    return paths
 
 
 def relative_path(root: Path, folder: Path, name: str) -> str:

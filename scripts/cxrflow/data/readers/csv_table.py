@@ -1,60 +1,57 @@
 """A table and a folder of images: your own dataset with a few lines of YAML.
 
-Reads the table (`table`, with `image_column`, `label_column` and maybe `patient_column`) and the names of the
-images. An image is named by its path relative to the dataset's folder, or by its file name alone where that is
-unique below the folder.
+Reads the table (`table`, with `image_column`, `label_column` and maybe `patient_column` and `split_column`) and the
+names of the images. An image is named by its path relative to the dataset's folder, or by its file name alone where
+that is unique below the folder.
 """
 
-import os
-from collections import Counter, defaultdict
 from pathlib import Path
 
 from cxrflow.config.settings import DatasetSettings
-from cxrflow.data.readers.base import Candidate, Listing, describe_folder, walk_images
-from cxrflow.data.readers.folders import patient_finder
+from cxrflow.data.readers.base import Candidate, Listing, describe_folder, walk_dataset
+from cxrflow.data.readers.file_finder import FileFinder
+from cxrflow.data.readers.keys import clean_name, is_blank, part_of
+from cxrflow.data.readers.skipping import skip_finder, skipped_row
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import RejectRow
-from cxrflow.files.tables import read_table
+from cxrflow.files.tables import read_numbered
+
+NOT_LISTED = "the table does not list this file"
+NO_FILE = "the table lists it, and there is no such file"
 
 
 def list_images(folder: Path, settings: DatasetSettings) -> Listing:
     """List the images that the table names.
 
     Raises:
-        CxrflowError: no table, columns missing, an image listed twice, empty or outside the folder, a class without
-        images.
+        CxrflowError: no table, columns missing, or a row whose image is listed twice, empty, ambiguous or outside the
+        folder, or which has no patient or label.
     """
     table = _table_path(folder, settings)
-    columns = [settings.image_column, settings.label_column, *filter(None, [settings.patient_column])]
-    rows = read_table(table, columns)
-    files = FileFinder(folder, walk_images(folder, skip=settings.lesion_masks))
-    find_patient = patient_finder(settings.patient_pattern)
-    listing, missing, seen = Listing([]), 0, dict[str, int]()
-    for line, row in enumerate(rows, start=2):
-        where = f"{table}, line {line}"
-        image, label = row[settings.image_column] or "", (row[settings.label_column] or "").strip()
+    optional = [settings.patient_column, settings.split_column]
+    rows = read_numbered(table, [settings.image_column, settings.label_column, *filter(None, optional)])
+    listing, find_skip = Listing([]), skip_finder(settings.skip)
+    paths = walk_dataset(folder, settings.lesion_masks, listing.notes)
+    listing.rejects.extend(skipped_row(path, pattern) for path in paths if (pattern := find_skip(path)))
+    files = FileFinder(folder, [path for path in paths if not find_skip(path)])
+    seen: dict[str, int] = {}
+    missing: list[tuple[int, str]] = []
+    for line, row in rows:
+        where, image = f"{table}, line {line}", row[settings.image_column] or ""
         path = files.find(image, where)
-        if path is not None and path in seen:
+        if path is None:
+            missing.append((line, image))
+            label = clean_name(row[settings.label_column] or "")
+            listing.rejects.append(RejectRow(image, image, label, "missing", NO_FILE))
+            continue
+        if path in seen:
             raise CxrflowError(f"{where}: {image!r} is listed twice, first in line {seen[path]}; an image has one row")
-        if settings.classes and label not in settings.classes:
-            reason = f"its label {label!r} is not a class of the study" if label else "it has no label"
-            listing.rejects.extend([RejectRow(path, path, "", "selection", reason)] if path else [])
-        elif not label:
-            raise CxrflowError(f"{where}: {image!r} has no label in the column {settings.label_column}")
-        elif path is None:
-            missing += 1
-        else:
-            patient = row[settings.patient_column] if settings.patient_column else find_patient(path)
-            if not patient:
-                raise CxrflowError(f"{where}: {image!r} has no patient in the column {settings.patient_column}")
-            name = settings.classes.get(label, label)
-            listing.candidates.append(Candidate(path, path, name, patient, source=""))
-        if path is not None:
-            seen[path] = line
-    _check_classes(
-        table, settings, listing, Counter((row[settings.label_column] or "").strip() for row in rows), missing
-    )
-    return Listing(listing.candidates, listing.rejects, missing, listing.regions)
+        seen[path] = line
+        listing.candidates.append(_read_row(path, row, settings, where))
+    unlisted = sorted(files.paths.difference(seen))
+    listing.rejects.extend(RejectRow(path, path, "", "selection", NOT_LISTED) for path in unlisted)
+    listing.notes.extend(files.describe_missing(missing))
+    return listing
 
 
 def _table_path(folder: Path, settings: DatasetSettings) -> Path:
@@ -68,48 +65,18 @@ def _table_path(folder: Path, settings: DatasetSettings) -> Path:
     return table
 
 
-def _check_classes(
-    table: Path, settings: DatasetSettings, listing: Listing, labels: Counter[str], missing: int
-) -> None:
-    found = {each.label for each in listing.candidates}
-    lacking = sorted(set(settings.classes.values()) - found)
-    if lacking or not found:
-        values = ", ".join(f"{label!r} ({n})" for label, n in labels.most_common(12)) or "nothing"
+def _read_row(path: str, row: dict[str, str], settings: DatasetSettings, where: str) -> Candidate:
+    label = clean_name(row[settings.label_column] or "")
+    if not label and not settings.classes:
         raise CxrflowError(
-            f"{table}: there is no image of {', '.join(lacking) or 'any class'}; the column"
-            f" {settings.label_column} holds {values}, and {missing} of the listed images have no file in the dataset's"
-            " folder"
+            f"{where}: {path!r} has no label in the column {settings.label_column}: fill it, or write `classes`, which"
+            " leaves out rows of any other label"
         )
-
-
-class FileFinder:
-    """Finds the file that a table's cell names."""
-
-    def __init__(self, folder: Path, paths: list[str]) -> None:
-        """Keep every image path below the folder, and by file name."""
-        self.folder = folder
-        self.paths = set(paths)
-        self.by_name: dict[str, list[str]] = defaultdict(list)
-        for path in paths:
-            self.by_name[path.rsplit("/", 1)[-1]].append(path)
-
-    def find(self, image: str, where: str) -> str | None:
-        """Return the path relative to the folder, or None if there is no such file.
-
-        Raises:
-            CxrflowError: an empty cell, a path out of the folder, or a file name that several folders hold.
-        """
-        image = image.strip()
-        if not image:
-            raise CxrflowError(f"{where}: the image's name is empty")
-        path = os.path.normpath(os.path.relpath(image, self.folder) if os.path.isabs(image) else image)
-        if path.startswith(".."):
-            raise CxrflowError(f"{where}: {image!r} lies outside {self.folder}; give paths relative to it")
-        if path in self.paths:
-            return path
-        matches = self.by_name.get(image, [])
-        if len(matches) > 1:
-            raise CxrflowError(
-                f"{where}: {image!r} is in {matches[0]} and {matches[1]}; give the path relative to {self.folder}"
-            )
-        return matches[0] if matches else None
+    patient = row[settings.patient_column] or "" if settings.patient_column else ""
+    if settings.patient_column and is_blank(patient):
+        raise CxrflowError(f"{where}: {path!r} has no patient in the column {settings.patient_column}: {patient!r}")
+    cell = row[settings.split_column] or "" if settings.split_column else ""
+    part = part_of(cell)
+    if settings.split_column and not part and not is_blank(cell):
+        raise CxrflowError(f"{where}: {cell!r} in the column {settings.split_column} is none of train, val and test")
+    return Candidate(path, path, label, patient, "", part)

@@ -72,7 +72,7 @@ def _add_image(listing: Listing, path: str, part: str, kind: str) -> None:
         reason = "the file name and the folder name different classes"
         listing.rejects.append(RejectRow(image_id, path, "", "selection", reason))
     else:
-        listing.candidates.append(Candidate(image_id, path, parsed[0], patient_id=parsed[1], source=part))
+        listing.candidates.append(Candidate(image_id, path, parsed[0], parsed[1], part, part))
 
 
 def parse_name(stem: str) -> tuple[str, str] | None:

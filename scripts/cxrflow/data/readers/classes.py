@@ -1,0 +1,129 @@
+"""From what a reader found (folder, cell, finding) to the classes of the study, the same way for every reader."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cxrflow.data.readers.base import Candidate, Listing, describe_folder
+from cxrflow.data.readers.keys import clean_name, is_blank, is_container, loose_key, part_of, quote_names
+from cxrflow.errors import CxrflowError
+from cxrflow.files.records import RejectRow
+
+
+class ClassMap:
+    """The classes to keep, found by label; an equal label goes before one that differs in case or number format."""
+
+    def __init__(self, classes: Mapping[str, str]) -> None:
+        """Keep {label: class name}; without any, every label is a class."""
+        self.exact = {clean_name(label): name for label, name in classes.items()}
+        self.loose: dict[str, dict[str, str]] = defaultdict(dict)  # key -> {class name: label}
+        for label, name in classes.items():
+            self.loose[loose_key(label)][name] = label
+
+    def find(self, label: str) -> str | None:
+        """Return the class name of a label; None: it is not among the classes, or stands for several of them."""
+        label = clean_name(label)
+        if not self.exact:
+            return label
+        names = list(self.loose.get(loose_key(label), ()))
+        return self.exact.get(label) or (names[0] if len(names) == 1 else None)
+
+    def is_exact(self, label: str) -> bool:
+        """Say whether a label is written as in the settings."""
+        return not self.exact or clean_name(label) in self.exact
+
+
+def choose_classes(folder: Path, listing: Listing, wanted: Mapping[str, str]) -> Listing:
+    """Name the class of every candidate and move those of no class to the rejects.
+
+    wanted: {label: class name} of the settings; empty: the reader's own classes, or else every label.
+
+    Raises:
+        CxrflowError: a wanted class has no image, or without `wanted` a label is not plainly a class.
+    """
+    classes = wanted or listing.classes
+    if not classes:
+        check_names(folder, listing)
+    class_map = ClassMap(classes)
+    names = {label: class_map.find(label) for label in {each.label for each in listing.candidates}}
+    kept = [replace(each, label=name) for each in listing.candidates if (name := names[each.label]) is not None]
+    rejects = [_refuse(each) for each in listing.candidates if names[each.label] is None]
+    chosen = replace(listing, candidates=kept, rejects=[*listing.rejects, *rejects])
+    if wanted:
+        _check_wanted(folder, listing, chosen, wanted)
+    inexact = sorted(label for label, name in names.items() if name is not None and not class_map.is_exact(label))
+    notes = [
+        f"label {label!r} counts as class {names[label]!r}, whose label in `classes` is written differently"
+        for label in inexact
+    ]
+    return replace(chosen, notes=[*chosen.notes, *notes])
+
+
+def _refuse(each: Candidate) -> RejectRow:
+    reason = f"its label {each.label!r} is not a class of the study" if each.label else "it has no label"
+    return RejectRow(each.image_id, each.path, each.label, "selection", reason)
+
+
+def _check_wanted(folder: Path, found: Listing, chosen: Listing, wanted: Mapping[str, str]) -> None:
+    lacking = sorted(set(wanted.values()) - {each.label for each in chosen.candidates})
+    if not lacking:
+        return
+    labels = Counter(each.label for each in found.candidates)
+    labels.update(row.label for row in found.rejects if row.kind == "missing")
+    values = ", ".join(f"{label!r} ({n})" for label, n in labels.most_common(12)) or "none"
+    keys = " or ".join(repr(label) for label, name in wanted.items() if name in lacking)
+    missing = f"; {found.listed_missing:,} of the listed images have no file" if found.listed_missing else ""
+    raise CxrflowError(
+        f"{folder} has no image of the class(es) {', '.join(lacking)}: expected the label {keys} (classes in the"
+        f" config); the labels found are {values}{missing}; {describe_folder(folder)}{chosen.write_notes()}"
+    )
+
+
+# What a label that is no class looks like, how to say so, and what to write besides `classes`.
+SUSPICIONS: tuple[tuple[Callable[[str], object], str, str], ...] = (
+    (is_blank, "looks like an empty cell", ""),
+    (part_of, "looks like a part of a split", "; to keep that split, write `split.source: published`, too"),
+    (is_container, "says how files are stored, not what they show", "; to leave a folder out, name it under `skip`"),
+)
+
+
+def check_names(folder: Path, listing: Listing) -> None:
+    """Check that every label is plainly a class, where the settings name none.
+
+    Raises:
+        CxrflowError: labels look like empty cells, parts of a split or folders of files, or differ in case alone.
+    """
+    labels = Counter(clean_name(each.label) for each in listing.candidates)
+    counts = ", ".join(f"{label!r} ({n})" for label, n in labels.most_common(12))
+    for looks_odd, what, more in SUSPICIONS:
+        odd = sorted(filter(looks_odd, labels))
+        if odd:
+            raise CxrflowError(
+                f"{folder} has the labels {counts}, and {quote_names(odd)} {what}: write which labels are classes,"
+                f" such as {suggest_classes(listing, odd)}; the others are left out and counted{more}"
+            )
+    keys: dict[str, list[str]] = defaultdict(list)
+    for label in sorted(labels):
+        keys[loose_key(label)].append(label)
+    for twins in keys.values():
+        if len(twins) > 1:
+            both = json.dumps(dict.fromkeys(twins, twins[0]), ensure_ascii=False)
+            raise CxrflowError(
+                f"{folder} has the labels {counts}, and {quote_names(twins)} differ in case or number format alone:"
+                f" write every label with its class, for one class `classes: {both}` and the others"
+            )
+
+
+def suggest_classes(listing: Listing, odd: Sequence[str] = ()) -> str:
+    """Return a line for the config: the labels that are plainly classes, or the folders below the odd ones."""
+    names = {clean_name(each.label) for each in listing.candidates}.difference(odd)
+    for each in listing.candidates:
+        folders = each.path.split("/")[:-1]
+        if folders and folders[0] == each.label and (each.label in odd or not odd):
+            plain = [name for name in folders[1:] if not part_of(name) and not is_container(name)]
+            names.update(plain[-1:])
+            names.discard("" if odd or not plain else each.label)
+    shown = {name: name for name in sorted(names)[:8]} if len(names) > 1 else {"label": "class name"}
+    return f"`classes: {json.dumps(shown, ensure_ascii=False)}`"
