@@ -51,8 +51,8 @@ Points = NDArray[np.float32]  # (n, 2) on a map, or features (n, d)
 class Embedding:
     """A map of test images, empty where there are fewer than 4.
 
-    Its trustworthiness, 0 to 1 (Venna & Kaski 2001), is 1 when neighbours on the map are neighbours in the features, and
-    None with fewer than 11 images, where it is not defined for 5 neighbours, or when all features are equal.
+    Its trustworthiness, 0 to 1 (Venna & Kaski 2001), is 1 when neighbours on the map are neighbours in the features,
+    and None with fewer than 11 images, where it is not defined for 5 neighbours, or when all features are equal.
     """
 
     rows: NDArray[np.int64]  # (n,), which rows of the features are shown, ascending

@@ -32,7 +32,7 @@ def score_predictions(predictions: Predictions, resamples: int, seed: int) -> di
     values: dict[str, Any] = {name: metric.compute(sample)[0] for name, metric in METRICS.items()}
 
     def score(name: str, *k: int) -> dict[str, float | None]:  # k: number of the class, for metrics of each
-        return _with_interval(values[name][k], resampled[name][(..., *k)] if used else np.zeros(0))
+        return _with_interval(values[name][k], resampled[name].T[k] if used else np.zeros(0))
 
     overall = [name for name, metric in METRICS.items() if not metric.per_class]
     per_class = [name for name, metric in METRICS.items() if metric.per_class]
