@@ -1,5 +1,6 @@
 """Every stage is a plain command: flags from the signature, one clear line on a user's error."""
 
+import errno
 import gc
 import json
 import os
@@ -12,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from cxrflow.config.parsing import setting
-from cxrflow.config.stages import build_parser, call_stage, convert_arguments, importing_much, parameter_meanings
+from cxrflow.config.stages import (
+    build_parser,
+    call_stage,
+    convert_arguments,
+    explain_error,
+    importing_much,
+    parameter_meanings,
+)
 from cxrflow.errors import CxrflowError
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -62,20 +70,6 @@ def test_settings_are_checked_key_by_key() -> None:
         assert words in str(raised.value)
 
 
-def test_a_bool_is_a_switch() -> None:
-    def ask(*, loud: bool = False) -> None:
-        """Ask.
-
-        loud: say it twice
-        """
-
-    parser = build_parser(ask)
-    assert vars(parser.parse_args([])) == {"loud": False}
-    assert vars(parser.parse_args(["--loud"])) == {"loud": True}
-    with pytest.raises(SystemExit):
-        parser.parse_args(["--loud", "yes"])
-
-
 def test_starred_parameters_need_no_flag() -> None:
     calls = []
 
@@ -91,8 +85,18 @@ def test_starred_parameters_need_no_flag() -> None:
     assert "5 % of all" in parser.format_help()
     call_stage(ask, vars(parser.parse_args(["a b", "c", "--loud"])))
     assert calls == [((Path("a b"), Path("c")), True)]
-    with pytest.raises(SystemExit):
-        parser.parse_args(["--loud"])
+    assert vars(parser.parse_args(["a"]))["loud"] is False
+    for words in (["--loud"], ["a", "--loud=yes"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(words)
+
+
+def test_an_error_of_the_system_names_the_file_and_the_remedy() -> None:
+    said = explain_error(OSError(errno.ENOSPC, "No space left on device", "images.npy"))
+    assert (
+        said == "images.npy: the disk is full: free space there and run the same command again; finished work is kept"
+    )
+    assert explain_error(OSError(errno.EIO, "Input/output error")) is None
 
 
 def test_a_parameter_without_a_meaning_is_refused() -> None:

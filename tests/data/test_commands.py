@@ -5,7 +5,6 @@ import inspect
 import json
 import os
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -143,31 +142,3 @@ def test_bad_files_of_every_kind_below_the_limit(tmp_path):
         assert "ill/new\nline.png" in {row["path"] for row in csv.DictReader(handle)}
     assert json.loads((out / "index.json").read_text())["rejects"]["unreadable"]
     assert call("preprocess", **preprocess_flags(out, tmp_path / "data"))[0] == 0
-
-
-@pytest.mark.slow
-def test_a_disk_that_fills_up(tmp_path):
-    """On a real full disk of 1 MiB, where mounting one is allowed."""
-    settings = make_folders(tmp_path / "data", per_class=12)
-    out = tmp_path / "out"
-    out.mkdir()
-    mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", out], capture_output=True
-    )
-    if not mounted or mounted.returncode:
-        pytest.skip("no right to mount a small disk")
-    try:
-        call("index", **index_flags(out, tmp_path / "data", settings))
-        flags = {**preprocess_flags(out, tmp_path / "data"), "settings": '{"size_px": 512}'}
-        assert_one_clear_line(call("preprocess", **flags), "free, and packing 24 images")
-        code = (  # as if another job filled the disk after the check
-            "import runpy, sys; from cxrflow.data import packing; packing.DISK_SLACK = -10**9;"
-            " runpy.run_path('preprocess.py', run_name='__main__')"
-        )
-        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-        command = [sys.executable, "-c", code, *words]
-        done = subprocess.run(command, cwd=SCRIPTS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert_one_clear_line((done.returncode, done.stdout), "images.partial", "the disk is full")
-        assert not (out / "images.npy").exists()
-    finally:
-        subprocess.run(["umount", out], check=True)

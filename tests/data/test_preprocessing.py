@@ -21,11 +21,6 @@ def test_shrinking_averages_areas():
     np.testing.assert_array_equal(resize_gray(checkers.astype(np.uint8), 16), np.full((16, 16), 100))
 
 
-def test_the_right_size_is_left_alone():
-    gray = draw(4, size=32)
-    np.testing.assert_array_equal(resize_gray(gray, 32), gray)
-
-
 def test_equalizing_spreads_a_flat_image():
     flat = (draw(5, size=64) // 8 + 100).astype(np.uint8)  # 100-131
     levels = equalize(flat)

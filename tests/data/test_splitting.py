@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxrflow.config.settings import SplitSettings
-from cxrflow.data.splitting import check_split, join_groups, split_index
+from cxrflow.data.splitting import check_split, split_index
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import SUBSETS
 from tests.data.toy import index_row
@@ -115,17 +115,6 @@ def test_other_shares():
     rows = [index_row(f"{label}{number:03}", label) for label in "ab" for number in range(100)]
     counts = Counter(row.subset for row in split_index(rows, SplitSettings(train=0.5, val=0.2, test=0.3)))
     assert counts == {"train": 100, "val": 40, "test": 60}
-
-
-def test_chains_of_patients_and_duplicates_are_one_group():
-    rows = [
-        index_row("1", patient_id="p3", pixel_sha256="x"),
-        index_row("2", patient_id="p2", pixel_sha256="x"),
-        index_row("3", patient_id="p2", pixel_sha256="y"),
-        index_row("4", patient_id="p1", pixel_sha256="y"),
-        index_row("5", patient_id="p0", pixel_sha256="z"),
-    ]
-    assert join_groups(rows) == ["p1", "p1", "p1", "p1", "p0"]
 
 
 @pytest.mark.parametrize("n", [1, 2])

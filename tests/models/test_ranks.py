@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import train
 from cxrflow.config.settings import PreprocessSettings, TrainSettings, settings_json
@@ -24,7 +23,7 @@ from cxrflow.files.tables import read_records, write_records
 from cxrflow.models import ranks as ranks_module
 from cxrflow.models.checkpoints import load_model
 from cxrflow.models.networks import build_network
-from cxrflow.models.ranks import ALONE, Ranks, check_gpus, run_together
+from cxrflow.models.ranks import Ranks, check_gpus, run_together
 from tests.models import rank_task
 from tests.models.toy import equal_weights, toy_data, toy_images, toy_labels, toy_rows, toy_training
 from tests.packed import save_images
@@ -51,13 +50,6 @@ def test_two_ranks_train_one_model_on_every_image_once(tmp_path: Path, monkeypat
     for epoch in (0, 1):
         seen = [place for half, places in halves for place in places[epoch * half : (epoch + 1) * half]]
         assert sorted(seen) == list(range(26))
-
-
-def test_alone_nothing_is_divided_or_wrapped() -> None:
-    network = nn.Linear(2, 2)
-    assert ALONE.wrap(network) is network
-    assert ALONE.own_part(slice(3, 9)) == slice(3, 9)
-    assert ALONE.leads
 
 
 def test_parts_are_contiguous_and_as_equal_as_can_be() -> None:

@@ -99,10 +99,7 @@ def test_a_controller_that_does_not_answer(good: FakeCommand) -> None:
         (SINFO.replace("mixed", "drained"), "partition gpu: no node takes jobs (drained)"),
         (SINFO.replace("gpu:a100:4(S:0-1)", "(null)"), "partition gpu has no GPU"),
         (SINFO.replace("1-00:00:00|64|512000", "4:00:00|64|512000"), "has 240 minutes, less than train ask for"),
-        (
-            SINFO.replace("64|257000", "4|257000"),
-            "has 4 CPUs of a node, less than index ask for",
-        ),
+        (SINFO.replace("64|257000", "4|257000"), "has 4 CPUs of a node, less than index ask for"),
         (SINFO.replace("512000", "8000"), "has 8000 MB of a node, less than train ask for"),
     ],
 )
@@ -166,21 +163,15 @@ def test_a_path_lies_on_the_file_system_that_df_names(fake: FakeCommand, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("kind", "shared"),
-    [(kind, True) for kind in ("gpfs", "ceph", "fuse.ceph-fuse", "beegfs_nodev", "nfs", "fuse.glusterfs")]
-    + [(kind, False) for kind in ("ext4", "xfs", "tmpfs", "overlay", "btrfs", "nfsd", "?")],
+    ("kind", "n_nodes", "level"),
+    [(kind, 2, "OK") for kind in ("gpfs", "ceph", "fuse.ceph-fuse", "beegfs_nodev", "nfs", "fuse.glusterfs")]
+    + [(kind, 2, "note") for kind in ("ext4", "xfs", "tmpfs", "overlay", "btrfs", "nfsd", "?")]
+    + [("ext4", 1, "OK"), ("ext4", None, "note")],
 )
-def test_kinds_that_machines_share(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, shared: bool) -> None:
-    monkeypatch.setattr(cluster_checks, "find_mount", lambda _path: ("/", kind))
-    (finding,) = check_places({"it": tmp_path}, 2)
-    assert finding.level == ("OK" if shared else "note")
-
-
-@pytest.mark.parametrize(("n_nodes", "level"), [(1, "OK"), (2, "note"), (None, "note")])
-def test_a_local_disk_is_enough_for_one_node(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, n_nodes: int | None, level: str
+def test_kinds_that_machines_share_and_a_local_disk_is_enough_for_one_node(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, n_nodes: int | None, level: str
 ) -> None:
-    monkeypatch.setattr(cluster_checks, "find_mount", lambda _path: ("/", "ext4"))
+    monkeypatch.setattr(cluster_checks, "find_mount", lambda _path: ("/", kind))
     assert [finding.level for finding in check_places({"it": tmp_path}, n_nodes)] == [level]
 
 
@@ -203,22 +194,14 @@ def test_a_torch_without_cuda_is_enough_where_no_job_asks_for_a_gpu() -> None:
     assert [finding.level for finding in judge_python(Path("p"), SAID | {"cuda": ""}, wants_gpu=False)] == ["OK"]
 
 
-def test_a_python_that_does_not_run_is_a_problem(bare_path: Path) -> None:
+@pytest.mark.parametrize(("place", "said"), [("env", "does not run"), ("my env", "has a space in its path")])
+def test_a_python_that_no_job_can_run_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, said: str
+) -> None:
     for name in ("snakemake", "python"):
-        (bare_path / name).write_text("#!/bin/sh\nexit 1\n")
-        (bare_path / name).chmod(0o755)
-    (finding,) = check_python(1, wants_gpu=False)
-    assert "does not run" in finding.text
-
-
-def test_a_python_whose_path_has_a_space_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = tmp_path / "my env"
-    home.mkdir()
-    for name in ("snakemake", "python"):
-        (home / name).write_text("#!/bin/sh\nexit 1\n")
-        (home / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(home))
-    assert "has a space in its path" in next(iter(check_python(1, wants_gpu=False))).text
+        write(tmp_path / place / name, "#!/bin/sh\nexit 1\n").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / place))
+    assert said in next(iter(check_python(1, wants_gpu=False))).text
 
 
 def test_weights_that_are_missing_are_a_note_with_their_name(folder: Path) -> None:

@@ -33,20 +33,6 @@ def test_jobs_with_odd_folders_and_empty_fields_are_read() -> None:
     assert parse_queue("slurm_load_jobs warning\n") == []
 
 
-@pytest.mark.parametrize(
-    ("name", "is_run"),
-    [
-        ("0a1b2c3d-0000-4000-8000-123456789abc", True),
-        ("my_prefix_0a1b2c3d-0000-4000-8000-123456789abc", True),
-        ("train.sh", False),
-        ("0a1b2c3d-0000-4000-8000-123456789abc.sh", False),
-    ],
-)
-def test_snakemakes_jobs_are_known_by_their_name(name: str, is_run: bool) -> None:
-    (job,) = parse_queue(f"1|RUNNING|0:01|n|{name}|c|None|/x\n")
-    assert job.is_from_snakemake is is_run
-
-
 def test_partitions() -> None:
     cpu, gpu = parse_partitions(
         "cpu*|up|1-00:00:00|64|257000|3|mixed|(null)\ngpu|down|infinite|32|512000|1|drained*|gpu:2\n"
