@@ -27,11 +27,6 @@ def test_wildcards_give_patterns() -> None:
     assert str(LAYOUT.model(PATTERN)) == "results/toy/models/{dataset}/{backbone}/{init}/{variant}/seed{seed}"
 
 
-def test_a_path_names_its_model_again() -> None:
-    model = ModelId("covid", "resnet34", seed=2)
-    assert ModelId.parse(model.path) == model
-
-
 def joined_by_hand(path: Path) -> list[str]:
     """Return the lines on which a module joins a folder of a study to a path."""
     found = []

@@ -19,14 +19,11 @@ def config() -> dict[str, Any]:
     return dict(yaml.safe_load((ROOT / "config/lungs.yaml").read_text()))
 
 
-def test_the_study_has_twelve_models(config: dict[str, Any]) -> None:
+def test_the_study_has_twelve_models_and_by_one_switch_eighteen(config: dict[str, Any]) -> None:
     models = load_study(config).models()
     assert len(models) == len(set(models)) == 12
     assert sum(model.init == "scratch" for model in models) == 9
     assert {model.dataset for model in models if model.init == "imagenet"} == {"covid", "pneumonia", "xray8"}
-
-
-def test_one_switch_gives_eighteen(config: dict[str, Any]) -> None:
     assert len(load_study(config | {"transfer_all_backbones": True}).models()) == 18
 
 

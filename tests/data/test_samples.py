@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -10,12 +8,9 @@ from cxrflow.data.samples import (
     choose_examples,
     choose_samples,
     draw_samples,
-    draw_steps,
     preprocessing_steps,
 )
-from cxrflow.files.atomic import sha256_bytes, sha256_file
-from cxrflow.files.figures import save_figure
-from tests.data.toy import draw, encode, index_row
+from tests.data.toy import draw, index_row
 
 
 def texts(figure):
@@ -59,15 +54,6 @@ def test_the_last_step_is_what_training_sees(equalize, blur_px, last):
     assert next(iter(steps)) == "Original"
     assert list(steps)[-1] == last
     np.testing.assert_array_equal(steps[last], preprocess_image(draw(1, 40), settings))
-
-
-def test_steps_figure_has_the_same_bytes_twice(tmp_path):
-    data = encode(draw(1, 40))
-    (tmp_path / "a.png").write_bytes(data)
-    row = replace(index_row("a"), sha256=sha256_bytes(data), width=40, height=40)
-    for name in ("one", "two"):
-        save_figure(draw_steps(tmp_path, [row], PreprocessSettings(size_px=16), "T"), tmp_path / f"{name}.png")
-    assert sha256_file(tmp_path / "one.png") == sha256_file(tmp_path / "two.png")
 
 
 def test_examples_are_spread_over_the_classes():

@@ -18,15 +18,23 @@ import train
 from cxrflow.config.settings import PreprocessSettings, TrainSettings, settings_json
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
-from cxrflow.files.records import EpochRow, SplitRow
-from cxrflow.files.tables import read_records, write_records
+from cxrflow.files.records import EpochRow
+from cxrflow.files.tables import read_records
 from cxrflow.models import ranks as ranks_module
 from cxrflow.models.checkpoints import load_model
 from cxrflow.models.networks import build_network
 from cxrflow.models.ranks import Ranks, check_gpus, run_together
 from tests.models import rank_task
-from tests.models.toy import equal_weights, toy_data, toy_images, toy_labels, toy_rows, toy_training
-from tests.packed import save_images
+from tests.models.toy import (
+    equal_weights,
+    toy_data,
+    toy_images,
+    toy_labels,
+    toy_rows,
+    toy_training,
+    training_files,
+    write_packed,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,12 +118,8 @@ def test_the_cause_is_named(failures: dict[int, Any], kind: type[Exception], wor
 def files(tmp_path: Path) -> dict[str, Any]:
     """Write a packed toy dataset; return the flags of train.py."""
     labels = toy_labels(24)
-    rows = toy_rows(labels, n_train=16, n_val=6)
-    save_images(tmp_path / "images.npy", toy_images(labels, 32), rows)
-    write_records(tmp_path / "split.csv", SplitRow, rows)
-    names = {"images": "images.npy", "split": "split.csv", "resume": "resume", "history": "history.csv"}
-    return {
-        **{name: tmp_path / file for name, file in {**names, "training": "training.json", "model": "model.pt"}.items()},
+    write_packed(tmp_path, toy_images(labels, 32), toy_rows(labels, n_train=16, n_val=6))
+    return training_files(tmp_path, tmp_path) | {
         "model_id": "toy/mobilenet_v3_large/scratch/base/seed0",
         "preprocess": settings_json(PreprocessSettings(size_px=32)),
         "device": "cpu",

@@ -1,5 +1,7 @@
 """A network that trains in milliseconds and a dataset that it can learn, for tests."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,10 +11,12 @@ from torchvision.models._api import register_model
 from cxrflow.config.backbones import Backbone
 from cxrflow.config.settings import TrainSettings
 from cxrflow.files.records import SplitRow
+from cxrflow.files.tables import write_records
 from cxrflow.models.batches import SplitImages, join_split
 from cxrflow.models.networks import build_network
 from cxrflow.models.ranks import ALONE, Ranks
 from cxrflow.models.training import Training, start_training
+from tests.packed import save_images
 
 CPU = torch.device("cpu")
 SIZE_PX = 12
@@ -75,6 +79,19 @@ def toy_labels(n_images: int) -> NDArray[np.int64]:
 def toy_data(n_train: int = 30, n_val: int = 12, n_test: int = 9, size_px: int = SIZE_PX) -> SplitImages:
     labels = toy_labels(n_train + n_val + n_test)
     return join_split(toy_images(labels, size_px), toy_rows(labels, n_train, n_val))
+
+
+def write_packed(folder: Path, images: NDArray[np.uint8], rows: list[SplitRow]) -> None:
+    """Write a dataset as preprocess and split do."""
+    save_images(folder / "images.npy", images, rows)
+    write_records(folder / "split.csv", SplitRow, rows)
+
+
+def training_files(folder: Path, out: Path) -> dict[str, Path]:
+    """Return the files of a training: what it reads in one folder, what it writes in another."""
+    written = {"resume": "resume", "history": "history.csv", "training": "training.json", "model": "model.pt"}
+    read = {"images": folder / "images.npy", "split": folder / "split.csv"}
+    return read | {name: out / file for name, file in written.items()}
 
 
 def toy_training(

@@ -34,8 +34,8 @@ def describe(folder: Path, jobs: list[Job], remaining: list[Job], epochs: int = 
     return describe_study(Estimator(study, has_gpu=False), jobs, remaining, look(folder))
 
 
-def write_epochs(job: Job, n: int, seconds: float = 60.0) -> None:
-    rows = (EpochRow(i, 1e-3, 0.5, 0.7, 0.6, 0.65, seconds, 10.0) for i in range(1, n + 1))
+def write_epochs(job: Job, *seconds: float) -> None:
+    rows = (EpochRow(i, 1e-3, 0.5, 0.7, 0.6, 0.65, each, 10.0) for i, each in enumerate(seconds, start=1))
     write(Path(job.log), "\n".join(["header", *(epoch_line(row, False) for row in rows)]) + "\n")
 
 
@@ -46,7 +46,7 @@ def write_lease(*, age_s: float, job_id: str = "") -> None:
 
 
 def test_a_fresh_lease_runs_and_an_old_one_is_dead(folder: Path, bare_path: Path) -> None:
-    write_epochs(TRAIN, 3)
+    write_epochs(TRAIN, 60, 60, 60)
     write_lease(age_s=1)
     assert state_of(folder) == ("running", "process 4 on node7")
     assert state_of(folder, EVALUATE)[0] == "not started", "the lease is the training's"
@@ -133,7 +133,7 @@ def test_a_process_of_this_machine_is_seen_by_the_files_it_makes(
 
 def test_a_queue_that_does_not_answer_is_said_and_the_files_are_still_read(folder: Path, fake: FakeCommand) -> None:
     fake("squeue", status=1, error="Unable to contact slurm controller")
-    write_epochs(TRAIN, 2)
+    write_epochs(TRAIN, 60, 60)
     page = describe(folder, [TRAIN], [TRAIN])
     assert "Unable to contact slurm controller" in page
     assert "stopped" in page
@@ -141,7 +141,7 @@ def test_a_queue_that_does_not_answer_is_said_and_the_files_are_still_read(folde
 
 def test_the_page_of_a_running_study(folder: Path, fake: FakeCommand) -> None:
     fake("squeue", job_line("12", "RUNNING", COMMENT, folder))
-    write_epochs(TRAIN, 4, seconds=60.0)
+    write_epochs(TRAIN, 60, 60, 60, 60)
     second, done = model_job(seed=1), model_job(seed=2)
     jobs = [TRAIN, second, done, EVALUATE]
     page = describe(folder, jobs, [TRAIN, second, EVALUATE])
@@ -160,11 +160,7 @@ def test_the_page_of_a_running_study(folder: Path, fake: FakeCommand) -> None:
 
 def test_an_epochs_time_is_that_of_the_last_ones(folder: Path, bare_path: Path) -> None:
     write_lease(age_s=1)
-    lines = [
-        epoch_line(EpochRow(i, 1e-3, 0.5, 0.7, 0.6, 0.65, s, 10.0), False)
-        for i, s in enumerate((900, 900, 60, 61, 62, 63, 64))
-    ]
-    write(Path(TRAIN.log), "\n".join(lines) + "\n")
+    write_epochs(TRAIN, 900, 900, 60, 61, 62, 63, 64)
     assert "62.0 s an epoch" in describe(folder, [TRAIN], [TRAIN])
 
 
@@ -185,7 +181,7 @@ def test_what_failed_is_listed_with_its_log(folder: Path, bare_path: Path) -> No
 
 def test_looking_changes_nothing(folder: Path, fake: FakeCommand) -> None:
     fake("squeue", job_line("12", "RUNNING", COMMENT, folder))
-    write_epochs(TRAIN, 4)
+    write_epochs(TRAIN, 60, 60, 60, 60)
     write_lease(age_s=1)
     before = {path: os.stat(path).st_mtime_ns for path in folder.rglob("*")}
     describe(folder, [TRAIN], [TRAIN])

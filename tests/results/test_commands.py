@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-import evaluate
 import score
-from cxrflow.config.settings import EmbedSettings, EvaluateSettings, ExplainSettings, PreprocessSettings, ScoreSettings
+from cxrflow.config.settings import EmbedSettings, ExplainSettings, PreprocessSettings, ScoreSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import IndexRow, Predictions, RegionRow, SplitRow, read_predictions, write_predictions
 from cxrflow.files.tables import read_records, read_table, write_records
@@ -22,6 +21,7 @@ from cxrflow.models.inference import predict
 from cxrflow.models.networks import build_network
 from cxrflow.results.explaining import LocalizationRow
 from tests.packed import save_images
+from tests.results.conftest import evaluate_into
 
 NAMES = ["Mass", "Nodule", "Pneumothorax"]
 SIZE = 64
@@ -69,25 +69,11 @@ def untrained_model(names: list[str]) -> SavedModel:
     return SavedModel(state, "toy", "mobilenet_v3_large", "scratch", "base", 0, names, preprocess, 1, 1.0, 0.1)
 
 
-def run_evaluate(dataset: Path, out: Path, explain: ExplainSettings | None = None, **files: Path) -> dict[str, Any]:
+def run_evaluate(dataset: Path, out: Path, **files: Any) -> dict[str, Any]:
     """Evaluate into `out` and return gradcam.json; `files` stand in for the dataset's own."""
     given = {name: dataset / f"{name}.csv" for name in ("split", "index", "regions")}
-    evaluate.evaluate_model(
-        **{**given, "images": dataset / "images.npy", **files},
-        folder=dataset,
-        model=dataset / "model.pt",
-        settings=EvaluateSettings(batch_size=8),
-        explain=explain or ExplainSettings(images_per_class=1),
-        device="cpu",
-        threads=1,
-        title="Toy, MobileNetV3-Large",
-        val_predictions=out / "val_predictions.csv",
-        predictions=out / "predictions.csv",
-        features=out / "features.npy",
-        gradcam_png=out / "gradcam.png",
-        gradcam_csv=out / "gradcam.csv",
-        gradcam_json=out / "gradcam.json",
-    )
+    given |= {"folder": dataset, "images": dataset / "images.npy", "model": dataset / "model.pt"}
+    evaluate_into(out, **{**given, **files})
     content: dict[str, Any] = json.loads((out / "gradcam.json").read_text())
     return content
 
@@ -147,7 +133,7 @@ def test_annotated_test_images_alone_are_scored(evaluated: Path) -> None:
 
 def test_the_number_of_scored_images_is_capped_and_the_sample_repeats(dataset: Path, tmp_path: Path) -> None:
     few = ExplainSettings(images_per_class=1, scored_images=4)
-    first, again = (run_evaluate(dataset, tmp_path / run, few) for run in ("a", "b"))
+    first, again = (run_evaluate(dataset, tmp_path / run, explain=few) for run in ("a", "b"))
     assert first["n_scored"] == 4
     assert first == again
     for name in ("gradcam.png", "gradcam.csv", "predictions.csv"):

@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-import evaluate
 import train
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.settings import EvaluateSettings, ExplainSettings, PreprocessSettings, ScoreSettings, TrainSettings
+from cxrflow.config.settings import PreprocessSettings, ScoreSettings, TrainSettings
 from cxrflow.files.records import IndexRow, RegionRow, SplitRow, read_predictions
 from cxrflow.files.tables import write_records
 from cxrflow.models.checkpoints import load_model
 from cxrflow.select.choosing import Candidate, choose_model
-from tests.models.toy import TINY, equal_weights, toy_images, toy_labels, toy_rows
-from tests.packed import save_images
+from tests.models.toy import TINY, equal_weights, toy_images, toy_labels, toy_rows, training_files, write_packed
+from tests.results.conftest import evaluate_into
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TREES = {path.relative_to(SCRIPTS).as_posix(): ast.parse(path.read_text()) for path in SCRIPTS.rglob("*.py")}
@@ -80,43 +79,25 @@ N_TRAIN, N_VAL = 30, 12
 def run_study(folder: Path, images: np.ndarray, split: list[SplitRow]) -> dict[str, Any]:
     """Train and evaluate two models, and choose between them."""
     folder.mkdir()
-    save_images(folder / "images.npy", images, split)
-    write_records(folder / "split.csv", SplitRow, split)
+    write_packed(folder, images, split)
     index = [IndexRow(r.image_id, "", r.label, r.patient_id, "", 16, 16, "L", "", "") for r in split]
     write_records(folder / "index.csv", IndexRow, index)
     write_records(folder / "regions.csv", RegionRow, [])
     candidates = []
     for seed in (0, 1):
         out = folder / f"seed{seed}"
-        data = {"images": folder / "images.npy", "split": folder / "split.csv", "model": out / "model.pt"}
+        files = training_files(folder, out)
         train.train_model(
-            **data,
+            **files,
             model_id=f"toy/tiny/scratch/base/seed{seed}",
             preprocess=PreprocessSettings(size_px=16),
             settings=TrainSettings(epochs=2, batch_size=8, learning_rate=0.01),
             device="cpu",
             threads=1,
-            resume=out / "resume",
-            history=out / "history.csv",
-            training=out / "training.json",
         )
-        evaluate.evaluate_model(
-            **data,
-            index=folder / "index.csv",
-            regions=folder / "regions.csv",
-            folder=folder,
-            settings=EvaluateSettings(),
-            explain=ExplainSettings(images_per_class=1),
-            device="cpu",
-            threads=1,
-            title="Toy",
-            val_predictions=out / "val_predictions.csv",
-            predictions=out / "predictions.csv",
-            features=out / "features.npy",
-            gradcam_png=out / "gradcam.png",
-            gradcam_csv=out / "gradcam.csv",
-            gradcam_json=out / "gradcam.json",
-        )
+        opened = {name: files[name] for name in ("images", "split", "model")}
+        more = {"index": folder / "index.csv", "regions": folder / "regions.csv", "folder": folder}
+        evaluate_into(out, **opened, **more)
         candidates.append(Candidate(f"seed{seed}", "Tiny", [read_predictions(out / "val_predictions.csv")], 1.0 + seed))
     return choose_model(candidates, 0.02, ScoreSettings(bootstrap_resamples=50))
 
