@@ -3,6 +3,7 @@ import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -18,7 +19,6 @@ from cxrflow.config.layout import ModelId
 from cxrflow.errors import CxrflowError
 from cxrflow.report.manifest import FIGURES, SECTIONS, TABLES, Block, Section
 from cxrflow.report.page import TEMPLATES, lay_out, render_page
-from cxrflow.report.summary import find_function
 from cxrflow.report.tabular import read_table_rows
 from report import write_report
 from summarize import summarize_study
@@ -245,14 +245,14 @@ def test_commands_write_what_the_library_gives(least: tuple[Results, Path]):
 
 def test_first_column_that_repeats_becomes_a_heading(results: Results):
     table = TABLES["classes"]
-    laid_out = lay_out(table, find_function(table.rows)(results))
+    laid_out = lay_out(table, resolve_name(table.rows)(results))
     assert [group["title"] for group in laid_out["groups"]] == [
         "COVID-19 Radiography",
         "Paediatric pneumonia",
         "ChestX-ray8",
     ]
     assert laid_out["heads"][0]["text"] == "Class"
-    plain = lay_out(TABLES["datasets"], find_function(TABLES["datasets"].rows)(results))
+    plain = lay_out(TABLES["datasets"], resolve_name(TABLES["datasets"].rows)(results))
     assert [group["title"] for group in plain["groups"]] == [""]
 
 

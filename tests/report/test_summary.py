@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from cxrflow.report.figures_models import break_line, restart_epochs, row_shares
 from cxrflow.report.figures_scores import draw_f1, pareto_front
 from cxrflow.report.manifest import FIGURES, MODULES, SUMMARY_FILES, TABLES, caption_of
 from cxrflow.report.page import render_page
-from cxrflow.report.summary import find_function
 from cxrflow.report.tabular import (
     format_cell,
     list_columns,
@@ -155,7 +155,7 @@ def test_matrices_are_set_in_lines_of_equal_length(results: Results):
 def test_everything_has_a_function_and_a_caption_for_snakemakes_report(name: str):
     entry = {**TABLES, **FIGURES}[name]
     named = entry.rows if name in TABLES else entry.draw
-    assert callable(find_function(named))
+    assert callable(resolve_name(named))
     assert named.partition(":")[0] in MODULES
     assert caption_of(name)["note"].endswith(".")
     assert not set("{}") & set("".join(caption_of(name).values()))  # Snakemake would look for a wildcard

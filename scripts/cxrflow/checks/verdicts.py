@@ -11,22 +11,11 @@ if TYPE_CHECKING:  # numpy, which a check without numbers does not need
     from cxrflow.results.bootstrap import Estimate
 
 PASS, WARN, FAIL, UNKNOWN, ERROR = LEVELS = ("pass", "warn", "fail", "unknown", "error")
+UNDECIDED = {UNKNOWN: "cannot be determined here", ERROR: "could not be checked"}
 # How a level is worded: a claim is the paper's statement, a caution asks what could weaken the study's numbers.
 WORDS = {
-    "claim": {
-        PASS: "holds",
-        WARN: "holds in part",
-        FAIL: "does not hold",
-        UNKNOWN: "cannot be determined here",
-        ERROR: "could not be checked",
-    },
-    "caution": {
-        PASS: "no concern",
-        WARN: "take care",
-        FAIL: "serious concern",
-        UNKNOWN: "cannot be determined here",
-        ERROR: "could not be checked",
-    },
+    "claim": {PASS: "holds", WARN: "holds in part", FAIL: "does not hold", **UNDECIDED},
+    "caution": {PASS: "no concern", WARN: "take care", FAIL: "serious concern", **UNDECIDED},
 }
 # What a check can read, all of the study's datasets, backbones or models; the rule's inputs follow from these words.
 NEEDS = ("index", "selection", "split", "backbones", "training", "history", "metrics", "predictions", "gradcam")

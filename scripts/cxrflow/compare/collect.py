@@ -269,13 +269,9 @@ def group_seeds(models: Iterable[ModelResult]) -> dict[ModelId, list[ModelResult
 
 def scratch_twin(results: Results, model: ModelResult) -> ModelResult | None:
     """Return the model that differs from this one only by being trained from scratch."""
-    return _find_model(results, replace(model.id, init=SCRATCH))
+    return next(iter(results.select(**vars(replace(model.id, init=SCRATCH)))), None)
 
 
 def base_twin(results: Results, model: ModelResult) -> ModelResult | None:
     """Return the model that differs from this one only by having the study's settings instead of a variant's."""
-    return _find_model(results, replace(model.id, variant=BASE))
-
-
-def _find_model(results: Results, model: ModelId) -> ModelResult | None:
-    return next((each for each in results.models if each.id == model), None)
+    return next(iter(results.select(**vars(replace(model.id, variant=BASE)))), None)

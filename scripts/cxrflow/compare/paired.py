@@ -66,10 +66,7 @@ def transfer_rows(results: Results) -> list[dict[str, Any]]:
     """One row per dataset, backbone and init: transfer minus scratch."""
     return [
         {
-            **_pair_columns(results, pairs),
-            "macro_f1": score_models(results, [model for model, _ in pairs]).value,
-            "macro_f1_scratch": score_models(results, [other for _, other in pairs]).value,
-            **_difference_columns(results, pairs),
+            **_pair_columns(results, pairs, "scratch"),
             "caution": SEEN if results.study.may_have_seen_test(pairs[0][0].id) else "",
         }
         for pairs in _group_pairs(transfer_pairs(results))
@@ -80,12 +77,9 @@ def ablation_rows(results: Results) -> list[dict[str, Any]]:
     """One row per dataset, backbone, init and variant: variant minus base."""
     return [
         {
-            **_pair_columns(results, pairs),
+            **_pair_columns(results, pairs, "base"),
             "variant": pairs[0][0].id.variant,
             "change": describe_variant(results, pairs[0][0].id.variant),
-            "macro_f1": score_models(results, [model for model, _ in pairs]).value,
-            "macro_f1_base": score_models(results, [other for _, other in pairs]).value,
-            **_difference_columns(results, pairs),
         }
         for pairs in _group_pairs(ablation_pairs(results))
     ]
@@ -97,20 +91,21 @@ def _group_pairs(pairs: list[Pair]) -> list[list[Pair]]:
     return [[(m, twins[m.id]) for m in members] for members in group_seeds(model for model, _ in pairs).values()]
 
 
-def _pair_columns(results: Results, pairs: list[Pair]) -> dict[str, Any]:
-    model = pairs[0][0]
+def _pair_columns(results: Results, pairs: list[Pair], other: str) -> dict[str, Any]:
+    """Return the columns of pairs that differ only in their seed; `other` names the second of a pair."""
+    model, difference = pairs[0][0], compare_pairs(results, pairs)
     return {
         "dataset": results.dataset_title(model.id.dataset),
         "backbone": BACKBONES[model.id.backbone].title,
         "init": results.study.init_title(model.id.init),
         "n_seeds": len(pairs),
         "n_patients": model.metrics["n_patients"],
+        "macro_f1": score_models(results, [first for first, _ in pairs]).value,
+        f"macro_f1_{other}": score_models(results, [second for _, second in pairs]).value,
+        "difference": difference.value,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
     }
-
-
-def _difference_columns(results: Results, pairs: list[Pair]) -> dict[str, Any]:
-    difference = compare_pairs(results, pairs)
-    return {"difference": difference.value, "difference_low": difference.low, "difference_high": difference.high}
 
 
 def choice_rows(results: Results) -> list[dict[str, Any]]:
@@ -121,8 +116,7 @@ def choice_rows(results: Results) -> list[dict[str, Any]]:
     groups = group_seeds(results.base_models)
     rows = []
     for name, choice in results.selection.items():
-        members = groups.get(ModelId.parse(choice["chosen"])) if choice["chosen"] else None
-        if members:
+        if choice["chosen"] and (members := groups.get(ModelId.parse(choice["chosen"]))):
             by_path = {candidate["model"]: candidate for candidate in choice["candidates"]}
             best, chosen = by_path[choice["best"]], by_path[choice["chosen"]]
             test = score_models(results, members)

@@ -30,7 +30,10 @@ def rank_order_p(blocks: Sequence[Sequence[tuple[float, float]]]) -> tuple[float
     for block in blocks:
         first, second = [a for a, _ in block], [b for _, b in block]
         of_block = Counter(count_order(first, order) for order in itertools.permutations(second))
-        distribution = _add_distributions(distribution, of_block)
+        sums: Counter[int] = Counter()
+        for (a, n), (b, m) in itertools.product(distribution.items(), of_block.items()):
+            sums[a + b] += n * m
+        distribution = sums
     seen = sum(count_order([a for a, _ in block], [b for _, b in block]) for block in blocks)
     total = sum(distribution.values())
     larger = sum(count for value, count in distribution.items() if value >= seen)
@@ -46,13 +49,6 @@ def count_order(first: Sequence[float], second: Sequence[float]) -> int:
 
 def _compare(one: float, other: float) -> int:
     return (one > other) - (one < other)  # their difference is not a number where both are infinite
-
-
-def _add_distributions(one: Counter[int], other: Counter[int]) -> Counter[int]:
-    total: Counter[int] = Counter()
-    for (a, n), (b, m) in itertools.product(one.items(), other.items()):
-        total[a + b] += n * m
-    return total
 
 
 def larger_p(blocks: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]) -> float:

@@ -191,13 +191,8 @@ def per_class_rows(results: Results) -> list[dict[str, Any]]:
 
 def explanation_rows(results: Results) -> list[dict[str, Any]]:
     """One row per model and kind of annotated region: where Grad-CAM falls, next to baselines that know nothing."""
-    keys = (
-        "inside_share",
-        "inside_share_centred",
-        "inside_share_uniform",
-        "pointing_hit_rate",
-        "pointing_hit_rate_centred",
-    )
+    keys = [f"inside_share{what}" for what in ("", "_centred", "_uniform")]
+    keys += ["pointing_hit_rate", "pointing_hit_rate_centred"]
     return [
         {
             **identify(results, model),

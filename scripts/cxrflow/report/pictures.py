@@ -38,9 +38,8 @@ def embed_chart(path: Path, alt: str) -> Picture:
     Raises:
         CxrflowError: the file is missing or not an image.
     """
-    data = _read(path)
-    width, height = _open(data, path).size
-    return Picture(_as_uri("image/png", data), width, height, alt, width / DPI)
+    data, image = _read(path)
+    return Picture(_as_uri("image/png", data), image.width, image.height, alt, image.width / DPI)
 
 
 def embed_gallery(path: Path, alt: str) -> Picture:
@@ -49,7 +48,7 @@ def embed_gallery(path: Path, alt: str) -> Picture:
     Raises:
         CxrflowError: the file is missing or not an image.
     """
-    image = _open(_read(path), path).convert("RGB")
+    image = _read(path)[1].convert("RGB")
     width_in = image.width / DPI
     if image.width > MAX_WIDTH_PX:
         height = round(image.height * MAX_WIDTH_PX / image.width)
@@ -59,22 +58,18 @@ def embed_gallery(path: Path, alt: str) -> Picture:
     return Picture(_as_uri("image/webp", buffer.getvalue()), image.width, image.height, alt, width_in)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> tuple[bytes, Image.Image]:
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
+        image = Image.open(io.BytesIO(data))
+        image.load()
     except FileNotFoundError:
         raise CxrflowError(
             f"{path} does not exist: the page needs it; make it first (snakemake builds it when asked for it by name)"
         ) from None
-
-
-def _open(data: bytes, path: Path) -> Image.Image:
-    try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
     except OSError as error:
         raise CxrflowError(f"{path} is not a picture ({error}): delete it and run its stage again") from None
-    return image
+    return data, image
 
 
 def _as_uri(mime: str, data: bytes) -> str:

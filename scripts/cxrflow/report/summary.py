@@ -5,10 +5,9 @@ Reads git and the installed packages for the provenance: code, versions, setting
 
 import platform
 import subprocess
-from collections.abc import Callable
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from cxrflow.compare.collect import Results
@@ -29,17 +28,10 @@ GIT_TIMEOUT_S = 20
 def write_summary(folder: Path, results: Results) -> None:
     """Write SUMMARY_FILES: figures first, then tables, then where the numbers come from."""
     for name, figure in FIGURES.items():
-        find_function(figure.draw)(results, folder / f"{name}.png")
+        resolve_name(figure.draw)(results, folder / f"{name}.png")
     for name, table in TABLES.items():
-        write_table_forms(folder, name, table, find_function(table.rows)(results))
+        write_table_forms(folder, name, table, resolve_name(table.rows)(results))
     write_json(folder / PROVENANCE, collect_provenance(results))
-
-
-def find_function(name: str) -> Callable[..., Any]:
-    """Import a function that is named as "module:function"."""
-    module, _, function = name.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), function)
-    return found
 
 
 def collect_provenance(results: Results) -> dict[str, Any]:
