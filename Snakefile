@@ -13,18 +13,26 @@ include: "workflow/rules/common.smk"
 report: "workflow/report/workflow.rst"
 
 
-rule all:
-    default_target: True
-    input:
-        LAYOUT.report(),
-
-
 include: "workflow/rules/data.smk"  #     phantom, index, split, preprocess, samples
 include: "workflow/rules/train.smk"  #    fetch_weights, train
 include: "workflow/rules/evaluate.smk"  # evaluate, score
 include: "workflow/rules/deliver.smk"  #  export
 include: "workflow/rules/summary.smk"  #  profile_backbone, select_models, summarize, report
 include: "workflow/rules/plan.smk"  #     what scripts/plan.py reads
+
+
+rule all:
+    default_target: True
+    input:
+        LAYOUT.report(),
+        # What the report is made of, so that a file that was deleted is made again; packed images only if they are needed.
+        collect([*rules.index.output, *rules.split.output], dataset=DATASETS),
+        collect(
+            LAYOUT.model_file("{model.path}", "{file}"),
+            model=MODELS,
+            file=[Path(path).name for rule in (rules.train, rules.evaluate, rules.score) for path in rule.output],
+        ),
+        rules.report.input,
 
 
 rule data:

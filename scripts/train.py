@@ -24,7 +24,7 @@ with importing_much():
     from cxrflow.files.records import EpochRow
     from cxrflow.files.tables import write_records
     from cxrflow.models.batches import SplitImages, open_split_images
-    from cxrflow.models.checkpoints import load_init, save_model
+    from cxrflow.models.checkpoints import checksum_path, load_init, save_model
     from cxrflow.models.devices import choose_device, describe_device, note_on_precision, prepare_process
     from cxrflow.models.epochs import fit
     from cxrflow.models.networks import build_network
@@ -87,8 +87,9 @@ def train_model(
         key = training_key(identity, settings, preprocess, split=split, images=images, init_weights=init_weights)
         circumstances = training_circumstances(describe_device(found), threads, gpus)
         store = CheckpointStore(resume, key, circumstances, guard=lease.check) if lease else None
-        if ranks.share(store and is_finished(training, model, store.key)):
-            print(f"{model} already exists for exactly this configuration: delete it to train again")
+        files = [history, training, checksum_path(model), model]
+        if ranks.share(store and (is_finished(training, model, store.key) or store.take_back(files))):
+            print(f"{model} already exists for exactly this configuration")
             return
         network = build_network(identity.backbone, len(data.class_names), settings.batch_norm_momentum, identity.seed)
         load_init(network, identity.backbone, identity.init, init_weights)
@@ -98,9 +99,13 @@ def train_model(
         if store and lease:
             lease.check()
             print(final_line(state.best.epoch, state.history))
+            model.unlink(
+                missing_ok=True
+            )  # until all of the new files are there, none of the old ones may pass for them
             write_json(training, describe_training(state, identity, data, threads, store.key))
             write_records(history, EpochRow, state.history)
             save_model(model, saved_model(state, identity, data.class_names, preprocess))
+            store.keep(files)
             store.clear()
 
 

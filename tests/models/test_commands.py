@@ -17,7 +17,7 @@ from cxrflow.files.atomic import read_json
 from cxrflow.files.records import EpochRow
 from cxrflow.files.tables import read_records
 from cxrflow.models import checkpoints
-from cxrflow.models.checkpoints import load_model
+from cxrflow.models.checkpoints import checksum_path, load_model
 from cxrflow.models.cost import count_params
 from tests.models.toy import build_tiny, equal_weights, toy_images, toy_labels, toy_rows, training_files, write_packed
 
@@ -71,7 +71,59 @@ def test_a_finished_training_is_not_made_twice(files: dict[str, Any], capsys: py
     assert files["model"].stat().st_mtime_ns != written, "of other settings: it is made anew"
     files["model"].write_bytes(b"damaged")
     train.train_model(**files | {"settings": dataclasses.replace(SETTINGS, epochs=1)})
+    assert "It is now model.pt.damaged; training again" in capsys.readouterr().out
+    assert load_model(files["model"]).epoch == 1
+
+
+def test_settings_that_are_changed_and_changed_back_train_nothing(
+    files: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Snakemake deletes what a job has made before it makes it again, and a person may then stop it."""
+    outputs = [files[name] for name in ("history", "training", "model")] + [checksum_path(files["model"])]
+    train.train_model(**files)
+    before = [path.read_bytes() for path in outputs]
+    for path in outputs:
+        path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        stop_in_epoch(files, 2)
+    assert not files["model"].exists()
+    train.train_model(**files)
+    assert "taken back from" in capsys.readouterr().out
+    assert [path.read_bytes() for path in outputs] == before
+    files["model"].unlink()
+    kept = next((files["model"].parent / "kept").iterdir())
+    (kept / "history.csv").write_text("edited")
+    train.train_model(**files)
     assert "Training again" in capsys.readouterr().out
+
+
+def stop_in_epoch(files: dict[str, Any], epoch: int) -> None:
+    """Begin the training with other settings and leave it by Ctrl-C."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def stop(row: Any, _is_best: bool) -> str:
+            if row.epoch == epoch:
+                raise KeyboardInterrupt
+            return ""
+
+        patch.setattr(train, "epoch_line", stop)
+        train.train_model(**files | {"settings": dataclasses.replace(SETTINGS, epochs=5)})
+
+
+def test_the_last_trainings_are_kept(files: dict[str, Any]) -> None:
+    for count in (1, 2, 3, 4):
+        train.train_model(**files | {"settings": dataclasses.replace(SETTINGS, epochs=count)})
+    assert len(list((files["model"].parent / "kept").iterdir())) == 3
+
+
+def test_an_old_model_never_passes_for_a_new_one(files: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    train.train_model(**files)
+    other = files | {"settings": dataclasses.replace(SETTINGS, epochs=1)}
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "save_model", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train.train_model(**other)
+    train.train_model(**other)
     assert load_model(files["model"]).epoch == 1
 
 

@@ -151,7 +151,20 @@ def test_a_damaged_checkpoint_sends_back_to_the_one_before_and_two_to_the_start(
     (store.folder / "epoch_0002.pt.sha256").unlink()
     assert store.load() is None
     save_epochs(store, 1)  # and what it then writes is not mixed up with what was there
-    assert files(store.folder) == ["epoch_0001.pt", "epoch_0001.pt.sha256"]
+    assert [path.name for path in store.folder.glob("*.pt")] == ["epoch_0001.pt"]
+    assert {"epoch_0002.pt.damaged", "epoch_0003.pt.damaged"} < set(files(store.folder)), "a person may look at them"
+    store.clear()
+    assert not store.folder.exists()
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff\xfe garbage", b"0 epoch_0003.pt"])
+def test_a_checksum_that_says_nothing_costs_one_checkpoint(tmp_path: Path, text: bytes) -> None:
+    store = make_store(tmp_path)
+    save_epochs(store, 3)
+    (store.folder / "epoch_0003.pt.sha256").write_bytes(text)
+    state = store.load()
+    assert state is not None
+    assert (store.folder / "epoch_0003.pt.damaged").exists()
 
 
 def test_checkpoint_of_other_settings_is_not_taken(tmp_path: Path) -> None:

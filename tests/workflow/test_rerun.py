@@ -41,6 +41,17 @@ def test_a_study_that_moves_computes_nothing_again(finished: Path) -> None:
     assert planned(finished, "all", "--config", compute, folder, "data_root=/other/disk") == {}
 
 
+def test_what_was_deleted_is_made_again(finished: Path) -> None:
+    folder = finished / "results/quick/models/covid/resnet34/scratch/base/seed0"
+    folder.rename(folder.with_name("away"))
+    try:
+        jobs = planned(finished, "all")
+    finally:
+        folder.with_name("away").rename(folder)
+    assert {rule: jobs[rule] for rule in ("train", "evaluate", "score")} == {"train": 1, "evaluate": 1, "score": 1}
+    assert not {"index", "split", "preprocess"} & set(jobs)
+
+
 def test_another_learning_rate_trains_every_model_again(finished: Path) -> None:
     jobs = planned(finished, "models", "--config", "train={learning_rate: 0.003}")
     assert jobs["train"] == MODELS

@@ -39,7 +39,9 @@ def write_record(stage: str, settings: Mapping[str, Any], outputs: Iterable[Path
         "stage": stage,
         "cxrflow": find_own_version(),
         "settings": settings,
-        "inputs": {os.path.relpath(path, folder): READ[path] for path in sorted(READ) if path not in WRITTEN},
+        "inputs": {
+            os.path.relpath(path, folder): READ[path] for path in sorted(READ) if path not in WRITTEN and path.exists()
+        },
         "outputs": {path.name: sha256_file(path) for path in made},
     }
     write_json(record_path(made[0]), content)

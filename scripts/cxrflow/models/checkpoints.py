@@ -83,7 +83,7 @@ def load_checked(path: Path) -> dict[str, Any]:
         raise CxrflowError(
             f"{sidecar} does not exist, so {path.name} cannot be checked: copy both files, or train again"
         )
-    expected = sidecar.read_text(encoding="utf-8").split()[:1]
+    expected = sidecar.read_text(encoding="utf-8", errors="replace").split()[:1]
     actual = sha256_file(path)
     if expected != [actual]:
         raise DamagedFileError(
@@ -92,6 +92,11 @@ def load_checked(path: Path) -> dict[str, Any]:
         )
     check_unchanged(path, actual)
     return load_tensors(path)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file that cannot be trusted, so that a person can still look at it; return its new path."""
+    return path.replace(path.with_name(f"{path.name}.damaged"))
 
 
 def load_tensors(path: Path) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What lets a training be interrupted: checkpoints that the next attempt resumes from, and the deadline of its job.
 
 Writes <resume>/<key>/epoch_0007.pt with epoch_0007.pt.sha256, keeps the last two, and removes them when the training is
-done. The folder is not a declared output of a rule: Snakemake deletes declared outputs before it runs a rule again.
+done. The finished model is then linked into kept/<key> in its folder: a setting that is changed and changed
+back trains nothing. Neither folder is a declared output of a rule: Snakemake deletes those before it runs a rule again.
 
 Slurm ends a job at its time limit; a training leaves before, with its last epoch saved.
 """
@@ -12,6 +13,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -25,19 +27,21 @@ from cxrflow.config.layout import ModelId
 from cxrflow.config.settings import PreprocessSettings, TrainSettings, settings_json
 from cxrflow.data.images import table_path
 from cxrflow.errors import CxrflowError
-from cxrflow.files.atomic import sha256_file
+from cxrflow.files.atomic import check_unchanged, sha256_file, write_atomically, write_json
 from cxrflow.files.code_hash import code_hash
-from cxrflow.models.checkpoints import checksum_path, load_checked, save_checked
+from cxrflow.files.provenance import record_path
+from cxrflow.models.checkpoints import checksum_path, load_checked, save_checked, set_aside
 from cxrflow.models.networks import find_backbone
 
 KEPT = 2  # checkpoints; the older one serves where the newer is damaged
+KEPT_MODELS = 3  # finished trainings of one model folder, of different settings
 TIME_SHARE = 0.1  # of the time may go into writing checkpoints: with short epochs, not every epoch gets one
 RESERVE_S = 30.0  # before the deadline, to write a checkpoint and to end
 SPREAD = 1.2  # an epoch may take this much longer than the longest of the last ones
 LAST = 5
 KEY_FOLDER = re.compile(r"[0-9a-f]{16}")
 CHECKPOINT = re.compile(r"epoch_(\d{4,})\.pt")
-OURS = re.compile(r"\.?epoch_\d{4,}\.pt(\.sha256)?(\.\d+\.tmp)?")
+OURS = re.compile(r"\.?epoch_\d{4,}\.pt(\.sha256|\.damaged)?(\.\d+\.tmp)?")
 
 
 def training_key(
@@ -124,13 +128,12 @@ class CheckpointStore:
         self._cost_s = self._last_save_s - start_s
 
     def load(self) -> dict[str, Any] | None:
-        """Return the state of the newest checkpoint that is whole, or None; damaged ones are reported and removed."""
+        """Return the state of the newest checkpoint that is whole, or None; others are reported and renamed."""
         for path in self._checkpoints():
             try:
                 content = load_checked(path)
             except CxrflowError as error:
-                print(f"note: {error}. Using the checkpoint before it")
-                _remove(path)
+                print(f"note: {error}. It is now {set_aside(path).name}; using the checkpoint before it")
                 continue
             self._report_circumstances(content["circumstances"])
             print(f"resuming after epoch {content['epoch']} ({path})")
@@ -148,6 +151,33 @@ class CheckpointStore:
                 _remove_if_empty(folder)
         _remove_if_empty(self._resume)
 
+    def keep(self, files: Sequence[Path]) -> None:
+        """Link the files of the finished training into kept/<key> beside them; the last three trainings stay."""
+        kept = files[0].parent / "kept" / self.key
+        for path in files:
+            _link(path, kept / path.name)
+        hashes = {path.name: sha256_file(path) for path in files}
+        write_json(record_path(kept / "kept"), {"stage": "train", "settings": {}, "inputs": {}, "outputs": hashes})
+        trainings = sorted(kept.parent.iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
+        for folder in trainings[:-KEPT_MODELS]:
+            shutil.rmtree(folder)
+
+    def take_back(self, files: Sequence[Path]) -> bool:
+        """Link the files back if exactly this training was finished before; return whether it was."""
+        kept = files[0].parent / "kept" / self.key
+        try:
+            for path in files:
+                check_unchanged(kept / path.name)
+        except FileNotFoundError:
+            return False
+        except CxrflowError as error:
+            print(f"note: {error}. Training again")
+            return False
+        for path in files:
+            _link(kept / path.name, path)
+        print(f"taken back from {kept}, where this training was kept: delete that folder to train again")
+        return True
+
     def _checkpoints(self) -> list[Path]:
         """Return the checkpoints, newest first."""
         found = [path for path in self.folder.glob("epoch_*.pt") if CHECKPOINT.fullmatch(path.name)]
@@ -163,6 +193,14 @@ class CheckpointStore:
             print(
                 f"note: the training moved ({', '.join(changed)}): its last bits may differ from an uninterrupted one"
             )
+
+
+def _link(source: Path, target: Path) -> None:
+    with write_atomically(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:  # a file system without links, or another one
+            shutil.copyfile(source, temporary)
 
 
 def _remove(path: Path) -> None:

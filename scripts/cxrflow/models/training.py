@@ -22,7 +22,7 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 from cxrflow.files.records import EpochRow
 from cxrflow.models.batches import ImageSource, SplitImages, open_source
-from cxrflow.models.checkpoints import SavedModel, load_model
+from cxrflow.models.checkpoints import SavedModel, load_model, set_aside
 from cxrflow.models.devices import describe_device
 from cxrflow.models.ranks import ALONE, LEAST_ROWS, Ranks
 
@@ -218,7 +218,7 @@ def is_finished(record: Path, model: Path, key: str) -> bool:
     try:
         load_model(model)
     except CxrflowError as error:
-        print(f"note: {error}. Training again")
+        print(f"note: {error}. It is now {set_aside(model).name}; training again")
         return False
     return True
 
