@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cxrflow.data import decode as indexed
-from cxrflow.data.decode import DecodeError, agrees_with_cv2, decode_image, decode_indexed, load_kornia, read_kind
+from cxrflow.data.decode import agrees_with_cv2, decode_image, decode_indexed, load_kornia, load_kornia_jpeg, read_kind
+from cxrflow.data.headers import MIN_SIDE_PX, DecodeError
 from tests.data.toy import draw, encode, real_data
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -100,8 +101,8 @@ def test_every_filter_gives_the_pixels_without_cv2(pixels, kinds, only_fast):
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.integers(1, 70),
-    st.integers(1, 70),
+    st.integers(MIN_SIDE_PX, 70),
+    st.integers(MIN_SIDE_PX, 70),
     st.booleans(),
     st.lists(st.integers(0, 4), min_size=1, max_size=6),
     st.integers(0, 9),
@@ -111,6 +112,7 @@ def test_every_filter_gives_the_pixels_without_cv2(pixels, kinds, only_fast):
 def test_any_good_png_is_equal(height, width, colour, kinds, level, part, most):
     shape = (height, width, 3) if colour else (height, width)
     pixels = np.random.default_rng(height * width).integers(0, most + 1, shape, dtype=np.uint8)
+    pixels[0, 0], pixels[-1, -1] = 0, most  # one grey level everywhere would be refused
     stream = zlib.compress(filter_lines(pixels, kinds), level)
     check_equal(make_png(pixels, kinds, stream, part))
 
@@ -137,7 +139,7 @@ CHUNKS = {
 
 @pytest.mark.parametrize("pixels", [GRAY, RGB], ids=["gray", "colour"])
 @pytest.mark.parametrize("name", CHUNKS)
-def test_other_chunks_change_no_pixel(name, pixels):
+def test_other_chunks_change_both_decoders_alike(name, pixels):
     for between in (CHUNKS[name], CHUNKS[name] * 2, CHUNKS[name] + CHUNKS["time"]):
         data = make_png(pixels, [4], between=between)
         if accepts(data):
@@ -262,10 +264,12 @@ def test_what_the_fast_decoder_refuses_is_decoded_by_cv2(monkeypatch):
 
 @pytest.fixture
 def fresh():
-    """Let the decoder be looked for again, before and after."""
-    load_kornia.cache_clear()
+    """Let the decoders be looked for again, before and after."""
+    for load in (load_kornia, load_kornia_jpeg):
+        load.cache_clear()
     yield
-    load_kornia.cache_clear()
+    for load in (load_kornia, load_kornia_jpeg):
+        load.cache_clear()
 
 
 def test_without_kornia_it_says_so_once_and_gives_the_same_pixels(monkeypatch, capsys, fresh):
@@ -292,3 +296,19 @@ def test_a_release_that_differs_is_not_used(monkeypatch, capsys, fresh, decode):
     monkeypatch.setattr(kornia_rs.io, "decode_image_png_u8", decode)
     np.testing.assert_array_equal(decode_indexed(make_png(GRAY, [4])), GRAY)
     assert "does not give cv2's pixels" in capsys.readouterr().out
+
+
+def test_without_kornia_it_says_once_that_damage_in_a_jpeg_goes_unnoticed(monkeypatch, capsys, fresh):
+    monkeypatch.setitem(sys.modules, "kornia_rs.io", None)
+    for _ in range(2):
+        decode_image(encode(GRAY, ".jpg"))
+    assert capsys.readouterr().err.count("damage inside JPEG files cannot be noticed") == 1
+
+
+@pytest.mark.parametrize("decode", [lambda data, mode: None, lambda data: None], ids=["lax", "other arguments"])
+def test_a_release_that_finds_no_damage_in_a_jpeg_is_not_trusted(monkeypatch, capsys, fresh, decode):
+    import kornia_rs.io
+
+    monkeypatch.setattr(kornia_rs.io, "decode_image_jpegturbo", decode)
+    decode_image(encode(GRAY, ".jpg"))
+    assert "does not find damage" in capsys.readouterr().err

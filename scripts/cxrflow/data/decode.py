@@ -1,12 +1,12 @@
-"""From the bytes of a file to gray pixels, or a reason why not. Reads and writes nothing.
+"""From the bytes of a file to gray pixels as a viewer shows them, or a reason why not. Reads and writes nothing.
 
 Files are decoded from bytes with cv2.imdecode, never with cv2.imread, which returns half a picture for a truncated JPEG
-and crashes on a path that is not UTF-8. The header is read first with Pillow, which decodes nothing: a PNG of 0.9
-MB can unpack to 5 GB, and an animation or a stack of pages would be cut to its first picture without a word. What
-no decoder can see is damage inside a JPEG: it decodes to wrong pixels. The index therefore keeps every file's
-SHA-256. Bytes that the index has accepted, as their SHA-256 shows, may later be decoded by a less strict decoder:
-kornia_rs takes half of cv2's time for a PNG, and it neither compares the checksum inside the compressed stream nor
-refuses animation and transparency.
+and crashes on a path that is not UTF-8. What the file says about its pixels comes from its header (headers.py) and is
+applied here, for `index`, `preprocess` and `predict` alike. libjpeg decodes damaged JPEG data to wrong pixels and only
+warns: kornia_rs, which takes its warnings for errors, finds most of such damage, and the index keeps every file's
+SHA-256 for what no decoder can see. Bytes that the index has accepted, as their SHA-256 shows, may later be decoded by
+a less strict decoder: kornia_rs takes half of cv2's time for a PNG, and it neither compares the checksum inside the
+compressed stream nor refuses animation and transparency.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import functools
 import io
 import os
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,24 +24,20 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a refused file is reporte
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-Image.MAX_IMAGE_PIXELS = None  # our own limit is checked on the header, before anything is decoded
-Image.init()  # register every format now: decoding runs in threads
+from cxrflow.data.headers import PNG_SIGNATURE, DecodeError, Header, read_chunks, read_header
 
 Gray = NDArray[np.uint8]  # uint8 (H, W), 0-255
-Decoder = Callable[[bytes, int, int], Gray]  # the file, height, width
+Decoder = Callable[[bytes, int, int], Any]  # the file, height, width; to uint8 (H, W) or (H, W, 3) BGR
 Pixels = NDArray[Any]  # uint8 or uint16, as cv2 decoded them
 
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I")  # gray, colour, palette; 8 or 16 bits
 SENSOR_BITS = (8, 10, 12, 14, 16)  # bit depths of X-ray detectors
 IHDR = struct.Struct(">8s4s4sIIBBBBB")
-PNG_START = (b"\x89PNG\r\n\x1a\n", struct.pack(">I", 13), b"IHDR")
+PNG_START = (PNG_SIGNATURE, struct.pack(">I", 13), b"IHDR")
+SAYING = frozenset((b"eXIf", b"gAMA", b"iTXt", b"tEXt", b"zTXt"))  # chunks of a PNG that can change the picture
 REMEDY = "PNG files are decoded with cv2, to the same pixels in about twice the time; `pip install kornia-rs` helps"
-
-
-class DecodeError(Exception):
-    """A file that gives no trustworthy gray image; the message is the reason, without the file's name."""
+UNCHECKED = "damage inside JPEG files cannot be noticed; `pip install kornia-rs` helps"
 
 
 @dataclass(frozen=True)
@@ -61,61 +58,59 @@ class Decoded:
 
 
 def decode_image(data: bytes, max_mpx: float = 100.0) -> Decoded:
-    """Decode a file's bytes to gray; an orientation noted in EXIF is not applied, as in training.
+    """Decode a file's bytes to gray, upright, black below white.
 
     max_mpx: refuse larger images before decoding them, megapixels.
 
     Raises:
-        DecodeError: empty, not an image, damaged, too large, several pages, floating point, or transparent.
+        DecodeError: empty, not an image, damaged, too large or small, several pages, floating point, transparent, or of
+        one grey level.
     """
-    width, height, mode = read_header(data, max_mpx)
+    header = read_header(data, max_mpx)
+    if header.kind in ("JPEG", "MPO"):
+        check_jpeg(data, header.mode)
+    decoded = _decode_with_cv2(data, header)
+    if decoded.gray.min() == decoded.gray.max():
+        raise DecodeError("it has no contrast: every pixel has the same grey level")
+    return decoded
+
+
+def _decode_with_cv2(data: bytes, header: Header) -> Decoded:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise DecodeError("the file is truncated or damaged")
-    if pixels.shape[:2] != (height, width):
+        raise DecodeError("the file is truncated or damaged, or of a rare kind: save it as PNG")
+    if pixels.shape[:2] != (header.height, header.width):
         raise DecodeError("the file's header and its pixels disagree about its size")
-    return Decoded(scale_to_8_bits(to_gray(pixels)), width, height, mode)
+    if header.mode in ("LA", "PA") and pixels.ndim == 2:  # cv2 drops the opacity of a gray TIFF
+        check_opaque(np.asarray(Image.open(io.BytesIO(data)).getchannel("A")))
+    gray = finish_gray(to_gray(pixels), header)
+    return Decoded(gray, gray.shape[1], gray.shape[0], header.mode)
 
 
-def read_header(data: bytes, max_mpx: float) -> tuple[int, int, str]:
-    """Return (width, height, mode) of a still image of at most `max_mpx` megapixels, without decoding it.
-
-    Raises:
-        DecodeError: not an image, or one that is refused.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            (width, height), mode, pages = image.size, image.mode, getattr(image, "n_frames", 1)
-            see_through = "transparency" in image.info and mode != "P"  # a palette's is seen in the decoded alpha
-    except UnidentifiedImageError:
-        raise DecodeError(name_content(data)) from None
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error... on bad headers
-        raise DecodeError(f"its header is damaged ({type(error).__name__})") from None
-    if width * height > max_mpx * 1e6:
-        raise DecodeError(f"it has more than {max_mpx:g} megapixels (max_image_mpx)")
-    if pages > 1:
-        raise DecodeError("it is animated or has several pages")
-    if mode not in MODES:
-        raise DecodeError(f"its pixels are of Pillow's mode {mode}; expected 8 or 16 bit gray or RGB")
-    if see_through:
-        raise DecodeError("it has transparent pixels")
-    return width, height, mode
+def finish_gray(gray: Pixels, header: Header) -> Gray:
+    """Give stored gray values, uint8 or uint16 (H, W), the meaning that the header states; return uint8 0-255."""
+    if header.white:
+        gray = np.round(gray * (255 / header.white)).clip(0, 255).astype(np.uint8)
+    gray = scale_to_8_bits(gray)
+    if header.white_is_zero:
+        gray = 255 - gray
+    if header.exponent != 1:
+        gray = np.round(255 * (np.arange(256) / 255) ** header.exponent).astype(np.uint8)[gray]
+    return turn_upright(gray, header.orientation)
 
 
-def name_content(data: bytes) -> str:
-    """Say what bytes are that no image library recognises."""
-    if not data:
-        return "the file is empty (0 bytes)"
-    if data[128:132] == b"DICM":
-        return "it is a DICOM file, whatever its name says: convert it to PNG first"
-    if data.lstrip()[:1] == b"<":
-        return "it is a web page or XML, not an image: download it again"
-    if data.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer, not the image: fetch the file itself"
-    return "it is not an image, or damaged from its first bytes on"
+def turn_upright(gray: Gray, orientation: int) -> Gray:
+    """Turn and mirror (H, W) as one of EXIF's orientations 1-8 asks for."""
+    if orientation >= 5:
+        gray = gray.T
+    if orientation in (3, 4, 7, 8):
+        gray = gray[::-1]
+    if orientation in (2, 3, 6, 7):
+        gray = gray[:, ::-1]
+    return np.ascontiguousarray(gray)
 
 
 def to_gray(pixels: Pixels) -> Pixels:
@@ -130,12 +125,22 @@ def to_gray(pixels: Pixels) -> Pixels:
         raise DecodeError(f"its pixels are {pixels.dtype}; expected 8 or 16 bit whole numbers")
     if pixels.ndim == 2:
         return pixels
-    if pixels.shape[2] == 4 and (pixels[..., 3] != np.iinfo(pixels.dtype).max).any():
-        raise DecodeError("it has transparent pixels")
+    if pixels.shape[2] == 4:
+        check_opaque(pixels[..., 3])
     blue, green, red = pixels[..., 0], pixels[..., 1], pixels[..., 2]
     if np.array_equal(blue, green) and np.array_equal(green, red):
         return np.ascontiguousarray(blue)
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_BGR2GRAY))
+
+
+def check_opaque(alpha: Pixels) -> None:
+    """Refuse an image with pixels that are not opaque, (H, W) of a whole-number type.
+
+    Raises:
+        DecodeError: some are transparent.
+    """
+    if (alpha != np.iinfo(alpha.dtype).max).any():
+        raise DecodeError("it has transparent pixels")
 
 
 def scale_to_8_bits(gray: Pixels) -> NDArray[np.uint8]:
@@ -163,8 +168,10 @@ def decode_indexed(data: bytes) -> Gray:
     if kind is not None:
         name, height, width = kind
         with contextlib.suppress(Exception):  # kornia_rs raises no other; cv2, which accepted these bytes, decides
-            return DECODERS[name](data, height, width)
-    return decode_image(data, max_mpx=float("inf")).gray
+            pixels = to_gray(DECODERS[name](data, height, width))
+            says_more = any(chunk in SAYING for chunk, _ in read_chunks(data))
+            return finish_gray(pixels, read_header(data, float("inf"))) if says_more else pixels
+    return _decode_with_cv2(data, read_header(data, float("inf"))).gray
 
 
 def read_kind(data: bytes) -> tuple[tuple[int, int], int, int] | None:
@@ -177,15 +184,29 @@ def read_kind(data: bytes) -> tuple[tuple[int, int], int, int] | None:
     return ((bits, colour), height, width) if known else None
 
 
-def decode_gray(data: bytes, height: int, width: int) -> Gray:
+def decode_gray(data: bytes, height: int, width: int) -> Pixels:
     """Decode an 8 bit gray PNG."""
     return np.asarray(load_kornia()(data, (height, width), "mono"), np.uint8)[..., 0]
 
 
-def decode_rgb(data: bytes, height: int, width: int) -> Gray:
-    """Decode an 8 bit RGB PNG and reduce it to gray as decode_image does."""
-    rgb = np.asarray(load_kornia()(data, (height, width), "rgb"), np.uint8)
-    return np.asarray(to_gray(rgb[..., ::-1]), np.uint8)
+def decode_rgb(data: bytes, height: int, width: int) -> Pixels:
+    """Decode an 8 bit RGB PNG to BGR."""
+    return np.asarray(load_kornia()(data, (height, width), "rgb"), np.uint8)[..., ::-1]
+
+
+def check_jpeg(data: bytes, mode: str) -> None:
+    """Refuse a JPEG whose compressed data are damaged: what libjpeg only warns of.
+
+    Raises:
+        DecodeError: cut off, overwritten, or otherwise not what an encoder writes.
+    """
+    decode = load_kornia_jpeg()
+    if decode is None or mode not in ("L", "RGB"):
+        return
+    try:
+        decode(data, "mono" if mode == "L" else "rgb")
+    except Exception:  # kornia_rs raises no other
+        raise DecodeError("its compressed data are truncated or damaged, as libjpeg warns: fetch it again") from None
 
 
 # PNG's (bits, colour type). A further kind needs its proof in tests/data/test_indexed.py.
@@ -209,6 +230,36 @@ def load_kornia() -> Any:
         )
         return None
     return decode_image_png_u8
+
+
+@functools.cache
+def load_kornia_jpeg() -> Any:
+    """Return kornia_rs' function for JPEG, or None, said once, where it is missing or takes damaged data for good."""
+    try:
+        from kornia_rs.io import decode_image_jpegturbo
+    except ImportError as error:
+        print(f"kornia_rs cannot be imported ({error}): {UNCHECKED}", file=sys.stderr)
+        return None
+    if not finds_damage(decode_image_jpegturbo):
+        print(f"kornia_rs does not find damage in a JPEG file on this machine: {UNCHECKED}", file=sys.stderr)
+        return None
+    return decode_image_jpegturbo
+
+
+def finds_damage(decode: Callable[..., Any]) -> bool:
+    """Say whether a decoder of JPEG takes a small good picture and refuses it with a hole of zeros."""
+    good = cv2.imencode(".jpg", (np.add.outer(np.arange(64) ** 2, np.arange(64) * 37) % 256).astype(np.uint8))[1]
+    hole = good.copy()
+    hole[len(hole) // 2 : -20] = 0
+    try:
+        decode(good.tobytes(), "mono")
+    except Exception:  # other releases take other arguments
+        return False
+    try:
+        decode(hole.tobytes(), "mono")
+    except Exception:  # as it should
+        return True
+    return False
 
 
 def agrees_with_cv2(decode: Callable[..., Any]) -> bool:

@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 
 from cxrflow.config.settings import PreprocessSettings, settings_json
-from cxrflow.data.decode import DecodeError, decode_indexed, load_kornia
+from cxrflow.data.decode import decode_indexed, load_kornia
+from cxrflow.data.headers import DecodeError
 from cxrflow.data.images import write_table_of
 from cxrflow.data.preprocessing import Gray, preprocess_image
 from cxrflow.data.reading import map_in_parallel, report_progress

@@ -23,7 +23,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrflow.data.decode import DecodeError, decode_image
+from cxrflow.data.decode import decode_image
+from cxrflow.data.headers import DecodeError
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_bytes
 

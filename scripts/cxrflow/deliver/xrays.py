@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrflow.config.settings import PreprocessSettings
-from cxrflow.data.decode import DecodeError, decode_image
+from cxrflow.data.decode import decode_image
+from cxrflow.data.headers import DecodeError
 from cxrflow.data.preprocessing import Gray, preprocess_image
 from cxrflow.data.readers.base import IMAGE_SUFFIXES, escape_name, walk_images
 from cxrflow.data.reading import map_in_threads
