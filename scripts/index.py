@@ -11,7 +11,6 @@ why), regions.csv (annotated lesions and lungs) and index.json (counts).
 from collections import Counter
 from pathlib import Path
 
-from cxrflow.config.readers import READERS
 from cxrflow.config.settings import DatasetSettings, IndexSettings
 from cxrflow.config.stages import Output, run_stage
 from cxrflow.data.indexing import Index, build_index, summarize_index
@@ -46,16 +45,15 @@ def index_dataset(
     """
     found = build_index(folder, reader_settings, settings, threads)
     summary_values = summarize_index(found, dataset, reader_settings)
-    print_counts(found, summary_values["counts"], reader_settings.reader)
+    print_counts(found, summary_values["counts"], summary_values["published_counts"])
     write_records(rejects, RejectRow, found.rejects)
     write_records(regions, RegionRow, found.regions)
     write_json(summary, summary_values)
     write_records(index, IndexRow, found.rows)  # last: its presence means the index is whole
 
 
-def print_counts(found: Index, counts: dict[str, int], reader: str) -> None:
+def print_counts(found: Index, counts: dict[str, int], published: dict[str, int]) -> None:
     """Print how many images were kept, of how many published ones, and how many were not."""
-    published = READERS[reader].published_counts
     for name, count in counts.items():
         print(f"{name}: {count:,}" + (f" of {published[name]:,} published images" if name in published else " images"))
     for kind, count in sorted(Counter(row.kind for row in found.rejects).items()):

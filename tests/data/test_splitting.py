@@ -126,6 +126,22 @@ def test_too_small_a_class_is_named_with_its_groups(n):
         split_index(rows, SEED_0)
 
 
+@pytest.mark.parametrize(
+    ("patients", "pixels", "remedy"),
+    [
+        ("one", "", "If it has more patients, correct who is one"),
+        ("", "equal", "Its 9 patients have images with equal pixels"),
+    ],
+)
+def test_the_remedy_for_a_small_class_fits_its_cause(patients, pixels, remedy):
+    rows = [index_row(f"a{i}") for i in range(20)] + [index_row(f"b{i}", "rare", patients, pixels) for i in range(9)]
+    with pytest.raises(CxrflowError, match=rf"{remedy}.*, or leave the class out with datasets\.<name>\.classes"):
+        split_index(rows, SEED_0)
+    few = [index_row(f"a{i}") for i in range(20)] + [index_row(f"b{i}", "rare") for i in range(2)]
+    with pytest.raises(CxrflowError, match=r"Add images, raise index\.max_images_per_class, or leave"):
+        split_index(few, SEED_0)
+
+
 def test_three_groups_of_a_rare_class_inside_patients_of_a_common_one():
     rows = [index_row(f"p{p}-{i}", "a", f"p{p}") for p in range(30) for i in range(1 + p % 4)]
     rows += [index_row(f"p{p}-r", "rare", f"p{p}") for p in (3, 7, 11)]

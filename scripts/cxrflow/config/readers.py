@@ -6,6 +6,8 @@ kaggle.com/datasets/tawsifurrahman/covid19-radiography-database, data.mendeley.c
 nihcc.app.box.com/v/ChestXray-NIHCC and Wang et al. 2017. Imports nothing: a dry run reads it.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -18,6 +20,7 @@ class Reader:
         layout: what the dataset's folder should contain, as a phrase that fits after "put ... into it".
         module: its module in cxrflow.data.readers.
         published_counts: images per class of the whole published set after this reader's rule; empty: not one set.
+        is_ruled_by_classes: which images are selected depends on which classes are kept, and not their names alone.
         weakness: what weakens every score on the set, in a few words; empty: nothing is known.
         caution: the same in a sentence that follows the dataset's name.
         terms: under which its owners give it.
@@ -28,10 +31,20 @@ class Reader:
     layout: str
     module: str
     published_counts: dict[str, int] = field(default_factory=dict)
+    is_ruled_by_classes: bool = False
     weakness: str = ""
     caution: str = ""
     terms: str = ""
     shares_images_with: tuple[str, ...] = ()
+
+    def count_published(self, classes: Mapping[str, str]) -> dict[str, int]:
+        """Return the published images per class where a config keeps `classes`; empty where nobody counted them."""
+        renamed = set(classes) == set(self.published_counts) and len(set(classes.values())) == len(classes)
+        known = set(classes) <= set(self.published_counts) and (renamed or not self.is_ruled_by_classes)
+        counts = Counter[str]()
+        for label, name in (classes or {label: label for label in self.published_counts}).items():
+            counts[name] += self.published_counts.get(label, 0)
+        return dict(counts) if known or not classes else {}
 
 
 READERS = {
@@ -74,6 +87,7 @@ READERS = {
             "Nodule": 3187,
             "Pneumothorax": 2752,
         },
+        is_ruled_by_classes=True,
         weakness="Labels are mined.",
         caution=(
             "has labels mined from the text of radiology reports, which its authors expect to be right in more than"

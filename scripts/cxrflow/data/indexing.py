@@ -184,7 +184,7 @@ def summarize_index(index: Index, name: str, dataset: DatasetSettings) -> dict[s
         "rejects": {kind: dict(sorted(reasons.items())) for kind, reasons in sorted(rejects.items()) if reasons},
         "listed_missing": rejects["missing"].total(),
         "notes": index.notes,
-        "published_counts": READERS[dataset.reader].published_counts,
+        "published_counts": READERS[dataset.reader].count_published(dataset.classes),
         "n_duplicate_groups": sum(n > 1 for n in pixels.values()),
     }
 

@@ -61,7 +61,7 @@ def count_images(study: Study, dataset: str) -> ImageCount | None:
     """Count a dataset's images: by its index, else as published under the config's cap; None: nobody knows yet."""
     index, split = study.layout.index_counts(dataset), study.layout.split(dataset)
     settings, data = study.settings, study.settings.datasets[dataset]
-    published, cap = READERS[data.reader].published_counts, settings.index.max_images_per_class
+    published, cap = READERS[data.reader].count_published(data.classes), settings.index.max_images_per_class
     if index.exists():
         total, source = sum(read_json(index)["counts"].values()), "counted by index"
     elif not published:

@@ -86,3 +86,16 @@ def test_what_a_file_system_keeps_for_itself_is_passed_over(tmp_path, monkeypatc
     (tmp_path / "one.png").touch()
     refuse_to_open(monkeypatch, tmp_path / "lost+found")
     assert walk_images(tmp_path) == ["one.png"]
+
+
+def test_published_counts_follow_the_classes_of_a_config():
+    """Counts of renamed and joined classes follow; where nobody counted, there are none."""
+    kermany, nih, covid = (READERS[name] for name in ("kermany", "nih", "covid_radiography"))
+    assert all(reader.count_published({}) == reader.published_counts for reader in READERS.values())
+    joined = {"bacterial": "pneumonia", "viral": "pneumonia", "normal": "no"}
+    assert kermany.count_published(joined) == {"pneumonia": 2780 + 1493, "no": 1583}
+    assert covid.count_published({"Normal": "no", "Lung_Opacity": "opacity"}) == {}
+    assert nih.count_published({"Mass": "Mass", "Nodule": "Nodule"}) == {}  # Mass with Effusion counts now
+    renamed = {name: name.lower() for name in nih.published_counts}
+    assert nih.count_published(renamed)["mass"] == 2630
+    assert nih.count_published({**renamed, "Nodule": "mass"}) == {}

@@ -32,13 +32,16 @@ def list_images(folder: Path, settings: DatasetSettings) -> Listing:
     rows = read_numbered(table, [settings.image_column, settings.label_column, *filter(None, optional)])
     listing, find_skip = Listing([]), skip_finder(settings.skip)
     paths = walk_dataset(folder, settings.lesion_masks, listing.notes)
-    listing.rejects.extend(skipped_row(path, pattern) for path in paths if (pattern := find_skip(path)))
     files = FileFinder(folder, [path for path in paths if not find_skip(path)])
+    skipped = FileFinder(folder, [path for path in paths if find_skip(path)])
+    listing.rejects.extend(skipped_row(path, find_skip(path)) for path in sorted(skipped.paths))
     seen: dict[str, int] = {}
     missing: list[tuple[int, str]] = []
     for line, row in rows:
         where, image = f"{table}, line {line}", row[settings.image_column] or ""
         path = files.find(image, where)
+        if path is None and skipped.find(image, where):
+            continue
         if path is None:
             missing.append((line, image))
             label = clean_name(row[settings.label_column] or "")

@@ -51,8 +51,9 @@ def note_unread(folder: Path, listing: Listing, lesion_masks: str, find_skip: Ca
     known = {each.path for each in listing.candidates} | {row.path for row in listing.rejects}
     known |= {row.mask_path for row in listing.regions}
     closed: list[OSError] = []
+    reached = {folder for path in known for folder in _folders_above(path)}
     unread = Counter(
-        path.rpartition("/")[0] or "."
+        next((place for place in _folders_above(path) if place not in reached), path.rpartition("/")[0] or ".")
         for path in walk_images(folder, lesion_masks, on_closed=closed.append)
         if path not in known and not find_skip(path)
     )
@@ -61,3 +62,8 @@ def note_unread(folder: Path, listing: Listing, lesion_masks: str, find_skip: Ca
         places = quote_names(map(escape_name, sorted(unread)))
         notes.append(f"{unread.total():,} image files lie where this layout has none and are not read, in {places}")
     return replace(listing, notes=[*listing.notes, *notes])
+
+
+def _folders_above(path: str) -> list[str]:
+    """Return the folders that a relative path lies in, outermost first."""
+    return [path[:place] for place, sign in enumerate(path) if sign == "/"]
