@@ -1,9 +1,5 @@
-"""Batches of augmented training images, on one core, against what trainings are usually fed with.
+"""Batches of augmented training images, on one core, against what trainings are usually fed with."""
 
-python -m tests.benchmarks.batches --size quick
-"""
-
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -23,18 +19,22 @@ from cxrflow.models.augment import Changes, augment, sample_changes
 from cxrflow.models.batches import ImageSource, cut_batches, epoch_order
 from cxrflow.models.networks import IMAGENET_MEAN, IMAGENET_STD, normalize_gray, to_unit_range
 from tests.benchmarks.inputs import pack_films, work_folder, write_films
-from tests.benchmarks.measure import IMAGES_PER_CPU_S, OURS, Goal, Row, compare, is_installed, require_equal, run_row
+from tests.benchmarks.measure import IMAGES_PER_CPU_S, OURS, Goal, Row, compare, require_equal
 from tests.benchmarks.processes import interleave_processes
 
-SIZES = {  # packed images, files of 224 px, files of 1024 px, px, large px, rounds
-    "full": (2048, 256, 32, 224, 1024, 5),
-    "quick": (512, 64, 8, 224, 1024, 3),
-    "tiny": (32, 8, 4, 128, 160, 1),
+SIZES = {  # packed images, files, px, rounds
+    "full": (2048, 256, 224, 5),
+    "quick": (512, 64, 224, 3),
+    "tiny": (32, 8, 128, 1),
 }
 BATCH = 32
 SETTINGS = TrainSettings(batch_size=BATCH)
-FOLDER, LARGE = "ImageFolder of {} px PNG, PIL transforms", "ImageFolder of {} px PNG, resized"
-V2, ALBUMENTATIONS, FLOOR = "memory map, torchvision v2 per image", "memory map, albumentations", "gather and float"
+FOLDER, V2 = "ImageFolder of PNG, PIL transforms", "memory map, torchvision v2 per image"
+FLOOR = "gather and float"
+NOTE = (
+    "one thread, a process each, no workers; pixels equal torchvision v2's to 1e-6; "
+    "floor: neither augmented nor normalized"
+)
 
 
 class MappedDataset(Dataset[Any]):
@@ -50,19 +50,17 @@ class MappedDataset(Dataset[Any]):
         return self.transform(np.array(self.images[row])), 0
 
 
-def pil_transform(resize_px: int | None = None) -> transforms.Compose:
-    """Return the study's augmentation as torchvision's PIL transforms."""
-    resize = [transforms.Resize((resize_px, resize_px))] if resize_px else []
-    steps = [
+# The study's augmentation as torchvision's PIL transforms.
+PIL_TRANSFORM = transforms.Compose(
+    [
         transforms.Grayscale(3),
-        *resize,
         transforms.RandomHorizontalFlip(0.5),
         transforms.RandomAdjustSharpness(2, 0.5),
         transforms.RandomAutocontrast(0.5),
         transforms.ToTensor(),
         transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
     ]
-    return transforms.Compose(steps)
+)
 
 
 def v2_transform(pixels: np.ndarray) -> Tensor:
@@ -79,21 +77,6 @@ _V2 = v2.Compose(
         v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
     ]
 )
-
-
-def albumentations_transform() -> Callable[[np.ndarray], Tensor]:
-    """Return the nearest that albumentations has: its Sharpen is another kernel."""
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask the network for its newest version
-    import albumentations
-
-    steps = [
-        albumentations.HorizontalFlip(p=0.5),
-        albumentations.Sharpen(p=0.5),
-        albumentations.AutoContrast(p=0.5),
-        albumentations.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-    ]
-    chain = albumentations.Compose(steps)
-    return lambda pixels: torch.from_numpy(chain(image=np.stack([pixels] * 3, 2))["image"].transpose(2, 0, 1))
 
 
 def batch_ours(images: np.ndarray) -> Iterator[Tensor]:
@@ -135,48 +118,31 @@ def check_equal(images: np.ndarray) -> None:
     require_equal("augmented pixels", float((ours - functional.autocontrast(flipped)).abs().max()), 1e-6)
 
 
-def make_ours(packed: Path) -> dict[str, Callable[[], int]]:
-    """Return what walks through an epoch of ours, and of the floor."""
+def make_sides(packed: Path, films: Path, n_files: int) -> dict[str, Callable[[], int]]:
+    """Return what walks through an epoch of each side."""
     images = np.load(packed, mmap_mode="r")
     check_equal(images)
-    sides = {OURS: batch_ours, FLOOR: batch_bare}
-    return {name: partial(count_images, partial(begin, images)) for name, begin in sides.items()}
-
-
-def make_peers(folder: Path, packed: Path, size: str) -> dict[str, Callable[[], int]]:
-    """Return what walks through an epoch of every peer."""
-    _, n_small, n_large, size_px, large_px, _ = SIZES[size]
-    images = np.load(packed, mmap_mode="r")[:n_small]
-    write_films(folder / "small", size_px, n_small)
-    write_films(folder / "large", large_px, n_large)
-    loaders: dict[str, Dataset[Any]] = {
-        FOLDER.format(size_px): ImageFolder(folder / "small", pil_transform()),
-        LARGE.format(large_px): ImageFolder(folder / "large", pil_transform(size_px)),
-        V2: MappedDataset(images, v2_transform),
+    mapped = MappedDataset(images[:n_files], v2_transform)
+    sides = {
+        OURS: partial(batch_ours, images),
+        FLOOR: partial(batch_bare, images),
+        FOLDER: partial(batch_loader, ImageFolder(films, PIL_TRANSFORM)),
+        V2: partial(batch_loader, mapped),
     }
-    if is_installed("albumentations"):
-        loaders[ALBUMENTATIONS] = MappedDataset(images, albumentations_transform())
-    return {name: partial(count_images, partial(batch_loader, dataset)) for name, dataset in loaders.items()}
+    return {name: partial(count_images, begin) for name, begin in sides.items()}
 
 
 def measure_rows(size: str) -> list[Row]:
     """Return one row per peer."""
-    n_packed, _, _, size_px, large_px, rounds = SIZES[size]
+    n_packed, n_files, size_px, rounds = SIZES[size]
     with work_folder() as folder:
         pack_films(packed := folder / "images.npy", size_px, n_packed)
-        timings = interleave_processes(partial(make_ours, packed), partial(make_peers, folder, packed, size), rounds)
+        write_films(folder / "films", size_px, n_files)
+        make = partial(make_sides, packed, folder / "films", n_files)
+        timings = interleave_processes(make, [FOLDER, V2], rounds)
     rates = timings.rates(timings.results)
-    peers = {FOLDER.format(size_px): Goal(11), LARGE.format(large_px): None, V2: None, ALBUMENTATIONS: None}
     what = f"batches of {BATCH}, {size_px} px, augmented"
-    note = (
-        "one thread, a process each, no workers; pixels equal torchvision v2's to 1e-6; "
-        "floor: neither augmented nor normalized"
-    )
     return [
-        compare(what, IMAGES_PER_CPU_S, rates, peer=peer, floor=FLOOR, goal=goal, note=note if goal else "")
-        for peer, goal in peers.items()
+        compare(what, IMAGES_PER_CPU_S, rates, peer=FOLDER, floor=FLOOR, goal=Goal(11), note=NOTE),
+        compare(what, IMAGES_PER_CPU_S, rates, peer=V2, floor=FLOOR),
     ]
-
-
-if __name__ == "__main__":
-    run_row(measure_rows)

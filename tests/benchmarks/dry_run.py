@@ -1,7 +1,4 @@
-"""The dry run of the twelve-model study and of about a thousand models, against a bare Snakefile with as many models.
-
-python -m tests.benchmarks.dry_run --size quick
-"""
+"""The dry run of twelve models and of about a thousand, against a bare Snakefile with as many."""
 
 import re
 import subprocess
@@ -11,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from tests.benchmarks.inputs import work_folder
-from tests.benchmarks.measure import CPU_S, OURS, Goal, Row, compare, interleave, run_row, show
+from tests.benchmarks.measure import CPU_S, OURS, Goal, Row, compare, interleave, show
 from tests.workflow.conftest import copy_workflow, run_snakemake
 
 MODELS = 12  # of the study, per seed
@@ -83,7 +80,3 @@ def measure_rows(size: str) -> list[Row]:
         clone = copy_workflow(folder / "clone")
         small = measure_plan(folder, clone, 1, rounds, goal_s=2)
         return [small, measure_plan(folder, clone, many, 1, goal_s=10)]
-
-
-if __name__ == "__main__":
-    run_row(measure_rows)

@@ -1,8 +1,6 @@
 """Training on a GPU: images per second of each backbone, and the whole pneumonia set from scratch.
 
 bfloat16, 224 px; the dataset as uint8 on the GPU (resident) or copied batch by batch (streamed).
-
-    python -m tests.benchmarks.gpu_training
 """
 
 import copy
@@ -23,7 +21,7 @@ from cxrflow.models.epochs import fit, train_step
 from cxrflow.models.networks import build_network, to_network_input
 from cxrflow.models.training import Training, start_training
 from tests.benchmarks.inputs import pack_films, work_folder
-from tests.benchmarks.measure import IMAGES_PER_S, OURS, WALL_S, Goal, Row, compare, interleave, run_row, skip
+from tests.benchmarks.measure import IMAGES_PER_S, OURS, WALL_S, Goal, Row, compare, interleave, skip
 
 SIZES = {  # packed images, px, batches, steps per round, rounds, images and epochs of the whole training
     "full": (6000, 224, (32, 256), 40, 5, 5840, 50),
@@ -149,7 +147,3 @@ def measure_rows(size: str) -> list[Row]:
     if not torch.cuda.is_available():
         return [skip("training on a GPU: images/s of each backbone, streamed images, a whole training", NO_GPU)]
     return measure_on(torch.device("cuda"), size)
-
-
-if __name__ == "__main__":
-    run_row(measure_rows)

@@ -1,7 +1,4 @@
-"""Grad-CAM maps, on one core, against the package pytorch-grad-cam as its documentation calls it.
-
-python -m tests.benchmarks.gradcam --size quick
-"""
+"""Grad-CAM maps, on one core, against the package pytorch-grad-cam as its documentation calls it."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,7 +12,7 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.models.networks import build_network, find_gradcam_layer, to_network_input
 from cxrflow.results.gradcam import compute_by_reference, iterate_maps
 from tests.benchmarks.inputs import pack_films, work_folder
-from tests.benchmarks.measure import IMAGES_PER_CPU_S, OURS, Goal, Row, compare, require_equal, run_row
+from tests.benchmarks.measure import IMAGES_PER_CPU_S, OURS, Goal, Row, compare, require_equal
 from tests.benchmarks.processes import interleave_processes
 
 SIZES = {"full": (8, 224, 3), "quick": (8, 128, 3), "tiny": (3, 64, 1)}  # images, px, rounds
@@ -48,25 +45,23 @@ def pass_forward(network: nn.Module, images: np.ndarray) -> None:
         network(to_network_input(torch.from_numpy(np.array(images))))
 
 
-def make_ours(backbone: str, images: np.ndarray, targets: list[int]) -> dict[str, Callable[[], object]]:
-    """Return ours and the floor."""
+def make_sides(backbone: str, images: np.ndarray, targets: list[int]) -> dict[str, Callable[[], object]]:
+    """Return ours, the peer and the floor."""
     network = build_lively(backbone, images)
     layer = find_gradcam_layer(network, backbone, images.shape[-1])
-    return {OURS: partial(map_ours, network, layer, images, targets), FLOOR: partial(pass_forward, network, images)}
-
-
-def make_peer(backbone: str, images: np.ndarray, targets: list[int]) -> dict[str, Callable[[], object]]:
-    """Return the peer."""
-    network = build_lively(backbone, images)
-    layer = find_gradcam_layer(network, backbone, images.shape[-1])
-    return {PEER: partial(map_by_package, network, layer, images, targets)}
+    arguments = (network, layer, images, targets)
+    return {
+        OURS: partial(map_ours, *arguments),
+        PEER: partial(map_by_package, *arguments),
+        FLOOR: partial(pass_forward, network, images),
+    }
 
 
 def measure_backbone(backbone: str, path: Path, size: str) -> Row:
     """Return the row of one backbone."""
     count, size_px, rounds = SIZES[size]
     arguments = (backbone, np.array(pack_films(path, size_px, count).images), [number % 3 for number in range(count)])
-    timings = interleave_processes(partial(make_ours, *arguments), partial(make_peer, *arguments), rounds)
+    timings = interleave_processes(partial(make_sides, *arguments), [PEER], rounds)
     check_maps(backbone, timings.results)
     what = f"Grad-CAM, {BACKBONES[backbone].title}, {size_px} px"
     return compare(what, IMAGES_PER_CPU_S, timings.rates(count), peer=PEER, floor=FLOOR, goal=Goal(3.5), note=NOTE)
@@ -82,7 +77,3 @@ def measure_rows(size: str) -> list[Row]:
     torch.set_num_threads(1)
     with work_folder() as folder:
         return [measure_backbone(backbone, folder / f"{backbone}.npy", size) for backbone in BACKBONES]
-
-
-if __name__ == "__main__":
-    run_row(measure_rows)

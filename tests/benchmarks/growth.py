@@ -1,7 +1,5 @@
 """How time and memory of the stages grow with the number of images: each at one size and at ten times as many.
 
-python -m tests.benchmarks.growth --size quick
-
 Every measurement is a process of its own. Pixels are tiny: it is the number of images that grows. Not in here: epochs,
 whose data path is in the row `memory`, and plans, which are in the row `dry_run`.
 """
@@ -15,13 +13,15 @@ from pathlib import Path
 from cxrflow.compare.collect import collect_results
 from cxrflow.config.settings import settings_json
 from tests.benchmarks import inputs
-from tests.benchmarks.measure import OURS, Row, Unit, compare, run_row
+from tests.benchmarks.measure import OURS, Row, Unit, compare
 from tests.benchmarks.memory import watch_memory
 from tests.benchmarks.startup import SCRIPTS
 from tests.compare.fake_study import DATASETS, FakeStudy, write_fake_study, write_verdicts
 
 SIZES = {"full": 8_440, "quick": 844, "tiny": 200}  # images, and then ten times as many; config/demo.yaml has 844
 TIMES = 10
+SIZE_PX = 32
+READER = '{"reader": "csv", "folder": "films", "table": "labels.csv", "patient_column": "patient"}'
 CPU_S_PER_THOUSAND = Unit("CPU-s per 1,000 images", False)
 Command = list[str | Path]
 
@@ -29,7 +29,7 @@ Command = list[str | Path]
 def prepare_index(folder: Path, n: int) -> Command:
     films = inputs.write_noise(folder / "films", n)
     outputs = [f"--{name}={folder / name}" for name in ("index", "rejects", "regions", "summary")]
-    settings = ["--reader-settings", inputs.reader_json(), "--settings", "{}", "--threads", "2"]
+    settings = ["--reader-settings", READER, "--settings", "{}", "--threads", "2"]
     return [SCRIPTS / "index.py", "--folder", films, "--dataset", "grown", *settings, *outputs]
 
 
@@ -39,19 +39,19 @@ def prepare_split(folder: Path, n: int) -> Command:
 
 
 def prepare_preprocess(folder: Path, n: int) -> Command:
-    index = inputs.write_noise_index(folder, n)
-    settings = ["--settings", f'{{"size_px": {inputs.NOISE_PX}}}', "--threads", "2"]
+    paths = inputs.write_films(folder / "films", SIZE_PX, inputs.DISTINCT)
+    index = inputs.write_index(folder / "films", paths, folder / "index.csv", n)
+    settings = ["--settings", f'{{"size_px": {SIZE_PX}}}', "--threads", "2"]
     outputs: Command = ["--resume", folder / "resume", "--images", folder / "images.npy"]
     return [SCRIPTS / "preprocess.py", "--folder", folder / "films", "--index", index, *settings, *outputs]
 
 
 def prepare_score(folder: Path, n: int) -> Command:
-    predictions = inputs.write_test_rows(folder / "predictions.csv", n)
-    features = inputs.write_features(folder / "features.npy", n)
+    predictions, features = inputs.write_scores(folder, n)
     settings = ["--settings", "{}", "--embed", '{"max_images": 100}', "--title", "grown"]  # t-SNE has a row of its own
-    outputs: Command = ["--confusion", folder / "confusion.png", "--metrics", folder / "metrics.json"]
-    maps: Command = ["--tsne-csv", folder / "tsne.csv", "--tsne-png", folder / "tsne.png"]
-    return [SCRIPTS / "score.py", "--predictions", predictions, "--features", features, *settings, *outputs, *maps]
+    names = {"confusion": "confusion.png", "metrics": "metrics.json", "tsne-csv": "tsne.csv", "tsne-png": "tsne.png"}
+    outputs = [f"--{name}={folder / file}" for name, file in names.items()]
+    return [SCRIPTS / "score.py", "--predictions", predictions, "--features", features, *settings, *outputs]
 
 
 def prepare_summarize(folder: Path, n: int) -> Command:
@@ -101,7 +101,3 @@ def measure_growth(name: str, n: int) -> Row:
 def measure_rows(size: str) -> list[Row]:
     """Return one row per stage."""
     return [measure_growth(name, SIZES[size]) for name in STAGES]
-
-
-if __name__ == "__main__":
-    run_row(measure_rows)

@@ -4,7 +4,6 @@ The latter are for what grows with the number of images: 16 px of noise, and key
 patient on average, a few with very many, and some images twice.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -28,8 +27,7 @@ from tests.packed import write_image_table
 CLASSES = {"Effusion": ("effusion",), "Mass": ("mass",), "No Finding": ()}
 DISTINCT = 12  # phantoms of one size; one of 1024 px takes longer to synthesise than to preprocess
 NOISE_PX = 16
-NOISE_FILES = 64  # behind an index of any length
-LABELS, SHARES = ("Effusion", "Mass", "No Finding"), (0.3, 0.1, 0.6)
+LABELS, SHARES = (*CLASSES,), (0.3, 0.1, 0.6)
 IMAGES_PER_PATIENT = 112_120 / 30_805  # of ChestX-ray8
 TWICE_EVERY = 50  # rows between two images with equal pixels, of two patients
 PER_FOLDER = 5_000
@@ -48,7 +46,7 @@ def work_folder() -> Iterator[Path]:
 def make_films(size_px: int, count: int = DISTINCT) -> list[tuple[str, Gray]]:
     """Synthesise X-rays of the three classes in turn; return their class and uint8 (size_px, size_px)."""
     cv2.setNumThreads(1)
-    labels = [[*CLASSES][number % len(CLASSES)] for number in range(count)]
+    labels = [LABELS[number % len(LABELS)] for number in range(count)]
     tasks = [make_task(label, number, size_px) for number, label in enumerate(labels)]
     return [(task.label, synthesise_image(task, seed=0).pixels) for task in tasks]
 
@@ -105,11 +103,10 @@ def pack_films(path: Path, size_px: int, count: int) -> SplitImages:
 
 def split_rows(count: int) -> list[SplitRow]:
     """Return a split of `count` images, three fifths of them in train."""
-    labels = [*CLASSES]
     rows = []
     for number in range(count):
-        subset = SUBSETS[number // len(labels) % len(SUBSETS)]
-        rows.append(SplitRow(str(number), labels[number % len(labels)], str(number), str(number), subset))
+        subset = SUBSETS[number // len(LABELS) % len(SUBSETS)]
+        rows.append(SplitRow(str(number), LABELS[number % len(LABELS)], str(number), str(number), subset))
     return rows
 
 
@@ -150,38 +147,14 @@ def write_noise(folder: Path, n: int) -> Path:
     return folder
 
 
-def write_noise_index(folder: Path, n: int) -> Path:
-    """Write index.csv of n images that are a few files in turn; return it."""
-    write_noise(folder / "films", NOISE_FILES)
-    places = [f"0/{number}.png" for number in range(NOISE_FILES)]
-    found = [(place, vars(read_facts(folder / "films" / place, max_mpx=1))) for place in places]
-    rows = (
-        IndexRow(f"i{number:07d}", place, label, patient, "", **facts)
-        for number, (_, label, patient) in enumerate(sample_keys(n))
-        for place, facts in [found[number % NOISE_FILES]]
-    )
-    write_records(folder / "index.csv", IndexRow, rows)
-    return folder / "index.csv"
-
-
-def write_test_rows(path: Path, n: int) -> Path:
-    """Write predictions.csv of the test images of a dataset of n, three in twenty; return it."""
-    keys = [key for number, key in enumerate(sample_keys(n)) if number % 20 < 3]
-    labels = np.array([LABELS.index(label) for _, label, _ in keys], dtype=np.int64)
-    scores = np.random.default_rng(3).random((len(keys), len(LABELS))) + np.eye(len(LABELS))[labels]
-    ids = [f"i{number:07d}" for number in range(len(keys))]
+def write_scores(folder: Path, n: int) -> tuple[Path, Path]:
+    """Write predictions.csv and features.npy of the test images of a dataset of n, three in twenty; return both."""
+    rng, n_test = np.random.default_rng(3), 3 * n // 20
+    patients = [patient for _, (*_, patient) in zip(range(n_test), sample_keys(n), strict=False)]
+    labels = rng.choice(len(LABELS), n_test, p=SHARES)
+    scores = rng.random((n_test, len(LABELS))) + np.eye(len(LABELS))[labels]
     probabilities = scores / scores.sum(axis=1, keepdims=True)
-    write_predictions(path, Predictions(ids, [patient for *_, patient in keys], labels, probabilities, [*LABELS]))
-    return path
-
-
-def write_features(path: Path, n: int) -> Path:
-    """Write features.npy, float32 (n_test, 8), for the rows of `write_test_rows`; return it."""
-    n_test = sum(number % 20 < 3 for number in range(n))
-    np.save(path, np.random.default_rng(4).random((n_test, 8), dtype=np.float32))
-    return path
-
-
-def reader_json() -> str:
-    """Return the settings that read what `write_noise` wrote."""
-    return json.dumps({"reader": "csv", "folder": "films", "table": "labels.csv", "patient_column": "patient"})
+    ids = [f"i{number:07d}" for number in range(n_test)]
+    write_predictions(folder / "predictions.csv", Predictions(ids, patients, labels, probabilities, [*LABELS]))
+    np.save(folder / "features.npy", rng.random((n_test, 8), dtype=np.float32))
+    return folder / "predictions.csv", folder / "features.npy"

@@ -5,21 +5,20 @@ slows the machine for a while slows all of them, and ratios are taken round by r
 because something was slow, only because two sides that must agree do not.
 """
 
-import argparse
-import dataclasses
 import gc
 import importlib.util
-import json
 import math
 import os
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 Timed = tuple[float, float, Any]  # CPU-seconds, seconds on the wall clock, result
@@ -29,8 +28,7 @@ NOT_MEASURED, NOT_INSTALLED = "not measured", "not installed"
 COLUMNS = ("what", "ours", "peer", "floor", "ratio to peer", "goal", "share of the floor")
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(NamedTuple):
     """What a figure counts, and whether more of it is better."""
 
     text: str
@@ -42,11 +40,9 @@ IMAGES_PER_S = Unit("images/s", True)
 CPU_S = Unit("CPU-s", False)
 WALL_S = Unit("s", False)
 MIB = Unit("MiB", False)
-SHARE = Unit("percent of CPU time", False)
 
 
-@dataclass(frozen=True)
-class Goal:
+class Goal(NamedTuple):
     """A figure to reach: of the ratio to the peer, or of ours itself (`of_ratio` False), in the row's unit."""
 
     value: float
@@ -106,6 +102,18 @@ def child_environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, search))}
 
 
+def run_python(*arguments: str | Path, status: int = 0) -> None:
+    """Run Python in a process of its own, from the repository's root.
+
+    Raises:
+        RuntimeError: it ended with another status.
+    """
+    command = [sys.executable, *map(str, arguments)]
+    run = subprocess.run(command, cwd=ROOT, env=child_environment(), capture_output=True, text=True, check=False)
+    if run.returncode != status:
+        raise RuntimeError(f"{command[1]} ended with status {run.returncode}: {run.stdout[-500:]}{run.stderr[-2000:]}")
+
+
 def time_call(call: Callable[[], Any]) -> Timed:
     """Call once; return CPU-seconds, seconds on the wall clock, and the result."""
     gc.collect()
@@ -160,7 +168,7 @@ def compare(
         peer=_cell(peer, values),
         floor=_cell(floor, values),
         ratio=_show_ratio(ratios),
-        goal=judge(goal, statistics.median(ratios) if ratios else None, statistics.median(ours), unit),
+        goal=judge(goal, ratios, ours, unit),
         share=f"{100 * statistics.median(shares):.0f} %" if shares else "",
         note=note,
         values={name: [*values[name]] for name in (OURS, peer, floor) if name in values},
@@ -175,16 +183,15 @@ def divide_rounds(ours: Sequence[float], others: Sequence[float], unit: Unit) ->
     return [a / b if unit.more_is_better else b / a for a, b in pairs if (b if unit.more_is_better else a) > 0]
 
 
-def judge(goal: Goal | None, ratio: float | None, ours: float, unit: Unit) -> str:
-    """Return the goal and whether it is met."""
+def judge(goal: Goal | None, ratios: Sequence[float], ours: Sequence[float], unit: Unit) -> str:
+    """Return the goal and, where its figure is there, whether it is met."""
     if goal is None:
         return ""
-    if goal.of_ratio:
-        text, reached = f"{goal.value:g}x", None if ratio is None else ratio >= goal.value
-    else:
-        text = f"{goal.value:g} {unit.text}"
-        reached = ours >= goal.value if unit.more_is_better else ours <= goal.value
-    return text if reached is None else f"{text}: {'met' if reached else 'missed'}"
+    text, figures = (f"{goal.value:g}x", ratios) if goal.of_ratio else (f"{goal.value:g} {unit.text}", ours)
+    if not figures:
+        return text
+    sign = 1 if goal.of_ratio or unit.more_is_better else -1
+    return f"{text}: {'met' if sign * statistics.median(figures) >= sign * goal.value else 'missed'}"
 
 
 def show(values: Sequence[float]) -> str:
@@ -246,16 +253,3 @@ def format_table(rows: Sequence[Row]) -> str:
             line[0] += f" ({notes.index(row.note) + 1})"
     table = tabulate(cells, headers=COLUMNS, tablefmt="github", disable_numparse=True)
     return "\n".join([table, "", *(f"{number}. {note}" for number, note in enumerate(notes, start=1))])
-
-
-def run_row(measure_rows: Callable[[str], list[Row]]) -> None:
-    """Run one script of rows as a command."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--size", choices=SIZES, default="full")
-    parser.add_argument("--json", type=Path, help="write the rows here instead of printing a table")
-    arguments = parser.parse_args()
-    rows = measure_rows(arguments.size)
-    if arguments.json:
-        arguments.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows]), encoding="utf-8")
-    else:
-        print(format_table(rows))

@@ -1,8 +1,6 @@
 """Peak memory of preprocess and of a training's data path, beyond the page cache, at the size of the largest dataset.
 
 RssAnon counts: the pages that a process owns. What it maps from images.npy is page cache, which the system takes back.
-
-    python -m tests.benchmarks.memory --size quick
 """
 
 import subprocess
@@ -18,7 +16,7 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.files.records import SplitRow
 from cxrflow.files.tables import write_records
 from tests.benchmarks.inputs import split_rows, work_folder, write_films, write_index
-from tests.benchmarks.measure import MIB, OURS, ROOT, Goal, Row, child_environment, compare, run_row
+from tests.benchmarks.measure import MIB, OURS, ROOT, Goal, Row, child_environment, compare
 from tests.benchmarks.startup import SCRIPTS
 
 SIZES = {"full": (56_000, 224), "quick": (4_000, 224), "tiny": (120, 128)}  # images, px
@@ -92,7 +90,6 @@ def watch_all(size: str) -> dict[str, float]:
         peaks = {
             **{name: pool.submit(watch_data_path, folder, count, size_px, name) for name in BACKBONES},
             "preprocess": pool.submit(watch_preprocess, folder, paths, count, size_px),
-            "feed from memory": pool.submit(watch_data_path, folder, count, size_px, "feed_from_memory"),
             "feed": pool.submit(watch_data_path, folder, count, size_px, "feed"),
             "feed few": pool.submit(watch_data_path, folder, FEW, size_px, "feed"),
             "preprocess few": pool.submit(watch_preprocess, folder, paths, FEW, size_px),
@@ -102,20 +99,16 @@ def watch_all(size: str) -> dict[str, float]:
 
 def measure_rows(size: str) -> list[Row]:
     """Return the rows of preprocess, of feeding an epoch, and of steps of every backbone."""
-    peaks, few, whole = watch_all(size), f"{FEW} images", "all pixels in memory"
-    preprocess = {OURS: [peaks["preprocess"]], few: [peaks["preprocess few"]]}
-    feed = {OURS: [peaks["feed"]], few: [peaks["feed few"]], whole: [peaks["feed from memory"]]}
+    peaks = {name: [peak_mib] for name, peak_mib in watch_all(size).items()}
     title = "{:,} images of {} px".format(*SIZES[size])
-    return [
-        compare(f"memory of preprocess, {title}", MIB, preprocess, floor=few, goal=GOAL_MIB, note=NOTE),
-        compare(f"memory of a training's data path, {title}", MIB, feed, peer=whole, floor=few, goal=GOAL_MIB),
-        *(
-            compare(f"memory of a training's first steps, {net.title}, batch 32, {title}", MIB, steps, goal=GOAL_MIB)
-            for name, net in BACKBONES.items()
-            for steps in [{OURS: [peaks[name]]}]
-        ),
-    ]
-
-
-if __name__ == "__main__":
-    run_row(measure_rows)
+    whats = {"preprocess": "preprocess", "feed": "a training's data path"} | {
+        name: f"a training's first steps, {network.title}, batch 32" for name, network in BACKBONES.items()
+    }
+    rows = []
+    for name, what in whats.items():
+        floor, few = (f"{FEW} images", peaks.get(f"{name} few"))
+        values = {OURS: peaks[name]} | ({floor: few} if few else {})
+        rows.append(
+            compare(f"memory of {what}, {title}", MIB, values, floor=floor if few else "", goal=GOAL_MIB, note=NOTE)
+        )
+    return rows

@@ -3,17 +3,15 @@
 python -m tests.benchmarks.memory_child feed images.npy split.csv 224
 """
 
-import dataclasses
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import TrainSettings
 from cxrflow.models.augment import augment, sample_changes
-from cxrflow.models.batches import SplitImages, cut_batches, epoch_order, open_split_images
+from cxrflow.models.batches import cut_batches, epoch_order, open_split_images
 from cxrflow.models.devices import keep_freed_memory
 from cxrflow.models.epochs import train_step
 from cxrflow.models.networks import build_network, normalize_gray
@@ -21,7 +19,6 @@ from cxrflow.models.training import Training, start_training
 
 STEPS = 3  # the second has the optimizer's state as well; the third shows whether it goes on growing
 AUGMENTED = 100  # every such batch; all are read: what lasts from one to the next would show
-CPU = torch.device("cpu")
 SETTINGS = TrainSettings()
 
 
@@ -43,25 +40,15 @@ def take_steps(training: Training) -> None:
         train_step(training, order[part], draws.of(order[part]), 1e-4)
 
 
-def start(data: SplitImages, backbone: str) -> Training:
-    return start_training(build_network(backbone, len(data.class_names), 0.1), data, SETTINGS, seed=0, device=CPU)
-
-
 def main() -> None:
     """Do what the command line says."""
     way, images, split, size_px = sys.argv[1:]
     torch.set_num_threads(1)
     data = open_split_images(Path(images), Path(split), int(size_px))
-    if way == "feed_from_memory":  # a copy of every pixel; `empty` files have no pages until they are written
-        pixels = np.empty(data.images.shape, np.uint8)
-        pixels[:] = data.images
-        data = dataclasses.replace(data, images=pixels)
-    backbone = way if way in BACKBONES else "mobilenet_v3_large"
     keep_freed_memory()  # as train.py does
-    if way in BACKBONES:
-        take_steps(start(data, backbone))
-    else:
-        feed_epoch(start(data, backbone))
+    network = build_network(way if way in BACKBONES else "mobilenet_v3_large", len(data.class_names), 0.1)
+    training = start_training(network, data, SETTINGS, seed=0, device=torch.device("cpu"))
+    feed_epoch(training) if way == "feed" else take_steps(training)
 
 
 if __name__ == "__main__":

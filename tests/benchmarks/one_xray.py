@@ -1,10 +1,5 @@
-"""One new X-ray, from its file to its answer, on one core: an exported model against eager PyTorch.
+"""One new X-ray, from its file to its answer, on one core: an exported model against eager PyTorch."""
 
-python -m tests.benchmarks.one_xray --size quick
-"""
-
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,24 +21,11 @@ from cxrflow.models.checkpoints import SavedModel, load_model, restore_network, 
 from cxrflow.models.networks import to_network_input
 from tests.benchmarks.gradcam import build_lively
 from tests.benchmarks.inputs import CLASSES, make_films, work_folder, write_films
-from tests.benchmarks.measure import (
-    OURS,
-    ROOT,
-    WALL_S,
-    Goal,
-    Row,
-    Timings,
-    Unit,
-    child_environment,
-    compare,
-    interleave,
-    require_equal,
-    run_row,
-)
+from tests.benchmarks.measure import OURS, WALL_S, Goal, Row, Unit, compare, interleave, require_equal, run_python
 
 SIZES = {"full": (299, 224, 3, 3), "quick": (299, 224, 3, 5), "tiny": (64, 48, 1, 1)}  # file px, px, repeats, rounds
 GOALS = {"mobilenet_v3_large": 2.4, "efficientnet_b1": 2.4, "resnet34": 1.4}
-PEER, PLAIN, FLOOR = "eager PyTorch", "eager PyTorch in NCHW", "ONNX forward alone"
+PEER, FLOOR = "eager PyTorch", "ONNX forward alone"
 TOLERANCE = 1e-5  # of probabilities
 MAX_MPX = 100.0
 XRAYS_PER_CPU_S = Unit("X-rays/CPU-s", True)
@@ -51,7 +33,6 @@ NOTE = (
     "one thread, one X-ray at a time, the model loaded before: read a PNG, decode, preprocess, network, softmax; both "
     "sides read and preprocess alike; eager PyTorch in channels_last, under inference_mode"
 )
-PLAIN_NOTE = "the same, with eager PyTorch as it comes: NCHW, under no_grad"
 START_NOTE = "wall clock, from the start of the process to its last answer, of one X-ray; both sides load the model"
 BY_TORCH = """
 import sys
@@ -91,14 +72,6 @@ def answer_by_torch(network: nn.Module, settings: PreprocessSettings, path: Path
         return logits.double().softmax(dim=1).numpy()
 
 
-def answer_plainly(network: nn.Module, settings: PreprocessSettings, path: Path) -> NDArray[np.float64]:
-    """Read one file and answer as PyTorch does when nothing is said of the layout; the network is in NCHW."""
-    image = preprocess_image(decode_image(path.read_bytes(), MAX_MPX).gray, settings)
-    with torch.no_grad():
-        logits = network(to_network_input(torch.from_numpy(image)[None]).contiguous())
-        return logits.double().softmax(dim=1).numpy()
-
-
 def answer_all(answer: Callable[[Path], NDArray[np.float64]], paths: list[Path], repeats: int) -> NDArray[np.float64]:
     """Answer every file once per repeat, one at a time; return the last answers, float64 (n, n_classes)."""
     return [np.concatenate([answer(path) for path in paths]) for _ in range(repeats)][-1]
@@ -109,70 +82,40 @@ def make_sides(model: Path, paths: list[Path], repeats: int) -> dict[str, Callab
     delivered, saved = open_model(model.with_suffix(".onnx"), threads=1), load_model(model)
     image = read_xray(paths[0], saved.preprocess, MAX_MPX)
     eager = partial(answer_by_torch, restore_network(saved), saved.preprocess)
-    in_nchw = restore_network(saved).to(memory_format=torch.contiguous_format)
-    plain = partial(answer_plainly, in_nchw, saved.preprocess)
     return {
         OURS: partial(answer_all, partial(answer_ours, delivered), paths, repeats),
         PEER: partial(answer_all, eager, paths, repeats),
-        PLAIN: partial(answer_all, plain, paths, repeats),
         FLOOR: partial(answer_all, lambda _: delivered.predict(image[None]), paths, repeats),
     }
 
 
-def check_answers(backbone: str, timings: Timings) -> None:
-    """Check that all sides gave the same probabilities."""
-    for peer in (PEER, PLAIN):
-        difference = np.abs(timings.results[OURS] - timings.results[peer]).max()
-        require_equal(f"answers of {backbone} and {peer}", float(difference), TOLERANCE)
-
-
-def measure_backbone(model: Path, paths: list[Path], size: str) -> list[Row]:
-    """Return the rows of one backbone, a model.pt with its model.onnx beside it."""
+def measure_backbone(model: Path, paths: list[Path], size: str) -> Row:
+    """Return the row of one backbone, a model.pt with its model.onnx beside it."""
     file_px, size_px, repeats, rounds = SIZES[size]
     backbone = model.parent.name
     timings = interleave(make_sides(model, paths, repeats), rounds)
-    check_answers(backbone, timings)
+    difference = np.abs(timings.results[OURS] - timings.results[PEER]).max()
+    require_equal(f"answers of {backbone}", float(difference), TOLERANCE)
     what = f"one X-ray ({file_px} px PNG) to its answer, {BACKBONES[backbone].title}, {size_px} px"
     rates = timings.rates(len(paths) * repeats)
-    return [
-        compare(what, XRAYS_PER_CPU_S, rates, peer=PEER, floor=FLOOR, goal=Goal(GOALS[backbone]), note=NOTE),
-        compare(f"{what}: in NCHW", XRAYS_PER_CPU_S, rates, peer=PLAIN, note=PLAIN_NOTE),
-    ]
-
-
-def run_child(*arguments: str | Path) -> str:
-    """Run Python in a process of its own, from the repository's root; return what it printed.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    run = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=child_environment(), capture_output=True, text=True, check=False
-    )
-    if run.returncode:
-        raise RuntimeError(run.stderr[-2000:])
-    return run.stdout
+    return compare(what, XRAYS_PER_CPU_S, rates, peer=PEER, floor=FLOOR, goal=Goal(GOALS[backbone]), note=NOTE)
 
 
 def measure_start(model: Path, path: Path, size: str) -> Row:
     """Return the row of one X-ray with the start of the process in it."""
     ours = ("scripts/predict.py", "--model", model.with_suffix(".onnx"), "--threads", "1", path)
-    sides = {OURS: partial(run_child, *ours), PEER: partial(run_child, "-c", BY_TORCH, model, path)}
+    sides = {OURS: partial(run_python, *ours), PEER: partial(run_python, "-c", BY_TORCH, model, path)}
     timings = interleave(sides, SIZES[size][3], warm_up=size != "tiny")
     what = f"one X-ray, the start of the process and the loading of the model included, {model.parent.name}"
     return compare(what, WALL_S, timings.wall_s, peer=PEER, note=START_NOTE)
 
 
 def measure_rows(size: str) -> list[Row]:
-    """Return two rows per backbone, and one of a whole process."""
+    """Return one row per backbone, and one of a whole process."""
     torch.set_num_threads(1)
     file_px, size_px = SIZES[size][:2]
     with work_folder() as folder:
         paths = write_films(folder / "films", file_px, 3)
         models = [save_lively(folder, backbone, size_px) for backbone in GOALS]
-        rows = [row for model in models for row in measure_backbone(model, paths, size)]
+        rows = [measure_backbone(model, paths, size) for model in models]
         return [*rows, measure_start(models[0], paths[0], size)]
-
-
-if __name__ == "__main__":
-    run_row(measure_rows)

@@ -1,14 +1,13 @@
-"""Sides in processes of their own, because how a process keeps its memory is part of its speed.
+"""Sides in two processes, because how a process keeps its memory is part of its speed.
 
-Ours keeps what it has freed, as its stages do (cxrflow.models.devices), and a peer runs as it comes. They live for
-all rounds, and only one works at a time.
+Ours keeps what it has freed, as its stages do (cxrflow.models.devices), and peers run as they come. The processes live
+for all rounds, and only one works at a time.
 """
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
@@ -16,63 +15,37 @@ import torch
 from cxrflow.models.devices import keep_freed_memory
 from tests.benchmarks.measure import Timed, Timings, take_turns, time_call
 
-# Makes sides by name, in their process; it and what the sides return must be picklable.
-Group = Callable[[], Mapping[str, Callable[[], Any]]]
+Sides = Mapping[str, Callable[[], Any]]
 LOADED_ONCE = ["torch", "torchvision", "cxrflow.models.training"]  # the processes are forks of one that has them
+_sides: dict[str, Callable[[], Any]] = {}
 
 
-def interleave_processes(ours: Group, others: Group, rounds: int) -> Timings:
-    """Time the sides of two groups in turns, as `interleave`, on one thread each.
+def interleave_processes(make_sides: Callable[[], Sides], peers: Sequence[str], rounds: int) -> Timings:
+    """Time sides in turns, as `interleave`, on one thread each: the peers in one process, all others in another.
 
-    Raises:
-        RuntimeError: a side raised; its own message is in it.
+    make_sides: called in both; it and what the sides return must be picklable.
     """
-    with _serve(ours, keeps_memory=True) as first, _serve(others, keeps_memory=False) as second:
-        return take_turns({**first, **second}, rounds)
-
-
-@contextmanager
-def _serve(group: Group, keeps_memory: bool) -> Iterator[dict[str, Callable[[], Timed]]]:
-    """Start the process of a group; give its sides."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(LOADED_ONCE)
-    near, far = context.Pipe()
-    process = context.Process(target=_answer, args=(group, keeps_memory, far), daemon=True)
-    process.start()
-    far.close()
-    try:
-        yield {name: partial(_ask, near, name) for name in _receive(near)}
-    finally:
-        near.close()
-        process.terminate()
-        process.join()
+    with ProcessPoolExecutor(1, context) as first, ProcessPoolExecutor(1, context) as second:
+        ours = first.submit(_begin, make_sides, peers, True).result()
+        others = second.submit(_begin, make_sides, peers, False).result()
+        pools = dict.fromkeys(ours, first) | dict.fromkeys(others, second)
+        return take_turns({name: partial(_ask, pool, name) for name, pool in pools.items()}, rounds)
 
 
-def _answer(group: Group, keeps_memory: bool, connection: Connection) -> None:
-    """Time a side whenever its name arrives."""
-    if keeps_memory:
+def _begin(make_sides: Callable[[], Sides], peers: Sequence[str], is_ours: bool) -> list[str]:
+    """Make the sides of this process and return their names."""
+    if is_ours:
         keep_freed_memory()
     torch.set_num_threads(1)
-    try:
-        sides = group()
-        connection.send([*sides])
-        while True:
-            connection.send(time_call(sides[connection.recv()]))
-    except EOFError:
-        return
-    except Exception as error:
-        connection.send(error)
+    _sides.update({name: side for name, side in make_sides().items() if (name in peers) != is_ours})
+    return [*_sides]
 
 
-def _ask(connection: Connection, name: str) -> Timed:
-    connection.send(name)
-    timed: Timed = _receive(connection)
-    return timed
+def _ask(pool: ProcessPoolExecutor, name: str) -> Timed:
+    return pool.submit(_time, name).result()
 
 
-def _receive(connection: Connection) -> Any:
-    """Return what a process says."""
-    answer = connection.recv()
-    if isinstance(answer, Exception):
-        raise RuntimeError(f"a side of the benchmark failed: {type(answer).__name__}: {answer}") from answer
-    return answer
+def _time(name: str) -> Timed:
+    return time_call(_sides[name])

@@ -1,29 +1,12 @@
-"""The time that a preprocess and a train job take before their first image.
+"""The time that a preprocess and a train job take before their first image."""
 
-python -m tests.benchmarks.startup --size quick
-"""
-
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
 from cxrflow.files.records import SplitRow
 from cxrflow.files.tables import write_records
 from tests.benchmarks.inputs import pack_films, split_rows, work_folder, write_films, write_index
-from tests.benchmarks.measure import (
-    CPU_S,
-    OURS,
-    ROOT,
-    Goal,
-    Row,
-    Timings,
-    child_environment,
-    compare,
-    interleave,
-    run_row,
-    show,
-)
+from tests.benchmarks.measure import CPU_S, OURS, ROOT, Goal, Row, Timings, compare, interleave, run_python, show
 
 SIZES = {"full": 3, "quick": 2, "tiny": 1}  # rounds
 SIZE_PX = 32
@@ -54,17 +37,7 @@ IMPORTS = f"import os\nimport {{}}\nos._exit({LEFT})"
 FLOORS = {"import cv2, numpy": "cv2, numpy", "import torch, torchvision": "torch, torchvision"}
 PEER = "torchvision ImageFolder + DataLoader"
 
-
-def run_child(code: str, *arguments: str | Path) -> None:
-    """Run Python code in a process of its own up to where it leaves.
-
-    Raises:
-        RuntimeError: it ended before that.
-    """
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, env=child_environment())
-    if run.returncode != LEFT:
-        raise RuntimeError(f"the job ended before its first image: {run.stdout[-500:]}{run.stderr[-2000:]}")
+run_child = partial(run_python, "-c", status=LEFT)
 
 
 def begin_preprocess(folder: Path, index: Path) -> None:
@@ -108,7 +81,3 @@ def measure_rows(size: str) -> list[Row]:
         timings = interleave(sides, SIZES[size], warm_up=size != "tiny")
     small, large = FLOORS
     return [make_row("preprocess", timings, small, goal_s=0.5), make_row("train", timings, large, goal_s=4.0)]
-
-
-if __name__ == "__main__":
-    run_row(measure_rows)

@@ -1,7 +1,4 @@
-"""One training step of each backbone on one core, against eager PyTorch and timm.
-
-python -m tests.benchmarks.train_step --size quick
-"""
+"""One training step of each backbone on one core, against eager PyTorch and timm."""
 
 import copy
 from collections.abc import Callable
@@ -11,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import StochasticDepth
 
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import TrainSettings
@@ -29,7 +27,6 @@ from tests.benchmarks.measure import (
     compare,
     is_installed,
     require_equal,
-    run_row,
     skip,
 )
 from tests.benchmarks.processes import interleave_processes
@@ -79,28 +76,20 @@ def make_timm(backbone: str, inputs: Tensor, labels: Tensor) -> Callable[[], flo
     return partial(step_eager, network, optimizer, inputs, labels)
 
 
-def start_side(backbone: str, data: SplitImages, precision: str, batch: int) -> tuple[Training, Tensor, Tensor]:
-    """Return a training, and a batch as it goes into its network, with labels; alike in every process."""
+def make_sides(backbone: str, data: SplitImages, precision: str, batch: int) -> dict[str, Callable[[], object]]:
+    """Return one step of every side, from the same weights and the same batch; alike in every process."""
     network = build_network(backbone, len(data.class_names), 0.1, seed=0)
     settings = TrainSettings(batch_size=batch, precision=precision, class_weights=False)
     training = start_training(network, data, settings, seed=0, device=CPU)
     places = torch.arange(batch)
-    return training, to_network_input(training.sources["train"].gather(places)), training.labels["train"][places]
-
-
-def make_ours(backbone: str, data: SplitImages, precision: str, batch: int) -> dict[str, Callable[[], object]]:
-    """Return one step of ours and of the floor."""
-    training, inputs, labels = start_side(backbone, data, precision, batch)
-    bare = copy.deepcopy(training.network)
-    return {OURS: partial(step_ours, training, torch.arange(batch)), FLOOR: partial(step_bare, bare, inputs, labels)}
-
-
-def make_others(backbone: str, data: SplitImages, precision: str, batch: int) -> dict[str, Callable[[], object]]:
-    """Return one step of every peer, from the same weights and the same batch."""
-    training, inputs, labels = start_side(backbone, data, precision, batch)
+    inputs, labels = to_network_input(training.sources["train"].gather(places)), training.labels["train"][places]
     plain = copy.deepcopy(training.network).to(memory_format=torch.contiguous_format)
     optimizer = torch.optim.Adam(plain.parameters(), lr=LEARNING_RATE)
-    sides: dict[str, Callable[[], object]] = {EAGER: partial(step_eager, plain, optimizer, inputs.contiguous(), labels)}
+    sides: dict[str, Callable[[], object]] = {
+        OURS: partial(step_ours, training, places),
+        EAGER: partial(step_eager, plain, optimizer, inputs.contiguous(), labels),
+        FLOOR: partial(step_bare, copy.deepcopy(training.network), inputs, labels),
+    }
     if is_installed("timm") and precision == "float32":
         sides[TIMM] = make_timm(backbone, inputs, labels)
     return sides
@@ -132,10 +121,8 @@ def check_losses(backbone: str, data: SplitImages, precision: str, batch: int) -
 def turn_off_dropout(network: nn.Module) -> None:
     """Let nothing be drawn at random in the forward pass."""
     for module in network.modules():
-        if isinstance(module, nn.Dropout):
+        if isinstance(module, nn.Dropout | StochasticDepth):
             module.p = 0.0
-        if type(module).__name__ == "StochasticDepth":
-            module.p = 0.0  # type: ignore[assignment]
 
 
 def measure_backbone(backbone: str, precision: str, folder: Path, size: str) -> list[Row]:
@@ -146,8 +133,8 @@ def measure_backbone(backbone: str, precision: str, folder: Path, size: str) -> 
         return [skip(what, warning.removeprefix("note: "), f"{GOALS[backbone]:g}x")]
     data = pack_films(folder / f"{backbone}.npy", size_px, 5 * batch)
     check_losses(backbone, data, precision, batch)
-    arguments = (backbone, data, precision, batch)
-    rates = interleave_processes(partial(make_ours, *arguments), partial(make_others, *arguments), rounds).rates(batch)
+    make = partial(make_sides, backbone, data, precision, batch)
+    rates = interleave_processes(make, [EAGER, TIMM], rounds).rates(batch)
     goal = Goal(GOALS[backbone])
     first = compare(what, IMAGES_PER_CPU_S, rates, peer=EAGER, floor=FLOOR, goal=goal, note=NOTE)
     return [first, compare(what, IMAGES_PER_CPU_S, rates, peer=TIMM)] if precision == "float32" else [first]
@@ -159,7 +146,3 @@ def measure_rows(size: str) -> list[Row]:
     runs = [*((backbone, "float32") for backbone in GOALS), (BFLOAT16, "bfloat16")]
     with work_folder() as folder:
         return [row for backbone, precision in runs for row in measure_backbone(backbone, precision, folder, size)]
-
-
-if __name__ == "__main__":
-    run_row(measure_rows)
