@@ -5,8 +5,6 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-import yaml
-
 from tests.benchmarks.inputs import work_folder
 from tests.benchmarks.measure import CPU_S, OURS, Goal, Row, compare, interleave, show
 from tests.workflow.conftest import copy_workflow, run_snakemake
@@ -44,14 +42,6 @@ def plan(folder: Path, *arguments: str) -> int:
     return int(total[1])
 
 
-def write_config(clone: Path, seeds: int) -> str:
-    """Write the study's config with many seeds; return its path in the clone."""
-    config = yaml.safe_load((clone / "config" / "lungs.yaml").read_text())
-    path = clone / "config" / f"seeds{seeds}.yaml"
-    path.write_text(yaml.safe_dump(config | {"seeds": [*range(seeds)]}))
-    return f"config/{path.name}"
-
-
 def write_bare(folder: Path, models: int) -> Path:
     """Write a Snakefile with three jobs a model and nothing else; return its folder."""
     folder.mkdir()
@@ -61,9 +51,9 @@ def write_bare(folder: Path, models: int) -> Path:
 
 def measure_plan(folder: Path, clone: Path, seeds: int, rounds: int, goal_s: float) -> Row:
     """Return the row of a study with so many seeds."""
-    models, config = MODELS * seeds, write_config(clone, seeds)
+    models = MODELS * seeds
     sides = {
-        OURS: partial(plan, clone, "--configfile", config),
+        OURS: partial(plan, clone, "--configfile", "config/lungs.yaml", "--config", f"seeds={[*range(seeds)]}"),
         FLOOR: partial(plan, write_bare(folder / f"bare{seeds}", models)),
     }
     timings = interleave(sides, rounds, warm_up=seeds == 1)

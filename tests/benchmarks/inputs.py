@@ -30,7 +30,6 @@ NOISE_PX = 16
 LABELS, SHARES = (*CLASSES,), (0.3, 0.1, 0.6)
 IMAGES_PER_PATIENT = 112_120 / 30_805  # of ChestX-ray8
 TWICE_EVERY = 50  # rows between two images with equal pixels, of two patients
-PER_FOLDER = 5_000
 SUBSETS = ("train", "train", "train", "val", "test")  # in turn
 
 Gray = NDArray[np.uint8]  # uint8 (H, W), 0-255
@@ -135,14 +134,12 @@ def write_noise(folder: Path, n: int) -> Path:
     """Write n small PNG files of noise and labels.csv beside them; return the folder."""
     rng = np.random.default_rng(1)
     rows, noise = [], b""
+    folder.mkdir()
     for number, (pixels, label, patient) in enumerate(sample_keys(n)):
-        place = f"{number // PER_FOLDER}/{number}.png"
         if pixels == number:
             noise = cv2.imencode(".png", rng.integers(0, 256, (NOISE_PX, NOISE_PX), np.uint8))[1].tobytes()
-        if number % PER_FOLDER == 0:
-            (folder / place).parent.mkdir(parents=True)
-        (folder / place).write_bytes(noise)
-        rows.append({"image": place, "label": label, "patient": patient})
+        (folder / f"{number}.png").write_bytes(noise)
+        rows.append({"image": f"{number}.png", "label": label, "patient": patient})
     write_table(folder / "labels.csv", ["image", "label", "patient"], rows)
     return folder
 

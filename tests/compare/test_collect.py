@@ -1,4 +1,4 @@
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,26 +50,24 @@ def test_wrong_model_names_are_refused(results: Results, paths: list[str], messa
         collect_results(results.root, results.study, paths)
 
 
-def test_training_of_another_model_is_refused(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("training.json", lambda text: text.replace('"seed": 0', '"seed": 7'), "is of another model"),
+        ("history.csv", lambda text: text.splitlines()[0] + "\n", "has no epochs"),
+        ("metrics.json", lambda text: None, r"metrics\.json does not exist"),
+    ],
+)
+def test_a_file_that_is_not_the_models_is_named_when_it_is_asked_for(
+    tmp_path: Path, name: str, damage: Callable[[str], str | None], message: str
+):
     study, paths = write_fake_study(tmp_path, FakeStudy(config=ONE_MODEL))
-    file = tmp_path / "models" / paths[0] / "training.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "seed": 7}))
-    with pytest.raises(CxrflowError, match="is of another model"):
-        _ = collect_results(tmp_path, study, paths).models[0].training
-
-
-def test_history_without_epochs_is_refused(tmp_path: Path):
-    study, paths = write_fake_study(tmp_path, FakeStudy(config=ONE_MODEL))
-    file = tmp_path / "models" / paths[0] / "history.csv"
-    file.write_text(file.read_text().splitlines()[0] + "\n")
-    with pytest.raises(CxrflowError, match="has no epochs"):
-        _ = collect_results(tmp_path, study, paths).models[0].history
-
-
-def test_missing_file_is_named_when_it_is_asked_for(tmp_path: Path):
-    study, paths = write_fake_study(tmp_path, FakeStudy(config=ONE_MODEL))
-    (tmp_path / "models" / paths[0] / "metrics.json").unlink()
+    file = tmp_path / "models" / paths[0] / name
+    text = damage(file.read_text())
+    file.unlink()
+    if text is not None:
+        file.write_text(text)
     model = collect_results(tmp_path, study, paths).models[0]
-    assert model.training["seed"] == 0
-    with pytest.raises(CxrflowError, match=r"metrics\.json does not exist"):
-        _ = model.metrics
+    assert len(model.predictions.labels)
+    with pytest.raises(CxrflowError, match=message):
+        getattr(model, file.stem)

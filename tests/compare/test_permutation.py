@@ -9,29 +9,25 @@ EARLIER = [(5.5, 30.0), (7.8, 20.0), (21.8, 10.0)]
 LATER = [(5.5, 10.0), (7.8, 20.0), (21.8, 30.0)]
 
 
-def test_perfect_order_in_three_blocks_is_one_of_216_rearrangements():
-    as_claimed, opposite = rank_order_p([EARLIER] * 3)
-    assert as_claimed == pytest.approx(1 / 216)
-    assert opposite == 1
-
-
-def test_opposite_order_is_told_as_such():
-    as_claimed, opposite = rank_order_p([LATER] * 3)
-    assert (as_claimed, opposite) == (1, pytest.approx(1 / 216))
-
-
-def test_one_block_of_three_can_never_be_clear():
-    assert rank_order_p([EARLIER])[0] == pytest.approx(1 / 6)
+@pytest.mark.parametrize(
+    ("blocks", "as_claimed", "opposite"),
+    [
+        ([EARLIER] * 3, 1 / 216, 1),  # one of all rearrangements
+        ([LATER] * 3, 1, 1 / 216),
+        ([EARLIER], 1 / 6, 1),  # one block of three can never be clear
+        ([[(1.0, math.inf), (2.0, math.inf)]], 1, 1),  # all ties
+    ],
+)
+def test_order_is_as_rare_as_its_rearrangements(
+    blocks: list[list[tuple[float, float]]], as_claimed: float, opposite: float
+):
+    assert rank_order_p(blocks) == pytest.approx((as_claimed, opposite))
 
 
 def test_ties_and_what_never_happens_count_for_neither():
     assert count_order([1, 2], [5.0, 5.0]) == 0
     assert count_order([1, 2], [math.inf, math.inf]) == 0
     assert count_order([1, 2], [math.inf, 9.0]) == 1
-
-
-def test_all_ties_tell_nothing():
-    assert rank_order_p([[(1.0, math.inf), (2.0, math.inf)]]) == (1, 1)
 
 
 def test_marked_values_on_top_are_rare_by_chance():

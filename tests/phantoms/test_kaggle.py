@@ -65,26 +65,17 @@ def test_names_are_the_published_ones_and_each_class_has_its_count(phantoms: Pha
     assert len({Path(path).stem for path in paths}) == len(paths)
 
 
-def test_patients_have_several_images_and_lie_in_one_part() -> None:
+def test_patients_have_several_images_of_one_body_and_lie_in_one_part() -> None:
     tasks = plan_pneumonia(PhantomSettings(images_per_class=100)).tasks
     for label, pattern in NAMES.items():
-        matches = [re.fullmatch(pattern, task.path) for task in tasks if task.label == label and not task.copy_of]
-        parts = {(match[2], match[1]) for match in matches if match}
-        images_of = Counter(match[2] for match in matches if match)
-        assert len(parts) == len(images_of)
-        assert 1.2 < len(matches) / len(images_of) < 2.5
-        assert {part for _, part in parts} == {"train", "test"}
-
-
-def test_a_patients_images_show_one_body() -> None:
-    tasks = [task for task in plan_pneumonia(PhantomSettings(images_per_class=100)).tasks if not task.copy_of]
-    for label, pattern in NAMES.items():
-        pairs = {
-            (m[2].replace("NORMAL2-", ""), task.patient)
-            for task in tasks
-            if task.label == label and (m := re.fullmatch(pattern, task.path))
-        }
-        assert len(pairs) == len({name for name, _ in pairs}) == len({patient for _, patient in pairs})
+        own = [task for task in tasks if task.label == label and not task.copy_of]
+        found = [(m[2], m[1], task.patient) for task in own if (m := re.fullmatch(pattern, task.path))]
+        names = {name for name, _, _ in found}
+        assert 1.2 < len(found) / len(names) < 2.5
+        assert {part for _, part, _ in found} == {"train", "test"}
+        assert len({(name, part) for name, part, _ in found}) == len(names)
+        bodies = {(name.replace("NORMAL2-", ""), patient) for name, _, patient in found}
+        assert len(bodies) == len({name for name, _ in bodies}) == len({patient for _, patient in bodies})
 
 
 def test_sizes_and_aspects_vary_and_no_side_is_under_128_px(phantoms: Phantoms) -> None:

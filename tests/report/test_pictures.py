@@ -6,11 +6,7 @@ import pytest
 from PIL import Image
 
 from cxrflow.errors import CxrflowError
-from cxrflow.report.pictures import MAX_WIDTH_PX, Picture, embed_chart, embed_gallery
-
-
-def decode(picture: Picture) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(picture.uri.partition("base64,")[2])))
+from cxrflow.report.pictures import MAX_WIDTH_PX, embed_chart, embed_gallery
 
 
 def test_chart_is_the_file_as_it_is(tmp_path: Path):
@@ -20,18 +16,17 @@ def test_chart_is_the_file_as_it_is(tmp_path: Path):
     assert (picture.width, picture.height, picture.alt) == (300, 200, "alt")
 
 
-def test_wide_gallery_is_made_smaller_and_keeps_its_shape(tmp_path: Path):
-    Image.new("RGBA", (4000, 1000), (200, 30, 30, 255)).save(tmp_path / "a.png")
+@pytest.mark.parametrize(
+    ("size", "shown"), [((4000, 1000), (MAX_WIDTH_PX, MAX_WIDTH_PX // 4)), ((640, 480), (640, 480))]
+)
+def test_only_a_wide_gallery_is_made_smaller_and_keeps_its_shape(
+    tmp_path: Path, size: tuple[int, int], shown: tuple[int, int]
+):
+    Image.new("RGBA", size, (200, 30, 30, 255)).save(tmp_path / "a.png")
     picture = embed_gallery(tmp_path / "a.png", "alt")
-    assert (picture.width, picture.height) == (MAX_WIDTH_PX, MAX_WIDTH_PX // 4)
-    image = decode(picture)
-    assert image.size == (picture.width, picture.height)
+    image = Image.open(io.BytesIO(base64.b64decode(picture.uri.partition("base64,")[2])))
+    assert image.size == (picture.width, picture.height) == shown
     assert image.convert("RGB").getpixel((5, 5)) == pytest.approx((200, 30, 30), abs=6)
-
-
-def test_narrow_gallery_keeps_its_size(tmp_path: Path):
-    Image.new("L", (640, 480)).save(tmp_path / "a.png")
-    assert embed_gallery(tmp_path / "a.png", "alt").width == 640
 
 
 def test_comments_in_a_file_do_not_travel(tmp_path: Path):

@@ -34,34 +34,29 @@ def row(name: str = "a", f1: tuple[float | None, ...] = (0.812, 0.761, 0.853), s
     return {"name": name, "f1": f1[0], "f1_low": f1[1], "f1_high": f1[2], "seed": seed}
 
 
-def test_interval_stands_in_brackets_with_an_en_dash():
-    assert format_cell(TABLE.columns[1], row()) == "0.81 (0.76–0.85)"
-
-
-def test_missing_value_is_a_dash_and_missing_ends_leave_the_value():
-    assert format_cell(TABLE.columns[1], row(f1=(None, None, None))) == "–"
-    assert format_cell(TABLE.columns[1], row(f1=(0.812, None, None))) == "0.81"
-
-
-@pytest.mark.parametrize(("value", "text"), [(0.031, "+0.03"), (-0.031, "−0.03"), (-0.001, "0.00"), (0.0, "0.00")])
-def test_differences_have_a_sign_unless_they_round_to_zero(value: float, text: str):
-    assert KINDS["difference"].show(value) == text
+@pytest.mark.parametrize(
+    ("f1", "text"),
+    [
+        ((0.812, 0.761, 0.853), "0.81 (0.76–0.85)"),
+        ((None, None, None), "–"),
+        ((0.812, None, None), "0.81"),
+    ],
+)
+def test_interval_stands_in_brackets_and_what_is_missing_is_a_dash(f1: tuple[float | None, ...], text: str):
+    assert format_cell(TABLE.columns[1], row(f1=f1)) == text
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
+    ("kind", "texts"),
     [
-        (0, "0"),
-        (0.21661, "0.217"),
-        (5.483, "5.48"),
-        (21.797, "21.8"),
-        (153.13, "153"),
-        (1350.4, "1,350"),
-        (0.00123, "0.00123"),
+        # a sign unless it rounds to zero
+        ("difference", {0.031: "+0.03", -0.031: "−0.03", -0.001: "0.00", 0.0: "0.00"}),
+        # three significant digits
+        ("amount", {0: "0", 0.21661: "0.217", 5.483: "5.48", 21.797: "21.8", 1350.4: "1,350", 0.00123: "0.00123"}),
     ],
 )
-def test_amounts_have_three_significant_digits(value: float, text: str):
-    assert KINDS["amount"].show(value) == text
+def test_numbers_are_written_by_their_kind(kind: str, texts: dict[float, str]):
+    assert {value: KINDS[kind].show(value) for value in texts} == texts
 
 
 def test_columns_that_never_vary_are_hidden_from_people_only():
@@ -100,12 +95,7 @@ def test_latex_escapes_and_sets_signs_that_pdflatex_lacks():
 
 
 def test_long_text_has_a_width_in_latex():
-    table = Table(
-        "T",
-        "",
-        (Column("n", "N"), Column("why", "Why", width_cm=8), Column("k", "K", "count")),
-        rows="",
-    )
+    table = Table("T", "", (Column("n", "N"), Column("why", "Why", width_cm=8), Column("k", "K", "count")), rows="")
     lines = format_latex(table, [{"n": "a", "why": "b " * 80, "k": 3}]).splitlines()
     assert lines[1] == r"\begin{tabular}{lp{8cm}r}"
     assert lines[2] == r"\toprule"

@@ -64,29 +64,10 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
 @pytest.mark.skipif(not can_cut_the_network(), reason="needs `unshare --net`, as root has it: the study ran online")
 def test_no_job_needed_the_network(study: Path) -> None:
     assert (study / "results/tiny/report.html").exists()
-    assert (study / "results/tiny/backbones/mobilenet_v3_large.json").exists()
-
-
-def test_the_report_shows_every_model_and_escapes_names(study: Path) -> None:
-    html = (study / "results/tiny/report.html").read_text()
-    assert "&lt;b&gt;COVID&lt;/b&gt; phantoms" in html
-    assert "<b>COVID</b>" not in html
-    assert not re.search(r"""<(img|link|script)[^>]+(src|href)=["']?http""", html), "the page loads something"
 
 
 def test_the_comparison_has_every_model_once(study: Path) -> None:
-    with (study / "results/tiny/summary/models.csv").open(newline="") as handle:
-        assert len(list(csv.DictReader(handle))) == MODELS
-
-
-def test_subsets_never_share_a_patient(study: Path) -> None:
-    for split in (study / "results/tiny/data").glob("*/split.csv"):
-        subsets: dict[str, set[str]] = {}
-        with split.open(newline="") as handle:
-            for row in csv.DictReader(handle):
-                subsets.setdefault(row["patient_id"], set()).add(row["subset"])
-        assert subsets
-        assert all(len(found) == 1 for found in subsets.values()), split
+    assert len(read_rows(study / "results/tiny/summary/models.csv")) == MODELS
 
 
 def test_every_metric_file_counts_the_test_subset(study: Path) -> None:
@@ -130,32 +111,6 @@ def test_an_exported_model_reads_the_test_images_as_the_study_did(study: Path, t
 def read_rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
-
-
-def test_a_changed_training_setting_reruns_no_data_step(study: Path) -> None:
-    jobs = planned(study, "--config", "train={epochs: 3, restart_epochs: 1, batch_size: 16}")
-    assert jobs["train"] == MODELS
-    assert not {"phantom", "index", "split", "preprocess", "samples", "profile_backbone"} & set(jobs)
-
-
-def test_a_changed_metric_setting_trains_nothing(study: Path) -> None:
-    jobs = planned(study, "--config", "score={bootstrap_resamples: 60}")
-    assert jobs["score"] == MODELS
-    assert not {"train", "evaluate"} & set(jobs)
-
-
-def test_a_comment_in_the_library_reruns_nothing_and_code_does(study: Path) -> None:
-    module = study / "scripts/cxrflow/models/epochs.py"
-    text = module.read_text()
-    try:
-        module.write_text(text + "\n# a remark\n")
-        assert planned(study) == {}
-        module.write_text(text + "\nCHANGED = 1\n")
-        jobs = planned(study)
-        assert jobs["train"] == MODELS
-        assert "preprocess" not in jobs
-    finally:
-        module.write_text(text)
 
 
 def test_a_printed_command_runs_outside_snakemake(study: Path, tmp_path: Path) -> None:
