@@ -3,7 +3,7 @@
 import pytest
 
 from tests.benchmarks import measure
-from tests.benchmarks.measure import CPU_S, IMAGES_PER_CPU_S, OURS, Goal, compare, interleave, require_equal, skip
+from tests.benchmarks.measure import CPU_S, IMAGES_PER_CPU_S, OURS, Goal, Unit, compare, interleave, require_equal, skip
 
 
 @pytest.fixture(autouse=True)
@@ -33,16 +33,18 @@ def test_a_side_is_charged_what_it_computes_and_what_its_children_do(monkeypatch
     assert timings.rates({"one": 10, "four": 8}) == {"one": [10, 10], "four": [2, 2]}
 
 
-def test_more_images_and_fewer_seconds_are_both_better() -> None:
-    rates = compare("x", IMAGES_PER_CPU_S, {OURS: [300, 330], "peer": [100, 100]}, peer="peer")
-    times = compare("x", CPU_S, {OURS: [1.0, 1.1], "peer": [3.0, 3.3]}, peer="peer")
-    assert rates.ratio == "3.15x (3.00-3.30)"
-    assert times.ratio == "3.00x (3.00-3.00)"
-
-
-def test_ratios_are_taken_round_by_round() -> None:
-    slowed = {OURS: [100.0, 50.0, 100.0], "peer": [50.0, 25.0, 50.0]}  # the machine was busy in the second round
-    assert compare("x", IMAGES_PER_CPU_S, slowed, peer="peer").ratio == "2.00x (2.00-2.00)"
+@pytest.mark.parametrize(
+    ("unit", "ours", "peer", "ratio"),
+    [
+        (IMAGES_PER_CPU_S, [300, 330], [100, 100], "3.15x (3.00-3.30)"),
+        (CPU_S, [1.0, 1.1], [3.0, 3.3], "3.00x (3.00-3.00)"),
+        (IMAGES_PER_CPU_S, [100, 50, 100], [50, 25, 50], "2.00x (2.00-2.00)"),  # it was busy in the second round
+    ],
+)
+def test_ratios_say_round_by_round_how_many_times_as_good(
+    unit: Unit, ours: list[float], peer: list[float], ratio: str
+) -> None:
+    assert compare("x", unit, {OURS: ours, "peer": peer}, peer="peer").ratio == ratio
 
 
 @pytest.mark.parametrize(

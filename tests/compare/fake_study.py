@@ -52,11 +52,7 @@ DATASETS: dict[str, dict[str, Any]] = {
         "skill": 0.45,
     },
 }  # fmt: skip
-TRANSFER = {
-    "covid": {"init": "imagenet", "backbone": "resnet34"},
-    "pneumonia": {"init": "imagenet", "backbone": "resnet34"},
-    "xray8": {"init": "imagenet", "backbone": "resnet34"},
-}
+TRANSFER = {name: {"init": "imagenet", "backbone": "resnet34"} for name in DATASETS}
 ONE_MODEL: dict[str, Any] = {
     "datasets": {"covid": {"reader": "covid_radiography", "folder": "covid", "title": "COVID-19 Radiography"}},
     "backbones": ["resnet34"],
@@ -197,9 +193,8 @@ def write_model_files(folder: Path, model: ModelId, study: Study, fake: FakeStud
     write_predictions(folder / "predictions.csv", predictions)
     write_predictions(folder / "val_predictions.csv", fake_predictions(folder.parents[5], model, fake, "val"))
     write_json(folder / "training.json", fake_training(model, study, kept, len(history)))
-    metrics = score_predictions(
-        predictions, study.settings.score.bootstrap_resamples, study.settings.score.bootstrap_seed
-    )
+    score = study.settings.score
+    metrics = score_predictions(predictions, score.bootstrap_resamples, score.bootstrap_seed)
     fake.edit_metrics(model, metrics)
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "gradcam.json", fake_gradcam(model, fake))
@@ -218,12 +213,8 @@ def fake_history(model: ModelId, study: Study) -> list[EpochRow]:
         phase = (epoch - 1) % settings.restart_epochs
         bump = 0.12 * np.exp(-phase / 1.5) * (epoch > settings.restart_epochs)
         train = level * (0.4 + 1.6 * np.exp(-epoch / 8)) + bump + rng.normal(0, 0.01)
-        val = (
-            level * (0.8 + 1.2 * np.exp(-epoch / 6))
-            + 0.03 * max(0, epoch - onset) * level
-            + bump
-            + rng.normal(0, 0.012)
-        )
+        rise = 0.8 + 1.2 * np.exp(-epoch / 6) + 0.03 * max(0, epoch - onset)
+        val = level * rise + bump + rng.normal(0, 0.012)
         rows.append(
             EpochRow(
                 epoch=epoch,

@@ -21,11 +21,10 @@ def test_it_is_json_and_the_same_each_time(results: Results):
     assert json.loads(first)["packages"]["numpy"]
 
 
-def test_folder_outside_git_is_said_to_be_none(tmp_path: Path):
+def test_folder_outside_git_and_machine_without_it_are_said_to_have_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     assert find_commit(tmp_path) == NO_CHECKOUT
-
-
-def test_machine_without_git_is_said_to_have_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_commit(Path(__file__).parent) == NO_CHECKOUT
 
