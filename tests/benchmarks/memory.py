@@ -18,6 +18,7 @@ from cxrflow.files.tables import write_records
 from tests.benchmarks.inputs import split_rows, work_folder, write_films, write_index
 from tests.benchmarks.measure import MIB, OURS, ROOT, Goal, Row, child_environment, compare
 from tests.benchmarks.startup import SCRIPTS
+from tests.packed import write_image_table
 
 SIZES = {"full": (56_000, 224), "quick": (4_000, 224), "tiny": (120, 128)}  # images, px
 FILE_PX = 64  # of the files that are preprocessed, and enlarged: decoding is no part of the row, and takes long
@@ -75,8 +76,9 @@ def watch_preprocess(folder: Path, paths: list[Path], count: int, size_px: int) 
 
 def watch_data_path(folder: Path, count: int, size_px: int, way: str) -> float:
     """Feed one epoch of `count` images, which are empty and take no disk, without a network, or take a few steps."""
-    images, split = folder / f"{way}{count}.npy", folder / f"{way}{count}.csv"
-    np.lib.format.open_memmap(images, mode="w+", dtype=np.uint8, shape=(count, size_px, size_px))
+    images, split = folder / f"{way}{count}.npy", folder / f"{way}{count}split.csv"
+    empty = np.lib.format.open_memmap(images, mode="w+", dtype=np.uint8, shape=(count, size_px, size_px))
+    write_image_table(images, empty, split_rows(count))
     write_records(split, SplitRow, split_rows(count))
     command = [sys.executable, "-m", "tests.benchmarks.memory_child", way, images, split, size_px]
     return watch_memory([str(word) for word in command])

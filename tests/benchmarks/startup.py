@@ -49,7 +49,7 @@ def begin_preprocess(folder: Path, index: Path) -> None:
 
 def begin_train(images: Path, split: Path) -> None:
     """Start a training and leave at its first batch."""
-    names = {"resume": "train_resume", "history": "history.csv", "summary": "training.json", "model": "model.pt"}
+    names = {"resume": "train_resume", "history": "history.csv", "training": "training.json", "model": "model.pt"}
     outputs = [text for name, file in names.items() for text in (f"--{name}", images.with_name(file))]
     arguments = ["--images", images, "--split", split, "--model-id", "covid/resnet34/scratch/base/seed0"]
     settings = ["--preprocess", f'{{"size_px": {SIZE_PX}}}', "--settings", "{}", "--device", "cpu", "--threads", "1"]
