@@ -25,7 +25,8 @@ def predict(
 
     xrays: image files, or folders with images
     model: model.onnx, made by scripts/export.py
-    csv: also write the answers here: file, predicted, p(class) for each class, problem
+    csv: also write the answers here, each as it comes: file, predicted, p(class) for each class, problem; replaces
+        an older table of answers and no other file
     threads: CPU threads; without it, all cores
     max_image_mpx: refuse larger images before decoding them, megapixels
     """
@@ -34,8 +35,8 @@ def predict(
     card = opened.card
     print(f"{card.describe()}. {card.notice}", file=sys.stderr)
     table, n_files, n_problems = AnswerTable(card.class_names), 0, 0
-    print(table.header())
     with open_csv(csv, card.class_names) as write_answer:
+        print(table.header())
         for answer in answer_files(opened, find_xrays(xrays), threads, max_image_mpx):
             print_answer(table, answer)
             write_answer(answer)

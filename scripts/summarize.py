@@ -12,13 +12,13 @@ from pathlib import Path
 
 from cxrflow.compare.collect import collect_results
 from cxrflow.config.settings import StudySettings
-from cxrflow.config.stages import Output, run_stage
+from cxrflow.config.stages import OutputFolder, run_stage
 from cxrflow.config.study import Study
 from cxrflow.report.manifest import SUMMARY_FILES
 from cxrflow.report.summary import write_summary
 
 
-def summarize_study(*, results: Path, config: StudySettings, models: list[str], folder: Output) -> None:
+def summarize_study(*, results: Path, config: StudySettings, models: list[str], folder: OutputFolder) -> None:
     """Write every table and figure that compares the named models.
 
     results: the study's folder, results/<study>

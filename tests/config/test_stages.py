@@ -14,8 +14,10 @@ import pytest
 
 from cxrflow.config.parsing import setting
 from cxrflow.config.stages import (
+    Output,
     build_parser,
     call_stage,
+    check_outputs,
     convert_arguments,
     explain_error,
     importing_much,
@@ -171,3 +173,27 @@ def test_no_garbage_is_looked_for_while_much_is_imported() -> None:
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
+
+
+def write_two(*, index: list[Path], split: Output, n: int = 3) -> None: ...
+
+
+def test_outputs_are_checked_before_the_work(tmp_path: Path) -> None:
+    table, link = tmp_path / "a.csv", tmp_path / "link"
+    link.symlink_to("a.csv")
+    for split in (table, link):
+        with pytest.raises(CxrflowError, match=r"is given as index and as split"):
+            check_outputs(write_two, {"index": [table], "n": 3, "split": split})
+        table.touch()
+    with pytest.raises(CxrflowError, match="is a folder, and a file is to be written"):
+        check_outputs(write_two, {"index": [table], "split": tmp_path})
+    check_outputs(write_two, {"index": [table, table, tmp_path], "split": tmp_path / "b.csv"})
+    check_outputs(write_two, {"index": [Path("/dev/null")], "split": Path("/dev/null")})
+
+
+def test_a_stage_checks_its_outputs_first(tmp_path: Path) -> None:
+    command = [sys.executable, SCRIPTS / "split.py", "--index", "none.csv", "--settings", "{}", "--split", tmp_path]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.stderr == (
+        f"error: {tmp_path} is a folder, and a file is to be written: name a file in it, or another name\n"
+    )

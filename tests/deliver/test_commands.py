@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ import export
 import predict
 from cxrflow.deliver import exporting
 from cxrflow.deliver.session import open_model
-from cxrflow.deliver.xrays import read_xray
+from cxrflow.deliver.xrays import Answer, open_csv, read_xray
 from cxrflow.errors import CxrflowError
 from tests.deliver.conftest import CLASS_NAMES, make_noise
 
@@ -93,6 +94,95 @@ def test_an_unreadable_file_stops_no_other(
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) == 3
     assert f"not read: {films[1]}: it is a web page" in shown.err
+
+
+def run_predict(*arguments: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, SCRIPTS / "predict.py", *arguments]
+    return subprocess.run(command, capture_output="stdout" not in options, text=True, check=False, **options)
+
+
+@pytest.mark.parametrize("how", ["itself", "by a link"])
+@pytest.mark.parametrize("kind", ["X-ray", "model", "other file"])
+def test_no_file_of_a_person_is_overwritten(
+    exported: Path, films: list[Path], tmp_path: Path, kind: str, how: str
+) -> None:
+    (tmp_path / "notes.csv").write_text("name,age\n")
+    target = {"X-ray": films[1], "model": exported, "other file": tmp_path / "notes.csv"}[kind]
+    before = target.read_bytes()
+    named = target
+    if how == "by a link":
+        named = tmp_path / "link.csv"
+        named.symlink_to(target)
+    with pytest.raises(CxrflowError, match=f"{named.name} is there and holds no answers, so it is not overwritten"):
+        predict.predict(films[0].parent, model=exported, csv=named, threads=1)
+    assert target.read_bytes() == before
+
+
+def test_an_older_table_is_overwritten_and_a_link_to_it_stays(
+    exported: Path, films: list[Path], tmp_path: Path
+) -> None:
+    link, table = tmp_path / "link.csv", tmp_path / "answers.csv"
+    link.symlink_to(table)
+    for asked in (films, films[:1]):
+        predict.predict(*asked, model=exported, csv=link, threads=1)
+        assert link.is_symlink()
+        assert [row["file"] for row in read_csv(table)] == [str(path) for path in asked]
+
+
+def test_a_folder_as_the_table_is_refused_before_the_work(
+    exported: Path, films: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CxrflowError, match="films is a folder, and a file is to be written: name a file in it"):
+        predict.predict(*films, model=exported, csv=films[0].parent, threads=1)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_second_process_does_not_overwrite_what_one_writes(exported: Path, films: list[Path], tmp_path: Path) -> None:
+    with open_csv(tmp_path / "answers.csv", CLASS_NAMES) as write:
+        write(Answer(films[0], None, "not yet"))
+        run = run_predict(films[1], "--model", exported, "--csv", tmp_path / "answers.csv")
+        assert "another process writes its answers to" in run.stderr
+    assert [row["problem"] for row in read_csv(tmp_path / "answers.csv")] == ["not yet"]
+
+
+def test_answers_are_kept_as_they_come(exported: Path, films: list[Path], tmp_path: Path) -> None:
+    with open_csv(tmp_path / "answers.csv", CLASS_NAMES) as write:
+        for number, path in enumerate(films, start=1):
+            write(Answer(path, None, "x"))
+            assert len(read_csv(tmp_path / "answers.csv")) == number
+
+
+def test_pipes_and_standard_output_are_written_to_and_stay(exported: Path, films: list[Path], tmp_path: Path) -> None:
+    """Not with files of /dev: should this fail, root would lose them."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    predict.predict(films[0], model=exported, csv=tmp_path / "pipe", threads=1)
+    assert os.read(reader, 9999).decode().splitlines()[1].startswith(f"{films[0]},")
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    with (tmp_path / "out.txt").open("w") as out:
+        run_predict(*films, "--model", exported, "--csv", "/proc/self/fd/1", stdout=out, stderr=subprocess.PIPE)
+    lines = (tmp_path / "out.txt").read_text().splitlines()
+    assert len(lines) == 8
+    assert [line.split(",")[0] for line in lines if line.startswith("/")] == [str(path) for path in films]
+
+
+def test_a_pipe_that_looks_like_an_image_stops_nothing(
+    exported: Path, films: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(films[0].with_name("aa.png"))
+    with pytest.raises(CxrflowError, match="1 of 4"):
+        predict.predict(films[0].parent, model=exported, threads=1)
+    assert "aa.png: it is a pipe or a device, not a file" in capsys.readouterr().err
+
+
+def test_only_cxrflow_speaks_of_a_damaged_file(exported: Path, films: list[Path]) -> None:
+    cv2.imwrite(str(films[1].with_suffix(".tif")), make_noise(1, 40)[0])
+    for path in (films[0], films[1].with_suffix(".tif")):
+        path.write_bytes(path.read_bytes()[:-200])
+    run = run_predict(films[0].parent, "--model", exported)
+    assert "2 of 4 files" in run.stderr
+    assert [line.split(":")[0] for line in run.stderr.splitlines()[1:]] == ["not read", "not read", "error"]
 
 
 def test_a_name_that_is_not_utf8_is_shown(

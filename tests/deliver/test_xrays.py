@@ -61,7 +61,10 @@ def test_unreadable_files_keep_their_place(folder: Path, exported: Path) -> None
         "empty.png": (b"", "the file is empty"),
         "page.png": (b"<html>", "it is a web page"),
         "cut.png": ((folder / "00.png").read_bytes()[:200], "truncated or damaged"),
-        "scan.dcm": (b"\0" * 128 + b"DICM", "DICOM"),
+        "scan.dcm": (
+            b"\0" * 128 + b"DICM",
+            "window (VOI LUT) applied, and inverted where its Photometric Interpretation is MONOCHROME1",
+        ),
     }
     for name, (content, _) in bad.items():
         (folder / name).write_bytes(content)

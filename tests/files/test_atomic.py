@@ -11,6 +11,7 @@ import pytest
 
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import (
+    WRITTEN,
     read_json,
     sha256_bytes,
     sha256_file,
@@ -29,6 +30,27 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         temporary.write_bytes(b"half" + (tmp_path / "no such file").read_bytes())
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_link_stays_and_what_it_names_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "a.txt").symlink_to("there/b.txt")
+    for text in ("old", "new"):
+        write_text(tmp_path / "a.txt", text)
+        assert (tmp_path / "a.txt").is_symlink()
+        assert [path.read_text() for path in (tmp_path / "there").iterdir()] == [text]
+    assert tmp_path / "a.txt" in WRITTEN  # the record of its stage lies beside the link
+
+
+def test_a_pipe_is_written_to_and_a_folder_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_text(tmp_path / "pipe", "text")
+    assert os.read(reader, 100) == b"text"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    with pytest.raises(CxrflowError, match="is a folder, and a file is to be written"):
+        write_text(tmp_path, "text")
 
 
 def test_a_failed_write_names_the_file(tmp_path: Path) -> None:

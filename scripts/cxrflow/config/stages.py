@@ -25,11 +25,11 @@ from typing import Annotated, Any, NoReturn
 from cxrflow.config.docs import describe_settings
 from cxrflow.config.parsing import parse_settings, settings_dict
 from cxrflow.errors import CxrflowError
+from cxrflow.files.atomic import refuse_folder
 from cxrflow.files.provenance import write_record
 
-Output = Annotated[
-    Path, "output"
-]  # a file that a stage makes, or a folder of such: recorded with what it was made from
+Output = Annotated[Path, "output"]  # a file that a stage makes: recorded with what it was made from
+OutputFolder = Annotated[Path, "output folder"]  # or a folder of such
 # What an operating system says when the fault is the machine's state and not the code's: the remedy per error.
 REMEDIES = {
     errno.ENOSPC: "the disk is full: free space there and run the same command again; finished work is kept",
@@ -63,6 +63,7 @@ def run_stage(function: Callable[..., None]) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log is read while it is written
     arguments = build_parser(function).parse_args()
     try:
+        check_outputs(function, vars(arguments))
         values = convert_arguments(function, vars(arguments))
         call_stage(function, values)
         record_outputs(function, values)
@@ -75,6 +76,27 @@ def run_stage(function: Callable[..., None]) -> None:
         sys.exit(f"error: {remedy}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def check_outputs(function: Callable[..., None], values: Mapping[str, Any]) -> None:
+    """Refuse names, before any work, under which something could not be written or would be lost.
+
+    Raises:
+        CxrflowError: an output is a folder, or two parameters name one file, which may not exist yet. Pipes and devices
+            may be named twice.
+    """
+    for name, hint in typing.get_type_hints(function, include_extras=True).items():
+        if hint is Output:
+            refuse_folder(values[name])
+    names: dict[Path, str] = {}
+    for name, value in values.items():
+        for path in value if isinstance(value, list) else [value]:
+            is_file = isinstance(path, Path) and (path.is_file() or not path.exists())
+            if is_file and names.setdefault(path.resolve(), name) != name:
+                raise CxrflowError(
+                    f"{path} is given as {names[path.resolve()]} and as {name}: what is written for one would be lost"
+                    " for the other, so name two files"
+                )
 
 
 def explain_error(error: Exception) -> str | None:
@@ -175,7 +197,7 @@ def record_outputs(function: Callable[..., None], values: Mapping[str, Any]) -> 
         for name, value in values.items()
         if not isinstance(value, Path)
     }
-    if outputs := [values[name] for name, hint in hints.items() if hint is Output]:
+    if outputs := [values[name] for name, hint in hints.items() if hint in (Output, OutputFolder)]:
         write_record(Path(inspect.getfile(function)).stem, settings, outputs)
 
 

@@ -12,14 +12,11 @@ compressed stream nor refuses animation and transparency.
 import contextlib
 import functools
 import io
-import os
 import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a refused file is reported once, by name, not by the library
 
 import cv2
 import numpy as np

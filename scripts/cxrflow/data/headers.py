@@ -156,7 +156,10 @@ def name_content(data: bytes) -> str:
     if not data:
         return "the file is empty (0 bytes)"
     if data[128:132] == b"DICM":
-        return "it is a DICOM file, whatever its name says: convert it to PNG first"
+        return (
+            "it is a DICOM file, whatever its name says: convert it to PNG first, with its window (VOI LUT) applied,"
+            " and inverted where its Photometric Interpretation is MONOCHROME1; else what a model says of it is wrong"
+        )
     if data[4:8] == b"ftyp":
         return "it is a HEIC picture or a film: convert it to PNG first"
     if data.lstrip()[:1] == b"<":

@@ -5,6 +5,7 @@ Whatever the number of files, only a few images are in memory. A file that canno
 
 import contextlib
 import csv
+import fcntl
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 import cv2
 import numpy as np
@@ -24,8 +26,10 @@ from cxrflow.data.preprocessing import Gray, preprocess_image
 from cxrflow.data.readers.base import IMAGE_SUFFIXES, escape_name, walk_images
 from cxrflow.data.reading import map_in_threads
 from cxrflow.deliver.session import DeliveredModel
-from cxrflow.files.atomic import write_atomically
+from cxrflow.errors import CxrflowError
+from cxrflow.files.atomic import refuse_folder
 
+COLUMNS = ("file", "predicted")  # of a table of answers, before those of the classes
 DECIMALS = 4
 BATCH_SIZE = 8  # larger ones are no faster on a CPU, and the first answer would come later
 
@@ -71,6 +75,8 @@ def read_xray(path: Path, settings: PreprocessSettings, max_mpx: float) -> Gray 
         if path.is_dir():
             os.listdir(path)  # raises where it cannot be opened
             return f"this folder holds no image (files that end in {', '.join(IMAGE_SUFFIXES)})"
+        if path.exists() and not path.is_file():
+            return "it is a pipe or a device, not a file"
         return preprocess_image(decode_image(path.read_bytes(), max_mpx).gray, settings)
     except DecodeError as error:
         return str(error)
@@ -142,17 +148,57 @@ def print_answer(table: AnswerTable, answer: Answer) -> None:
 
 @contextlib.contextmanager
 def open_csv(path: Path | None, class_names: list[str]) -> Iterator[Callable[[Answer], None]]:
-    """Give a function that adds an answer to a CSV file, which appears when all are written; without a path, nothing.
+    """Give a function that adds an answer to a CSV file at once, so that Ctrl-C keeps it; without a path, nothing.
 
     Columns: file, predicted, `p(class)` for each class, problem. Files that could not be read are included.
+
+    Raises:
+        CxrflowError: the path is a folder, a file of something else, or another process writes to it.
     """
     if path is None:
         yield lambda answer: None
         return
-    with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["file", "predicted", *(f"p({name})" for name in class_names), "problem"])
-        yield lambda answer: writer.writerow(_row(answer, class_names))
+    try:
+        with open_answers(path) as handle:
+            writer = csv.writer(handle, lineterminator="\n")
+            writer.writerow([*COLUMNS, *(f"p({name})" for name in class_names), "problem"])
+            yield lambda answer: writer.writerow(_row(answer, class_names))
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failed write names no file
+        raise
+
+
+@contextlib.contextmanager
+def open_answers(path: Path) -> Iterator[TextIO]:
+    """Open a file for answers, written line by line: a new one, an older table of answers, emptied, or a device.
+
+    Raises:
+        CxrflowError: a folder, a file of something else, or one that another process writes to.
+    """
+    refuse_folder(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", buffering=1, newline="", encoding="utf-8") as handle:
+        if path.is_file():
+            if os.path.samestat(os.fstat(handle.fileno()), os.fstat(1)):  # /dev/stdout, which leads to a file
+                flags = fcntl.fcntl(1, fcntl.F_GETFL)
+                fcntl.fcntl(1, fcntl.F_SETFL, flags | os.O_APPEND)  # the lines for a person and these go by turns
+            else:
+                _empty_answers(path, handle)
+        yield handle
+
+
+def _empty_answers(path: Path, handle: TextIO) -> None:
+    start = ",".join(COLUMNS).encode()
+    with path.open("rb") as before:
+        if before.read(len(start)) not in (b"", start):
+            raise CxrflowError(f"{path} is there and holds no answers, so it is not overwritten: name another file")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CxrflowError(f"another process writes its answers to {path}: name another file") from None
+    except OSError:
+        pass  # this file system has no locks
+    handle.truncate(0)
 
 
 def _row(answer: Answer, class_names: list[str]) -> list[str | float]:

@@ -72,8 +72,17 @@ def write_atomically(path: Path) -> Iterator[Path]:
 
     A kill at any moment leaves the old file or the new one, never a part (torch.save alone left 35 unreadable files
     of 40 when killed at random). Temporary files of earlier, killed writers of the same target are swept first: a
-    target has one writer at a time.
+    target has one writer at a time. A link stays, and the file that it names is replaced. A pipe or a device, such as
+    /dev/null, is given itself: it is written to and never replaced.
+
+    Raises:
+        CxrflowError: the target is a folder.
     """
+    refuse_folder(path)
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    named, path = path, path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
     for stale in path.parent.glob(f".{_glob_escape(path.name)}.*.tmp"):
         stale.unlink(missing_ok=True)
@@ -84,12 +93,22 @@ def write_atomically(path: Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
         _fsync_folder(path.parent)
-        WRITTEN.add(Path(os.path.abspath(path)))
+        WRITTEN.add(Path(os.path.abspath(named)))
     except OSError as error:
         error.filename = error.filename or str(path)  # a failed write names no file, and a full disk should be found
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_folder(path: Path) -> None:
+    """Make sure that a file can have this name, before the work that fills it.
+
+    Raises:
+        CxrflowError: it is a folder.
+    """
+    if path.is_dir():
+        raise CxrflowError(f"{path} is a folder, and a file is to be written: name a file in it, or another name")
 
 
 def _glob_escape(name: str) -> str:
