@@ -99,9 +99,7 @@ def train_model(
         if store and lease:
             lease.check()
             print(final_line(state.best.epoch, state.history))
-            model.unlink(
-                missing_ok=True
-            )  # until all of the new files are there, none of the old ones may pass for them
+            model.unlink(missing_ok=True)  # until all new files are there, none of the old ones may pass for them
             write_json(training, describe_training(state, identity, data, threads, store.key))
             write_records(history, EpochRow, state.history)
             save_model(model, saved_model(state, identity, data.class_names, preprocess))

@@ -39,11 +39,8 @@ def fit(
 ) -> None:
     """Train until all epochs are done, from the store's last checkpoint if it has one.
 
-    Args:
-        training: from `start_training`; afterwards it holds the best epoch and the history.
-        store: where checkpoints are kept; None: nowhere. Only the rank that leads has one, and shares its state.
-        on_epoch: called with each epoch's row, and whether it is the best so far; for restored rows too.
-        deadline: by which the process must have ended; None: there is none.
+    training: afterwards it holds the best epoch and the history; store: only the rank that leads has one, and shares
+    its state; on_epoch: called with each epoch's row, restored ones too, and whether it is the best so far.
 
     Raises:
         CxrflowError: the loss is not finite, or the next epoch would end after the deadline; then all epochs so far are
@@ -119,15 +116,9 @@ def train_epoch(training: Training, epoch: int) -> tuple[float, float]:
 def train_step(training: Training, places: Tensor, changes: Changes, learning_rate: float) -> tuple[Tensor, Tensor]:
     """Take one step of the optimizer; nothing here waits for a GPU.
 
-    Args:
-        training: the training.
-        places: int64 (b,), this rank's images of the batch, by their place in the train subset.
-        changes: how these images are augmented.
-        learning_rate: of this step.
-
-    Returns:
-        float32 (2,), sum of the weighted losses and of the weights over the batch; int64 (b,), predicted classes; both
-        on the device.
+    places: int64 (b,), this rank's images of the batch, by their place in the train subset.
+    Returns float32 (2,), sum of the weighted losses and of the weights over the batch, and int64 (b,), predicted
+    classes; both on the device.
     """
     settings = training.settings
     labels = training.labels["train"][places.to(training.device, non_blocking=True)]
@@ -163,10 +154,7 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor
 
     Their ratio is torch's weighted mean. As sums they add up over batches to the mean over all images.
 
-    Args:
-        logits: float (B, n_classes).
-        labels: int64 (B,).
-        class_weights: float (n_classes,), as the logits.
+    logits: float (B, n_classes); labels: int64 (B,); class_weights: (n_classes,), of the same type as the logits.
     """
     loss_sum = functional.cross_entropy(logits, labels, weight=class_weights, reduction="sum")
     return loss_sum, class_weights[labels].sum()
@@ -176,12 +164,7 @@ def macro_f1(labels: NDArray[np.int64], predicted: NDArray[np.int64], n_classes:
     """Return the mean F1 of the classes, 0-1; a class that neither occurs nor is predicted does not count.
 
     As defined in metrics.json, but without its intervals and the modules that make them: a new metric there must not
-    retrain a model.
-
-    Args:
-        labels: int64 (n,), true classes.
-        predicted: int64 (n,).
-        n_classes: number of classes.
+    retrain a model. labels, predicted: int64 (n,).
     """
     confusion = np.bincount(labels * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
     denominators = confusion.sum(axis=0) + confusion.sum(axis=1)
@@ -193,12 +176,8 @@ def cosine_warm_restart(learning_rate: float, progress: float, restart_epochs: i
     """Return the learning rate of cosine annealing with warm restarts.
 
     Loshchilov & Hutter 2017, SGDR (https://arxiv.org/abs/1608.03983), equation 5 with eta_min = 0, eta_max =
-    `learning_rate`, T_i = `restart_epochs` in every cycle. As there, it is used at every step, with fractional epochs.
-
-    Args:
-        learning_rate: at the start of each cycle.
-        progress: epochs since the start of the training, at least 0; 1.5 is half-way through the second epoch.
-        restart_epochs: length of a cycle, in epochs.
+    `learning_rate`, T_i = `restart_epochs` in every cycle. As there, it is used at every step, with fractional epochs:
+    a `progress` of 1.5 is half-way through the second epoch.
     """
     return learning_rate * (1 + math.cos(math.pi * (progress % restart_epochs) / restart_epochs)) / 2
 

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.layout import ModelId
@@ -16,15 +17,7 @@ BEST_MARK = "  *"
 def header(
     model: ModelId, device_name: str, threads: int, counts: Mapping[str, int], weights: Mapping[str, float]
 ) -> str:
-    """Return the lines before the first epoch.
-
-    Args:
-        model: what is trained.
-        device_name: where.
-        threads: of the CPU.
-        counts: train images by class.
-        weights: of each class in the loss.
-    """
+    """Return the lines before the first epoch; `counts` are train images by class, `weights` are those in the loss."""
     width = max(len("class"), *map(len, counts))
     return "\n".join(
         [
@@ -55,20 +48,13 @@ def final_line(epoch: int, history: Sequence[EpochRow]) -> str:
 
 def parse_epochs(text: str) -> list[EpochRow]:
     """Return the epochs that a log lists, rounded as it prints them; every other line is skipped."""
-    lines = text.splitlines(keepends=True)
-    rows = (_parse_epoch_line(line) for line in lines if line.endswith("\n"))  # the last one may be half written
-    return [row for row in rows if row is not None]
-
-
-def _parse_epoch_line(line: str) -> EpochRow | None:
-    """Read back what `epoch_line` writes, or return None for any other line."""
-    cells = line.removesuffix("\n").removesuffix(BEST_MARK).split()
-    if len(cells) != len(COLUMNS) or not cells[0].isdecimal():
-        return None
-    try:
-        return EpochRow(int(cells[0]), *map(float, cells[1:]))
-    except ValueError:
-        return None
+    rows = []
+    for line in text.split("\n")[:-1]:  # the last one may be half written
+        cells = line.removesuffix(BEST_MARK).split()
+        if len(cells) == len(COLUMNS) and cells[0].isdecimal():
+            with suppress(ValueError):
+                rows.append(EpochRow(int(cells[0]), *map(float, cells[1:])))
+    return rows
 
 
 def _align(cells: Sequence[str]) -> str:

@@ -37,15 +37,10 @@ LEAST_ROWS = 2  # of a batch in each process: BatchNorm has no variance to divid
 
 @dataclass(frozen=True)
 class Ranks:
-    """The place of this process among those that train together.
+    """The place of this process among those that train together."""
 
-    Attributes:
-        rank: of this process, from 0.
-        count: processes that train together, one per GPU.
-    """
-
-    rank: int = 0
-    count: int = 1
+    rank: int = 0  # of this process
+    count: int = 1  # processes that train together, one per GPU
 
     @property
     def leads(self) -> bool:
@@ -190,17 +185,12 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         except SystemExit as leave:
             _leave(leave.code if isinstance(leave.code, int) else 1)
         except Exception as error:
-            _record(error)
+            from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+            remedy = explain_error(error)  # goes to the file where torchrun looks for it
+            get_error_handler().record_exception(CxrflowError(remedy) if remedy else error)
             _leave(1)
     distributed.destroy_process_group()
-
-
-def _record(error: Exception) -> None:
-    """Write an error to the file where torchrun looks for it; with the remedy, where there is one for users."""
-    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
-
-    remedy = explain_error(error)
-    get_error_handler().record_exception(CxrflowError(remedy) if remedy else error)
 
 
 def _leave(status: int) -> NoReturn:

@@ -80,12 +80,7 @@ def training_circumstances(device_name: str, threads: int, gpus: int = 1) -> dic
 
 
 class CheckpointStore:
-    """The checkpoints of one training.
-
-    Attributes:
-        key: 16 hex digits that stand for everything the training depends on.
-        folder: <resume>/<key>.
-    """
+    """The checkpoints of one training, in <resume>/<key>; the key stands for all that the training depends on."""
 
     def __init__(
         self,
@@ -96,21 +91,13 @@ class CheckpointStore:
         time_share: float = TIME_SHARE,
         guard: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take the resume folder and what the training depends on.
+        """Take the resume folder of a model, `training_key` and `training_circumstances`.
 
-        Args:
-            resume: folder of all checkpoints of a model.
-            key: from `training_key`.
-            circumstances: from `training_circumstances`; a difference is only reported.
-            time_share: at most this share of the time goes into writing; 1 or more writes after every epoch.
-            guard: called before anything is written; raises if this process may no longer write (leases.Lease.check).
+        time_share: at most this share of the time goes into writing; 1 or more writes after every epoch.
+        guard: called before anything is written; raises if this process may no longer write (leases.Lease.check).
         """
-        self._resume = resume
-        self._circumstances = circumstances
-        self._time_share = time_share
-        self._guard = guard
-        self._last_save_s = time.monotonic()
-        self._cost_s = 0.0
+        self._resume, self._circumstances, self._time_share, self._guard = resume, circumstances, time_share, guard
+        self._last_save_s, self._cost_s = time.monotonic(), 0.0
         self.key = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = resume / self.key
 
@@ -137,19 +124,17 @@ class CheckpointStore:
                 continue
             self._report_circumstances(content["circumstances"])
             print(f"resuming after epoch {content['epoch']} ({path})")
-            state: dict[str, Any] = content["state"]
-            return state
+            return dict(content["state"])
         return None
 
     def clear(self) -> None:
         """Remove the checkpoints of this model, of other settings too, and the folders if they are then empty."""
-        for folder in self._resume.iterdir() if self._resume.is_dir() else ():
-            if KEY_FOLDER.fullmatch(folder.name) and folder.is_dir():
-                for path in folder.iterdir():
-                    if OURS.fullmatch(path.name):
-                        path.unlink(missing_ok=True)
-                _remove_if_empty(folder)
-        _remove_if_empty(self._resume)
+        folders = [folder for folder in self._resume.glob("*/") if KEY_FOLDER.fullmatch(folder.name)]
+        for path in [path for folder in folders for path in folder.iterdir() if OURS.fullmatch(path.name)]:
+            path.unlink(missing_ok=True)
+        for folder in [*folders, self._resume]:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
     def keep(self, files: Sequence[Path]) -> None:
         """Link the files of the finished training into kept/<key> beside them; the last three trainings stay."""
@@ -184,15 +169,10 @@ class CheckpointStore:
         return sorted(found, key=lambda path: int(path.stem.removeprefix("epoch_")), reverse=True)
 
     def _report_circumstances(self, before: dict[str, str]) -> None:
-        changed = [
-            f"{name} {before.get(name)} -> {now}"
-            for name, now in self._circumstances.items()
-            if before.get(name) != now
-        ]
+        pairs = [(name, before.get(name), now) for name, now in self._circumstances.items()]
+        changed = ", ".join(f"{name} {was} -> {now}" for name, was, now in pairs if was != now)
         if changed:
-            print(
-                f"note: the training moved ({', '.join(changed)}): its last bits may differ from an uninterrupted one"
-            )
+            print(f"note: the training moved ({changed}): its last bits may differ from an uninterrupted one")
 
 
 def _link(source: Path, target: Path) -> None:
@@ -208,21 +188,11 @@ def _remove(path: Path) -> None:
     checksum_path(path).unlink(missing_ok=True)
 
 
-def _remove_if_empty(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-
-
 @dataclass(frozen=True)
 class Deadline:
-    """The end of a job's time.
+    """The end of a job's time."""
 
-    Attributes:
-        at_s: on `clock`, seconds; infinity where there is no limit.
-        clock: that counts, time.monotonic except in tests.
-    """
-
-    at_s: float = math.inf
+    at_s: float = math.inf  # on `clock`; infinity where there is no limit
     clock: Callable[[], float] = time.monotonic
 
     def allows(self, epoch_seconds: Sequence[float]) -> bool:
@@ -244,21 +214,19 @@ class Deadline:
 
 
 def find_deadline() -> Deadline:
-    """Return the deadline of the Slurm job that this process runs in; none outside of one.
+    """Return the deadline of the Slurm job that this process runs in; none outside of one, or where Slurm says none.
 
     Slurm is asked once, at the start; from then on the process's own clock counts.
     """
     job = os.environ.get("SLURM_JOB_ID")
-    return Deadline(time.monotonic() + _ask_slurm(job)) if job else Deadline()
-
-
-def _ask_slurm(job: str) -> float:
-    """Return the seconds that a job has left; infinity, with a note, where Slurm does not say."""
+    if not job:
+        return Deadline()
     command = ["squeue", "--noheader", "--jobs", job, "--format", "%e"]
     environment = {**os.environ, "SLURM_TIME_FORMAT": "standard"}  # ISO, in this machine's time zone
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment)
-        return (datetime.datetime.fromisoformat(run.stdout.strip()) - datetime.datetime.now()).total_seconds()
+        left = datetime.datetime.fromisoformat(run.stdout.strip()) - datetime.datetime.now()
+        return Deadline(time.monotonic() + left.total_seconds())
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         print(f"note: Slurm does not say when job {job} ends ({error}); at its limit the last checkpoint counts")
-        return math.inf
+        return Deadline()

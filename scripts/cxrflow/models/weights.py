@@ -14,7 +14,6 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file, write_atomically
 
 TIMEOUT_S = 30.0  # without a byte from the server
-CHUNK_BYTES = 1 << 20
 MIB = 1 << 20
 
 
@@ -79,7 +78,7 @@ def _download(url: str, path: Path, temporary: Path, timeout_s: float) -> int:
     try:
         with urllib.request.urlopen(url, timeout=timeout_s) as response, temporary.open("wb") as handle:
             expected_bytes = int(response.headers.get("Content-Length") or 0)
-            shutil.copyfileobj(response, handle, CHUNK_BYTES)
+            shutil.copyfileobj(response, handle, MIB)
             size_bytes = handle.tell()
     except urllib.error.HTTPError as error:
         raise CxrflowError(
