@@ -28,7 +28,7 @@ from cxrflow.files.tables import read_records, write_records
 from cxrflow.models.batches import SplitImages, open_split_images, open_test_rows
 from cxrflow.models.checkpoints import load_model, restore_network
 from cxrflow.models.devices import choose_device, describe_device, prepare_process
-from cxrflow.models.inference import check_classes, join_predictions, predict
+from cxrflow.models.inference import check_classes, predict
 from cxrflow.models.networks import find_gradcam_layer
 from cxrflow.results.explaining import (
     Explainer,
@@ -87,10 +87,12 @@ def evaluate_model(
 
     def predict_subset(data: SplitImages, subset: str) -> tuple[Predictions, NDArray[np.float32]]:
         check_classes(saved, data, model)
+        rows = data.rows[subset]
         probabilities, vectors = predict(
-            network, saved.backbone, data.images, data.rows[subset], device=found, batch_size=settings.batch_size
+            network, saved.backbone, data.images, rows, device=found, batch_size=settings.batch_size
         )
-        return join_predictions(data, subset, probabilities), vectors
+        image_ids, patient_ids = ([ids[row] for row in rows] for ids in (data.image_ids, data.patient_ids))
+        return Predictions(image_ids, patient_ids, data.labels_of(subset), probabilities, data.class_names), vectors
 
     validated, _ = predict_subset(open_split_images(images, split, size_px), "val")
     data = open_test_rows(images, split, size_px)
@@ -116,9 +118,8 @@ def print_localization(content: Mapping[str, Any]) -> None:
     """Print the means of gradcam.json for the log."""
     print(f"Grad-CAM at {content['layer']}; {content['n_scored']} annotated test images scored")
     for kind, means in content["regions"].items():
-        print(f"{kind}: {means['inside_share']:.3f} of the map inside,", end=" ")
-        print(f"{means['inside_share_centred']:.3f} of a centred", end=" ")
-        print(f"and {means['inside_share_uniform']:.3f} of a uniform map")
+        inside, centred, uniform = (means[f"inside_share{end}"] for end in ("", "_centred", "_uniform"))
+        print(f"{kind}: {inside:.3f} of the map inside, {centred:.3f} of a centred and {uniform:.3f} of a uniform map")
 
 
 if __name__ == "__main__":

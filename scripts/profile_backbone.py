@@ -50,7 +50,7 @@ def profile(
         f"{cost['gmac']:.3f} GMAC per image, {cost['layers']} layers; on {cost['device_name']} ({threads} threads): "
         f"one image {latency['median']:.1f} ms ({latency['low']:.1f}-{latency['high']:.1f}), "
         f"training {cost['training']['images_per_s']:.1f} images/s, "
-        f"inference {cost['inference']['images_per_s']:.1f} images/s (batches of {batch_size})"
+        f"inference {cost['inference']['images_per_s']:.1f} images/s (batches of {cost['training']['batch_size']})"
     )
 
 

@@ -112,6 +112,24 @@ def test_a_profile_measures_training_and_inference(
     assert 0 < speed["training"]["images_per_s"] < speed["inference"]["images_per_s"]
 
 
+def test_a_gpu_with_too_little_memory_is_measured_with_smaller_batches(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def time_batches(_backbone: str, _size_px: int, batch_size: int, *_: object) -> tuple[float, float]:
+        if batch_size > fits:
+            raise torch.OutOfMemoryError
+        return 2.0, 1.0
+
+    monkeypatch.setattr(cost, "_time_batches", time_batches)
+    fits = 9
+    speed = measure_speed("tiny", SIZE_PX, 32, "float32", CPU, threads=1)
+    assert (speed["training"]["images_per_s"], speed["inference"]["batch_size"]) == (4.0, 8)
+    assert "too little memory for 16 images: measuring with half" in capsys.readouterr().out
+    fits = 1
+    with pytest.raises(torch.OutOfMemoryError):
+        measure_speed("tiny", SIZE_PX, 32, "float32", CPU, threads=1)
+
+
 @pytest.mark.parametrize("head", [None, "features", "nothing"])
 def test_a_network_without_the_head_is_refused(monkeypatch: pytest.MonkeyPatch, head: str | None) -> None:
     monkeypatch.setitem(BACKBONES, "squeezenet1_1", Backbone("SqueezeNet", head=head))

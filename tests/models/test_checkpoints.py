@@ -14,7 +14,6 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import PreprocessSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.models.checkpoints import (
-    DamagedFileError,
     SavedModel,
     load_checked,
     load_init,
@@ -75,7 +74,7 @@ def test_a_flipped_bit_is_found(saved: SavedModel, tmp_path: Path, share: float)
     path = tmp_path / "model.pt"
     save_model(path, saved)
     flip_bit(path, int(share * path.stat().st_size))
-    with pytest.raises(DamagedFileError, match=r"model.pt is damaged: its SHA-256 is"):
+    with pytest.raises(CxrflowError, match=r"model.pt is damaged: its SHA-256 is"):
         load_model(path)
 
 

@@ -27,10 +27,6 @@ from cxrflow.models.weights import check_weights
 MODEL_FORMAT = 1
 
 
-class DamagedFileError(CxrflowError):
-    """A file is not what its checksum says."""
-
-
 @dataclass(frozen=True)
 class SavedModel:
     """model.pt: a trained network and what its user must know."""
@@ -73,8 +69,7 @@ def load_checked(path: Path) -> dict[str, Any]:
     """Read what `save_checked` wrote, tensors on the CPU.
 
     Raises:
-        DamagedFileError: the content is not what the checksum says.
-        CxrflowError: the file or its checksum is missing.
+        CxrflowError: the file or its checksum is missing, or the content is not what the checksum says.
     """
     if not path.is_file():
         raise CxrflowError(f"{path} does not exist: make it first (`snakemake {path}`)")
@@ -86,7 +81,7 @@ def load_checked(path: Path) -> dict[str, Any]:
     expected = sidecar.read_text(encoding="utf-8", errors="replace").split()[:1]
     actual = sha256_file(path)
     if expected != [actual]:
-        raise DamagedFileError(
+        raise CxrflowError(
             f"{path} is damaged: its SHA-256 is {actual[:12]}..., and {sidecar.name} says {''.join(expected)[:12]}...: "
             "copy it again, or delete both and train again"
         )

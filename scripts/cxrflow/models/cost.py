@@ -19,12 +19,11 @@ from cxrflow.models.batches import SplitImages
 from cxrflow.models.devices import describe_device
 from cxrflow.models.epochs import train_step
 from cxrflow.models.networks import build_network, build_published, to_network_input
+from cxrflow.models.ranks import LEAST_ROWS
 from cxrflow.models.training import start_training
 
 PAPER_BATCH = 32  # images; at 256 px this comes closest to the paper's FLOPS column
 WARM_UP_PASSES = 5
-LAYER_RULE = "convolutions and linear layers, those in shortcuts and squeeze-and-excitation included"
-FLOP_TOOL = "torch.utils.flop_counter, forward pass, operations / 2"
 N_CLASSES = 2  # of the network whose speed is measured: the head takes none of the time
 ROUNDS = 3  # of batches, for training and for inference, each of 0.2 s or more; the median counts
 
@@ -47,9 +46,9 @@ def profile_backbone(backbone: str, size_px: int, device: torch.device, repeats:
         "gmac": gmac,
         "batch": PAPER_BATCH,
         "gmac_batch": gmac * PAPER_BATCH,
-        "tool": FLOP_TOOL,
+        "tool": "torch.utils.flop_counter, forward pass, operations / 2",
         "layers": count_layers(network),
-        "layer_rule": LAYER_RULE,
+        "layer_rule": "convolutions and linear layers, those in shortcuts and squeeze-and-excitation included",
         "latency_ms": {"median": median, "low": low, "high": high},
         "latency_images": 1,
         "repeats": repeats,
@@ -66,21 +65,21 @@ def measure_speed(
 ) -> dict[str, dict[str, Any]]:
     """Measure how many images a second a backbone trains on and predicts, by the code that does both in a study.
 
-    A training step has augmentation, backward pass and optimizer; inference is float32. The images are random.
+    A training step has augmentation, backward pass and optimizer; inference is float32. The images are random. Where a
+    GPU has too little memory, batches of half the size are measured, with a note.
 
     precision: of the training, as in TrainSettings; threads: of the CPU, for the record.
     Returns {"training": ..., "inference": ...}, each with `images_per_s`, the median, and how it was measured.
     """
-    settings = TrainSettings(batch_size=batch_size, precision=precision)
-    network = build_network(backbone, N_CLASSES, settings.batch_norm_momentum)
-    training = start_training(network, _random_data(batch_size, size_px), settings, seed=0, device=device)
-    places, changes = torch.arange(batch_size), sample_changes(batch_size, settings, seed=0, epoch=1)
-    network.train()
-    train_s = _time_batch(lambda: train_step(training, places, changes, settings.learning_rate))
-    network.eval()
-    source = training.sources["train"]
-    with torch.inference_mode():
-        predict_s = _time_batch(lambda: network(to_network_input(source.gather(places))))
+    train_s, predict_s = 0.0, 0.0
+    while not train_s:
+        try:
+            train_s, predict_s = _time_batches(backbone, size_px, batch_size, precision, device)
+        except torch.OutOfMemoryError:
+            if batch_size < 2 * LEAST_ROWS:
+                raise
+            print(f"note: {describe_device(device)} has too little memory for {batch_size} images: measuring with half")
+            batch_size //= 2
     how = {
         "batch_size": batch_size,
         "size_px": size_px,
@@ -92,6 +91,22 @@ def measure_speed(
         "training": {"images_per_s": batch_size / train_s, "precision": precision, **how},
         "inference": {"images_per_s": batch_size / predict_s, "precision": "float32", **how},
     }
+
+
+def _time_batches(
+    backbone: str, size_px: int, batch_size: int, precision: str, device: torch.device
+) -> tuple[float, float]:
+    """Return the seconds of a training step and of the inference of a batch."""
+    settings = TrainSettings(batch_size=batch_size, precision=precision)
+    network = build_network(backbone, N_CLASSES, settings.batch_norm_momentum)
+    training = start_training(network, _random_data(batch_size, size_px), settings, seed=0, device=device)
+    places, changes = torch.arange(batch_size), sample_changes(batch_size, settings, seed=0, epoch=1)
+    network.train()
+    train_s = _median_time(lambda: train_step(training, places, changes, settings.learning_rate))
+    network.eval()
+    source = training.sources["train"]
+    with torch.inference_mode():
+        return train_s, _median_time(lambda: network(to_network_input(source.gather(places))))
 
 
 def _random_data(batch_size: int, size_px: int) -> SplitImages:
@@ -108,7 +123,7 @@ def _random_data(batch_size: int, size_px: int) -> SplitImages:
     )
 
 
-def _time_batch(compute: Callable[[], object]) -> float:
+def _median_time(compute: Callable[[], object]) -> float:
     """Return the seconds that a batch takes: the median of rounds, after those that find their length and warm up."""
     batches = timeit.Timer(compute, timer=_read_clock)
     n_batches, _ = batches.autorange()
@@ -128,7 +143,7 @@ def count_params(network: nn.Module) -> int:
 
 
 def count_layers(network: nn.Module) -> int:
-    """Return the number of layers by LAYER_RULE."""
+    """Return the number of convolutions and linear layers."""
     return sum(isinstance(module, nn.Conv2d | nn.Linear) for module in network.modules())
 
 

@@ -28,20 +28,13 @@ def choose_device(setting: str) -> torch.device:
     if setting not in DEVICES:
         raise CxrflowError(f"device is {setting!r}: expected one of {', '.join(DEVICES)}")
     if setting == "cuda" and not torch.cuda.is_available():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
         raise CxrflowError(
-            f"device is cuda, and PyTorch {torch.__version__} sees no GPU on {platform.node()} ({_why_no_gpu()}): "
+            f"device is cuda, and PyTorch {torch.__version__} sees no GPU on {platform.node()} (built for CUDA: "
+            f"{torch.version.cuda or 'no'}; CUDA_VISIBLE_DEVICES is {visible!r}): "
             "request a GPU (the profile slurm does, with resources gpu=1), or set device to cpu or auto"
         )
     return torch.device("cpu" if setting == "cpu" or not torch.cuda.is_available() else "cuda")
-
-
-def _why_no_gpu() -> str:
-    """Return what is known about a missing GPU."""
-    if torch.version.cuda is None:
-        return "it is built without CUDA"
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    shown = "not set" if visible is None else repr(visible)
-    return f"built for CUDA {torch.version.cuda}, CUDA_VISIBLE_DEVICES is {shown}"
 
 
 def describe_device(device: torch.device, count: int = 1) -> str:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cxrflow.errors import CxrflowError
-from cxrflow.files.records import Predictions
 from cxrflow.models.batches import ImageSource, SplitImages, batches_in_order, open_source
 from cxrflow.models.checkpoints import SavedModel
 from cxrflow.models.networks import forward_with_features, to_network_input
@@ -73,15 +72,3 @@ def check_classes(saved: SavedModel, data: SplitImages, path: Path) -> None:
     for subset, rows in data.rows.items():
         if len(rows) == 0:
             raise CxrflowError(f"the {subset} subset is empty: give it a larger share in the split settings")
-
-
-def join_predictions(data: SplitImages, subset: str, probabilities: NDArray[np.float64]) -> Predictions:
-    """Return the predictions of an opened subset, of probabilities float64 (n, n_classes) in index order."""
-    rows = data.rows[subset]
-    return Predictions(
-        image_ids=[data.image_ids[i] for i in rows],
-        patient_ids=[data.patient_ids[i] for i in rows],
-        labels=data.labels_of(subset),
-        probabilities=probabilities,
-        class_names=data.class_names,
-    )

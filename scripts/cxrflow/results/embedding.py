@@ -4,12 +4,10 @@ Read it for neighbourhoods only: distances between clusters and their sizes mean
 Johnson 2016, How to Use t-SNE Effectively, Distill). The trustworthiness says how far the neighbourhoods hold.
 
 `embed.engine` chooses between two engines; both begin with PCA to 50 dimensions. `sklearn` is `sklearn.manifold.TSNE`
-as its documentation calls it: 1,000 iterations, Barnes & Hut's tree. `opentsne` is the package openTSNE (Policar,
-Strazar & Zupan 2024, Journal of Statistical Software 109(3)) with its own defaults but for three things. Neighbours are
-exact, which at 8,000 images takes a fifth of the time of the approximate search. Interpolation (Linderman et al. 2019,
-Nature Methods 16:243) takes the place of the tree where it is cheaper. And the descent ends where it stands still, as
-Belkina et al. (2019, Nature Communications 10:5415) propose. It needs fewer iterations than scikit-learn's because its
-learning rate grows with the number of images (Belkina et al. 2019; Kobak & Berens 2019, Nature Communications 10:5416).
+as its documentation calls it. `opentsne` is the package openTSNE (Policar, Strazar & Zupan 2024, Journal of Statistical
+Software 109(3)) with its own defaults but for three things: exact neighbours, which at 8,000 images take a fifth of the
+time of the approximate search; interpolation (Linderman et al. 2019, Nature Methods 16:243) where it is cheaper than
+Barnes & Hut's tree; and a descent that ends where it stands still (Belkina et al. 2019, Nature Communications 10:5415).
 
 The maps of the two engines differ in what t-SNE leaves open, such as where the groups lie; tests hold their
 trustworthiness within 0.005 and their Kullback-Leibler divergence within 2 % of each other.

@@ -76,9 +76,7 @@ class TestImages:
 def join_annotations(
     data: SplitImages, predictions: Predictions, index: Sequence[IndexRow], regions: Iterable[RegionRow], folder: Path
 ) -> TestImages:
-    """Put what is known about the test images together.
-
-    data: opened for test. index: of every kept image.
+    """Put what is known about the test images together; `index` is that of every kept image.
 
     Raises:
         CxrflowError: the split is of another index.
@@ -238,16 +236,15 @@ def cover_regions(rows: Iterable[RegionRow], image: IndexRow, folder: Path, size
 
 def cover_box(row: RegionRow, image: IndexRow, size_px: int) -> Coverage:
     """Return the coverage of a box given in the file's pixels; what lies outside the image is cut off."""
-    across = _cover_line(row.x_px, row.width_px, size_px / image.width, size_px)
-    down = _cover_line(row.y_px, row.height_px, size_px / image.height, size_px)
+
+    def cover_line(start_px: float, length_px: float, scale: float) -> Coverage:
+        pixels = np.arange(size_px)
+        overlap = np.minimum(pixels + 1, (start_px + length_px) * scale) - np.maximum(pixels, start_px * scale)
+        return np.asarray(np.clip(overlap, 0.0, 1.0), np.float32)
+
+    across = cover_line(row.x_px, row.width_px, size_px / image.width)
+    down = cover_line(row.y_px, row.height_px, size_px / image.height)
     return np.asarray(np.outer(down, across), np.float32)
-
-
-def _cover_line(start_px: float, length_px: float, scale: float, size_px: int) -> Coverage:
-    """Return how much of each of `size_px` pixels in a line lies between start and start + length, both scaled."""
-    pixels = np.arange(size_px)
-    overlap = np.minimum(pixels + 1, (start_px + length_px) * scale) - np.maximum(pixels, start_px * scale)
-    return np.asarray(np.clip(overlap, 0.0, 1.0), np.float32)
 
 
 def cover_mask(path: Path, size_px: int) -> Coverage:
@@ -256,17 +253,11 @@ def cover_mask(path: Path, size_px: int) -> Coverage:
     Raises:
         CxrflowError: it is missing or not an image.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise CxrflowError(
-            f"{path} does not exist, and regions.csv names it as a mask: put it back or run index again"
-        ) from None
+    data = path.read_bytes() if path.exists() else b""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if pixels is None:
-        raise CxrflowError(
-            f"{path} is not an image that can be read: replace this mask, or remove it and run index again"
-        )
+        what = "is not an image that can be read" if path.exists() else "does not exist"
+        raise CxrflowError(f"{path} {what}, and regions.csv names it as a mask: replace it, or run index again")
     channels = pixels.reshape(*pixels.shape[:2], -1)[..., :3]  # a fourth one is opacity, not mask
     inside = (channels != 0).any(axis=2).astype(np.float32)
     method = cv2.INTER_AREA if min(inside.shape) >= size_px else cv2.INTER_LINEAR

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import Affine2D, Bbox
 from numpy.typing import NDArray
 
 from cxrflow.files.figures import HEAT, INK, MUTED, PAPER, RULE, add_title, new_figure
@@ -37,19 +38,12 @@ OUTLINES: dict[str, tuple[str, Literal["-", "--"]]] = {"lesion": ("#35d7ff", "-"
 
 @dataclass(frozen=True)
 class Tile:
-    """One explained test image.
+    """One explained test image."""
 
-    Attributes:
-        image: uint8 (h, w), what the network saw.
-        heat: float32 (h, w), its Grad-CAM, at least 0.
-        caption: below the picture.
-        regions: {kind: coverage}, plotted as outlines.
-    """
-
-    image: NDArray[np.uint8]
-    heat: NDArray[np.float32]
-    caption: str
-    regions: Mapping[str, Coverage]
+    image: NDArray[np.uint8]  # (h, w), what the network saw
+    heat: NDArray[np.float32]  # (h, w), its Grad-CAM, at least 0
+    caption: str  # below the picture
+    regions: Mapping[str, Coverage]  # {kind: coverage}, plotted as outlines
 
 
 @dataclass(frozen=True)
@@ -92,23 +86,16 @@ def collect_gallery(explainer: Explainer, test: TestImages, per_class: int, seed
     chosen = choose_images(test.predictions, per_class, seed)
     shown = [number for right, wrong in chosen.values() for number in (*right, *wrong)]
     tiles = {
-        number: Tile(
-            image=test.image(number),
-            heat=heat,
-            caption=write_caption(test.predictions, number),
-            regions=test.coverages(number),
-        )
+        number: Tile(test.image(number), heat, write_caption(test.predictions, number), test.coverages(number))
         for number, heat in explainer.explain(test, shown)
     }
-    hits = test.predictions.predicted == test.predictions.labels
-    rows = []
-    for k, (name, (right, wrong)) in enumerate(chosen.items()):
-        hits_of_class = hits[test.predictions.labels == k]
-        n_right = int(hits_of_class.sum())
-        rows.append(
-            ClassRow(name, [tiles[n] for n in right], [tiles[n] for n in wrong], n_right, len(hits_of_class) - n_right)
-        )
-    return rows
+    labels = test.predictions.labels
+    is_right = test.predictions.predicted == labels
+    n_right, n_wrong = (np.bincount(labels[some], minlength=len(chosen)).tolist() for some in (is_right, ~is_right))
+    return [
+        ClassRow(name, [tiles[n] for n in right], [tiles[n] for n in wrong], n_right[k], n_wrong[k])
+        for k, (name, (right, wrong)) in enumerate(chosen.items())
+    ]
 
 
 def draw_gallery(rows: Sequence[ClassRow], title: str, per_class: int) -> Figure:
@@ -122,64 +109,39 @@ def draw_gallery(rows: Sequence[ClassRow], title: str, per_class: int) -> Figure
     height_in = COLUMN_HEAD_IN + len(rows) * row_in + FOOT_IN
     figure = new_figure(width_in, height_in, layout=None)
     add_title(figure, title, SUBTITLE, scale=1.3)
-    page = _Page(figure, width_in, height_in)
-    caption_pt = _caption_size([tile.caption for row in rows for tile in (*row.right, *row.wrong)])
+    page = _Page(figure, height_in)
+    longest = max((len(tile.caption) for row in rows for tile in (*row.right, *row.wrong)), default=1)
+    caption_pt = min(TEXT_PT, TILE_IN * 72 / (0.57 * longest))  # a letter of DejaVu Sans is about 0.57 of its size wide
     starts = {"Predicted right": 0.0, "Predicted wrong": block_in + BLOCK_GAP_IN}
     for heading, x_in in starts.items():
-        page.write(x_in, 0.17, heading, size=10.5, weight="bold", color=MUTED)
-        page.rule(x_in, COLUMN_HEAD_IN - 0.05, block_in)
+        page.write(x_in, 0.17, heading, size=10.5, weight="bold")
+        ends = [x_in, x_in + block_in], [COLUMN_HEAD_IN - 0.05] * 2
+        figure.add_artist(Line2D(*ends, color=RULE, linewidth=0.8, transform=page.inches))
     for number, row in enumerate(rows):
         top_in = COLUMN_HEAD_IN + number * row_in
         page.write(0.0, top_in + 0.2, row.name, size=10.5, weight="bold", color=INK)
         for x_in, tiles, count in zip(starts.values(), (row.right, row.wrong), (row.n_right, row.n_wrong), strict=True):
-            page.write(
-                x_in + block_in, top_in + 0.2, f"{count:,} of {row.n_right + row.n_wrong:,}", size=TEXT_PT, ha="right"
-            )
+            page.write(x_in + block_in, top_in + 0.2, f"{count:,} of {row.n_right + row.n_wrong:,}", ha="right")
             _draw_block(page, x_in, top_in + ROW_HEAD_IN, block_in, tiles, caption_pt)
-    _draw_foot(page, rows)
+    _draw_foot(page, rows, width_in, height_in - FOOT_IN + 0.1)
     return figure
 
 
 class _Page:
     """A figure measured in inches from the upper left corner below its title."""
 
-    def __init__(self, figure: Figure, width_in: float, height_in: float) -> None:
+    def __init__(self, figure: Figure, height_in: float) -> None:
         self.figure = figure
-        self.width_in = width_in
-        self.height_in = height_in  # without the title
-        self.total_in = float(figure.get_size_inches()[1])
+        self.inches = Affine2D().scale(1, -1).translate(0, height_in) + figure.dpi_scale_trans
 
     def axes(self, x_in: float, y_in: float, width_in: float, height_in: float) -> Axes:
         """Add axes with their upper left corner at x, y."""
-        bottom = (self.height_in - y_in - height_in) / self.total_in
-        return self.figure.add_axes((x_in / self.width_in, bottom, width_in / self.width_in, height_in / self.total_in))
+        box = Bbox.from_bounds(x_in, y_in + height_in, width_in, -height_in)
+        return self.figure.add_axes(box.transformed(self.inches - self.figure.transFigure).bounds)
 
-    def write(
-        self,
-        x_in: float,
-        y_in: float,
-        text: str,
-        *,
-        size: float,
-        weight: str = "normal",
-        color: str = MUTED,
-        ha: str = "left",
-    ) -> None:
+    def write(self, x_in: float, y_in: float, text: str, **style: Any) -> None:
         """Write one line with its baseline at y."""
-        place = (x_in / self.width_in, (self.height_in - y_in) / self.total_in)
-        self.figure.text(*place, text, size=size, weight=weight, color=color, ha=ha, va="baseline")
-
-    def rule(self, x_in: float, y_in: float, width_in: float) -> None:
-        """Draw a thin horizontal line."""
-        y = (self.height_in - y_in) / self.total_in
-        ends = [x_in / self.width_in, (x_in + width_in) / self.width_in]
-        self.figure.add_artist(Line2D(ends, [y, y], color=RULE, linewidth=0.8))
-
-
-def _caption_size(captions: Sequence[str]) -> float:
-    """Return the one letter size, in points, at which the longest caption is no wider than a tile."""
-    longest = max((len(caption) for caption in captions), default=1)
-    return min(TEXT_PT, TILE_IN * 72 / (0.57 * longest))  # a letter of DejaVu Sans is about 0.57 of its size wide
+        self.figure.text(x_in, y_in, text, transform=self.inches, **{"size": TEXT_PT, "color": MUTED, **style})
 
 
 def _draw_block(
@@ -225,20 +187,20 @@ def blend_heat(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[n
     return blended
 
 
-def _draw_foot(page: _Page, rows: Sequence[ClassRow]) -> None:
-    y_in = page.height_in - FOOT_IN + 0.1
+def _draw_foot(page: _Page, rows: Sequence[ClassRow], width_in: float, y_in: float) -> None:
     bar = page.axes(0.1, y_in, 1.6, 0.1)
     page.figure.colorbar(ScalarMappable(Normalize(0, 1), HEAT), cax=bar, orientation="horizontal", ticks=[0, 0.5, 1])
     bar.tick_params(labelsize=TEXT_PT - 1, length=2, pad=1)
-    page.write(1.85, y_in + 0.11, "Grad-CAM of the predicted class, relative to its maximum", size=TEXT_PT)
+    page.write(1.85, y_in + 0.11, "Grad-CAM of the predicted class, relative to its maximum")
     shown = [kind for kind in OUTLINES if any(kind in t.regions for r in rows for t in (*r.right, *r.wrong))]
     lines = [Line2D([], [], color=OUTLINES[kind][0], linestyle=OUTLINES[kind][1], label=kind) for kind in shown]
     if lines:
-        page.write(page.width_in - 0.9 * len(lines), y_in + 0.11, "Outlined where annotated", size=TEXT_PT, ha="right")
+        page.write(width_in - 0.9 * len(lines), y_in + 0.11, "Outlined where annotated", ha="right")
         page.figure.legend(
             handles=lines,
             loc="center right",
-            bbox_to_anchor=(1.0, (page.height_in - y_in - 0.07) / page.total_in),
+            bbox_to_anchor=(width_in, y_in + 0.07),
+            bbox_transform=page.inches,
             ncols=len(lines),
             fontsize=TEXT_PT,
             frameon=True,
