@@ -127,20 +127,6 @@ def test_an_old_model_never_passes_for_a_new_one(files: dict[str, Any], monkeypa
     assert load_model(files["model"]).epoch == 1
 
 
-def test_an_old_model_does_not_pass_for_that_of_a_new_record(
-    files: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A kill between training.json and model.pt, by hand: Snakemake would have removed the old files."""
-    train.train_model(**files)
-    other = files | {"settings": dataclasses.replace(SETTINGS, epochs=1)}
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "save_model", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            train.train_model(**other)
-    train.train_model(**other)
-    assert load_model(files["model"]).epoch == 1
-
-
 def test_interrupted_training_goes_on_and_gives_the_same_files(
     files: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,12 +132,14 @@ class _Page:
 
     def __init__(self, figure: Figure, height_in: float) -> None:
         self.figure = figure
-        self.inches = Affine2D().scale(1, -1).translate(0, height_in) + figure.dpi_scale_trans
+        width_in, total_in = figure.get_size_inches()
+        self.share = Affine2D().scale(1, -1).translate(0, height_in).scale(1 / width_in, 1 / total_in)
+        self.inches = self.share + figure.transFigure
 
     def axes(self, x_in: float, y_in: float, width_in: float, height_in: float) -> Axes:
         """Add axes with their upper left corner at x, y."""
         box = Bbox.from_bounds(x_in, y_in + height_in, width_in, -height_in)
-        return self.figure.add_axes(box.transformed(self.inches - self.figure.transFigure).bounds)
+        return self.figure.add_axes(box.transformed(self.share).bounds)
 
     def write(self, x_in: float, y_in: float, text: str, **style: Any) -> None:
         """Write one line with its baseline at y."""
