@@ -27,14 +27,20 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import settings_json
 from cxrflow.report.manifest import MODULES, PICTURES, SUMMARY_FILES, caption_of
 from cxrflow.config.loading import load_study
+from cxrflow.config.made import describe_differences, list_made
 from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
 from cxrflow.config.layout import PATTERN as MODEL_PATTERN
 
 try:
     STUDY = load_study(config)
-    NOTES = STUDY.missing_data() if workflow.is_main_process else []
+    NOTES = [f"data: {line}" for line in STUDY.missing_data()] if workflow.is_main_process else []
 except CxrflowError as error:
     raise WorkflowError(str(error)) from None
+
+# Without its own notes Snakemake cannot see that a setting has changed, and would plan nothing.
+if workflow.is_main_process and not any(Path(".snakemake/metadata").glob("*")):
+    if changed := describe_differences(list_made(STUDY, STUDY.layout, STUDY.models())):
+        NOTES.append(f"note: files of this study were made with other settings: {changed}. Add -R index train score")
 
 DATASETS = list(STUDY.settings.datasets)
 MODELS = STUDY.models()
@@ -50,7 +56,7 @@ IMAGE_TABLE = str(LAYOUT.image_table("{dataset}", "{recipe}"))
 MODEL = str(LAYOUT.model(MODEL_PATTERN))
 
 for line in NOTES:
-    print(f"data: {line}", file=sys.stderr)
+    print(line, file=sys.stderr)
 
 
 wildcard_constraints:

@@ -3,6 +3,7 @@
 from cxrflow.checks.verdicts import PASS, WARN, Verdict, check
 from cxrflow.compare.collect import Results
 from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.made import describe_differences
 from cxrflow.files.formats import join_words
 
 
@@ -17,6 +18,19 @@ def quick_look(results: Results) -> Verdict:
         f"No: everything was trained on a CPU, for {epochs} epochs at {size_px}x{size_px} px. Longer training on larger"
         " images may change the scores and their order.",
         remedy="Train on a GPU with the settings of config/lungs.yaml.",
+    )
+
+
+@check("caution", "Was everything made with the settings of the config?", needs=("index", "split", "metrics"))
+def settings_of_files(results: Results) -> Verdict:
+    """Without its folder .snakemake, Snakemake does not notice that a setting has changed."""
+    differences = describe_differences(results.made)
+    if not differences:
+        return Verdict(PASS, "Yes, as far as the files have a record of it.")
+    return Verdict(
+        WARN,
+        f"No: {differences}. The page says what the files were made with, not what the config says now.",
+        remedy="Make them again (`snakemake ... -R index train score`), or put the settings back.",
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.layout import Layout
+from cxrflow.config.made import Made, list_made, study_as_made
 from cxrflow.config.study import BASE, SCRATCH, ModelId, Study
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
@@ -158,7 +159,8 @@ class Results:
     """All results of a study.
 
     Attributes:
-        study: its settings.
+        study: its settings, those that its files were made with.
+        made: the recorded settings of each file, and the config's.
         root: results/<study>.
         datasets: by name, in config order; only those with a model.
         backbones: keys of BACKBONES; only those with a model.
@@ -166,6 +168,7 @@ class Results:
     """
 
     study: Study
+    made: list[Made]
     root: Path
     datasets: dict[str, DatasetResult]
     backbones: list[str]
@@ -221,7 +224,7 @@ class Results:
 
 
 def collect_results(root: Path, study: Study, paths: Sequence[str]) -> Results:
-    """Return the results of the named models; no file is opened yet.
+    """Return the results of the named models; only the records of their settings are read yet.
 
     root: results/<study>.
     paths: models as `dataset/backbone/init/variant/seed0`.
@@ -240,7 +243,8 @@ def collect_results(root: Path, study: Study, paths: Sequence[str]) -> Results:
     layout = Layout(root)
     is_synthetic = study.settings.phantoms is not None
     return Results(
-        study=study,
+        study=study_as_made(study, layout, ids),
+        made=list(list_made(study, layout, ids)),
         root=root,
         datasets={
             name: DatasetResult(name, study.dataset_title(name), layout.dataset(name), is_synthetic)

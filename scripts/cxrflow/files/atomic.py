@@ -61,7 +61,7 @@ def recorded_hashes(folder: Path) -> dict[str, tuple[str, str]]:
 def _recorded_hashes(records: Path, _changed_ns: int) -> dict[str, tuple[str, str]]:
     hashes: dict[str, tuple[str, str]] = {}
     for path in sorted(records.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
-        record = _parse_json(path, path.read_bytes())
+        record = parse_json(path, path.read_bytes())
         hashes |= {name: (record["stage"], sha256) for name, sha256 in record["outputs"].items()}
     return hashes
 
@@ -150,10 +150,11 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise CxrflowError(MISSING.format(path)) from None
     check_unchanged(path, sha256_bytes(data))
-    return _parse_json(path, data)
+    return parse_json(path, data)
 
 
-def _parse_json(path: Path, data: bytes) -> Any:
+def parse_json(path: Path, data: bytes) -> Any:
+    """Return the content of a JSON file, unchecked."""
     try:
         return json.loads(data)
     except ValueError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrflow.errors import CxrflowError
-from cxrflow.files.atomic import PROVENANCE, READ, WRITTEN, read_json, recorded_hashes, sha256_file, write_json
+from cxrflow.files.atomic import PROVENANCE, READ, WRITTEN, parse_json, recorded_hashes, sha256_file, write_json
 from cxrflow.files.code_hash import find_own_version
 
 UNRECORDED = (".log", ".tsv")  # beside the outputs, and made by no stage: logs, and the times that Snakemake measures
@@ -50,7 +50,7 @@ def write_record(stage: str, settings: Mapping[str, Any], outputs: Iterable[Path
 def made_with(output: Path) -> dict[str, Any] | None:
     """Return the record of the stage that made a file; None where there is none."""
     for path in sorted((output.parent / PROVENANCE).glob("*.json"), reverse=True):
-        record: dict[str, Any] = read_json(path)
+        record: dict[str, Any] = parse_json(path, path.read_bytes())
         if output.name in record["outputs"]:
             return record
     return None
@@ -89,7 +89,7 @@ def _unrecorded_files(folder: Path) -> Iterator[str]:
 
 
 def _outdated_inputs(record: Path) -> Iterator[str]:
-    content, folder = read_json(record), record.parent.parent
+    content, folder = parse_json(record, record.read_bytes()), record.parent.parent
     output = folder / next(iter(content["outputs"]))
     for name, sha256 in content["inputs"].items():
         path = Path(os.path.normpath(folder / name))
