@@ -56,7 +56,7 @@ lint: $(STAMP)   ## ruff, mypy, snakefmt and snakemake --lint, at the lock's ver
 	$(VENV) ruff format --check .
 	$(VENV) mypy
 	$(VENV) snakefmt --check Snakefile workflow
-	$(VENV) snakemake --lint --configfile config/demo.yaml
+	$(VENV) snakemake --lint --configfile=config/demo.yaml
 
 format: $(STAMP)   ## rewrite Python and Snakemake files in the project's style
 	$(VENV) ruff check --fix .

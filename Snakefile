@@ -1,8 +1,8 @@
 # cxrflow: from raw chest X-rays to the report, in the order of the data.
 #
 #   snakemake --profile profiles/demo                                              synthetic X-rays, no data needed
-#   snakemake --profile profiles/local --configfile config/quick.yaml              a quick look at your own data
-#   snakemake --profile profiles/slurm --configfile config/lungs.yaml -n           plan the full study on a cluster
+#   snakemake --profile profiles/local --configfile=config/quick.yaml              a quick look at your own data
+#   snakemake --profile profiles/slurm --configfile=config/lungs.yaml -n           plan the full study on a cluster
 #
 # Ask for one file by its name and get just that, or for one of the targets below (data, models, exports, summary).
 

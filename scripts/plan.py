@@ -3,8 +3,8 @@
 Reads what a Snakemake dry run prints, and the times in results/; neither the data nor torch is needed. What was never
 measured on the kind of device that will compute gets no number: --measure runs the short jobs that measure it.
 
-    python scripts/plan.py --profile profiles/slurm --configfile config/lungs.yaml
-    python scripts/plan.py --profile profiles/slurm --configfile config/lungs.yaml --measure
+    python scripts/plan.py --profile profiles/slurm --configfile=config/lungs.yaml
+    python scripts/plan.py --profile profiles/slurm --configfile=config/lungs.yaml --measure
 """
 
 import shlex

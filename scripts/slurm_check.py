@@ -3,7 +3,7 @@
 Reads the profile, its site file, what the jobs of a dry run ask for and what Slurm says of itself; submits and writes
 nothing. Prints one line per finding, OK, note or PROBLEM, with the remedy; ends with status 1 if there is a problem.
 
-    python scripts/slurm_check.py --profile profiles/slurm --configfile config/lungs.yaml
+    python scripts/slurm_check.py --profile profiles/slurm --configfile=config/lungs.yaml
 """
 
 import sys

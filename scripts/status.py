@@ -3,7 +3,7 @@
 Reads what Snakemake says remains to be done, the results, the logs and the Slurm queue; takes no lock, so it disturbs
 nothing. Run it in the folder that Snakemake was started in.
 
-    python scripts/status.py --configfile config/lungs.yaml
+    python scripts/status.py --configfile=config/lungs.yaml
     python scripts/status.py --study lungs --watch 30
 """
 

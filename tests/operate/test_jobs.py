@@ -132,7 +132,7 @@ def test_settings_may_be_replaced_as_for_snakemake() -> None:
     study = call.load()
     assert study.settings.train.epochs == 3
     assert {model.seed for model in study.models()} == {0, 1}
-    assert call.words[-3:] == ["--config", "train={epochs: 3}", "seeds=[0, 1]"]
+    assert call.words[:3] == ["--config", "train={epochs: 3}", "seeds=[0, 1]"]
 
 
 @pytest.mark.parametrize(
@@ -160,4 +160,4 @@ def test_status_asks_snakemake_for_all_jobs_once_and_for_those_that_remain(
     said = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["train", "1", "."] in said
     assert ["evaluate", ".", "1"] in said
-    assert all(words[-4:-2] == ("--config", "seeds=[0, 1]") for words in asked)
+    assert all(words[-5:-3] == ("--config", "seeds=[0, 1]") for words in asked)

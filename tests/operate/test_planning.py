@@ -127,10 +127,10 @@ def test_measure_runs_only_the_profiles_that_are_missing_and_plans_again(
 ) -> None:
     assert run_plan(monkeypatch, on_gpu()) == []
     said = capsys.readouterr().out
-    assert "--profile profiles/slurm --configfile config/new.yaml --measure" in said
+    assert "--profile profiles/slurm --configfile=config/new.yaml --measure" in said
     (command,) = run_plan(monkeypatch, on_gpu(), measure=True)
     asked = (
-        "snakemake results/new/backbones/resnet34.json --force --profile profiles/slurm --configfile config/new.yaml"
+        "snakemake results/new/backbones/resnet34.json --force --profile profiles/slurm --configfile=config/new.yaml"
     )
     assert command == asked.split()
     assert "GPU time" in capsys.readouterr().out

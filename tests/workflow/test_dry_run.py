@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cxrflow.checks.registry import list_checks
-from tests.workflow.conftest import copy_workflow, run_snakemake
+from tests.workflow.conftest import ROOT, copy_workflow, run_snakemake
 
 TRAININGS = 12
 Run = subprocess.CompletedProcess[str]
@@ -67,12 +67,20 @@ def test_one_machine_plans_a_study(clone: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_one_target_needs_only_its_own_jobs(clone: Path) -> None:
     target = "results/lungs/models/covid/resnet34/scratch/no_blur/seed7/metrics.json"
-    run = run_snakemake(clone, "-n", "-p", "--configfile", "config/lungs.yaml", "--", target)
+    run = run_snakemake(clone, "-n", "-p", "--configfile=config/lungs.yaml", target)
     jobs = planned(run)
     del jobs["total"]
     assert jobs == dict.fromkeys(["index", "split", "preprocess", "train", "evaluate", "score"], 1)
     assert "256px-equalized/images.npy" in run.stdout, "the variant decides the recipe"
     assert "covid/resnet34/scratch/no_blur/seed7" in run.stdout
+
+
+def test_targets_may_follow_every_command_that_is_shown() -> None:
+    """Snakemake takes a target after `--configfile FILE` for another config file; `--configfile=FILE` takes one."""
+    files = subprocess.run(["git", "ls-files", "--", ":!tests"], cwd=ROOT, capture_output=True, text=True, check=True)
+    shown = [name for name in files.stdout.splitlines() if (ROOT / name).suffix != ".png"]
+    assert "README.md" in shown
+    assert [name for name in shown if re.search(r"--configfile [\w<]", (ROOT / name).read_text())] == []
 
 
 def test_a_new_check_is_planned_by_its_module_alone(clone: Path) -> None:
@@ -114,4 +122,4 @@ def test_a_wrong_config_stops_before_any_job_and_names_all_that_is_wrong(clone: 
 def test_no_config_says_how_to_choose_a_study(clone: Path) -> None:
     run = run_snakemake(clone, "-n")
     assert run.returncode == 1
-    assert "--configfile config/demo.yaml" in run.stdout + run.stderr
+    assert "--configfile=config/demo.yaml" in run.stdout + run.stderr

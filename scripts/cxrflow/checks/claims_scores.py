@@ -130,7 +130,7 @@ def _how_to_answer(results: Results) -> str:
     first = "" if known else f'add "{NO_PREPROCESSING}" under "variants:" in the config, then '
     return (
         f'To answer it, {first}put "{name}" into "ablation.variants" and run the study again. For one model\'s number'
-        f' alone: "snakemake {file} --configfile <this study\'s config>".'
+        f' alone: "snakemake {file} --configfile=<this study\'s config>".'
     )
 
 

@@ -115,7 +115,7 @@ def load_study(config: Mapping[str, Any], variant_source: VariantSource = read_c
     """
     if not config:
         raise CxrflowError(
-            "no study is chosen: add --configfile config/demo.yaml, config/quick.yaml or config/lungs.yaml"
+            "no study is chosen: add --configfile=config/demo.yaml, config/quick.yaml or config/lungs.yaml"
         )
     study = Study(parse_settings(StudySettings, config, "config"), variant_source)
     raise_problems(_problems(study))

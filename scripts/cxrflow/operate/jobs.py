@@ -122,9 +122,9 @@ class Call:
 
     @property
     def words(self) -> list[str]:
-        """The options of Snakemake."""
+        """The options of Snakemake, after which a target may stand."""
         profile = ["--profile", str(self.profile)] if self.profile else []
-        return [*profile, "--configfile", str(self.configfile), *(["--config", *self.config] if self.config else [])]
+        return [*profile, *(["--config", *self.config] if self.config else []), f"--configfile={self.configfile}"]
 
     def load(self) -> Study:
         """Read and check the study.
@@ -144,7 +144,7 @@ def choose_config(configfile: Path | None, study: str | None = None) -> Path:
     if configfile:
         return configfile
     if not study:
-        raise CxrflowError("say which study is meant with --configfile config/lungs.yaml")
+        raise CxrflowError("say which study is meant with --configfile=config/lungs.yaml")
     known = {str(read_mapping(path).get("study")): path for path in sorted(CONFIGS.glob("*.yaml"))}
     if study not in known:
         raise CxrflowError(f"no file in {CONFIGS}/ has the study {study!r}; known: {', '.join(known) or 'none'}")
