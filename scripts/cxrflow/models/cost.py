@@ -71,22 +71,16 @@ def measure_speed(
     precision: of the training, as in TrainSettings; threads: of the CPU, for the record.
     Returns {"training": ..., "inference": ...}, each with `images_per_s`, the median, and how it was measured.
     """
-    train_s, predict_s = 0.0, 0.0
+    train_s, predict_s, name = 0.0, 0.0, describe_device(device)
     while not train_s:
         try:
             train_s, predict_s = _time_batches(backbone, size_px, batch_size, precision, device)
         except torch.OutOfMemoryError:
             if batch_size < 2 * LEAST_ROWS:
                 raise
-            print(f"note: {describe_device(device)} has too little memory for {batch_size} images: measuring with half")
+            print(f"note: {name} has too little memory for {batch_size} images: measuring with half")
             batch_size //= 2
-    how = {
-        "batch_size": batch_size,
-        "size_px": size_px,
-        "device": device.type,
-        "device_name": describe_device(device),
-        "threads": threads,
-    }
+    how = {"batch_size": batch_size, "size_px": size_px, "device": device.type, "device_name": name, "threads": threads}
     return {
         "training": {"images_per_s": batch_size / train_s, "precision": precision, **how},
         "inference": {"images_per_s": batch_size / predict_s, "precision": "float32", **how},

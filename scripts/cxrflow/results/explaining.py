@@ -61,10 +61,6 @@ class TestImages:
     regions: dict[str, dict[str, list[RegionRow]]]  # {image_id: {kind: its rows}} of the dataset
     folder: Path  # of the dataset, for masks
 
-    def image(self, number: int) -> NDArray[np.uint8]:
-        """Return test image `number`: uint8 (size, size), 0-255."""
-        return np.asarray(self.data.images[self.data.rows["test"][number]])
-
     def coverages(self, number: int) -> dict[str, Coverage]:
         """Return {kind: coverage} of what is annotated on test image `number`."""
         image = self.index[number]
@@ -117,14 +113,7 @@ def score_images(explainer: Explainer, test: TestImages, numbers: Sequence[int])
     names = test.predictions.class_names
     labels, predicted = test.predictions.labels, test.predictions.predicted
     return [
-        score_map(
-            heat,
-            region,
-            image_id=test.index[number].image_id,
-            label=names[labels[number]],
-            predicted=names[predicted[number]],
-            kind=kind,
-        )
+        score_map(heat, region, test.index[number].image_id, names[labels[number]], names[predicted[number]], kind)
         for number, heat in explainer.explain(test, numbers)
         for kind, region in test.coverages(number).items()
     ]
@@ -173,7 +162,7 @@ def centred_map(size_px: int) -> Map:
     return np.outer(line, line).astype(np.float32)
 
 
-def score_map(heat: Map, region: Coverage, *, image_id: str, label: str, predicted: str, kind: str) -> LocalizationRow:
+def score_map(heat: Map, region: Coverage, image_id: str, label: str, predicted: str, kind: str) -> LocalizationRow:
     """Score one map and its two baselines against one region."""
     centred = centred_map(len(heat))
     return LocalizationRow(

@@ -85,8 +85,9 @@ def collect_gallery(explainer: Explainer, test: TestImages, per_class: int, seed
     """Return the gallery's rows, one per class, with up to `per_class` right and wrong test images each."""
     chosen = choose_images(test.predictions, per_class, seed)
     shown = [number for right, wrong in chosen.values() for number in (*right, *wrong)]
+    images, rows = test.data.images, test.data.rows["test"]
     tiles = {
-        number: Tile(test.image(number), heat, write_caption(test.predictions, number), test.coverages(number))
+        number: Tile(images[rows[number]], heat, write_caption(test.predictions, number), test.coverages(number))
         for number, heat in explainer.explain(test, shown)
     }
     labels = test.predictions.labels
