@@ -15,7 +15,7 @@ VENV   := PATH="$$(cd .venv && pwd -P)/bin:$$PATH"
 # What only the benchmark compares with; beside the lock's packages, so that nothing else can import it.
 PEERS  := .venv-peers-$(shell cat $(LOCK) tests/benchmarks/requirements.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo quick test bench lint format slurm-check slurm-up slurm-down docs lock clean
+.PHONY: help setup demo quick test bench lint format slurm-check slurm-up slurm-down docs lock verify clean
 
 help:   ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -86,6 +86,9 @@ $(CONDA): $(LOCK)
 
 slurm-check: $(STAMP)   ## what a Slurm cluster and this folder lack for a study, before any job
 	@$(VENV) python scripts/slurm_check.py
+
+verify: $(STAMP)   ## read every file of every study in results/ and name what was changed, damaged or lost
+	@$(VENV) python scripts/verify.py
 
 clean:   ## the environments and the demo's results; refused while something runs from them
 	@[ -z "$$(ls -A .snakemake/locks 2> /dev/null)" ] || { echo "a Snakemake works in this folder: wait for it. If it was killed: python scripts/recover.py"; exit 1; }
