@@ -162,6 +162,15 @@ def test_clean_deletes_nothing_under_what_runs(clone: Clone) -> None:
     assert (clone.venv / "witness").exists()
 
 
+@pytest.mark.parametrize("action", ["up", "down"])
+def test_the_throwaway_cluster_deletes_no_other_folder(tmp_path: Path, action: str) -> None:
+    (tmp_path / "slurm.conf").touch()
+    command = [sys.executable, ROOT / "tests/slurm/cluster.py", action, tmp_path]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "is no throwaway cluster, so it is left alone" in run.stderr
+    assert (tmp_path / "slurm.conf").exists()
+
+
 def test_git_ignores_environments_logs_and_data_also_as_links(tmp_path: Path) -> None:
     shutil.copy(ROOT / ".gitignore", tmp_path)
     subprocess.run(["git", "init", "-q", tmp_path], check=True)

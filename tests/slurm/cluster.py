@@ -30,6 +30,7 @@ PACKAGES = "slurm-wlm slurmdbd mariadb-server munge"
 ATTEMPTS = 3  # a port may be taken between the look at it and its use
 START_S = 60.0  # a daemon that has not answered by then will not
 ACCOUNT = "lungs"
+MARK = "throwaway"  # a folder in the cluster's, by which it is known
 CPUS, MEMORY_MB, GPUS = 8, 32000, 2  # said to Slurm, whatever the machine has
 
 
@@ -52,8 +53,16 @@ class Cluster:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Take the folder; nothing is started yet."""
+        """Take the folder, which is deleted at the start and at the end; nothing is started yet.
+
+        Raises:
+            ClusterError: it is there, and no cluster of this kind made it.
+        """
         self.folder = folder.resolve()
+        if self.folder.exists() and not (self.folder / MARK).exists():
+            raise ClusterError(
+                f"{folder} is no throwaway cluster, so it is left alone: name a folder that does not exist"
+            )
         self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -86,7 +95,7 @@ class Cluster:
     def _start_all(self) -> None:
         """Make the folder anew and start one daemon after the other."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        for name in ("bin", "log", "run", "spool", "state", "mysql"):
+        for name in (MARK, "bin", "log", "run", "spool", "state", "mysql"):
             (self.folder / name).mkdir(parents=True)
         self.folder.chmod(0o755)
         self._write_configs(*free_ports(3))
@@ -315,7 +324,10 @@ def main() -> None:
     parser.add_argument("action", choices=("up", "down"))
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
-    cluster = Cluster(arguments.folder)
+    try:
+        cluster = Cluster(arguments.folder)
+    except ClusterError as error:
+        raise SystemExit(str(error)) from None
     if arguments.action == "down":
         cluster.down()
         return
