@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
@@ -92,14 +91,9 @@ def answer_files(model: DeliveredModel, paths: Iterable[Path], threads: int, max
     threads: files decoded at once.
     """
     cv2.setNumThreads(1)  # the threads here are enough; each of them would start its own
-    read = partial(_read_beside_path, settings=model.card.preprocess, max_mpx=max_mpx)
-    images = map_in_threads(read, paths, threads)
+    images = map_in_threads(lambda path: (path, read_xray(path, model.card.preprocess, max_mpx)), paths, threads)
     while batch := list(islice(images, BATCH_SIZE)):
         yield from _answer_batch(model, batch)
-
-
-def _read_beside_path(path: Path, settings: PreprocessSettings, max_mpx: float) -> tuple[Path, Gray | str]:
-    return path, read_xray(path, settings, max_mpx)
 
 
 def _answer_batch(model: DeliveredModel, batch: list[tuple[Path, Gray | str]]) -> Iterator[Answer]:
