@@ -1,6 +1,8 @@
 """What every reader returns, and how it looks into folders for image files."""
 
 import os
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +12,22 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.records import RegionRow, RejectRow
 
 # Also formats that are refused later: a folder of DICOM files must not look like an empty one.
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm", ".dicom")
+IMAGE_SUFFIXES = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".pbm",
+    ".ppm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif", ".dcm", ".dicom",
+)  # fmt: skip
+# Not looked into: no images, parts and copies of files, and what begins like a TIFF with a preview in it.
+OTHER_SUFFIXES = frozenset((
+    ".csv", ".tsv", ".txt", ".md", ".html", ".xml", ".json", ".yaml", ".yml", ".xls", ".xlsx", ".ods", ".pdf", ".doc",
+    ".docx", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".pt",
+    ".pth", ".onnx", ".py", ".ipynb", ".log", ".bak", ".tmp", ".part", ".crdownload", ".dng", ".nef", ".cr2", ".svs",
+))  # fmt: skip
+# How the formats above begin: PNG, JPEG, BMP, TIFF, GIF, PGM and its kin, JPEG 2000, AVIF and HEIC, WebP, DICOM.
+IMAGE_START = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|BM.{4}\0{4}|II\*\0|MM\0\*|GIF8[79]a|P[1-6]\s+(?:#[^\n]*\s+)*\d+\s+\d+\s"
+    rb"|\0{3}\x0cjP  |\xff\x4f\xff\x51|.{4}ftyp(?:avif|heic|mif1)|RIFF.{4}WEBP|.{128}DICM",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +90,21 @@ def is_litter(name: str) -> bool:
 
 def image_names(folder: Path) -> list[str]:
     """Return the sorted names of the image files directly in a folder; none where it does not exist."""
-    return [name for name in _entries(folder, folders=False) if name.lower().endswith(IMAGE_SUFFIXES)]
+    return [name for name in _entries(folder, folders=False) if is_image(folder / name)]
+
+
+def is_image(path: Path) -> bool:
+    """Say whether a file counts as an image: by its suffix or, where that tells nothing, by its first bytes."""
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES or suffix in OTHER_SUFFIXES:
+        return suffix in IMAGE_SUFFIXES
+    try:
+        if not path.is_file():  # a pipe without a writer would never open
+            return False
+        with path.open("rb") as handle:
+            return IMAGE_START.match(handle.read(256)) is not None
+    except OSError:
+        return False
 
 
 def folder_names(folder: Path) -> list[str]:
@@ -104,6 +135,7 @@ def walk_images(
     skip: str = "",
     on_closed: Callable[[OSError], None] = refuse_closed,
     on_repeated: Callable[[str], None] = lambda _place: None,
+    others: Counter[str] | None = None,
 ) -> list[str]:
     """Return the paths of every image below a folder, relative to it, with forward slashes, sorted.
 
@@ -112,6 +144,7 @@ def walk_images(
     skip: one relative folder to leave out (the lesion masks), or empty.
     on_closed: called with the error of a folder below that cannot be opened, whose name is in its `filename`.
     on_repeated: called with a link to a folder that was entered already, whose images are not listed again.
+    others: counts the files that are no images, by suffix in lower case; hidden files do not count.
 
     Raises:
         CxrflowError: a folder below cannot be opened, by default.
@@ -130,9 +163,20 @@ def walk_images(
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not is_litter(name))
         base = os.path.relpath(place, folder)
-        images = (name for name in names if not is_litter(name) and name.lower().endswith(IMAGE_SUFFIXES))
-        found += [name if base == "." else f"{base}/{name}" for name in images]
+        for name in (each for each in names if not is_litter(each)):
+            if is_image(Path(place, name)):
+                found.append(name if base == "." else f"{base}/{name}")
+            elif others is not None:
+                others[Path(name).suffix.lower()] += 1
     return sorted(found)
+
+
+def describe_others(others: Counter[str]) -> str:
+    """Say how many files of which suffixes were passed over, for a note; empty where none were."""
+    if not others:
+        return ""
+    kinds = ", ".join(f"{n:,} {escape_name(suffix) or 'without suffix'}" for suffix, n in sorted(others.items()))
+    return f"passed over, because they are no images: {kinds}"
 
 
 def walk_dataset(folder: Path, skip: str, notes: list[str]) -> list[str]:
@@ -163,8 +207,12 @@ def describe_folder(folder: Path, limit: int = 8) -> str:
 
 
 def escape_name(name: str) -> str:
-    r"""Return a file name as text that any terminal and CSV can hold; bytes that are not UTF-8 become `\xe9`."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    r"""Return a name as one line that any terminal and CSV can hold.
+
+    Bytes that are not UTF-8 become `\xe9`; what is not printable, such as a terminal's commands, `\x1b` or `\n`.
+    """
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def layout_error(folder: Path, expected: str) -> CxrflowError:

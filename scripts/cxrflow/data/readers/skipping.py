@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from cxrflow.data.readers.base import Listing, escape_name, walk_images
+from cxrflow.data.readers.base import Listing, describe_others, escape_name, walk_images
 from cxrflow.data.readers.keys import clean_name, quote_names
 from cxrflow.files.records import RejectRow
 
@@ -47,20 +47,22 @@ def skipped_row(path: str, pattern: str, image_id: str = "") -> RejectRow:
 
 
 def note_unread(folder: Path, listing: Listing, lesion_masks: str, find_skip: Callable[[str], str]) -> Listing:
-    """Note the image files below the folder that the reader's layout does not reach; it would be silent otherwise."""
+    """Note the image files below the folder that the reader's layout does not reach, and how many are no images."""
     known = {each.path for each in listing.candidates} | {row.path for row in listing.rejects}
     known |= {row.mask_path for row in listing.regions}
     closed: list[OSError] = []
+    others: Counter[str] = Counter()
     reached = {folder for path in known for folder in _folders_above(path)}
     unread = Counter(
         next((place for place in _folders_above(path) if place not in reached), path.rpartition("/")[0] or ".")
-        for path in walk_images(folder, lesion_masks, on_closed=closed.append)
+        for path in walk_images(folder, lesion_masks, on_closed=closed.append, others=others)
         if path not in known and not find_skip(path)
     )
     notes = [f"{error.filename} cannot be opened, and no image of the layout was expected there" for error in closed]
     if unread:
         places = quote_names(map(escape_name, sorted(unread)))
         notes.append(f"{unread.total():,} image files lie where this layout has none and are not read, in {places}")
+    notes += filter(None, [describe_others(others)])
     return replace(listing, notes=[*listing.notes, *notes])
 
 

@@ -1,0 +1,77 @@
+"""Which files count as images, and that every other one is counted."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cxrflow.config.settings import IndexSettings
+from cxrflow.data.indexing import build_index
+from cxrflow.data.readers.base import describe_others, escape_name, image_names, is_image, walk_images
+from tests.data.test_image_formats import save
+from tests.data.toy import draw, encode, make_folders
+
+PICTURE = Image.fromarray(draw(1, 32))
+KINDS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_without_a_telling_suffix_is_an_image_if_it_begins_like_one(kind: str, tmp_path: Path) -> None:
+    for name in ("scan", "1.2.840.113", "scan.IMG"):
+        (tmp_path / name).write_bytes(save(PICTURE, kind))
+        assert is_image(tmp_path / name), name
+    (tmp_path / "scan.bak").write_bytes(save(PICTURE, kind))
+    assert not is_image(tmp_path / "scan.bak")
+
+
+def test_dicom_without_a_suffix_is_found_and_text_is_not(tmp_path: Path) -> None:
+    (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(9))
+    (tmp_path / "list").write_text("P1 is the first patient")
+    (tmp_path / "readme").write_text("BMI of every patient")
+    (tmp_path / "none").touch()
+    os.mkfifo(tmp_path / "pipe")  # never opened: nobody writes into it
+    others: Counter[str] = Counter()
+    assert walk_images(tmp_path, others=others) == ["IM0001"] == image_names(tmp_path)
+    assert others == {"": 4}
+
+
+def test_rarer_suffixes_are_indexed_and_the_rest_is_counted_by_suffix(tmp_path: Path) -> None:
+    settings = make_folders(tmp_path)
+    kept = {"a.jfif": "JPEG", "b.jpe": "JPEG", "c.pgm": "PPM", "d.jp2": "JPEG2000", "e.AVIF": "AVIF", "f": "PNG"}
+    for number, (name, kind) in enumerate(kept.items()):
+        (tmp_path / "ill" / name).write_bytes(save(Image.fromarray(draw(40 + number, 32)), kind))
+    for name in ("notes.txt", "more.txt", "Thumbs.db", "volume.mhd", "LICENSE"):
+        (tmp_path / "ill" / name).write_text("no image")
+    index = build_index(tmp_path, settings, IndexSettings(), threads=1)
+    assert {row.path for row in index.rows} > {f"ill/{name}" for name in kept}
+    assert "passed over, because they are no images: 1 without suffix, 1 .db, 1 .mhd, 2 .txt" in index.notes
+
+
+def test_a_dataset_of_images_alone_has_no_such_note(tmp_path: Path) -> None:
+    assert describe_others(Counter()) == ""
+    assert build_index(tmp_path, make_folders(tmp_path), IndexSettings(), threads=1).notes == []
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("café.png", "café.png"),
+        ("a\x1b[31mred\x07.png", "a\\x1b[31mred\\x07.png"),
+        ("two\nlines\t.png", "two\\nlines\\t.png"),
+        ("gnp.\u202eexe", "gnp.\\u202eexe"),
+        (os.fsdecode(b"caf\xe9.png"), "caf\\xe9.png"),
+    ],
+)
+def test_a_name_on_a_terminal_is_one_line_without_commands(name: str, shown: str) -> None:
+    assert escape_name(name) == shown
+
+
+def test_names_with_commands_are_indexed_and_shown_escaped(tmp_path: Path) -> None:
+    settings = make_folders(tmp_path)
+    (tmp_path / "ill/\x1b[2J.png").write_bytes(encode(draw(70, 32)))
+    (tmp_path / "ill/\x1b[3J.png").write_bytes(b"")
+    index = build_index(tmp_path, settings, IndexSettings(max_rejected_share=0.5), threads=1)
+    assert [row.path for row in index.rejects] == ["ill/\\x1b[3J.png"]
+    assert "ill/\x1b[2J.png" in {row.path for row in index.rows}  # the name that opens the file
