@@ -1,6 +1,8 @@
 """The check of a config: what is wrong is named, what is right is kept."""
 
+import dataclasses
 import json
+import typing
 from pathlib import Path
 
 import jsonschema
@@ -8,6 +10,7 @@ import pytest
 import yaml
 
 from cxrflow.config.docs import json_schema, sections, settings_readme
+from cxrflow.config.parsing import find_problems
 from cxrflow.config.settings import (
     StudySettings,
     TrainSettings,
@@ -46,6 +49,22 @@ def test_what_is_wrong_is_named(config: object, words: list[str]) -> None:
     with pytest.raises(CxrflowError) as raised:
         parse_settings(TrainSettings, config)
     assert all(word in str(raised.value) for word in words), str(raised.value)
+
+
+FLOATS = [
+    (cls, field.name)
+    for cls in sections(StudySettings).values()
+    for field in dataclasses.fields(cls)
+    if typing.get_type_hints(cls)[field.name] in (float, float | None)
+]
+
+
+@pytest.mark.parametrize(("cls", "name"), FLOATS)
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
+def test_no_setting_is_endless_or_no_number(cls: type, name: str, value: str) -> None:
+    """With nan, every comparison with a limit would be passed; with inf, there would be no limit."""
+    problems = find_problems(cls, {name: yaml.safe_load(value)}, "config")
+    assert f"config.{name}: {float(value.replace('.', ''))!r} is out of range (a finite number)" in problems
 
 
 def test_every_problem_is_reported_at_once() -> None:

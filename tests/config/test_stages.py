@@ -93,6 +93,13 @@ def test_starred_parameters_need_no_flag() -> None:
             parser.parse_args(words)
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "1e999", "much"])
+def test_a_flag_takes_finite_numbers_only(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build_parser(example).parse_args(["--path", "x", "--names", "--knobs", "{}", f"--rate={text}"])
+    assert "--rate" in capsys.readouterr().err
+
+
 def test_an_error_of_the_system_names_the_file_and_the_remedy() -> None:
     said = explain_error(OSError(errno.ENOSPC, "No space left on device", "images.npy"))
     assert (

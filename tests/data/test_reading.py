@@ -1,4 +1,7 @@
+import os
+import socket
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +24,41 @@ def test_reasons(tmp_path):
     assert "directory" in read_facts(tmp_path, 100)
     (tmp_path / "empty.png").touch()
     assert "empty" in read_facts(tmp_path / "empty.png", 100)
+
+
+def read_in_time(path, seconds=20):
+    """Return what reading a file gives, or empty text where it hangs."""
+    found = []
+    reader = threading.Thread(target=lambda: found.append(read_facts(path, 100)), daemon=True)
+    reader.start()
+    reader.join(seconds)
+    return "".join(map(str, found))
+
+
+def test_what_is_no_file_is_refused_without_waiting_for_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket.png"))
+        for name in ("pipe.png", "device.png", "socket.png"):
+            assert "a pipe, a socket or a device" in read_in_time(tmp_path / name)
+
+
+def test_a_file_larger_than_any_image_is_not_read(tmp_path, monkeypatch):
+    with (tmp_path / "huge.png").open("wb") as handle:
+        handle.truncate(60 * 10**9)  # a hole: no block of it is on the disk
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("it was read"))
+    assert "it has 60.0 GB, and no image of 100 megapixels is so large" in read_facts(tmp_path / "huge.png", 100)
+
+
+def test_a_lack_of_memory_is_that_files_problem(tmp_path, monkeypatch):
+    write_image(tmp_path / "a.png", 1)
+
+    def fail(data, max_mpx):
+        raise MemoryError
+
+    monkeypatch.setattr(reading, "decode_image", fail)
+    assert "more memory than there is" in read_facts(tmp_path / "a.png", 100)
 
 
 def test_equal_pixels_in_other_formats_have_the_same_hash(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cxrflow.data import reading
-from cxrflow.data.reading import map_in_parallel
+from cxrflow.data.reading import describe_end, map_in_parallel
 from cxrflow.errors import CxrflowError
 from tests.data.shared_task import add_process, die_at_three, fail_at_three
 
@@ -47,9 +47,25 @@ def test_an_error_reaches_the_caller_as_it_was():
         list(map_in_parallel(fail_at_three, range(20), 2, holds_lock=True))
 
 
-def test_a_process_that_is_killed_is_reported():
-    with pytest.raises(CxrflowError, match="was killed, most likely because memory ran out"):
-        list(map_in_parallel(die_at_three, range(20), 2, holds_lock=True))
+def test_a_process_that_is_killed_is_reported_with_what_killed_it():
+    with pytest.raises(CxrflowError, match=r"was killed by signal 9 \(SIGKILL\): memory that ran out is one cause"):
+        list(map_in_parallel(die_at_three, range(60), 2, holds_lock=True))
+
+
+@pytest.mark.parametrize(
+    ("codes", "words"),
+    [
+        ([-9, -15, None], "killed by signal 9 (SIGKILL): memory that ran out is one cause"),
+        ([-15, -11], "killed by signal 11 (SIGSEGV): a library crashed"),
+        ([0, 3, -15], "ended by itself with status 3"),
+        ([-15, -15], "ended from outside (SIGTERM), or nobody knows how"),
+        ([], "nobody knows how"),
+        ([-64], "killed by signal 64"),
+    ],
+)
+def test_only_a_kill_that_memory_can_cause_is_said_to_be_one(codes, words):
+    assert words in describe_end(codes)
+    assert ("memory" in describe_end(codes)) == (-9 in codes)
 
 
 def test_stopping_early_ends_the_processes():

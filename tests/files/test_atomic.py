@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -113,3 +115,41 @@ def test_arrays_and_hashes(tmp_path: Path) -> None:
     assert np.array_equal(np.load(tmp_path / "a.npy"), array)
     assert sha256_file(tmp_path / "a.npy") == sha256_bytes((tmp_path / "a.npy").read_bytes())
     assert sha256_bytes(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+WRITES = """
+import sys
+from pathlib import Path
+import numpy as np
+from cxrflow.config.stages import explain_error
+from cxrflow.files.atomic import write_array, write_bytes, write_json
+folder, big = Path(sys.argv[1]), "x" * 3_000_000
+for write in (
+    lambda path: write_array(path, np.ones((1000, 1000), np.float32)),
+    lambda path: write_array(path, np.asfortranarray(np.ones((1000, 1000), np.float32))),
+    lambda path: write_bytes(path, big.encode()),
+    lambda path: write_json(path, big),
+):
+    try:
+        write(folder / "target")
+    except OSError as error:
+        print(explain_error(error))
+print(list(folder.iterdir()))
+"""
+
+
+def test_a_full_disk_is_named_whatever_is_written(tmp_path: Path) -> None:
+    """On a real file system of 1 MiB, which only root may mount."""
+    script = 'mount -t tmpfs -o size=1m none "$1" && exec "$2" -c "$3" "$1"'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", tmp_path, sys.executable, WRITES],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2] / "scripts",
+    )
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip("no rights to mount a file system")
+    full = (
+        f"{tmp_path}/target: the disk is full: free space there and run the same command again; finished work is kept"
+    )
+    assert done.stdout.splitlines() == [full] * 4 + ["[]"], done.stderr

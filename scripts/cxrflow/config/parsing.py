@@ -6,6 +6,7 @@ Standard library only: a stage must run on a GPU node that has neither pydantic 
 import dataclasses
 import difflib
 import json
+import math
 import re
 import types
 import typing
@@ -146,7 +147,9 @@ def _parse_scalar(kind: type, value: Any, where: str, problems: list[str], meta:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, high = meta.get("minimum"), meta.get("maximum")
-        if value != value or (low is not None and value < low) or (high is not None and value > high):
+        if not math.isfinite(value):
+            problems.append(f"{where}: {value!r} is out of range (a finite number)")
+        elif (low is not None and value < low) or (high is not None and value > high):
             problems.append(f"{where}: {value!r} is out of range ({range_text(meta)})")
     if meta.get("choices") and value not in meta["choices"]:
         problems.append(f"{where}: {value!r} is not one of {', '.join(meta['choices'])}")

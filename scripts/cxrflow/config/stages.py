@@ -12,6 +12,7 @@ import errno
 import gc
 import inspect
 import json
+import math
 import os
 import re
 import signal
@@ -239,9 +240,18 @@ def _argument_type(annotation: Any) -> dict[str, Any]:
         return {"type": annotation.__args__[0], "nargs": "*"}
     if dataclasses.is_dataclass(annotation):
         return {"type": str}
-    if annotation in (str, int, float, Path):
+    if annotation is float:
+        return {"type": finite_number}
+    if annotation in (str, int, Path):
         return {"type": annotation}
     raise TypeError(f"no command-line flag can carry {annotation}")
+
+
+def finite_number(text: str) -> float:
+    """Return the number that a flag's text means; with nan or inf, every comparison with a limit would be passed."""
+    if not math.isfinite(number := float(text)):
+        raise argparse.ArgumentTypeError(f"expected a finite number, got {text}")
+    return number
 
 
 def _metavar(annotation: Any) -> str:

@@ -71,7 +71,7 @@ def read_header(data: bytes, max_mpx: float) -> Header:
         raise DecodeError(name_content(data)) from None
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error... on bad headers
         raise DecodeError(f"its header is damaged ({type(error).__name__})") from None
-    if header.width * header.height > max_mpx * 1e6:
+    if not header.width * header.height <= max_mpx * 1e6:  # also where the limit is no number
         raise DecodeError(f"it has more than {max_mpx:g} megapixels (max_image_mpx)")
     if min(header.width, header.height) < MIN_SIDE_PX:
         raise DecodeError(f"it is {header.width}x{header.height} px: no X-ray is smaller than {MIN_SIDE_PX} px")

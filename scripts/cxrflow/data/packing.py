@@ -23,7 +23,7 @@ from cxrflow.data.decode import decode_indexed, load_kornia
 from cxrflow.data.headers import DecodeError
 from cxrflow.data.images import write_table_of
 from cxrflow.data.preprocessing import Gray, preprocess_image
-from cxrflow.data.reading import map_in_parallel, report_progress
+from cxrflow.data.reading import map_in_parallel, read_image_file, report_progress
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json, sha256_bytes, write_atomically, write_json
 from cxrflow.files.code_hash import code_hash
@@ -93,11 +93,13 @@ def read_indexed(folder: Path, row: IndexRow) -> Gray:
     path = folder / row.path
     where = f"{path}, image {row.image_id},"
     try:
-        data = path.read_bytes()
+        data = read_image_file(path, float("inf"))  # the index has looked at its size
     except FileNotFoundError:
         raise CxrflowError(f"{where} has disappeared since it was indexed: put it back, or run index again") from None
     except OSError as error:
         raise CxrflowError(f"{where} cannot be opened: {os.strerror(error.errno or 0)}") from None
+    except DecodeError as error:
+        raise CxrflowError(f"{where} has changed since it was indexed: {error}; restore it") from None
     if sha256_bytes(data) != row.sha256:
         raise CxrflowError(f"{where} has changed since it was indexed: restore it, or run index again")
     try:

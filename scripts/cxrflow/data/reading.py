@@ -8,6 +8,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
@@ -34,6 +36,9 @@ Result = TypeVar("Result")
 REPORT_EVERY_S = 5.0
 AHEAD_PER_THREAD = 16  # enough that a slow image keeps no thread waiting
 PROCESS_FROM = 250  # images for each process: a process takes half a second to begin, an image some milliseconds
+MOST_BYTES_PER_PX = 8  # four channels of 16 bits, not compressed
+METADATA_BYTES = 16 * 2**20  # thumbnails, profiles and comments beside the pixels
+NO_MEMORY = "it needs more memory than there is: lower max_image_mpx, or ask for more"
 PER_MESSAGE = 8  # images sent to a process at a time: it wakes up for each message
 
 
@@ -48,10 +53,27 @@ class ImageFacts:
     pixel_sha256: str
 
 
+def read_image_file(path: Path, max_mpx: float) -> bytes:
+    """Read a file's bytes, unless no image of at most `max_mpx` megapixels can be so large.
+
+    Raises:
+        DecodeError: it is larger, or a pipe, socket or device, which may never end.
+        OSError: it cannot be opened.
+    """
+    status = path.stat()
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise DecodeError("it is a pipe, a socket or a device, not a file")
+    if status.st_size > max_mpx * 1e6 * MOST_BYTES_PER_PX + METADATA_BYTES:
+        raise DecodeError(
+            f"it has {status.st_size / 1e9:,.1f} GB, and no image of {max_mpx:g} megapixels is so large (max_image_mpx)"
+        )
+    return path.read_bytes()
+
+
 def read_facts(path: Path, max_mpx: float) -> ImageFacts | str:
     """Read and decode one file; return its facts, or the reason why it is unreadable."""
     try:
-        data = path.read_bytes()
+        data = read_image_file(path, max_mpx)
         decoded = decode_image(data, max_mpx)
     except DecodeError as error:
         return str(error)
@@ -59,6 +81,8 @@ def read_facts(path: Path, max_mpx: float) -> ImageFacts | str:
         return "it does not exist (a broken link?)"
     except OSError as error:
         return f"it cannot be opened: {os.strerror(error.errno or 0)}"
+    except MemoryError:
+        return NO_MEMORY
     return ImageFacts(decoded.width, decoded.height, decoded.mode, sha256_bytes(data), hash_pixels(decoded.gray))
 
 
@@ -121,16 +145,43 @@ def map_in_processes(function: Callable[[Item], Result], items: Sequence[Item], 
     # "spawn": a fork would copy the locks that other threads hold, such as the one that keeps the lease alive
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(count, mp_context=context, initializer=prepare_process)
-    parts = (items[place : place + PER_MESSAGE] for place in range(0, len(items), PER_MESSAGE))
+    started: dict[int | None, BaseProcess] = {}
+
+    def cut() -> Iterator[Sequence[Item]]:
+        for place in range(0, len(items), PER_MESSAGE):
+            started.update({child.pid: child for child in multiprocessing.active_children()} if place else {})
+            yield items[place : place + PER_MESSAGE]
+
     try:
         ahead = AHEAD_PER_THREAD // PER_MESSAGE * count
-        for results in _map_ahead(executor, partial(_call_each, function), parts, ahead):
+        for results in _map_ahead(executor, partial(_call_each, function), cut(), ahead):
             yield from results
     except BrokenProcessPool:
         raise CxrflowError(
-            "a process that preprocesses images was killed, most likely because memory ran out: ask for more memory or"
-            " for fewer threads, and run the same command again, which resumes where it was"
+            f"a process that preprocesses images {describe_end([child.exitcode for child in started.values()])}; run"
+            " the same command again, which resumes where it was"
         ) from None
+
+
+def describe_end(codes: Iterable[int | None]) -> str:
+    """Say how the first of several processes ended, from their exit statuses (signals negative), and what may help.
+
+    The pool itself ends the others with SIGTERM.
+    """
+    ended = sorted(code for code in codes if code)  # None: the system has not told yet
+    number = next((-code for code in ended if code < 0 and code != -signal.SIGTERM), 0)
+    if not number and any(code > 0 for code in ended):
+        return f"ended by itself with status {max(ended)}, and what it printed is above"
+    if not number:
+        return "was ended from outside (SIGTERM), or nobody knows how"
+    name = signal.Signals(number).name if number in set(signal.Signals) else "unknown"
+    causes: dict[int, str] = {
+        signal.SIGKILL: ": memory that ran out is one cause (ask for more, or for fewer threads), a cluster's limit or"
+        " a user another",
+        signal.SIGBUS: ": a full disk or a file that shrank while it was read are the usual causes",
+        signal.SIGSEGV: ": a library crashed, perhaps on a damaged file; fewer threads show after which image",
+    }
+    return f"was killed by signal {number} ({name}){causes.get(number, '')}"
 
 
 def _call_each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

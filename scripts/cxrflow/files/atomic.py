@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from cxrflow.errors import CxrflowError
@@ -166,7 +167,8 @@ def write_array(path: Path, array: "NDArray[Any]") -> None:
     import numpy as np
 
     with write_atomically(path) as temporary, temporary.open("wb") as handle:
-        np.save(handle, array)
+        # not the file itself: for one, np.save calls tofile, whose error on a full disk has no number and no reason
+        np.save(SimpleNamespace(write=handle.write), array)
 
 
 def read_array(path: Path) -> "NDArray[Any]":
