@@ -10,9 +10,11 @@ medical device: nothing it says is a diagnosis.
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 from cxrflow.config.stages import run_stage
+from cxrflow.data.readers.base import describe_others
 from cxrflow.deliver.session import open_model
 from cxrflow.deliver.xrays import AnswerTable, answer_files, find_xrays, open_csv, print_answer
 from cxrflow.errors import CxrflowError
@@ -35,13 +37,16 @@ def predict(
     card = opened.card
     print(f"{card.describe()}. {card.notice}", file=sys.stderr)
     table, n_files, n_problems = AnswerTable(card.class_names), 0, 0
+    others: Counter[str] = Counter()
     with open_csv(csv, card.class_names) as write_answer:
         print(table.header())
-        for answer in answer_files(opened, find_xrays(xrays), threads, max_image_mpx):
+        for answer in answer_files(opened, find_xrays(xrays, others), threads, max_image_mpx):
             print_answer(table, answer)
             write_answer(answer)
             n_files += 1
             n_problems += bool(answer.problem)
+    if others:
+        print(f"not read: {describe_others(others)}", file=sys.stderr)
     if n_problems:
         raise CxrflowError(f"{n_problems} of {n_files} files could not be read; they are named above")
 

@@ -96,6 +96,19 @@ def test_an_unreadable_file_stops_no_other(
     assert f"not read: {films[1]}: it is a web page" in shown.err
 
 
+def test_what_is_no_image_is_counted_and_what_looks_like_one_is_read(
+    exported: Path, films: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = films[0].parent
+    (folder / "scan").write_bytes(films[0].read_bytes())
+    for name in ("notes.txt", "more.TXT", "volume.mhd"):
+        (folder / name).write_text("no image")
+    predict.predict(folder, model=exported, threads=1)
+    shown = capsys.readouterr()
+    assert shown.err.splitlines()[-1] == "not read: files that are no images: 1 .mhd, 2 .txt"
+    assert str(folder / "scan") in shown.out
+
+
 def run_predict(*arguments: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, SCRIPTS / "predict.py", *arguments]
     return subprocess.run(command, capture_output="stdout" not in options, text=True, check=False, **options)
@@ -173,7 +186,7 @@ def test_a_pipe_that_looks_like_an_image_stops_nothing(
     os.mkfifo(films[0].with_name("aa.png"))
     with pytest.raises(CxrflowError, match="1 of 4"):
         predict.predict(films[0].parent, model=exported, threads=1)
-    assert "aa.png: it is a pipe or a device, not a file" in capsys.readouterr().err
+    assert "aa.png: it is a pipe, a socket or a device, not a file" in capsys.readouterr().err
 
 
 def test_only_cxrflow_speaks_of_a_damaged_file(exported: Path, films: list[Path]) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.preprocessing import preprocess_image
+from cxrflow.data.reading import read_facts
 from cxrflow.deliver import xrays
 from cxrflow.deliver.session import open_model
 from cxrflow.deliver.xrays import Answer, answer_files, find_xrays, read_xray
@@ -89,6 +90,19 @@ def test_too_large_and_empty_folders_are_refused(folder: Path, tmp_path: Path) -
     (tmp_path / "hollow").mkdir()
     (place,) = find_xrays([tmp_path / "hollow"])
     assert "this folder holds no image" in str(read_xray(place, SETTINGS, max_mpx=1))
+
+
+def test_what_index_refuses_predict_refuses_with_the_same_words(folder: Path) -> None:
+    (folder / "black.png").write_bytes(cv2.imencode(".png", np.zeros((40, 40), np.uint8))[1].tobytes())
+    (folder / "dot.png").write_bytes(cv2.imencode(".png", np.eye(4, dtype=np.uint8))[1].tobytes())
+    (folder / "huge.png").touch()
+    os.truncate(folder / "huge.png", 60 * 10**9)
+    os.mkfifo(folder / "pipe.png")
+    reasons = {"black": "no contrast", "dot": "no X-ray is smaller", "huge": "60.0 GB", "pipe": "a pipe, a socket"}
+    for name, reason in reasons.items():
+        found = read_xray(folder / f"{name}.png", SETTINGS, max_mpx=100)
+        assert reason in str(found)
+        assert found == read_facts(folder / f"{name}.png", 100)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -8,6 +8,7 @@ import csv
 import fcntl
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +24,7 @@ from cxrflow.data.decode import decode_image
 from cxrflow.data.headers import DecodeError
 from cxrflow.data.preprocessing import Gray, preprocess_image
 from cxrflow.data.readers.base import IMAGE_SUFFIXES, escape_name, walk_images
-from cxrflow.data.reading import map_in_threads
+from cxrflow.data.reading import NO_MEMORY, map_in_threads, read_image_file
 from cxrflow.deliver.session import DeliveredModel
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import refuse_folder
@@ -48,17 +49,19 @@ class Answer:
     problem: str = ""
 
 
-def find_xrays(places: Iterable[Path]) -> Iterator[Path]:
+def find_xrays(places: Iterable[Path], others: Counter[str] | None = None) -> Iterator[Path]:
     """Yield files as they are, and every image below folders, sorted by name.
 
     A folder without images is yielded itself, and so is one that cannot be opened.
+
+    others: counts the files below folders that are no images, by suffix.
     """
     for place in places:
         if not place.is_dir():
             yield place
             continue
         closed: list[OSError] = []
-        names = walk_images(place, on_closed=closed.append)
+        names = walk_images(place, on_closed=closed.append, others=others)
         yield from (place / name for name in names)
         yield from (Path(error.filename) for error in closed)
         if not names and not closed:
@@ -73,16 +76,16 @@ def read_xray(path: Path, settings: PreprocessSettings, max_mpx: float) -> Gray 
     try:
         if path.is_dir():
             os.listdir(path)  # raises where it cannot be opened
-            return f"this folder holds no image (files that end in {', '.join(IMAGE_SUFFIXES)})"
-        if path.exists() and not path.is_file():
-            return "it is a pipe or a device, not a file"
-        return preprocess_image(decode_image(path.read_bytes(), max_mpx).gray, settings)
+            return f"this folder holds no image (files that end in {', '.join(IMAGE_SUFFIXES)}, or begin like one)"
+        return preprocess_image(decode_image(read_image_file(path, max_mpx), max_mpx).gray, settings)
     except DecodeError as error:
         return str(error)
     except FileNotFoundError:
         return "it does not exist"
     except OSError as error:
         return f"it cannot be opened: {os.strerror(error.errno or 0)}"
+    except MemoryError:
+        return NO_MEMORY
 
 
 def answer_files(model: DeliveredModel, paths: Iterable[Path], threads: int, max_mpx: float) -> Iterator[Answer]:
@@ -120,22 +123,17 @@ class AnswerTable:
         """Return the line of a file that was read."""
         assert answer.probabilities is not None
         predicted = self._class_names[int(answer.probabilities.argmax())]
-        return self._line(predicted, [f"{p:.{DECIMALS}f}" for p in answer.probabilities], show_path(answer.path))
+        return self._line(predicted, [f"{p:.{DECIMALS}f}" for p in answer.probabilities], escape_name(str(answer.path)))
 
     def _line(self, predicted: str, values: list[str], file: str) -> str:
         cells = (f"{value:>{width}}" for value, width in zip(values, self._widths, strict=True))
         return "  ".join([f"{predicted:<{self._width}}", *cells, file])
 
 
-def show_path(path: Path) -> str:
-    """Return a path on one line for a terminal: what is not printable, such as a terminal's commands, is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in escape_name(str(path)))
-
-
 def print_answer(table: AnswerTable, answer: Answer) -> None:
     """Print an answer to standard output, or the reason why there is none to standard error."""
     if answer.probabilities is None:
-        print(f"not read: {show_path(answer.path)}: {answer.problem}", file=sys.stderr)
+        print(f"not read: {escape_name(str(answer.path))}: {answer.problem}", file=sys.stderr)
     else:
         print(table.line(answer))
 

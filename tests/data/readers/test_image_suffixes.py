@@ -46,7 +46,7 @@ def test_rarer_suffixes_are_indexed_and_the_rest_is_counted_by_suffix(tmp_path: 
         (tmp_path / "ill" / name).write_text("no image")
     index = build_index(tmp_path, settings, IndexSettings(), threads=1)
     assert {row.path for row in index.rows} > {f"ill/{name}" for name in kept}
-    assert "passed over, because they are no images: 1 without suffix, 1 .db, 1 .mhd, 2 .txt" in index.notes
+    assert "files that are no images: 1 without suffix, 1 .db, 1 .mhd, 2 .txt" in index.notes
 
 
 def test_a_dataset_of_images_alone_has_no_such_note(tmp_path: Path) -> None:

@@ -172,11 +172,11 @@ def walk_images(
 
 
 def describe_others(others: Counter[str]) -> str:
-    """Say how many files of which suffixes were passed over, for a note; empty where none were."""
+    """Say how many files of which suffixes are no images; empty where none are."""
     if not others:
         return ""
     kinds = ", ".join(f"{n:,} {escape_name(suffix) or 'without suffix'}" for suffix, n in sorted(others.items()))
-    return f"passed over, because they are no images: {kinds}"
+    return f"files that are no images: {kinds}"
 
 
 def walk_dataset(folder: Path, skip: str, notes: list[str]) -> list[str]:

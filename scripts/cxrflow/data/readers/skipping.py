@@ -62,6 +62,7 @@ def note_unread(folder: Path, listing: Listing, lesion_masks: str, find_skip: Ca
     if unread:
         places = quote_names(map(escape_name, sorted(unread)))
         notes.append(f"{unread.total():,} image files lie where this layout has none and are not read, in {places}")
+    del others[".csv"]  # tables, which the readers name
     notes += filter(None, [describe_others(others)])
     return replace(listing, notes=[*listing.notes, *notes])
 
