@@ -17,7 +17,7 @@ from cxrflow.config.stages import run_stage
 from cxrflow.data.readers.base import describe_others
 from cxrflow.deliver.session import open_model
 from cxrflow.deliver.xrays import AnswerTable, answer_files, find_xrays, open_csv, print_answer
-from cxrflow.errors import CxrflowError
+from cxrflow.errors import CxrflowError, escape_controls
 
 
 def predict(
@@ -35,7 +35,7 @@ def predict(
     threads = threads or count_cores()
     opened = open_model(model, threads)
     card = opened.card
-    print(f"{card.describe()}. {card.notice}", file=sys.stderr)
+    print(escape_controls(f"{card.describe()}. {card.notice}"), file=sys.stderr)
     table, n_files, n_problems = AnswerTable(card.class_names), 0, 0
     others: Counter[str] = Counter()
     with open_csv(csv, card.class_names) as write_answer:

@@ -1,4 +1,4 @@
-"""Split a dataset into train, val and test, by class or as published, with whole patients and groups of duplicates.
+"""Split a dataset into train, val and test, by class or as published, with whole patients and groups of equal pixels.
 
 Reads index.csv; writes split.csv (the subset of every image, in index order).
 

@@ -25,7 +25,7 @@ from typing import Annotated, Any, NoReturn
 
 from cxrflow.config.docs import describe_settings
 from cxrflow.config.parsing import parse_settings, settings_dict
-from cxrflow.errors import CxrflowError
+from cxrflow.errors import CxrflowError, escape_controls
 from cxrflow.files.atomic import refuse_folder
 from cxrflow.files.provenance import write_record
 
@@ -103,8 +103,8 @@ def check_outputs(function: Callable[..., None], values: Mapping[str, Any]) -> N
 def explain_error(error: Exception) -> str | None:
     """Return what went wrong and what a user can do about it; None where it is a fault of the code."""
     if isinstance(error, OSError) and error.errno in REMEDIES:
-        return f"{error.filename or 'writing a file'}: {REMEDIES[error.errno]}"
-    return str(error) if isinstance(error, CxrflowError) else None
+        return f"{escape_controls(str(error.filename or 'writing a file'))}: {REMEDIES[error.errno]}"
+    return escape_controls(str(error), keep="\n") if isinstance(error, CxrflowError) else None
 
 
 def leave_on_sigterm(report: bool = True) -> None:

@@ -15,10 +15,11 @@ from cxrflow.data.capping import choose_patients, rank_patients
 from cxrflow.data.readers import list_dataset
 from cxrflow.data.readers.base import Candidate, Listing, escape_name
 from cxrflow.data.reading import ImageFacts, read_facts, sequence_in_threads
-from cxrflow.errors import CxrflowError
+from cxrflow.errors import CONTROL, CxrflowError
 from cxrflow.files.records import IndexRow, RegionRow, RejectRow
 
 NOT_UTF8 = "its file name is not UTF-8: rename it"
+CONTROLS = "its class has control characters in its name: rename it, or name it with datasets.<name>.classes"
 CONFLICT = "its pixels equal those of an image with another label"
 CAPPED = "beyond max_images_per_class"
 WHOLE_PATIENTS = (
@@ -55,13 +56,15 @@ def build_index(folder: Path, dataset: DatasetSettings, settings: IndexSettings,
 
 
 def refuse_misnamed(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[RejectRow]]:
-    """Part the candidates into those with a name in UTF-8, sorted by image_id, and refused ones."""
+    """Part the candidates into those with names that can be written, sorted by image_id, and refused ones."""
     named, refused = [], []
     for each in sorted(candidates, key=lambda each: each.image_id):
-        if _is_utf8(each.path + each.patient_id + each.label):
-            named.append(each)
-        else:
+        if not _is_utf8(each.path + each.patient_id + each.label):
             refused.append(_reject(each, "unreadable", NOT_UTF8))
+        elif CONTROL.search(each.label):  # every stage prints it
+            refused.append(_reject(each, "unreadable", CONTROLS))
+        else:
+            named.append(each)
     return named, refused
 
 

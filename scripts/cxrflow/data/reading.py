@@ -87,7 +87,7 @@ def read_facts(path: Path, max_mpx: float) -> ImageFacts | str:
 
 
 def hash_pixels(gray: NDArray[np.uint8]) -> str:
-    """Return the SHA-256 of uint8 (H, W) pixels and their shape: equal for duplicates, whatever their file format."""
+    """Return the SHA-256 of uint8 (H, W) pixels and their shape: equal for equal pixels, whatever the file format."""
     digest = hashlib.sha256(f"{gray.shape[0]}x{gray.shape[1]} ".encode())
     digest.update(np.ascontiguousarray(gray).data)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Split a dataset into train, val and test by class, with whole patients and whole groups of duplicates.
+"""Split a dataset into train, val and test by class, with whole patients and whole groups of equal pixels.
 
 Pure: from index rows to split rows. Patients and images with equal pixels are joined into groups, and a group never
 crosses subsets. No random generator is used: groups are ordered by SHA-256 of seed and name, which is the same on

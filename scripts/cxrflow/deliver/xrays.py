@@ -26,7 +26,7 @@ from cxrflow.data.preprocessing import Gray, preprocess_image
 from cxrflow.data.readers.base import IMAGE_SUFFIXES, escape_name, walk_images
 from cxrflow.data.reading import NO_MEMORY, map_in_threads, read_image_file
 from cxrflow.deliver.session import DeliveredModel
-from cxrflow.errors import CxrflowError
+from cxrflow.errors import CxrflowError, escape_controls
 from cxrflow.files.atomic import refuse_folder
 
 COLUMNS = ("file", "predicted")  # of a table of answers, before those of the classes
@@ -111,9 +111,9 @@ class AnswerTable:
 
     def __init__(self, class_names: list[str]) -> None:
         """Take the classes in the order of the probabilities."""
-        self._class_names = class_names
-        self._widths = [max(len(name), DECIMALS + 2) for name in class_names]
-        self._width = max(map(len, [*class_names, "class"]))
+        self._class_names = [*map(escape_controls, class_names)]
+        self._widths = [max(len(name), DECIMALS + 2) for name in self._class_names]
+        self._width = max(map(len, [*self._class_names, "class"]))
 
     def header(self) -> str:
         """Return the line above the answers."""

@@ -32,7 +32,7 @@ class IndexRow:
         height: pixels, of the file.
         mode: Pillow's mode of the file (L, RGB, RGBA, I;16, ...).
         sha256: of the file's bytes; preprocess checks it.
-        pixel_sha256: of the decoded gray pixels and their shape; equal ones are duplicates.
+        pixel_sha256: of the decoded gray pixels and their shape; images with equal ones stay together.
         part: its subset in the dataset's own split (train, val or test); empty where it publishes none.
     """
 

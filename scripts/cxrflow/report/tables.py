@@ -81,7 +81,8 @@ TABLES: dict[str, Table] = {
         "Table 1a. Datasets: images kept and left out",
         "Published: the whole published set after the same selection rule. Not selected: found and left out by it."
         " Label conflicts: equal pixels with different labels. Capped: beyond the settings' most images per class. File"
-        " missing: in the dataset's own list but not on disk. A group of duplicates (equal pixels) is in one subset."
+        " missing: in the dataset's own list but not on disk. A group of duplicates is in one subset; all its decoded"
+        " pixels are equal; resized or recompressed copies are not found."
         " Split: by seed, whole patients and stratified by class, or as the dataset's owners publish it.",
         (
             DATASET,

@@ -1,5 +1,6 @@
 """Which files count as images, and that every other one is counted."""
 
+import errno
 import os
 from collections import Counter
 from pathlib import Path
@@ -8,8 +9,10 @@ import pytest
 from PIL import Image
 
 from cxrflow.config.settings import IndexSettings
-from cxrflow.data.indexing import build_index
+from cxrflow.config.stages import explain_error
+from cxrflow.data.indexing import CONTROLS, build_index
 from cxrflow.data.readers.base import describe_others, escape_name, image_names, is_image, walk_images
+from cxrflow.errors import CxrflowError
 from tests.data.test_image_formats import save
 from tests.data.toy import draw, encode, make_folders
 
@@ -68,10 +71,22 @@ def test_a_name_on_a_terminal_is_one_line_without_commands(name: str, shown: str
     assert escape_name(name) == shown
 
 
-def test_names_with_commands_are_indexed_and_shown_escaped(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["ill/\x1b[2J.png", "ill/two\nlines.png", "\x1b[31mred/a.png", "ill/gnp.\u202eexe.png"]
+)
+def test_no_name_with_commands_gets_into_the_index(name: str, tmp_path: Path) -> None:
     settings = make_folders(tmp_path)
-    (tmp_path / "ill/\x1b[2J.png").write_bytes(encode(draw(70, 32)))
-    (tmp_path / "ill/\x1b[3J.png").write_bytes(b"")
-    index = build_index(tmp_path, settings, IndexSettings(max_rejected_share=0.5), threads=1)
-    assert [row.path for row in index.rejects] == ["ill/\\x1b[3J.png"]
-    assert "ill/\x1b[2J.png" in {row.path for row in index.rows}  # the name that opens the file
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(encode(draw(70, 32)))
+    if name.startswith("ill"):
+        index = build_index(tmp_path, settings, IndexSettings(max_rejected_share=0.5), threads=1)
+        assert [(row.path, row.reason) for row in index.rejects] == [(escape_name(name), CONTROLS)]
+        assert len(index.rows) == 8
+    else:
+        with pytest.raises(CxrflowError, match=r"no image of class \\x1b\[31mred is left.*has control characters"):
+            build_index(tmp_path, settings, IndexSettings(max_rejected_share=0.5), threads=1)
+
+
+def test_a_message_gives_a_terminal_no_commands() -> None:
+    assert explain_error(CxrflowError("\x1b[2J.png:\n  is gone")) == "\\x1b[2J.png:\n  is gone"
+    assert "\x1b" not in str(explain_error(OSError(errno.ENOSPC, "full", "\x1b[2J.png")))

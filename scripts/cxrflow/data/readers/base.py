@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxrflow.data.readers.keys import quote_names
-from cxrflow.errors import CxrflowError
+from cxrflow.errors import CxrflowError, escape_controls
 from cxrflow.files.records import RegionRow, RejectRow
 
 # Also formats that are refused later: a folder of DICOM files must not look like an empty one.
@@ -209,10 +209,9 @@ def describe_folder(folder: Path, limit: int = 8) -> str:
 def escape_name(name: str) -> str:
     r"""Return a name as one line that any terminal and CSV can hold.
 
-    Bytes that are not UTF-8 become `\xe9`; what is not printable, such as a terminal's commands, `\x1b` or `\n`.
+    Bytes that are not UTF-8 become `\xe9`, and control characters, such as a terminal's commands, `\x1b` or `\n`.
     """
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escape_controls(os.fsencode(name).decode("utf-8", "backslashreplace"))
 
 
 def layout_error(folder: Path, expected: str) -> CxrflowError:

@@ -58,7 +58,10 @@ def note_unread(folder: Path, listing: Listing, lesion_masks: str, find_skip: Ca
         for path in walk_images(folder, lesion_masks, on_closed=closed.append, others=others)
         if path not in known and not find_skip(path)
     )
-    notes = [f"{error.filename} cannot be opened, and no image of the layout was expected there" for error in closed]
+    notes = [
+        f"{escape_name(error.filename)} cannot be opened, and no image of the layout was expected there"
+        for error in closed
+    ]
     if unread:
         places = quote_names(map(escape_name, sorted(unread)))
         notes.append(f"{unread.total():,} image files lie where this layout has none and are not read, in {places}")
