@@ -25,13 +25,20 @@ def test_synthetic_images_say_nothing_of_patients_or_published_datasets(tmp_path
 def test_samples_say_how_many_of_how_many_and_name_the_cap(tmp_path: Path):
     verdict = whole_datasets.run(study(tmp_path, index={"max_images_per_class": 300}))
     assert verdict.level == WARN
-    assert "303 of 15,153 images" in verdict.text
+    assert "384 of 15,153 images" in verdict.text
     assert "at most 300 per class" in verdict.text
-    assert verdict.value == pytest.approx(303 / 15_153)
+    assert verdict.value == pytest.approx(384 / 15_153)
 
 
 def test_whole_datasets_are_not_called_samples(tmp_path: Path):
     assert whole_datasets.run(study(tmp_path, share=1.0, score={"bootstrap_resamples": 0})).level == PASS
+
+
+def test_more_of_one_class_do_not_make_up_for_fewer_of_another(tmp_path: Path):
+    results = study(tmp_path, share=1.0, score={"bootstrap_resamples": 0})
+    counts = results.datasets["covid"].index["counts"]
+    counts["COVID"], counts["Normal"] = counts["COVID"] - 100, counts["Normal"] + 100
+    assert "15,053 of 15,153 images" in whole_datasets.run(results).text
 
 
 def test_known_weaknesses_are_named_per_dataset(results: Results):
@@ -50,10 +57,12 @@ def test_datasets_without_patients_are_named(tmp_path: Path, results: Results):
 
 
 def test_few_test_patients_are_reported(tmp_path: Path):
-    verdict = enough_patients.run(study(tmp_path / "few", share=0.0001))
-    assert verdict.level == WARN
-    assert verdict.value < verdict.threshold == 20
-    assert enough_patients.run(study(tmp_path / "many", share=0.05)).level == PASS
+    """The least class decides, however many patients the others have; what has no interval is named."""
+    fake = FakeStudy(config={**ONE_MODEL, "score": {"bootstrap_resamples": 50}}, share=0.05, least=20)
+    verdict = enough_patients.run(collect_fake(tmp_path / "few", fake))
+    assert (verdict.level, verdict.value, verdict.threshold) == (WARN, 5, 30)
+    assert "COVID-19 Radiography is tested on 5 of Viral Pneumonia and 13 of COVID" in verdict.text
+    assert enough_patients.run(study(tmp_path / "many", share=0.4)).level == PASS
 
 
 def test_training_on_a_cpu_alone_is_a_quick_look(tmp_path: Path):

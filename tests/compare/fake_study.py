@@ -67,6 +67,7 @@ class FakeStudy:
     Attributes:
         config: replaces keys of the study's config.
         share: images per published image.
+        least: images of a class at least; a seventh of its patients, of two images each, is in the test subset.
         skill: share of test images that a model gets right, by model; the dataset's own where it gives None.
         val_skill: the same for the validation images; as `skill` where it is None.
         history: rows by model; typical ones where it gives None.
@@ -77,6 +78,7 @@ class FakeStudy:
 
     config: dict[str, Any] = field(default_factory=dict)
     share: float = 0.02
+    least: int = 90
     skill: Callable[[ModelId], float | None] = lambda model: None
     val_skill: Callable[[ModelId], float | None] | None = None
     history: Callable[[ModelId], list[EpochRow] | None] = lambda model: None
@@ -125,15 +127,15 @@ def collect_fake(folder: Path, fake: FakeStudy | None = None) -> Results:
     return collect_results(folder, study, paths)
 
 
-def class_counts(name: str, share: float) -> dict[str, int]:
+def class_counts(name: str, fake: FakeStudy) -> dict[str, int]:
     """Return images kept per class."""
     counts = DATASETS[name if name in DATASETS else "covid"]["counts"]
-    return {label: max(20, round(count * share)) for label, count in counts.items()}
+    return {label: max(fake.least, round(count * fake.share)) for label, count in counts.items()}
 
 
 def write_dataset(folder: Path, name: str, study: Study, fake: FakeStudy) -> None:
     """Write index.json, split.csv and the two pictures of a dataset."""
-    counts = class_counts(name, fake.share)
+    counts = class_counts(name, fake)
     labels = [label for label, count in counts.items() for _ in range(count)]
     subsets = ["train", "train", "train", "train", "train", "val", "test"]
     rows = [
@@ -255,10 +257,10 @@ def fake_training(model: ModelId, study: Study, kept: EpochRow, epochs: int) -> 
     """Return training.json."""
     return {
         **{part: getattr(model, part) for part in ("dataset", "backbone", "init", "variant", "seed")},
-        "class_names": sorted(class_counts(model.dataset, 1)),
+        "class_names": sorted(DATASETS.get(model.dataset, DATASETS["covid"])["counts"]),
         "n_train": 700,
         "n_val": 150,
-        "class_weights": dict.fromkeys(class_counts(model.dataset, 1), 1.0),
+        "class_weights": dict.fromkeys(DATASETS.get(model.dataset, DATASETS["covid"])["counts"], 1.0),
         "epoch_kept": kept.epoch,
         "val_loss": kept.val_loss,
         "epochs": epochs,

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cxrflow.compare.collect import Results
-from cxrflow.compare.rows import model_rows
+from cxrflow.compare.rows import count_above_chance, model_rows, per_class_rows
 from cxrflow.config.layout import ModelId
 from cxrflow.report.figures_models import break_line, restart_epochs, row_shares
 from cxrflow.report.figures_scores import draw_f1, pareto_front
@@ -23,6 +23,7 @@ from cxrflow.report.tabular import (
     visible_columns,
     write_table_forms,
 )
+from cxrflow.results.bootstrap import MIN_PATIENTS
 from cxrflow.results.metrics import METRICS, Metric, accuracy, recall
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 from tests.report.conftest import summarize
@@ -112,6 +113,19 @@ def test_a_new_metric_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert 0 <= row[f"{key}_low"] <= row[key] <= row[f"{key}_high"] < 1
         assert f"{title} (95 % interval)" in (folder / f"{table}.md").read_text(encoding="utf-8")
         assert f">{title} (95 % interval)</th>" in render_page(results, folder)
+
+
+def test_a_class_of_few_patients_is_counted_beside_its_scores_and_has_no_interval(tmp_path: Path):
+    """The least class decides over the means too: that the dataset has many patients does not help."""
+    results = collect_fake(tmp_path, FakeStudy(config={**ONE_MODEL, "score": {"bootstrap_resamples": 50}}, least=20))
+    (small,) = [row for row in per_class_rows(results) if row["class"] == "Viral Pneumonia"]
+    columns = {column.key: column for column in list_columns(TABLES["per_class"])}
+    shown = {key: format_cell(columns[key], small) for key in ("support", "n_patients", "recall")}
+    assert (int(shown["support"]), int(shown["n_patients"])) == (small["support"], small["n_patients"])
+    assert small["n_patients"] < MIN_PATIENTS
+    assert "(" not in shown["recall"] + format_cell(list_columns(TABLES["models"])[5], model_rows(results)[0])
+    assert all(f"fewer than {MIN_PATIENTS} " in TABLES[name].note for name in ("per_class", "models"))
+    assert "cannot be determined" in count_above_chance(results)
 
 
 def test_restarts_are_the_first_epochs_of_later_cycles(results: Results):

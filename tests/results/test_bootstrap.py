@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from cxrflow.results.bootstrap import percentile_interval, resample_metrics, resample_weights
+from cxrflow.files.records import Predictions
+from cxrflow.results.bootstrap import (
+    LEVEL,
+    MIN_PATIENTS,
+    mean_macro_f1,
+    percentile_interval,
+    resample_metrics,
+    resample_weights,
+    subtract_estimates,
+)
 from cxrflow.results.metrics import Outcomes
 
 
@@ -59,6 +68,21 @@ def test_95_percent_intervals_cover_the_truth_about_95_percent_of_the_time() -> 
         low, high = interval(outcomes, np.repeat(np.arange(80), images).astype(str).tolist(), resamples=200)
         covered += low <= 0.7 <= high
     assert 0.90 <= covered / 250 <= 0.98
+
+
+def test_the_least_number_of_patients_is_that_whose_range_can_hold_95_percent() -> None:
+    """A class with a recall of 0.5 is all right or all wrong with chance 2 / 2^m: an interval of no width misses it."""
+    assert 2 * 0.5**MIN_PATIENTS <= 1 - LEVEL < 2 * 0.5 ** (MIN_PATIENTS - 1)
+
+
+def test_differences_of_macro_f1_have_no_interval_where_the_least_class_has_too_few_patients() -> None:
+    ids = [f"image{i}" for i in range(60)]
+    for n, has_interval in ((MIN_PATIENTS - 1, False), (MIN_PATIENTS, True)):
+        labels = (np.arange(60) < n).astype(np.int64)
+        probabilities = np.where(np.arange(60)[:, None] % 2, [0.9, 0.1], [0.2, 0.8])
+        model = mean_macro_f1([Predictions(ids, ids, labels, probabilities, ["a", "b"])], 50, seed=0)
+        difference = subtract_estimates(model, model)
+        assert (model.low is not None, difference.low is not None) == (has_interval, has_interval)
 
 
 def test_a_class_that_vanishes_in_a_resample_is_left_out_of_it() -> None:

@@ -1,12 +1,14 @@
 """The content of metrics.json, and the figure of the confusion matrix."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from cxrflow.files.records import Predictions
+from cxrflow.results.bootstrap import MIN_PATIENTS
 from cxrflow.results.metrics import METRICS, Metric
 from cxrflow.results.scoring import draw_confusion, format_interval, score_predictions
 
@@ -47,12 +49,44 @@ def test_what_is_undefined_is_null_with_null_bounds() -> None:
     assert scores["per_class"]["nodule"]["auroc"] == {"value": None, "low": None, "high": None}
 
 
-@pytest.mark.parametrize(("resamples", "n_patients"), [(0, 20), (50, 1)])
-def test_no_resamples_or_one_patient_gives_no_interval(resamples: int, n_patients: int) -> None:
+@pytest.mark.parametrize(("resamples", "n_patients"), [(0, 20), (50, 1), (50, 2 * MIN_PATIENTS - 2)])
+def test_no_resamples_or_too_few_patients_give_no_interval(resamples: int, n_patients: int) -> None:
     scores = score_predictions(make_predictions(n_patients=n_patients), resamples=resamples, seed=0)
     assert scores["macro_f1"]["value"] > 0
     assert (scores["macro_f1"]["low"], scores["macro_f1"]["high"]) == (None, None)
     assert scores["per_class"]["mass"]["f1"]["low"] is None
+
+
+def score_small_class(n_small: int) -> dict[str, Any]:
+    """Score 100 images of as many patients, of which few are of the class `small` and all of these are missed."""
+    labels = (np.arange(100) < n_small).astype(np.int64)
+    probabilities = np.stack([0.5 + np.arange(100) / 250, 0.5 - np.arange(100) / 250], axis=1)
+    ids = [f"image{i}" for i in range(100)]
+    return score_predictions(Predictions(ids, ids, labels, probabilities, ["large", "small"]), resamples=100, seed=0)
+
+
+def test_a_class_of_one_image_has_scores_and_no_intervals_nor_have_means_over_classes() -> None:
+    scores = score_small_class(1)
+    for name in ("recall", "f1", "auroc"):
+        assert scores["per_class"]["small"][name]["value"] is not None
+        assert scores["per_class"]["small"][name]["low"] is scores["per_class"]["small"][name]["high"] is None
+    assert scores["per_class"]["large"]["auroc"]["low"] is None, "against a rest of one patient"
+    assert scores["per_class"]["large"]["recall"]["low"] is not None
+    assert scores["macro_f1"]["low"] is scores["macro_auroc"]["low"] is None
+    assert scores["accuracy"]["low"] is not None
+    assert (scores["per_class"]["small"]["support"], scores["per_class"]["small"]["n_patients"]) == (1, 1)
+
+
+def test_the_least_number_of_patients_has_intervals_and_a_class_that_is_hardly_predicted_no_precision() -> None:
+    scores = score_small_class(MIN_PATIENTS)
+    assert scores["macro_f1"]["low"] is not None
+    assert scores["per_class"]["small"]["auroc"]["low"] is not None
+    assert score_small_class(MIN_PATIENTS - 1)["macro_f1"]["low"] is None
+    predictions = make_predictions()
+    predictions.probabilities[:] = np.where(np.arange(40)[:, None] < 3, [0.1, 0.8, 0.1], [0.8, 0.1, 0.1])
+    mass = score_predictions(predictions, resamples=100, seed=0)["per_class"]["mass"]
+    assert (mass["precision"]["low"], mass["precision"]["value"] is None) == (None, False)
+    assert mass["recall"]["low"] is not None
 
 
 def test_the_value_does_not_depend_on_the_resamples_and_the_interval_on_nothing_but_the_seed() -> None:

@@ -60,6 +60,14 @@ class DatasetResult:
         """{subset: patients}."""
         return {s: len({row.patient_id for row in self.split if row.subset == s}) for s in SUBSETS}
 
+    @cached_property
+    def class_patients(self) -> dict[str, Counter[str]]:
+        """{subset: {class: patients}}, with 0 for a class that a subset lacks."""
+        patients = {(row.subset, row.label, row.patient_id) for row in self.split}
+        n_patients = Counter((subset, label) for subset, label, _ in patients)
+        labels = sorted({row.label for row in self.split})
+        return {subset: Counter({label: n_patients[subset, label] for label in labels}) for subset in SUBSETS}
+
     @property
     def n_images(self) -> int:
         """Images kept."""

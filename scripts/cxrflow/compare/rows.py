@@ -51,6 +51,7 @@ def class_rows(results: Results) -> list[dict[str, Any]]:
             "n_images": dataset.index["counts"].get(name, 0),
             "share": dataset.index["counts"].get(name, 0) / dataset.n_images if dataset.n_images else None,
             **{f"n_{subset}": dataset.counts[subset][name] for subset in SUBSETS},
+            "n_test_patients": dataset.class_patients["test"][name],
         }
         for dataset in results.datasets.values()
         for name in dataset.index["class_names"]
@@ -182,6 +183,7 @@ def per_class_rows(results: Results) -> list[dict[str, Any]]:
             **identify(results, model),
             "class": name,
             "support": scores["support"],
+            "n_patients": scores["n_patients"],
             **metric_columns(scores, per_class=True),
         }
         for model in results.models
@@ -232,4 +234,5 @@ def count_above_chance(results: Results) -> str:
     who = f"All {len(above)} models score" if everyone else f"{len(above)} of {len(results.models)} models score"
     if len(results.models) == 1:
         who = "It scores" if above else "It does not score"
-    return f"{who} above chance by {'its' if len(results.models) == 1 else 'their'} 95 % interval."
+    unknown = f"; {len(results.models) - len(known)} have no interval" * (len(known) < len(results.models))
+    return f"{who} above chance by {'its' if len(results.models) == 1 else 'their'} 95 % interval{unknown}."

@@ -105,7 +105,7 @@ TABLES: dict[str, Table] = {
             Column("n_published", "Published", "count", shown="if_any"),
             Column("n_images", "Kept here", "count"),
             Column("share", "Share", "share"),
-            *list_counts(n_train="Train", n_val="Val", n_test="Test"),
+            *list_counts(n_train="Train", n_val="Val", n_test="Test", n_test_patients="Test patients"),
         ),
         "cxrflow.compare.rows:class_rows",
     ),
@@ -154,7 +154,8 @@ TABLES: dict[str, Table] = {
     "models": Table(
         "Table 3. All models on the test images",
         "Macro F1, accuracy and AUROC are on test images that neither training nor the choice of the epoch has seen;"
-        " intervals are from a bootstrap over test patients and do not show how another training would differ."
+        " intervals are from a bootstrap over test patients and do not show how another training would differ; there is"
+        " none for a mean over classes of which one has fewer than 6 test patients."
         " Chance: the best macro F1 that guessing without looking at the image can expect. Loss: the lowest validation"
         " loss, whose epoch is kept. Seconds per epoch: median, training and validation. GMAC and latency are of the"
         " backbone, for one image.",
@@ -212,11 +213,13 @@ TABLES: dict[str, Table] = {
     ),
     "per_class": Table(
         "Table 6. Scores by class",
-        "On the test images; Images is how many of them are of the class.",
+        "On the test images; Images is how many of them are of the class, Patients how many people's they are. There is"
+        " no interval where a score rests on fewer than 6 patients: those of the class; for precision, those who are"
+        " predicted to be of it; for AUROC, those of the other classes too.",
         (
             *MODEL,
             Column("class", "Class"),
-            Column("support", "Images", "count"),
+            *list_counts(support="Images", n_patients="Patients"),
             MetricColumns(per_class=True),
             PATH,
         ),

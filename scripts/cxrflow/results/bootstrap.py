@@ -3,7 +3,12 @@
 The percentile bootstrap (Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13) with the patient as the
 unit (cluster bootstrap: Field & Welsh 2007, J. R. Statist. Soc. B 69:369-390): images of one patient are alike, and
 intervals that take them as independent are too narrow. What it cannot say: a metric that is 1 in the sample is 1 in
-every resample, and of few patients (say, under 20) its intervals are too narrow.
+every resample, and of few patients (say, under 30 of a class) its intervals are too narrow.
+
+Of fewer than MIN_PATIENTS patients there is no interval. A percentile interval never leaves the range of its sample: m
+patients of a class with a recall of 0.5 are all right or all wrong with chance 2 / 2^m, and the interval then has zero
+width and is wrong. For m < 6 that alone is more than 5 %, for any method that stays in the range of the sample (the
+exact interval of a median, Conover 1999, Practical Nonparametric Statistics, 3rd ed., section 3.2).
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +22,7 @@ from cxrflow.files.records import Predictions
 from cxrflow.results.metrics import METRICS, Floats, Outcomes, Sample, macro_f1, whole_sample
 
 LEVEL = 0.95
+MIN_PATIENTS = 6  # the least m with 2 / 2^m <= 1 - LEVEL
 CHUNK = 100  # resamples made at once. It changes which patients are sampled: leave it
 
 
@@ -41,6 +47,35 @@ def resample_weights(patients: NDArray[np.int64], resamples: int, seed: int) -> 
         cell = sampled * some + np.arange(some)[:, None]  # (patient, resample): a patient's lie side by side
         times = np.bincount(cell.ravel(), minlength=n_patients * some).reshape(n_patients, some)
         yield times.astype(np.float64)[patients]
+
+
+def count_patients(outcomes: Outcomes, patient_ids: list[str]) -> dict[str, NDArray[np.int64]]:
+    """Return how many patients there are for each thing that metrics rest on (`Metric.rests_on`), by class.
+
+    Each int64 (n_classes,), of patients with an image that is of the class (`true`), is of another class (`rest`), or
+    is predicted to be of the class (`predicted`); `all` counts every patient.
+    """
+    patients = patient_numbers(patient_ids)
+    shape = (int(patients.max()) + 1, outcomes.probabilities.shape[1])
+    true, predicted = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+    true[patients, outcomes.labels] = predicted[patients, outcomes.probabilities.argmax(axis=1)] = True
+    rest = true.sum(axis=1, keepdims=True) > true  # of a class that is not this one
+    counted = {"true": true, "rest": rest, "predicted": predicted, "all": np.ones(shape, np.bool_)}
+    return {what: of_class.sum(axis=0) for what, of_class in counted.items()}
+
+
+def enough_patients(outcomes: Outcomes, patient_ids: list[str]) -> dict[str, NDArray[np.bool_]]:
+    """Return for every metric of METRICS whether it rests on MIN_PATIENTS or more: bool (n_classes,), or () over all.
+
+    A metric over all classes is a mean of theirs, and no surer than that of the smallest class that occurs.
+    """
+    counts = count_patients(outcomes, patient_ids)
+    enough = {what: n >= MIN_PATIENTS for what, n in counts.items()}
+    found: dict[str, NDArray[np.bool_]] = {}
+    for name, metric in METRICS.items():
+        each = np.logical_and.reduce([enough[what] for what in metric.rests_on])
+        found[name] = each if metric.per_class else np.asarray(each[counts["true"] > 0].all())
+    return found
 
 
 def resample_metrics(outcomes: Outcomes, patient_ids: list[str], resamples: int, seed: int) -> dict[str, Floats]:
@@ -85,7 +120,7 @@ def make_estimate(value: float, resampled: Floats) -> Estimate:
 
 
 def mean_macro_f1(predictions: Sequence[Predictions], resamples: int, seed: int) -> Estimate:
-    """Return the mean macro F1 of models on the same images.
+    """Return the mean macro F1 of models on the same images; without resamples where a class has too few patients.
 
     With equal seeds, every call on the same images sees the same resamples: what two models share (hard patients, easy
     patients) cancels out of the difference of their estimates.
@@ -96,10 +131,9 @@ def mean_macro_f1(predictions: Sequence[Predictions], resamples: int, seed: int)
     check_same_images(predictions)
     outcomes = [Outcomes(each.labels, each.probabilities) for each in predictions]
     value = float(np.mean([macro_f1(whole_sample(each))[0] for each in outcomes]))
-    patients = patient_numbers(predictions[0].patient_ids)
     parts = [np.zeros(0)]
-    if patients.max() > 0:  # with one patient, every resample is the same
-        for weights in resample_weights(patients, resamples, seed):
+    if enough_patients(outcomes[0], predictions[0].patient_ids)["macro_f1"]:
+        for weights in resample_weights(patient_numbers(predictions[0].patient_ids), resamples, seed):
             parts.append(np.mean([macro_f1(Sample(each, weights)) for each in outcomes], axis=0))
     return make_estimate(value, np.concatenate(parts))
 

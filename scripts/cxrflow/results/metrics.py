@@ -151,16 +151,19 @@ class Metric:
     title: str  # its name in tables and figures
     per_class: bool  # `compute` gives (n_resamples, n_classes) instead of (n_resamples,)
     compute: Callable[[Sample], Floats]  # 0 to 1 or NaN
+    # Images that an interval needs enough patients of, of each class: those of it (true), of other classes (rest),
+    # predicted to be of it (predicted), or all.
+    rests_on: tuple[str, ...] = ("true",)
 
 
 METRICS = {
     "macro_f1": Metric("Macro F1", False, macro_f1),
-    "accuracy": Metric("Accuracy", False, accuracy),
-    "macro_auroc": Metric("Macro AUROC", False, macro_auroc),
+    "accuracy": Metric("Accuracy", False, accuracy, ("all",)),
+    "macro_auroc": Metric("Macro AUROC", False, macro_auroc, ("true", "rest")),
     "f1": Metric("F1", True, f1),
-    "precision": Metric("Precision", True, precision),
+    "precision": Metric("Precision", True, precision, ("predicted",)),
     "recall": Metric("Recall", True, recall),
-    "auroc": Metric("AUROC", True, lambda sample: sample.auroc),
+    "auroc": Metric("AUROC", True, lambda sample: sample.auroc, ("true", "rest")),
 }
 
 

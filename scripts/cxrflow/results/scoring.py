@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cxrflow.files.figures import INK, MUTED, SEQUENTIAL, add_title, new_figure
 from cxrflow.files.records import Predictions
-from cxrflow.results.bootstrap import percentile_interval, resample_metrics
+from cxrflow.results.bootstrap import count_patients, enough_patients, percentile_interval, resample_metrics
 from cxrflow.results.metrics import METRICS, Floats, Outcomes, chance_macro_f1, whole_sample
 
 CELL_IN = 0.62
@@ -20,31 +20,36 @@ MARGIN_IN = 1.5  # for the class names
 def score_predictions(predictions: Predictions, resamples: int, seed: int) -> dict[str, Any]:
     """Return what metrics.json holds: every metric of METRICS with its value and 95 % interval, None where undefined.
 
-    resamples: of patients; 0 leaves the intervals None, and so does a test subset of one patient.
+    resamples: of patients; 0 leaves the intervals None, and so do fewer than MIN_PATIENTS patients of what a metric
+        rests on.
     """
     names = predictions.class_names
     outcomes = Outcomes(predictions.labels, predictions.probabilities)
     sample = whole_sample(outcomes)
     counts = np.bincount(predictions.labels, minlength=len(names))
-    n_patients = len(set(predictions.patient_ids))
-    used = resamples if n_patients > 1 else 0
-    resampled = resample_metrics(outcomes, predictions.patient_ids, used, seed) if used else {}
+    patients = count_patients(outcomes, predictions.patient_ids)["true"]
+    enough = enough_patients(outcomes, predictions.patient_ids)
+    resampled = resample_metrics(outcomes, predictions.patient_ids, resamples, seed) if resamples else {}
     values: dict[str, Any] = {name: metric.compute(sample)[0] for name, metric in METRICS.items()}
 
     def score(name: str, *k: int) -> dict[str, float | None]:  # k: number of the class, for metrics of each
-        return _with_interval(values[name][k], resampled[name].T[k] if used else np.zeros(0))
+        return _with_interval(values[name][k], resampled[name].T[k] if resamples and enough[name][k] else np.zeros(0))
 
     overall = [name for name, metric in METRICS.items() if not metric.per_class]
     per_class = [name for name, metric in METRICS.items() if metric.per_class]
     return {
         "n_images": len(predictions.labels),
-        "n_patients": n_patients,
+        "n_patients": len(set(predictions.patient_ids)),
         "class_names": names,
         "confusion": sample.confusion[0].astype(int).tolist(),
         **{name: score(name) for name in overall},
         "chance_macro_f1": chance_macro_f1(counts),
         "per_class": {
-            class_name: {**{name: score(name, k) for name in per_class}, "support": int(counts[k])}
+            class_name: {
+                **{name: score(name, k) for name in per_class},
+                "support": int(counts[k]),
+                "n_patients": int(patients[k]),
+            }
             for k, class_name in enumerate(names)
         },
         "bootstrap": {"resamples": resamples, "seed": seed, "unit": "patient"},
