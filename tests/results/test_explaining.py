@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import IndexRow, RegionRow
@@ -69,6 +70,17 @@ def test_a_mask_of_any_size_is_scaled(tmp_path: Path, dtype: type) -> None:
     expected = np.zeros((20, 20))
     expected[5:15, 5:10] = 1
     np.testing.assert_allclose(coverage, expected, atol=1e-6)
+
+
+def test_a_mask_is_turned_like_the_image_that_it_was_drawn_on(tmp_path: Path) -> None:
+    pixels = np.zeros((40, 40), np.uint8)
+    pixels[:20] = 255  # stored at the top; orientation 6 turns the top to the right
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "m.png", exif=tags)
+    coverage = cover_regions([mask(tmp_path / "m.png")], image_of(40, 40), tmp_path, 4)
+    assert coverage is not None
+    np.testing.assert_array_equal(coverage, np.tile([0, 0, 1, 1], (4, 1)))
 
 
 def test_a_mask_smaller_than_the_map_grows_with_it(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxrflow.data.headers import PNG_SIGNATURE, DecodeError, Header, read_chunks, read_header
+from cxrflow.data.headers import PNG_SIGNATURE, DecodeError, Header, read_chunks, read_header, turn_upright
 
 Gray = NDArray[np.uint8]  # uint8 (H, W), 0-255
 Decoder = Callable[[bytes, int, int], Any]  # the file, height, width; to uint8 (H, W) or (H, W, 3) BGR
@@ -97,17 +97,6 @@ def finish_gray(gray: Pixels, header: Header) -> Gray:
     if header.exponent != 1:
         gray = np.round(255 * (np.arange(256) / 255) ** header.exponent).astype(np.uint8)[gray]
     return turn_upright(gray, header.orientation)
-
-
-def turn_upright(gray: Gray, orientation: int) -> Gray:
-    """Turn and mirror (H, W) as one of EXIF's orientations 1-8 asks for."""
-    if orientation >= 5:
-        gray = gray.T
-    if orientation in (3, 4, 7, 8):
-        gray = gray[::-1]
-    if orientation in (2, 3, 6, 7):
-        gray = gray[:, ::-1]
-    return np.ascontiguousarray(gray)
 
 
 def to_gray(pixels: Pixels) -> Pixels:

@@ -9,11 +9,16 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked on the header, before anything is decoded
 Image.init()  # register every format now: decoding runs in threads
+
+Values = NDArray[Any]  # (H, W)
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I")  # gray, colour, palette; 8 or 16 bits
 MIN_SIDE_PX = 16  # the smallest preprocess.size_px
@@ -101,6 +106,12 @@ def _describe(image: Image.Image, data: bytes) -> Header:
     )
 
 
+def read_orientation(data: bytes) -> int:
+    """Return what cv2 leaves to turn of an image file, as one of EXIF's orientations 1-8; 1: nothing."""
+    with Image.open(io.BytesIO(data)) as image:
+        return _orientation(image, data)
+
+
 def _orientation(image: Image.Image, data: bytes) -> int:
     """Return what is left to turn. cv2 turns a TIFF itself, and nothing else when it decodes unchanged."""
     if image.format == "TIFF" or (image.format == "PNG" and not may_be_turned(data)):  # Pillow would decode the PNG
@@ -108,6 +119,17 @@ def _orientation(image: Image.Image, data: bytes) -> int:
     if image.format in ("JPEG", "MPO") and not EXIF_OR_XMP.intersection(image.info):
         return UPRIGHT
     return int(image.getexif().get(ORIENTATION, UPRIGHT)) or UPRIGHT  # cameras without a sensor for it write 0
+
+
+def turn_upright(gray: Values, orientation: int) -> Values:
+    """Turn and mirror (H, W) as one of EXIF's orientations 1-8 asks for."""
+    if orientation >= 5:
+        gray = gray.T
+    if orientation in (3, 4, 7, 8):
+        gray = gray[::-1]
+    if orientation in (2, 3, 6, 7):
+        gray = gray[:, ::-1]
+    return np.ascontiguousarray(gray)
 
 
 def _white_is_zero(image: Image.Image) -> bool:

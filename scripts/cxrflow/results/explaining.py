@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cxrflow.data.headers import read_orientation, turn_upright
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import IndexRow, Predictions, RegionRow
 from cxrflow.models.batches import SplitImages
@@ -237,17 +238,17 @@ def cover_box(row: RegionRow, image: IndexRow, size_px: int) -> Coverage:
 
 
 def cover_mask(path: Path, size_px: int) -> Coverage:
-    """Read a PNG mask, non-zero in any colour channel is inside, and return its coverage.
+    """Read a PNG mask, non-zero in any colour channel is inside, and return its coverage, upright like the image's.
 
     Raises:
         CxrflowError: it is missing or not an image.
     """
-    data = path.read_bytes() if path.exists() else b""
+    data = path.read_bytes() if path.is_file() else b""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if pixels is None:
         what = "is not an image that can be read" if path.exists() else "does not exist"
         raise CxrflowError(f"{path} {what}, and regions.csv names it as a mask: replace it, or run index again")
     channels = pixels.reshape(*pixels.shape[:2], -1)[..., :3]  # a fourth one is opacity, not mask
-    inside = (channels != 0).any(axis=2).astype(np.float32)
+    inside = turn_upright((channels != 0).any(axis=2).astype(np.float32), read_orientation(data))
     method = cv2.INTER_AREA if min(inside.shape) >= size_px else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(inside, (size_px, size_px), interpolation=method), np.float32)
