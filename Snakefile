@@ -57,6 +57,10 @@ rule summary:
         rules.summarize.output,
 
 
+onstart:  # scripts/recover.py reads it: the log's own line "Command" has lost the quotes
+    logger.info(f"To start this run again: {shlex.join(['snakemake', *sys.argv[1:]])}")
+
+
 onsuccess:
     if LAYOUT.report().exists():
         print(f"\nThe report: {LAYOUT.report().resolve()}")

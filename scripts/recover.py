@@ -15,8 +15,13 @@ from pathlib import Path
 from cxrflow.config.stages import run_stage
 from cxrflow.errors import CxrflowError
 from cxrflow.operate.jobs import Call, choose_config
-from cxrflow.operate.recovering import describe_leftovers, find_leftovers, refuse_if_running, wait_for_end
-from cxrflow.operate.slurm import cancel_jobs
+from cxrflow.operate.recovering import (
+    cancel_jobs,
+    describe_leftovers,
+    find_leftovers,
+    refuse_if_running,
+    wait_for_end,
+)
 
 CHOICE = """
 what to do:
@@ -35,7 +40,7 @@ def recover(
     """Explain what a killed Snakemake left, and repair the folder.
 
     wait: wait until the jobs that it left have ended
-    cancel: cancel them
+    cancel: cancel those on the cluster, and end those of this machine by SIGTERM
     head_is_dead: you know that no Snakemake works in this folder, on any machine
     configfile: the study's config, where Snakemake's log does not name it
     config: settings that replace those of the study, as they were given to Snakemake: data_root=DIR,
@@ -50,11 +55,11 @@ def recover(
         print(CHOICE)
         return
     if cancel:
-        cancel_jobs([job.job_id for job in found.orphans])
+        cancel_jobs(found)
     wait_for_end(Path.cwd(), print)
     if found.is_locked:
-        logged = Path(found.last.configfile) if found.last and found.last.configfile else None
-        call = Call(choose_config(configfile or logged), tuple(config or ()))
+        logged = found.last.configs if found.last else ()
+        call = Call(choose_config(configfile or next(iter(logged), None)), tuple(config or ()))
         if subprocess.run([sys.executable, "-m", "snakemake", "--unlock", *call.words], check=False).returncode:
             raise CxrflowError("Snakemake could not unlock the folder: what it printed above says why")
     print("\nto resume, start the same Snakemake command again" + (f":\n  {found.last.command}" if found.last else ""))

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from cxrflow.config.stages import run_stage
 from cxrflow.errors import CxrflowError
-from cxrflow.operate.cluster_checks import Finding, check_cluster, check_folder
+from cxrflow.operate.cluster_checks import Finding, check_cluster
+from cxrflow.operate.folder_checks import check_folder
 from cxrflow.operate.jobs import MANY_CORES, Call, dry_run, read_profile
 
 
@@ -31,8 +32,9 @@ def check_slurm(
     call = Call(configfile, tuple(config or ()), profile)
     study = call.load()
     try:
+        found = read_profile(profile)  # first: what is wrong with a site file is said best by its reader
         jobs = dry_run("--forceall", *call.words, "--cores", str(MANY_CORES))
-        findings, n_nodes = check_cluster(read_profile(profile), jobs)
+        findings, n_nodes = check_cluster(found, jobs)
     except CxrflowError as error:
         jobs, findings, n_nodes = [], [Finding("PROBLEM", str(error))], None
     findings += check_folder(study, jobs, n_nodes)

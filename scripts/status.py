@@ -13,6 +13,7 @@ from pathlib import Path
 from cxrflow.config.stages import run_stage
 from cxrflow.operate.estimates import Estimator
 from cxrflow.operate.jobs import Call, choose_config, dry_run, has_gpu
+from cxrflow.operate.recovering import read_last_run
 from cxrflow.operate.watching import describe_study, look
 
 CLEAR = "\033[2J\033[H"  # of a terminal
@@ -28,12 +29,13 @@ def show_status(
     """Print the state of a study once, or again and again.
 
     configfile: the study's config
-    study: name of the study, instead of its config
+    study: name of the study, instead of its config: found in config/, or in what Snakemake last ran with here
     config: settings that replace those of the study, as they were given to Snakemake: data_root=DIR,
         'train={epochs: 3}'
     watch: seconds between looks until Ctrl-C; without it there is one look
     """
-    call = Call(choose_config(configfile, study), tuple(config or ()))
+    last = read_last_run(Path.cwd())
+    call = Call(choose_config(configfile, study, last.configs if last else ()), tuple(config or ()))
     settings = call.load()
     jobs = dry_run("--forceall", *call.words, "--cores", "1")
     while True:

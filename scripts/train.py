@@ -25,7 +25,13 @@ with importing_much():
     from cxrflow.files.tables import write_records
     from cxrflow.models.batches import SplitImages, open_split_images
     from cxrflow.models.checkpoints import checksum_path, load_init, save_model
-    from cxrflow.models.devices import choose_device, describe_device, note_on_precision, prepare_process
+    from cxrflow.models.devices import (
+        choose_device,
+        claim_gpus,
+        describe_device,
+        note_on_precision,
+        prepare_process,
+    )
     from cxrflow.models.epochs import fit
     from cxrflow.models.networks import build_network
     from cxrflow.models.progress import epoch_line, final_line, header
@@ -76,6 +82,7 @@ def train_model(
     """
     is_rank = distributed.is_torchelastic_launched()
     leave_on_sigterm(report=not is_rank)
+    claim_gpus(device, gpus)
     if gpus > 1 and not is_rank:
         run_together(gpus, device)
         return

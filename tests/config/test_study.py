@@ -34,6 +34,14 @@ def test_seeds_and_ablations_multiply(config: dict[str, Any]) -> None:
     assert ModelId("covid", "resnet34", variant="no_blur", seed=1) in models
 
 
+@pytest.mark.parametrize("key", ["seeds", "backbones"])
+def test_a_config_without_a_model_is_refused_where_it_is_written(config: dict[str, Any], key: str) -> None:
+    """The study ran until `summarize` said that no model was named after --models."""
+    with pytest.raises(CxrflowError, match=f"config.{key} is empty, so the study has no model"):
+        load_study(config | {"transfer": {}, key: []})
+    assert load_study(config | {"backbones": []}).models(), "transferred ones"
+
+
 def test_a_model_path_is_read_back() -> None:
     model = ModelId("covid", "resnet34", "from_xray8", "lr_3e-4", 12)
     assert model.path == "covid/resnet34/from_xray8/lr_3e-4/seed12"

@@ -116,6 +116,13 @@ def test_a_silent_holder_elsewhere_is_waited_for_and_then_replaced(folder: Path)
         pass
 
 
+def test_a_lease_with_a_time_in_the_future_ages_from_now_on(folder: Path) -> None:
+    """Nobody touches it, so that it would have refused for good."""
+    write_foreign_lease(folder, age_s=-10_000)
+    with hold_lease(folder, "it", wait_s=20, stale_s=0.5):
+        pass
+
+
 def test_a_living_holder_is_not_stale(other: subprocess.Popen[str], folder: Path) -> None:
     """It is touched all the time: waiting for longer than it takes to go stale changes nothing."""
     with pytest.raises(CxrflowError, match="already running"), hold_lease(folder, "it", wait_s=2.0, stale_s=1.0):

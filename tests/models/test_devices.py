@@ -12,6 +12,7 @@ from cxrflow.errors import CxrflowError
 from cxrflow.models import devices
 from cxrflow.models.devices import (
     choose_device,
+    claim_gpus,
     derive_generator,
     derive_seed,
     make_deterministic,
@@ -29,6 +30,27 @@ def test_cuda_that_is_not_there_stops_with_what_torch_sees(monkeypatch: pytest.M
     with pytest.raises(CxrflowError, match="'gpu': expected one of auto, cpu, cuda"):
         choose_device("gpu")
     assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
+
+
+def test_processes_of_one_machine_take_gpus_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All trainings took GPU 0, however many there were."""
+    machine = [Path(f"/dev/nvidia{number}") for number in range(3)]
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(machine))
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+
+    def claim(count: int = 1, setting: str = "auto", chosen: str = "") -> str:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if chosen:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+        claim_gpus(setting, count)
+        return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+    assert [claim(setting="cpu"), claim(chosen="7"), claim(3)] == ["", "7", ""]
+    assert [claim(2), claim(), claim(2), claim()] == ["0,1", "2", "0,1", "2"], "then they share, evenly"
+    claims = {fd.resolve().name: int(fd.name) for fd in map(Path, os.scandir("/proc/self/fd"))}
+    os.close(claims.pop("0.0"))
+    assert claim() == "0", "its process has ended"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 @pytest.mark.parametrize(

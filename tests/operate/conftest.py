@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import snakemake_executor_plugin_slurm  # noqa: F401  # asks for `which` when it is imported, which `bare_path` has not
 
 from cxrflow.config.layout import ModelId
 from cxrflow.config.loading import load_study

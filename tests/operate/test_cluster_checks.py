@@ -5,21 +5,16 @@ from pathlib import Path
 import pytest
 
 import slurm_check
-from cxrflow.operate import cluster_checks
-from cxrflow.operate.cluster_checks import (
-    Finding,
-    check_cluster,
-    check_places,
-    check_python,
-    check_weights,
-    find_mount,
-    judge_python,
-)
+from cxrflow.operate import folder_checks
+from cxrflow.operate.cluster_checks import Finding, check_cluster
+from cxrflow.operate.folder_checks import check_places, check_python, check_weights, find_mount, judge_python
 from cxrflow.operate.jobs import Job, read_profile
 from tests.operate.conftest import FakeCommand, make_study, write
 from tests.workflow.conftest import ROOT
 
-SINFO = "cpu*|up|1-00:00:00|64|257000|3|idle|(null)\ngpu|up|1-00:00:00|64|512000|2|mixed|gpu:a100:4(S:0-1)\n"
+SINFO = (
+    "cpu*|up|1-00:00:00|64|257000|3|idle|(null)|(null)\ngpu|up|1-00:00:00|64|512000|2|mixed|gpu:a100:4(S:0-1)|gpu80gb\n"
+)
 CONFIG = {
     "AccountingStorageType": "accounting_storage/slurmdbd",
     "AccountingStorageEnforce": "associations",
@@ -35,11 +30,12 @@ SAID = {"version": "3.12.1", "is_old": False, "base": "/usr", "torch": "2.14", "
 @pytest.fixture
 def good(fake: FakeCommand, folder: Path, bare_path: Path) -> FakeCommand:
     """A cluster on which all is well, and the project's own profile."""
-    (folder / "profiles").symlink_to(ROOT / "profiles")
+    for name in ("profiles", "scripts"):
+        (folder / name).symlink_to(ROOT / name)
     for name in ("sbatch", "squeue", "scancel", "sacct"):
         fake(name)
     fake("sinfo", SINFO)
-    fake("sacctmgr", "lungs\n")
+    fake("sacctmgr", "lungs|normal\n")
     set_config(bare_path, CONFIG)
     return fake
 
@@ -67,19 +63,20 @@ def write_profile(folder: Path, config: str, site: str = "partitions: {cpu: {}, 
     return "mine"
 
 
-def test_a_good_cluster_has_no_problem_and_its_gpus_are_listed(good: FakeCommand) -> None:
+def test_a_good_cluster_has_no_problem_and_its_gpus_are_listed(good: FakeCommand, bare_path: Path) -> None:
     findings = find()
     assert [str(finding) for finding in findings if finding.level != "OK"] == []
     text = "\n".join(map(str, findings))
-    assert (
-        "a100 (up to 4 on a node); to choose a model: `gpu_model: a100` beside `gpu: 1` in profiles/slurm/site.yaml"
-        in text
-    )
-    assert "account by default; yours: lungs" in text
+    assert "has GPUs: a100; to choose a model: `gpu_model: a100` beside `gpu: 1` in profiles/slurm/site.yaml" in text
+    assert "your accounts: lungs; qos: normal" in text
+    assert "partition gpu takes train" in text
+    assert "sbatch --test-only takes every request: 2" in text
+    assert "-p gpu -t 480 --mem 12000 --cpus-per-task=4 --gpus=1 --test-only" in (bare_path / "sbatch.args").read_text()
 
 
 def test_without_slurm_there_is_one_clear_line(folder: Path, bare_path: Path) -> None:
-    (folder / "profiles").symlink_to(ROOT / "profiles")
+    for name in ("profiles", "scripts"):
+        (folder / name).symlink_to(ROOT / name)
     (line,) = problems()
     assert "no sbatch" in line
     assert "login node" in line
@@ -97,7 +94,7 @@ def test_a_controller_that_does_not_answer(good: FakeCommand) -> None:
         (SINFO.replace("gpu|up", "a100|up"), "partition gpu is not on this cluster -> rename it"),
         (SINFO.replace("gpu|up", "gpu|down"), "partition gpu is down"),
         (SINFO.replace("mixed", "drained"), "partition gpu: no node takes jobs (drained)"),
-        (SINFO.replace("gpu:a100:4(S:0-1)", "(null)"), "partition gpu has no GPU"),
+        (SINFO.replace("gpu:a100:4(S:0-1)", "(null)"), "gpu: no gres gpu, and train ask for it -> there is: none"),
         (SINFO.replace("1-00:00:00|64|512000", "4:00:00|64|512000"), "has 240 minutes, less than train ask for"),
         (SINFO.replace("64|257000", "4|257000"), "has 4 CPUs of a node, less than index ask for"),
         (SINFO.replace("512000", "8000"), "has 8000 MB of a node, less than train ask for"),
@@ -118,14 +115,43 @@ def test_a_limit_that_no_job_reaches_is_a_note(good: FakeCommand) -> None:
 def test_gpu_jobs_need_a_partition_with_gpus_in_the_file(good: FakeCommand, folder: Path) -> None:
     profile = write_profile(folder, "", "partitions: {cpu: {}}")
     assert problems(profile, JOBS[:1]) == []
-    assert any("train ask for a GPU and no partition has any" in line for line in problems(profile))
+    assert any("takes train: cpu has max_gpu 0 for 1" in line for line in problems(profile))
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"gpu_model": "h100"}, "gpu: no gres gpu:h100, and train ask for it -> there is: gpu, gpu:a100"),
+        ({"gpu": 0, "gres": "gpu:h100:1"}, "gpu: no gres gpu:h100"),
+        ({"gpu": 0, "gres": "gpu:1,lscratch:100"}, "gpu: no gres lscratch"),
+        ({"gpu": 0, "gres": "gpu:1,lscratch:100"}, "train would not be submitted: Invalid GRES format"),
+        ({"constraint": "[gpu80gb*2|rack1]"}, "gpu: no constraint rack1, and train ask for it -> there is: gpu80gb"),
+        ({"qos": "fast"}, "your accounts: no qos fast, and train ask for it -> there is: normal"),
+        ({"slurm_partition": "long"}, "partition long is not on this cluster -> rename it"),
+        ({"gpu": 5}, "takes train: cpu has max_gpu 0 for 5; gpu has max_gpu 4 for 5"),
+    ],
+)
+def test_every_name_that_a_job_asks_for_is_on_the_cluster(
+    good: FakeCommand, folder: Path, asked: dict[str, int | str], words: str
+) -> None:
+    profile = write_profile(folder, "")
+    assert any(words in line for line in problems(profile, [Job("train", resources={"gpu": 1, **asked})]))
+
+
+def test_what_slurm_would_refuse_is_a_problem_with_the_request(good: FakeCommand, folder: Path) -> None:
+    good("sbatch", status=1, error="allocation failure: Job violates accounting/QOS policy")
+    (line,) = problems(
+        write_profile(folder, ""), [Job("train", resources={"gpu": 1}), Job("train", resources={"gpu": 1})]
+    )
+    assert "train: sbatch failed: allocation failure: Job violates accounting/QOS policy" in line
+    assert line.endswith("-p gpu --cpus-per-task=1 --gpus=1")
 
 
 def test_an_account_of_somebody_else(good: FakeCommand, folder: Path) -> None:
     profile = write_profile(folder, "")
     jobs = [Job("train", resources={"slurm_account": "hearts"})]
     (line,) = problems(profile, jobs)
-    assert "account hearts is not yours -> `account` in mine/site.yaml is one of: lungs" in line
+    assert "your accounts: no slurm_account hearts, and train ask for it -> there is: lungs" in line
 
 
 @pytest.mark.parametrize(("enforce", "level"), [("associations,limits", "PROBLEM"), ("none", "note")])
@@ -171,7 +197,7 @@ def test_a_path_lies_on_the_file_system_that_df_names(fake: FakeCommand, tmp_pat
 def test_kinds_that_machines_share_and_a_local_disk_is_enough_for_one_node(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, n_nodes: int | None, level: str
 ) -> None:
-    monkeypatch.setattr(cluster_checks, "find_mount", lambda _path: ("/", kind))
+    monkeypatch.setattr(folder_checks, "find_mount", lambda _path: ("/", kind))
     assert [finding.level for finding in check_places({"it": tmp_path}, n_nodes)] == [level]
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from cxrflow.errors import CxrflowError
 from cxrflow.operate.estimates import (
     NEVER,
     NO_COUNT,
@@ -92,11 +91,13 @@ def test_finished_trainings_of_the_study_come_before_the_profile() -> None:
 
 
 def test_another_number_of_gpus_is_another_load() -> None:
-    two = {"resources": {"device": "cuda", "gpu": 2}}
+    two = {"resources": {"device": "cuda", "gpu": 2, "processes": 2}}
     write_training(device="cuda", gpus=1)
     assert estimate(model_job(**two)) == JobTime(None, NO_RATE)
     write_training(device="cuda", gpus=2)
     assert seconds(model_job(**two)) > 0
+    write_training(gpus=2)
+    assert seconds(model_job(resources={"device": "cpu", "gpu": 0, "processes": 2})) > 0, "two processes on the CPU"
 
 
 def test_the_device_auto_is_a_gpu_where_there_is_one() -> None:
@@ -157,8 +158,15 @@ def test_synthetic_images_are_counted_as_phantom_makes_them() -> None:
     assert {name: count and count.total for name, count in found.items()} == {"covid": 3 * 20, "chest": 7 * 12}
 
 
-def test_a_training_of_another_version_is_named() -> None:
+def test_files_of_another_version_are_no_measurements() -> None:
+    """They stopped plan and status, though that version's trainings are repeated anyway."""
     write_training()
-    write(Path(model_job().log).with_name("training.json"), '{"n_train": 3}')
-    with pytest.raises(CxrflowError, match=r"training\.json lacks 'settings'"):
-        estimate(model_job())
+    folder = Path(model_job().log).parent
+    write(folder / "training.json", '{"n_train": 3}')
+    assert estimate(model_job()) == JobTime(None, NO_RATE)
+    write_training()
+    write(folder / "history.csv", "epoch,loss\n1,0.5\n")
+    assert estimate(model_job()) == JobTime(None, NO_RATE)
+    write(Path("results/other/data/covid/index.json"), json.dumps({"counts": {"a": 50}}))
+    write_record("results/other/data/covid/index.csv", "index", 5)
+    assert estimate(INDEX) == JobTime(None, NEVER)

@@ -10,6 +10,7 @@ import plan
 import recover
 import slurm_check
 import status
+from cxrflow.config.loading import read_mapping
 from cxrflow.config.stages import build_parser
 from cxrflow.errors import CxrflowError
 from cxrflow.operate.jobs import Call, Job, choose_config, dry_run, find_dependencies, parse_jobs, read_profile
@@ -95,33 +96,67 @@ def test_a_profile_without_a_number_of_jobs_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("runtime", "minutes"), [("2-00:00:00", 2880), ("1d", 1440), ("1440", 1440), ('"2:30"', 150), ("90.5", 90.5)]
+    ("runtime", "minutes"), [("2-00:00:00", 2880), ("1d", 1440), ("12h", 720), ("1440", 1440), ('"2:30"', 150)]
 )
-def test_runtimes_are_minutes_and_limits_that_are_not_numbers_are_left_out(
-    tmp_path: Path, runtime: str, minutes: float
-) -> None:
-    site = f"partitions: {{cpu: {{max_runtime: {runtime}, available_gpu_models: [a100], supports_mpi: true}}, gpu: }}"
-    found = read_profile(write_profile(tmp_path, "jobs: 1", site))
-    assert found.partitions == {"cpu": {"max_runtime": minutes}, "gpu": {}}
+def test_a_site_file_is_read_as_the_slurm_plugin_reads_it(tmp_path: Path, runtime: str, minutes: float) -> None:
+    found = read_profile(write_profile(tmp_path, "jobs: 1", f"partitions: {{cpu: {{max_runtime: {runtime}}}}}"))
+    assert [(each.name, each.limits.max_runtime) for each in found.partitions] == [("cpu", minutes)]
 
 
 @pytest.mark.parametrize(
     ("site", "words"),
     [
-        ("partitions: {cpu: {max_runtime: soon}}", "site.yaml, max_runtime: 'soon'"),
-        ("account: mine", "site.yaml lacks `partitions: {name: {limit: number}}`"),
+        ("partitions: {cpu: {max_runtime: soon}}", r"site\.yaml: .*Invalid time format: 'soon'"),
+        ("account: mine", r"site\.yaml: .*missing 'partitions'"),
+        ("partitions: {cpu: {max_time: 3}}", r"site\.yaml: .*max_time"),
+        ("partitions: {cpu: , gpu: {max_gpu: 1}}", r"site\.yaml: .*compare them with the repository's"),
     ],
 )
 def test_a_wrong_site_file_is_named(tmp_path: Path, site: str, words: str) -> None:
-    with pytest.raises(CxrflowError, match=words):
+    with pytest.raises(CxrflowError, match=f"(?s){words}"):
         read_profile(write_profile(tmp_path, "jobs: 1", site))
+
+
+def test_a_job_goes_where_the_slurm_plugin_sends_it_or_the_limit_is_named(tmp_path: Path) -> None:
+    site = "partitions: {cpu: {max_runtime: 1d}, gpu: {max_runtime: 12h, max_gpu: 1, available_gpu_models: [a100]}}"
+    profile = read_profile(write_profile(tmp_path, "jobs: 1", site))
+    assert profile.partition_of(Job("index", resources={"runtime": 100})) == "cpu"
+    assert profile.partition_of(Job("train", resources={"runtime": 100, "gpu": 1})) == "gpu"
+    assert profile.partition_of(Job("train", resources={"gpu": 9, "slurm_partition": "big"})) == "big"
+    for asked, why in (
+        ({"gpu": 2}, "takes train: cpu has max_gpu 0 for 2; gpu has max_gpu 1 for 2"),
+        ({"gpu": 1, "runtime": 721}, "gpu has max_runtime 720 for 721"),
+        ({"gpu": 1, "gpu_model": "h100"}, "gpu has no such GPU model"),
+        ({"gpu": 1, "gres": "gpu:1"}, "cannot read what train asks for"),
+    ):
+        with pytest.raises(CxrflowError, match=why):
+            profile.partition_of(Job("train", resources=asked))
+
+
+@pytest.mark.parametrize("runtime", ["1d", "12h", "1-00:00:00", "2d12h"])
+def test_the_profile_of_the_workflow_reads_its_site_file_in_the_same_way(
+    folder: Path, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a file passed the check, and then `snakemake -n` could not add minutes to text."""
+    (folder / "scripts").symlink_to(ROOT / "scripts")
+    write(folder / "profiles/slurm/config.yaml", (ROOT / "profiles/slurm/config.yaml").read_text())
+    write(folder / "profiles/slurm/site.yaml", f"partitions: {{cpu: {{max_runtime: {runtime}}}, gpu: {{max_gpu: 1}}}}")
+    minutes = read_profile(Path("profiles/slurm")).partitions[0].limits.max_runtime
+    asked = read_mapping(Path("profiles/slurm/config.yaml"))["set-resources"]
+    assert asked["index"]["runtime"] == f"min(120 * attempt, {minutes})"
+    assert asked["train"]["runtime"] == f"min(480 * attempt, {10**9})", "no limit"
 
 
 def test_a_study_is_found_by_its_name(folder: Path) -> None:
     write(folder / "config/my_lungs.yaml", "study: lungs\n")
     assert choose_config(None, "lungs") == Path("config/my_lungs.yaml")
     assert choose_config(Path("a.yaml")) == Path("a.yaml")
-    with pytest.raises(CxrflowError, match="no file in config/ has the study 'other'; known: lungs"):
+    elsewhere = write(folder / "elsewhere/hearts.yaml", "study: hearts\n")
+    assert choose_config(None, "hearts", [folder / "gone.yaml", elsewhere]) == elsewhere
+    assert choose_config(elsewhere, "hearts") == elsewhere
+    with pytest.raises(CxrflowError, match=r"hearts\.yaml has the study 'lungs'; known: hearts"):
+        choose_config(elsewhere, "lungs")
+    with pytest.raises(CxrflowError, match=r"no file in config/.* has the study 'other'; known: lungs"):
         choose_config(None, "other")
     with pytest.raises(CxrflowError, match="say which study is meant"):
         choose_config(None)

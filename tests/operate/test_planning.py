@@ -9,7 +9,7 @@ import pytest
 
 import plan as plan_command
 from cxrflow.operate.estimates import Estimator
-from cxrflow.operate.jobs import Job, Profile
+from cxrflow.operate.jobs import Job, Profile, read_partitions
 from cxrflow.operate.planning import Plan, describe_plan, estimate_disk
 from tests.operate.conftest import CONFIG, make_study, model_job, write, write_profile
 
@@ -74,6 +74,26 @@ def test_cpu_rates_give_no_hours_of_a_gpu_study_but_the_command_that_measures() 
     assert line.split()[1] == "2"
     assert line.endswith("unknown       images/s on the device that will compute are unknown")
     assert f"To measure resnet34 there, one short job each:\n  {MEASURE}" in text
+
+
+@pytest.mark.parametrize("change", [{"variant": "wide"}, {"processes": 2}])
+def test_what_profile_backbone_does_not_measure_is_not_offered(change: dict[str, str | int]) -> None:
+    job = on_gpu()[0]
+    job = replace(job, wildcards={**job.wildcards, **{key: str(value) for key, value in change.items()}})
+    job = replace(job, resources={**job.resources, "processes": change.get("processes", 1)})
+    study = make_study(variants={"wide": {"train": {"batch_size": 64}}})
+    plan = Plan([job], CLUSTER, Estimator(study, has_gpu=True))
+    assert plan.answers[0].seconds is None
+    assert plan.lacking_rates() == []
+
+
+def test_a_job_that_no_partition_takes_is_warned_of(tmp_path: Path) -> None:
+    site = write(tmp_path / "site.yaml", "partitions: {gpu: {max_gpu: 1}}")
+    profile = replace(CLUSTER, site_file=site, partitions=read_partitions(site))
+    assert "WARNING" not in say(make_plan(on_gpu(), profile))
+    text = say(make_plan(on_gpu(gpu=2), profile))
+    assert text.count("WARNING: no partition of") == 1
+    assert "takes train: gpu has max_gpu 1 for 2." in text
 
 
 def test_what_is_known_needs_no_measurement_and_names_its_source() -> None:

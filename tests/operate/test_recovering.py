@@ -14,6 +14,7 @@ import pytest
 from cxrflow.errors import CxrflowError
 from cxrflow.operate.recovering import (
     Process,
+    cancel_jobs,
     describe_leftovers,
     find_leftovers,
     read_last_run,
@@ -122,7 +123,7 @@ def test_the_command_is_known_after_an_unlock(folder: Path) -> None:
     (folder / ".snakemake/log/9999-01-01T000000.snakemake.log").write_text("Unlocked working directory.")
     last = read_last_run(folder)
     assert last is not None
-    assert (last.command, last.host) == ("snakemake --cores 2", "")
+    assert (last.command.split(" (")[0], last.host) == ("snakemake --cores 2", "")
 
 
 def test_a_living_head_stops_everything(folder: Path, bare_path: Path) -> None:
@@ -158,25 +159,24 @@ def test_a_head_is_a_snakemake_that_obeys_no_other_and_a_worker_a_rules_command(
     assert (process.is_head, process.is_worker) == (role == "head", role == "worker")
 
 
-@pytest.mark.parametrize(
-    ("typed", "command"),
-    [
-        ("/venv/bin/snakemake --profile profiles/slurm", "snakemake --profile profiles/slurm"),
-        ("/my clone/.venv/lib/snakemake/__main__.py -c1", "snakemake -c1"),
-        ("snakemake", "snakemake"),
-    ],
-)
-def test_command_and_config_of_the_last_run_are_read_from_its_log(folder: Path, typed: str, command: str) -> None:
-    write_log(folder, host="h", command=typed, config="/x/config/quick.yaml")
+def test_command_and_configs_of_the_last_run_are_read_from_its_log(folder: Path) -> None:
+    write_log(folder, host="h", command="/venv/bin/snakemake --config train={epochs: 3}", config="/x/config/quick.yaml")
     last = read_last_run(folder)
     assert last is not None
-    assert (last.command, last.configfile) == (command, "/x/config/quick.yaml")
+    assert last.command.endswith("train={epochs: 3} (with the quotes that you typed)"), "killed before its first job"
+    log = next((folder / ".snakemake/log").iterdir())
+    log.write_text(log.read_text() + "\nTo start this run again: snakemake --config 'train={epochs: 3}'\n")
+    last = read_last_run(folder)
+    assert last is not None
+    assert last.command == "snakemake --config 'train={epochs: 3}'"
+    assert last.configs == [Path("/x/config/quick.yaml")]
 
 
 def start_and_kill_snakemake(clone: Path) -> None:
     """Start a Snakemake that runs one long job, and kill it as the system would."""
     (clone / "scripts/phantom.py").write_text("import time\ntime.sleep(600)\n")
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "config/demo.yaml"]
+    command += ["--config", "seeds=[0, 1]"]
     with subprocess.Popen(
         command, cwd=clone, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as head:
@@ -214,7 +214,7 @@ def test_one_command_repairs_the_folder_of_a_killed_study(
     (bare_path / "scancel").chmod(0o755)
     done = run_recover(clone, "--cancel")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "snakemake --cores 1 --configfile config/demo.yaml" in done.stdout
+    assert "  snakemake --cores 1 --configfile config/demo.yaml --config 'seeds=[0, 1]'\n" in done.stdout
     assert not (clone / ".snakemake/locks").exists()
     assert not (bare_path / "scancel.args").exists(), "nothing was left to cancel"
 
@@ -231,3 +231,19 @@ def test_only_the_orphans_are_cancelled(
     assert (bare_path / "scancel.args").read_text() == "1\n"
     with pytest.raises(CxrflowError, match="choose one"):
         recover(cancel=True, wait=True)
+
+
+def test_cancelling_ends_the_processes_of_this_machine_too(folder: Path, bare_path: Path) -> None:
+    script = folder / "scripts/train.py"
+    script.parent.mkdir()
+    script.write_text("import sys; print('begun', flush=True); sys.stdin.read()")
+    with subprocess.Popen(
+        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            cancel_jobs(find_leftovers(folder))
+            assert process.wait(20) == -signal.SIGTERM
+        finally:
+            process.kill()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cxrflow.operate import slurm
-from cxrflow.operate.slurm import SlurmError, parse_partitions, parse_queue
+from cxrflow.operate.slurm import SlurmError, list_jobs, list_partitions
 from tests.operate.conftest import FakeCommand
 
 
@@ -27,32 +27,31 @@ def test_a_command_that_hangs_is_given_up(bare_path: Path) -> None:
         slurm.run_slurm("sinfo", timeout_s=0.2)
 
 
-def test_jobs_with_odd_folders_and_empty_fields_are_read() -> None:
-    (job,) = parse_queue("12_[1-3]|PENDING|0:00||name|(null)|Priority|/a b/c|d\n")
+def test_jobs_with_odd_folders_and_empty_fields_are_read(fake: FakeCommand) -> None:
+    fake("squeue", "slurm_load_jobs warning\n12_[1-3]|PENDING|0:00||name|(null)|Priority|/a b/c|d\n")
+    (job,) = list_jobs(Path("/a b/c|d"))
     assert (job.job_id, job.comment, job.nodes, job.folder) == ("12_[1-3]", "", "", "/a b/c|d")
-    assert parse_queue("slurm_load_jobs warning\n") == []
 
 
-def test_partitions() -> None:
-    cpu, gpu = parse_partitions(
-        "cpu*|up|1-00:00:00|64|257000|3|mixed|(null)\ngpu|down|infinite|32|512000|1|drained*|gpu:2\n"
+def test_partitions(fake: FakeCommand) -> None:
+    fake(
+        "sinfo",
+        "cpu*|up|1-00:00:00|64|257000|3|mixed|(null)|(null)\ngpu|down|infinite|32|512000|1|drained*|gpu:2|fast,a100\n",
     )
+    cpu, gpu = list_partitions()
     assert (cpu.partition, cpu.is_default, cpu.is_up, cpu.max_minutes, cpu.is_usable) == ("cpu", True, True, 1440, True)
     assert (gpu.partition, gpu.is_default, gpu.is_up, gpu.gpus, gpu.is_usable) == ("gpu", False, False, {"": 2}, False)
+    assert (cpu.features, gpu.features) == (frozenset(), {"fast", "a100"})
 
 
 @pytest.mark.parametrize(
     ("state", "usable"), [("idle~", True), ("allocated", True), ("draining", False), ("idle*", False), ("DOWN", False)]
 )
-def test_nodes_that_take_jobs(state: str, usable: bool) -> None:
-    (group,) = parse_partitions(f"cpu|up|infinite|4|8000|1|{state}|(null)\n")
-    assert group.is_usable is usable
+def test_nodes_that_take_jobs(fake: FakeCommand, state: str, usable: bool) -> None:
+    fake("sinfo", f"cpu|up|infinite|4|8000|1|{state}|(null)|\n")
+    assert list_partitions()[0].is_usable is usable
 
 
-def test_no_jobs_cancel_nothing(bare_path: Path) -> None:
-    slurm.cancel_jobs([])
-
-
-def test_each_account_is_listed_once(fake: FakeCommand) -> None:
-    fake("sacctmgr", "lungs\nhearts\nlungs\n")
-    assert slurm.list_accounts() == ["lungs", "hearts"]
+def test_accounts_and_qualities_of_service_are_listed_once(fake: FakeCommand) -> None:
+    fake("sacctmgr", "lungs|normal,fast\nhearts|normal\nlungs|normal\n")
+    assert slurm.list_accounts() == (["hearts", "lungs"], ["fast", "normal"])

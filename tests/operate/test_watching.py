@@ -186,3 +186,22 @@ def test_looking_changes_nothing(folder: Path, fake: FakeCommand) -> None:
     before = {path: os.stat(path).st_mtime_ns for path in folder.rglob("*")}
     describe(folder, [TRAIN], [TRAIN])
     assert {path: os.stat(path).st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_the_log_of_a_finished_training_is_no_progress_of_the_next(folder: Path, bare_path: Path) -> None:
+    """After a changed setting the training is to be repeated, and its old log says that all epochs are done."""
+    write_epochs(TRAIN, 10)
+    for path in TRAIN.outputs:
+        write(Path(path))
+    page = describe(folder, [TRAIN], [TRAIN])
+    assert "stopped" not in page
+    assert "time left: unknown" in page
+    Path(TRAIN.outputs[0]).unlink()
+    assert "time left: unknown" in describe(folder, [TRAIN], [TRAIN]), "its outputs go when it is submitted"
+    write(LEASE.with_name("key") / "epoch_0010.pt")
+    assert "time left: at least" in describe(folder, [TRAIN], [TRAIN]), "a checkpoint is progress"
+
+
+def test_a_lease_of_the_future_is_as_old_as_one_of_the_past(folder: Path, bare_path: Path) -> None:
+    write_lease(age_s=-STALE_S - 100)
+    assert state_of(folder)[0] == "not started"

@@ -95,14 +95,22 @@ def test_a_new_check_is_planned_by_its_module_alone(clone: Path) -> None:
 
 @pytest.mark.parametrize(("override", "gpus"), [("compute={gpus: 2}", 2), ("compute={gpus: 2, device: cpu}", 0)])
 def test_a_training_asks_for_the_gpus_of_its_settings(clone: Path, override: str, gpus: int) -> None:
-    target = "results/lungs/models/covid/resnet34/scratch/base/seed0/model.pt"
+    """And what else computes with a network for one, also on one machine, where a profile names no GPU for a rule."""
+    target = "results/lungs/models/covid/resnet34/scratch/base/seed0/predictions.csv"
     rule = clone / "workflow" / "rules" / "train.smk"
     rule.write_text(rule.read_text().replace('"train {wildcards', '"{resources.gpu} GPUs: train {wildcards'))
-    run = run_snakemake(
-        clone, "-n", target, "--profile", "profiles/slurm", "--configfile", "config/lungs.yaml", "--config", override
-    )
-    assert run.returncode == 0, run.stderr
-    assert f"{gpus} GPUs: train covid resnet34" in run.stdout
+    rule = rule.with_name("evaluate.smk")
+    rule.write_text(rule.read_text().replace('"evaluate {wildcards', '"{resources.gpu} GPUs: evaluate {wildcards'))
+    rule = rule.with_name("summary.smk")
+    rule.write_text(rule.read_text().replace('"measure the cost', '"{resources.gpu} GPUs: measure the cost'))
+    targets = (target, "results/lungs/backbones/resnet34.json")
+    for profile in ("slurm", "local"):
+        study = ("--profile", f"profiles/{profile}", "--configfile", "config/lungs.yaml", "--config", override)
+        run = run_snakemake(clone, "-n", *targets, *study)
+        assert run.returncode == 0, run.stderr
+        assert f"{gpus} GPUs: train covid resnet34" in run.stdout
+        assert f"{min(1, gpus)} GPUs: evaluate covid resnet34" in run.stdout
+        assert f"{min(1, gpus)} GPUs: measure the cost of resnet34" in run.stdout
 
 
 def test_a_wrong_config_stops_before_any_job_and_names_all_that_is_wrong(clone: Path) -> None:

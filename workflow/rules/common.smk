@@ -3,6 +3,7 @@ import functools
 import gc
 import inspect
 import os
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path

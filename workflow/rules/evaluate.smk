@@ -24,6 +24,7 @@ rule evaluate:
         "../../envs/cxrflow.yaml"
     threads: COMPUTE.threads
     resources:
+        gpu=min(1, COMPUTE.requested_gpus),
         device=COMPUTE.device,
         folder=folder_of,
     params:

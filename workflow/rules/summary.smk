@@ -10,6 +10,7 @@ rule profile_backbone:
         "../../envs/cxrflow.yaml"
     threads: COMPUTE.threads
     resources:
+        gpu=min(1, COMPUTE.requested_gpus),
         device=COMPUTE.device,
     params:
         size_px=STUDY.settings.preprocess.size_px,

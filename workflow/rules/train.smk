@@ -37,7 +37,7 @@ rule train:
         "../../envs/cxrflow.yaml"
     threads: COMPUTE.threads
     resources:
-        # on one machine nothing waits for them, unless `--resources gpu=N` says how many there are
+        # on one machine nothing waits for them, unless `--resources gpu=N` says how many there are; so in all rules
         gpu=COMPUTE.requested_gpus,
         device=COMPUTE.device,
         processes=COMPUTE.gpus,

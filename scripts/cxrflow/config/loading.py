@@ -136,6 +136,9 @@ def _problems(study: Study) -> list[str]:
         problems.append(f"config.variants.{BASE}: this name is taken by the settings without overrides")
     if abs(settings.split.train + settings.split.val + settings.split.test - 1) > 1e-9:
         problems.append("config.split: train, val and test must add up to 1")
+    lists = {"datasets": settings.datasets, "seeds": settings.seeds, "backbones": settings.backbones}
+    if not study.models():
+        problems += [f"config.{key} is empty, so the study has no model: name one" for key in lists if not lists[key]]
     for variant in study.variants():
         problems += _variant_problems(study, variant)
     return problems

@@ -226,7 +226,13 @@ def _link(source: Path, path: Path) -> None:
 
 
 def _is_over(path: Path, other: Holder | None, stale_s: float) -> bool:
-    return (other is not None and other.is_known_dead()) or stale_s < age_s(path) < float("inf")
+    if other is not None and other.is_known_dead():
+        return True
+    age = age_s(path)
+    if age < 0:  # a restored file, or a clock that was wrong: from now on it ages, unless a living holder touches it
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(path)
+    return stale_s < age < float("inf")
 
 
 def _remove_stale(path: Path, other: Holder | None) -> None:

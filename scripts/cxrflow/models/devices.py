@@ -1,9 +1,12 @@
 """The device that computes, and what makes its results repeat: seeds, threads, deterministic algorithms."""
 
 import ctypes
+import fcntl
 import hashlib
+import itertools
 import os
 import platform
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -19,14 +22,40 @@ LARGE_BYTES = 2**25  # the most that every glibc takes for M_MMAP_THRESHOLD
 NEVER = 2**31 - 1  # the largest C int
 
 
+def claim_gpus(setting: str, count: int = 1) -> None:
+    """Let this process see `count` GPUs, those that the fewest other processes claim; call it before CUDA starts.
+
+    Without this all jobs of one machine would take its first GPU. Who has chosen before, be it Slurm, a user or the
+    process that started this one, has set CUDA_VISIBLE_DEVICES, and that stays. A claim is a lock on a file in the
+    machine's temporary folder, which ends with its process.
+    """
+    gpus = range(len([*Path("/dev").glob("nvidia[0-9]*")]))
+    if setting == "cpu" or len(gpus) <= count or "CUDA_VISIBLE_DEVICES" in os.environ:
+        return
+    folder = Path(tempfile.gettempdir(), f"cxrflow-gpus-{os.getuid()}")
+    folder.mkdir(exist_ok=True)
+    mine: set[int] = set()
+    for share, gpu in ((share, gpu) for share in itertools.count() for gpu in gpus):  # first one process on every GPU
+        if len(mine) == count:
+            break
+        descriptor = os.open(folder / f"{gpu}.{share}", os.O_CREAT | os.O_RDWR)  # stays open to the end
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine.add(gpu)
+        except BlockingIOError:
+            os.close(descriptor)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, sorted(mine)))
+
+
 def choose_device(setting: str) -> torch.device:
-    """Return the device of a `device` setting: `cpu`, `cuda`, or `auto` for a GPU where there is one.
+    """Return the device of a `device` setting: `cpu`, `cuda`, or `auto` for a GPU where there is one, and claim it.
 
     Raises:
         CxrflowError: it is none of these, or `cuda` and PyTorch sees no GPU.
     """
     if setting not in DEVICES:
         raise CxrflowError(f"device is {setting!r}: expected one of {', '.join(DEVICES)}")
+    claim_gpus(setting)
     if setting == "cuda" and not torch.cuda.is_available():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
         raise CxrflowError(

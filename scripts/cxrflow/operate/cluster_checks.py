@@ -1,49 +1,29 @@
 """Whether a Slurm cluster and this folder are ready for a study, one line per finding, before any job is submitted.
 
-What the jobs ask for is known from Snakemake's dry run. To add a check, write a function of a `Cluster` and add it to
-CLUSTER_CHECKS, or call it in `check_folder`.
+What the jobs ask for is known from Snakemake's dry run, and where they go from the Slurm plugin. To add a check, write
+a function of a `Cluster` and add it to CLUSTER_CHECKS. What the folder lacks is found in `folder_checks`.
 """
 
-import json
 import re
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shlex
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
-from cxrflow.config.study import Study
 from cxrflow.errors import CxrflowError
 from cxrflow.operate import slurm
-from cxrflow.operate.jobs import Job, Profile
+from cxrflow.operate.jobs import LIMITS, Job, Profile
 from cxrflow.operate.slurm import NodeGroup
 
 MIN_JOB_AGE_WAITS = 3  # MinJobAge is at least this many first waits, or squeue forgets jobs before they are seen
-IMPORT_TIMEOUT_S = 180.0  # torch from a busy network file system
-SHARED = re.compile(
-    r"(fuse\.)?(nfs4?|lustre|gpfs|mmfs|beegfs|fhgfs|ceph(-fuse)?|glusterfs|panfs|pvfs2|orangefs|afs|cifs|smb3|wekafs|"
-    r"quobyte\S*|vastfs|juicefs\S*|gfs2|ocfs2|sshfs|moosefs|mfs|lizardfs|saunafs|9p|virtiofs)(_\w+)?"
-)
-SETUP = "make setup, then source .venv/bin/activate"
-# Run by the Python that jobs will use; prints one line of JSON.
-PROBE = """
-import importlib.util, json, sys
-said = {"version": ".".join(map(str, sys.version_info[:3])), "is_old": sys.version_info < (3, 11)}
-said |= {"base": sys.base_prefix, "plugin": importlib.util.find_spec("snakemake_executor_plugin_slurm") is not None}
-try:
-    import torch, torchvision
-    said |= {"torch": torch.__version__, "cuda": torch.version.cuda or ""}
-except Exception as error:
-    said["error"] = f"{type(error).__name__}: {error}"
-print(json.dumps(said))
-"""
-# Key of the site file, what a job asks with, unit, what the cluster has.
-LIMITS: tuple[tuple[str, Callable[[Job], float], str, Callable[[NodeGroup], float]], ...] = (
-    ("max_runtime", lambda job: job.ask("runtime"), "minutes", lambda group: group.max_minutes),
-    ("max_threads", lambda job: job.threads, "CPUs of a node", lambda group: group.cpus),
-    ("max_mem_mb", lambda job: job.ask("mem_mb"), "MB of a node", lambda group: group.memory_mib),
-)
+FEATURE = re.compile(r"(?<!\*)\b[^\s&|,*()\[\]]+")  # in a constraint: `[rack1*2&rack2*4]`, `a100|h100`
+# Limits of the site file (jobs.LIMITS): unit, and what the cluster has.
+REAL: dict[str, tuple[str, Callable[[NodeGroup], float]]] = {
+    "max_runtime": ("minutes", lambda group: group.max_minutes),
+    "max_threads": ("CPUs of a node", lambda group: group.cpus),
+    "max_mem_mb": ("MB of a node", lambda group: group.memory_mib),
+}
 
 
 @dataclass(frozen=True)
@@ -62,14 +42,27 @@ class Finding:
 Findings = Iterator[Finding]
 
 
-@dataclass(frozen=True)
 class Cluster:
-    """What Slurm says of itself, and what the profile and the study's jobs want of it."""
+    """What Slurm says of itself, and what the profile and the study's jobs want of it.
 
-    profile: Profile
-    jobs: Sequence[Job]
-    groups: Sequence[NodeGroup]
-    config: Mapping[str, str]
+    Attributes:
+        placed: the jobs by the partition that they are submitted to; empty: the cluster has no default one.
+        unplaced: why other jobs go nowhere.
+    """
+
+    def __init__(
+        self, profile: Profile, jobs: Sequence[Job], groups: Sequence[NodeGroup], config: Mapping[str, str]
+    ) -> None:
+        """Find out where every job would go."""
+        self.profile, self.jobs, self.groups, self.config = profile, jobs, groups, config
+        self.placed: dict[str, list[Job]] = defaultdict(list)
+        self.unplaced: dict[str, None] = {}
+        default = next((group.partition for group in groups if group.is_default), "")
+        for job in self.jobs:
+            try:
+                self.placed[profile.partition_of(job) or default].append(job)
+            except CxrflowError as error:
+                self.unplaced[str(error)] = None
 
     def of(self, partition: str) -> list[NodeGroup]:
         """Return the nodes of a partition."""
@@ -101,12 +94,19 @@ def check_cluster(profile: Profile, jobs: Sequence[Job]) -> tuple[list[Finding],
 
 
 def check_partitions(cluster: Cluster) -> Findings:
-    """Check that the partitions exist and take jobs."""
-    known = sorted({group.partition for group in cluster.groups})
-    for name in cluster.profile.partitions:
+    """Check that every job has a partition, and that the partitions exist and take jobs."""
+    site_file = cluster.profile.site_file
+    for why in cluster.unplaced:
+        remedy = f"ask for less in {cluster.profile.path} or the study's compute, or correct the limits in {site_file}"
+        yield Finding("PROBLEM", why, remedy)
+    known = ", ".join(sorted({group.partition for group in cluster.groups}))
+    for name in dict.fromkeys([*(each.name for each in cluster.profile.partitions), *cluster.placed]):
         groups = cluster.of(name)
-        if not groups:
-            remedy = f"rename it in {cluster.profile.site_file} to one of: {', '.join(known)}"
+        if not name:
+            remedy = f"name partitions in a file and give it as slurm-partition-config in {cluster.profile.path}"
+            yield Finding("PROBLEM", "the profile names no partition and the cluster has no default one", remedy)
+        elif not groups:
+            remedy = f"rename it in {site_file} to one of: {known}"
             yield Finding("PROBLEM", f"partition {name} is not on this cluster", remedy)
         elif not any(group.is_up for group in groups):
             yield Finding("PROBLEM", f"partition {name} is down", "choose another one, or ask the cluster's support")
@@ -114,73 +114,133 @@ def check_partitions(cluster: Cluster) -> Findings:
             states = ", ".join(sorted({group.state for group in groups}))
             yield Finding("PROBLEM", f"partition {name}: no node takes jobs ({states})", "jobs would wait for ever")
         else:
-            yield Finding("OK", f"partition {name} takes jobs")
-    if not cluster.profile.partitions and not any(group.is_default for group in cluster.groups):
-        remedy = f"name partitions in a file and give it as slurm-partition-config in {cluster.profile.path}"
-        yield Finding("PROBLEM", "the profile names no partition and the cluster has no default one", remedy)
+            rules = name_rules(cluster.placed.get(name, ())) or "no job of this study"
+            yield Finding("OK", f"partition {name} takes {rules}")
 
 
-def check_gpus(cluster: Cluster) -> Findings:
-    """Check that jobs that want a GPU find a partition with GPUs, and list the models."""
-    site_file = cluster.profile.site_file or cluster.profile.path
-    asking = list(dict.fromkeys(job.rule for job in cluster.jobs if job.gpus))
-    names = cluster.profile.partitions_for(needs_gpu=True) if asking else []
-    if asking and cluster.profile.partitions and not names:
-        remedy = f"give the partition with GPUs a `max_gpu:` in {site_file}"
-        yield Finding("PROBLEM", f"{', '.join(asking)} ask for a GPU and no partition has any", remedy)
-    for name in names:
-        most: dict[str, int] = {}
-        for group in cluster.of(name):
-            most |= {model: max(most.get(model, 0), count) for model, count in group.gpus.items()}
-        if most:
-            said = ", ".join(f"{model or 'gpu'} (up to {count} on a node)" for model, count in sorted(most.items()))
-            models = sorted(filter(None, most))
-            hint = f"; to choose a model: `gpu_model: {models[0]}` beside `gpu: 1` in {site_file}" if models else ""
-            yield Finding("OK", f"partition {name} has GPUs: {said}{hint}")
-        elif cluster.of(name):
-            having = sorted({group.partition for group in cluster.groups if group.gpus})
-            remedy = f"partitions with GPUs: {', '.join(having)}" if having else f"leave `gpu` out of {site_file}"
-            yield Finding("PROBLEM", f"partition {name} has no GPU (gres), and GPU jobs go there", remedy)
+def name_rules(jobs: Sequence[Job]) -> str:
+    """Return the rules of jobs, each once."""
+    return ", ".join(dict.fromkeys(job.rule for job in jobs))
+
+
+def check_names(cluster: Cluster) -> Findings:
+    """Compare the generic resources, GPU models and features that jobs ask for with those of their partition."""
+    for partition, jobs in cluster.placed.items():
+        groups = cluster.of(partition)
+        gres = {name for group in groups for name in slurm.parse_gres(group.gres) if name != "(null)"}
+        yield from find_unknown(jobs, "gres", partition, gres | {name.split(":")[0] for name in gres})
+        yield from find_unknown(jobs, "constraint", partition, {each for group in groups for each in group.features})
+        models = sorted(name.removeprefix("gpu:") for name in gres if name.startswith("gpu:"))
+        if models and any(job.gpus for job in jobs):
+            hint = f"`gpu_model: {models[0]}` beside `gpu: 1` in {cluster.profile.site_file}"
+            yield Finding("OK", f"partition {partition} has GPUs: {', '.join(models)}; to choose a model: {hint}")
+
+
+def find_unknown(jobs: Sequence[Job], key: str, where: str, known: Collection[str]) -> Findings:
+    """Find the names that jobs ask for with a resource and that are not known there."""
+    asking: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        for name in list_names(job, key):
+            asking[name].append(job)
+    for name in asking:
+        if name not in known:
+            remedy = f"there is: {', '.join(sorted(known)) or 'none'}"
+            yield Finding("PROBLEM", f"{where}: no {key} {name}, and {name_rules(asking[name])} ask for it", remedy)
+
+
+def list_names(job: Job, key: str) -> list[str]:
+    """Return what a job asks for with a resource, each name as the cluster lists it: `gpu:a100`, without a number."""
+    value = str(job.resources.get(key, ""))
+    if key == "constraint":
+        return FEATURE.findall(value)
+    if key != "gres":
+        return [value.lower()] if value else []  # accounting keeps small letters
+    model = job.resources.get("gpu_model")
+    return [*slurm.parse_gres(value), *(["gpu"] if job.ask("gpu") else []), *([f"gpu:{model}"] if model else [])]
 
 
 def check_limits(cluster: Cluster) -> Findings:
     """Compare what the site file allows and what the jobs ask for with what the cluster has."""
-    for name, limits in cluster.profile.partitions.items():
+    allowed_in = {each.name: each.limits for each in cluster.profile.partitions}
+    for name in dict.fromkeys([*allowed_in, *cluster.placed]):
         groups = [group for group in cluster.of(name) if group.is_up]
-        jobs = [job for job in cluster.jobs if name in cluster.profile.partitions_for(needs_gpu=job.gpus > 0)]
-        findings = []
-        for key, asked, unit, read in LIMITS if groups else ():
-            real, allowed = max(map(read, groups)), limits.get(key, 0)
-            too_much = ", ".join(dict.fromkeys(job.rule for job in jobs if asked(job) > real))
+        for key, (unit, read) in REAL.items() if groups else ():
+            real, allowed = max(map(read, groups)), getattr(allowed_in.get(name), key, 0)
+            too_much = name_rules([job for job in cluster.placed.get(name, ()) if LIMITS[key](job) > real])
             cap = f"set {key}: {real:.0f} in {cluster.profile.site_file}"
-            if too_much:  # refused at once
+            if too_much:  # refused at once, or left waiting for ever
                 text = f"partition {name} has {real:.0f} {unit}, less than {too_much} ask for"
                 remedy = f"ask for less in set-resources or set-threads of {cluster.profile.path}, and {cap}"
-                findings.append(Finding("PROBLEM", text, remedy))
-            elif allowed > real:
+                yield Finding("PROBLEM", text, remedy)
+            elif real < allowed < float("inf"):
                 text = f"{cluster.profile.site_file} allows {allowed:.0f} {unit} in {name}, which has {real:.0f}"
-                findings.append(Finding("note", text, f"a retry that asks for more would be refused: {cap}"))
-        if groups:
-            yield from findings or [Finding("OK", f"partition {name}: its limits and the jobs' requests fit")]
+                yield Finding("note", text, f"a retry that asks for more would be refused: {cap}")
 
 
 def check_account(cluster: Cluster) -> Findings:
-    """Check the account that is charged, where there is accounting."""
-    wanted = next((str(job.resources["slurm_account"]) for job in cluster.jobs if "slurm_account" in job.resources), "")
-    site_file = cluster.profile.site_file
+    """Check the account that is charged and the quality of service, where there is accounting."""
     storage = cluster.config.get("AccountingStorageType", "")
     if not storage or storage.endswith("/none") or storage == "(null)":
         yield Finding("OK", "no accounting on this cluster: an account is neither needed nor charged")
         return
-    accounts = slurm.list_accounts()
-    if not accounts:
+    accounts, qos = slurm.list_accounts()
+    if accounts:
+        yield from find_unknown(cluster.jobs, "slurm_account", "your accounts", accounts)
+        yield from find_unknown(cluster.jobs, "qos", "your accounts", qos)
+        yield Finding("OK", f"your accounts: {', '.join(accounts)}; qos: {', '.join(qos)}")
+    else:
         level = "PROBLEM" if "associations" in cluster.config.get("AccountingStorageEnforce", "") else "note"
         yield Finding(level, "the accounting has no account for you", "ask the cluster's support for an account")
-    elif wanted and wanted.lower() not in [account.lower() for account in accounts]:
-        remedy = f"`account` in {site_file} is one of: {', '.join(accounts)}"
-        yield Finding("PROBLEM", f"account {wanted} is not yours", remedy)
-    else:
-        yield Finding("OK", f"account {wanted or 'by default'}; yours: {', '.join(accounts)}")
+
+
+def check_requests(cluster: Cluster) -> Findings:
+    """Let Slurm judge every request as a whole: the plugin's own sbatch commands, with --test-only."""
+    requests: dict[str, list[Job]] = defaultdict(list)
+    for partition, jobs in cluster.placed.items():
+        for job in jobs:
+            requests[build_command(job, partition)].append(job)
+    refused = False
+    for command, jobs in requests.items():
+        try:
+            slurm.run_slurm(*shlex.split(command), "--test-only", "--wrap", "true")
+        except CxrflowError as error:
+            refused = True
+            yield Finding(
+                "PROBLEM", f"{name_rules(jobs)}: {error}", f"asked for was {command.partition('--comment test')[2]}"
+            )
+    if not refused:
+        yield Finding("OK", f"sbatch --test-only takes every request: {len(requests)}")
+
+
+def build_command(job: Job, partition: str) -> str:
+    """Return the command that the Slurm plugin submits a job with, without what the job runs.
+
+    Raises:
+        CxrflowError: the plugin refuses the request.
+    """
+    from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+    from snakemake_executor_plugin_slurm.utils import set_gres_string
+
+    account = job.resources.get("slurm_account")
+    params = {
+        "run_uuid": "test",
+        "slurm_logfile": "/dev/null",
+        "comment_str": "test",
+        "account": f"-A {shlex.quote(str(account))}" if account else "",
+        "partition": f"-p {shlex.quote(partition)}" if partition else "",
+        "workdir": None,
+    }
+    asking = SimpleNamespace(threads=job.threads, resources=Asked(job.resources))
+    try:
+        return str(get_submit_command(asking, params)) + str(set_gres_string(asking))
+    except Exception as error:  # a WorkflowError: a form of a resource that the plugin does not take
+        raise CxrflowError(f"{job.rule} would not be submitted: {error}") from None
+
+
+class Asked(dict[str, int | str]):
+    """A job's resources as attributes too, as Snakemake gives them to the plugin."""
+
+    __getattr__ = dict.__getitem__
 
 
 def check_status_command(cluster: Cluster) -> Findings:
@@ -206,99 +266,4 @@ def check_status_command(cluster: Cluster) -> Findings:
         yield Finding("OK", f"MinJobAge is {age[0]} s, at least {needed_s:.0f} s: squeue says how jobs ended")
 
 
-CLUSTER_CHECKS = (check_partitions, check_gpus, check_limits, check_account, check_status_command)
-
-
-def check_folder(study: Study, jobs: Sequence[Job], n_nodes: int | None) -> list[Finding]:
-    """Return what is found about the working folder, the Python and the study's files, for all of its jobs."""
-    folder = Path.cwd()
-    named = {
-        "the data": study.data_root,
-        "the results": str(study.layout.root),
-        "the weights": study.settings.weights_root,
-    }
-    places = {what: folder / path for what, path in named.items() if (folder / path).exists()}
-    return [
-        *check_places({"the working folder": folder, **places}, n_nodes),
-        *check_python(n_nodes, wants_gpu=any(job.gpus for job in jobs)),
-        *check_weights(study, [Path(path) for job in jobs if job.rule == "fetch_weights" for path in job.outputs]),
-        *(Finding("note", f"data: {line}") for line in study.missing_data()),
-    ]
-
-
-def check_places(places: dict[str, Path], n_nodes: int | None) -> Findings:
-    """Check that folders lie on file systems that the cluster's nodes share; each file system is named once."""
-    by_mount: dict[tuple[str, str], list[str]] = {}
-    for what, path in places.items():
-        by_mount.setdefault(find_mount(path), []).append(what)
-    for (point, kind), names in by_mount.items():
-        text = f"{' and '.join(names)}: on {point} ({kind})"
-        if SHARED.fullmatch(kind):
-            yield Finding("OK", text)
-        elif n_nodes == 1:
-            yield Finding("OK", f"{text}, a local file system, which is enough for one node")
-        else:
-            remedy = f"the jobs' nodes may not see it: try srun ls '{places[names[0]]}'; else work on the shared one"
-            yield Finding("note", f"{text}, not a kind that machines share", remedy)
-
-
-def find_mount(path: Path) -> tuple[str, str]:
-    """Return the mount point and the kind of the file system of a path; `?` where this system does not say."""
-    command = ["df", "--output=target,fstype", str(path)]
-    try:
-        lines = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return "?", "?"
-    point, _, kind = lines.splitlines()[-1].strip().rpartition(" ")
-    return point.strip(), kind
-
-
-def check_python(n_nodes: int | None, *, wants_gpu: bool) -> Findings:
-    """Check the Python next to the `snakemake` of the PATH: all jobs run with it."""
-    snakemake = shutil.which("snakemake")
-    if snakemake is None:
-        yield Finding("PROBLEM", "no snakemake on the PATH", SETUP)
-        return
-    python = Path(snakemake).parent / "python"
-    if any(character.isspace() for character in str(python)):
-        text = f"{python} has a space in its path, and Snakemake's Slurm plugin starts jobs with it unquoted"
-        yield Finding("PROBLEM", text, "move the environment, or make a link without a space and use its bin/activate")
-    command = [str(python), "-W", "ignore", "-c", PROBE]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S, check=False)
-        said = dict(json.loads(done.stdout.splitlines()[-1]))
-    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
-        yield Finding("PROBLEM", f"{python} does not run ({error})", SETUP)
-        return
-    yield from judge_python(python, said, wants_gpu=wants_gpu)
-    yield from check_places({f"{python}": python.parent, "its base Python": Path(said["base"])}, n_nodes)
-
-
-def judge_python(python: Path, said: dict[str, Any], *, wants_gpu: bool) -> Findings:
-    """Say what a Python lacks."""
-    if said["is_old"]:
-        yield Finding("PROBLEM", f"{python} is Python {said['version']}, and 3.11 is the oldest", SETUP)
-    if not said["plugin"]:
-        yield Finding("PROBLEM", f"{python} has no snakemake-executor-plugin-slurm", SETUP)
-    if "error" in said:
-        yield Finding("PROBLEM", f"{python} cannot import torch and torchvision: {said['error']}", SETUP)
-    elif wants_gpu and not said["cuda"]:
-        text = f"torch {said['torch']} has no CUDA, and jobs ask for GPUs"
-        yield Finding("PROBLEM", text, "install a torch that is built with CUDA (or ROCm, and then ignore this line)")
-    else:
-        cuda = f", CUDA {said['cuda']}" if said["cuda"] else ", CPU only"
-        yield Finding("OK", f"{python}: Python {said['version']}, torch {said['torch']}{cuda}")
-
-
-def check_weights(study: Study, files: Sequence[Path]) -> Findings:
-    """Check that the files of ImageNet weights exist that models start from."""
-    absent = [path for path in files if not path.is_file()]
-    if absent:
-        remedy = (
-            f"Snakemake fetches them from here at the start, over the internet; without it, copy them into"
-            f" {absent[0].parent}/ from {study.settings.weights_url}/"
-        )
-        text = f"ImageNet weights that are still missing: {', '.join(path.name for path in absent)}"
-        yield Finding("note", text, remedy)
-    elif files:
-        yield Finding("OK", f"ImageNet weights are in {files[0].parent}")
+CLUSTER_CHECKS = (check_partitions, check_names, check_limits, check_account, check_status_command, check_requests)

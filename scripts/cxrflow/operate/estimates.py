@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from cxrflow.config.layout import RESULTS, Layout, ModelId
+from cxrflow.config.layout import BASE, RESULTS, Layout, ModelId
 from cxrflow.config.readers import READERS
 from cxrflow.config.study import Study
 from cxrflow.errors import CxrflowError
@@ -151,7 +151,7 @@ class Estimator:
 
     def _estimate_by_rate(self, job: Job, model: ModelId) -> JobTime:
         """Estimate by images/s: epochs over train and validation images, or one pass over validation and test."""
-        count, rate = self.counts[model.dataset], self.find_rate(model, self.device_of(job), job.gpus)
+        count, rate = self.counts[model.dataset], self.find_rate(model, self.device_of(job), job.ask("processes") or 1)
         if count is None or rate is None:
             return JobTime(None, NO_COUNT if count is None else NO_RATE)
         images = count.subsets
@@ -160,37 +160,43 @@ class Estimator:
         epoch_s = images["train"] / rate.train + images["val"] / rate.infer
         return JobTime(self.study.train_settings(model.variant).epochs * epoch_s, rate.source)
 
-    def find_rate(self, model: ModelId, device: str, gpus: int = 1) -> Rate | None:
+    def find_rate(self, model: ModelId, device: str, processes: int = 1) -> Rate | None:
         """Return the images/s of a model on a kind of device; None: nobody has measured them there.
 
         Args:
             model: of the study.
             device: cpu or cuda.
-            gpus: that share a training.
+            processes: that share a training, each on a GPU of its own or all on the CPU.
         """
-        settings = self.study.train_settings(model.variant)
-        size_px = self.study.preprocess_settings(model.variant).size_px
-        load = {"size_px": size_px, "batch_size": settings.batch_size, "precision": settings.precision}
-        load |= {"device": device}
-        mine = {**load, "backbone": model.backbone, "gpus": max(1, gpus)}
+        load = {**self._load_of(model.variant), "device": device}
+        mine = {**load, "backbone": model.backbone, "gpus": processes}
         found = [rate for trained, rate in self._trainings if trained == mine]
         if found:
             source = f"{len(found)} finished training(s) on {', '.join(sorted({rate.source for rate in found}))}"
             return Rate(median(rate.train for rate in found), median(rate.infer for rate in found), source)
-        return self._read_profile(model.backbone, load) if gpus <= 1 else None
+        return self._read_profile(model.backbone, load) if processes == 1 else None
+
+    def is_profiled(self, job: Job) -> bool:
+        """Return whether profile_backbone measures the load of a model's job: in one process, as of the base."""
+        variant = job.wildcards["variant"]
+        return job.ask("processes") <= 1 and self._load_of(variant) == self._load_of(BASE)
+
+    def _load_of(self, variant: str) -> dict[str, Any]:
+        settings = self.study.train_settings(variant)
+        size_px = self.study.preprocess_settings(variant).size_px
+        return {"size_px": size_px, "batch_size": settings.batch_size, "precision": settings.precision}
 
     def _read_training(self, model: ModelId) -> tuple[dict[str, Any], Rate] | None:
-        """Return the load of a finished training and its images/s, the median over epochs; None: it has not finished.
+        """Return the load of a finished training and its images/s, the median over epochs.
 
-        Raises:
-            CxrflowError: its training.json is of another version.
+        None: it has not finished, or another version wrote it, which says nothing of this one's speed.
         """
         path, history = (self.study.layout.model_file(model, name) for name in ("training.json", "history.csv"))
         if not (path.exists() and history.exists()):
             return None
-        values: dict[str, Any] = read_json(path)
-        epochs: Sequence[EpochRow] = read_records(history, EpochRow)
         try:
+            values: dict[str, Any] = read_json(path)
+            epochs: Sequence[EpochRow] = read_records(history, EpochRow)
             trained_s = [values["n_train"] / row.images_per_s for row in epochs]
             validated_s = [max(1e-9, row.seconds - train) for row, train in zip(epochs, trained_s, strict=True)]
             load = {key: values["settings"][key] for key in ("batch_size", "precision")}
@@ -198,8 +204,8 @@ class Estimator:
             load |= {"backbone": model.backbone, "size_px": self.study.preprocess_settings(model.variant).size_px}
             train, infer = values["n_train"] / median(trained_s), values["n_val"] / median(validated_s)
             return load, Rate(train, infer, values["device_name"])
-        except KeyError as error:
-            raise CxrflowError(f"{path} lacks {error}: another version wrote it; remove its folder") from None
+        except (KeyError, ValueError, CxrflowError):
+            return None
 
     def _read_profile(self, backbone: str, load: dict[str, Any]) -> Rate | None:
         """Return the rates that profile_backbone measured, if they are of this load on this kind of device."""
@@ -243,7 +249,7 @@ def _count_indexed(record: Record, reader: str, is_synthetic: bool) -> int:
     if not path.exists() or layout.phantoms().is_dir() != is_synthetic:
         return 0
     index = read_json(path)
-    return sum(index["counts"].values()) if index["reader"] == reader else 0
+    return sum(index["counts"].values()) if index.get("reader") == reader else 0  # another version had none
 
 
 def _name_studies(records: Iterable[Record]) -> str:

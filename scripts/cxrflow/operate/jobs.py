@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,20 @@ from cxrflow.config.layout import ModelId
 from cxrflow.config.loading import load_config, load_study, read_mapping
 from cxrflow.config.study import Study
 from cxrflow.errors import CxrflowError
-from cxrflow.operate.slurm import parse_gpus, parse_minutes
+from cxrflow.operate.slurm import parse_gpus
 
 CONFIGS = Path("config")
 MANY_CORES = 100_000  # a dry run cuts the threads of a job to the cores it is given, and a cluster has enough
 PLUGIN_FIRST_WAIT_S = 40.0  # of the Slurm plugin, where the profile says nothing
 RULE = re.compile(r"(?:local)?(?:rule|checkpoint) (\w+):")
 DETAIL = re.compile(r"    (\w+): (.*)")
-HOURS_AND_MINUTES = re.compile(r"\d+:\d+")
+# A limit of the site file, and how much of it a job takes.
+LIMITS: dict[str, Callable[["Job"], float]] = {
+    "max_runtime": lambda job: job.ask("runtime"),
+    "max_threads": lambda job: job.threads,
+    "max_mem_mb": lambda job: job.ask("mem_mb"),
+    "max_gpu": lambda job: job.gpus,
+}
 
 
 @dataclass(frozen=True)
@@ -39,14 +45,32 @@ class Profile:
     gpus: int | None = None  # that all running jobs share; None: the profile sets no limit
     configfile: Path | None = None  # of the study, where the profile names it
     site_file: Path | None = None  # with partitions and their limits
-    partitions: dict[str, dict[str, float]] = field(default_factory=dict)  # limits by name; runtimes in minutes
+    partitions: Sequence[Any] = ()  # as the Slurm plugin reads them: `name`, `limits`, `score_job_fit(job)`
     status_command: str = ""  # squeue, sacct, or empty where the Slurm plugin chooses
     first_wait_s: float = PLUGIN_FIRST_WAIT_S  # before the plugin first asks for the state of its jobs
 
-    def partitions_for(self, *, needs_gpu: bool) -> list[str]:
-        """Return the partitions that such jobs go to: those with GPUs, or those without, or all if each has GPUs."""
-        fitting = [name for name, limits in self.partitions.items() if (limits.get("max_gpu", 0) > 0) == needs_gpu]
-        return fitting if fitting or needs_gpu else list(self.partitions)
+    def partition_of(self, job: "Job") -> str:
+        """Return the partition that the Slurm plugin submits a job to; empty: no site file names any.
+
+        Raises:
+            CxrflowError: none takes it, and the plugin would fall back to the cluster's default one; or it cannot read
+                what the job asks for.
+        """
+        try:
+            scores = {each.name: each.score_job_fit(job) for each in self.partitions}
+        except Exception as error:  # a number that is none, gpu and gres together
+            raise CxrflowError(f"the Slurm plugin cannot read what {job.rule} asks for: {error}") from None
+        fitting = {name: score for name, score in scores.items() if score is not None}
+        if named := job.resources.get("slurm_partition") or max(fitting, key=fitting.__getitem__, default=""):
+            return str(named)
+        if not scores:
+            return ""
+        why = []
+        for each in self.partitions:
+            limits = {key: getattr(each.limits, key) for key in LIMITS}
+            lacks = [f"{key} {limits[key]:g} for {ask(job):g}" for key, ask in LIMITS.items() if ask(job) > limits[key]]
+            why.append(f"{each.name} has {', '.join(lacks) or 'no such GPU model, constraint or cluster'}")
+        raise CxrflowError(f"no partition of {self.site_file} takes {job.rule}: {'; '.join(why)}")
 
 
 def read_profile(folder: Path, jobs: int | None = None) -> Profile:
@@ -76,7 +100,7 @@ def read_profile(folder: Path, jobs: int | None = None) -> Profile:
         gpus=None if gpus is None else int(gpus),
         configfile=Path(configfile) if configfile else None,
         site_file=Path(site) if site else None,
-        partitions=read_partitions(Path(site)) if site else {},
+        partitions=read_partitions(Path(site)) if site else (),
         status_command=str(values.get("slurm-status-command") or ""),
         first_wait_s=float(values.get("slurm-init-seconds-before-status-checks", PLUGIN_FIRST_WAIT_S)),
     )
@@ -88,28 +112,21 @@ def has_gpu(profile: Profile | None = None) -> bool:
     return is_cluster or any(Path("/dev").glob("nvidia[0-9]*"))
 
 
-def read_partitions(path: Path) -> dict[str, dict[str, float]]:
-    """Read the partitions of a site file: {name: {limit: number}}, runtimes in minutes; other limits are left out.
+def read_partitions(path: Path) -> list[Any]:
+    """Read the partitions of a site file with the Slurm plugin's own reader, which decides where jobs go.
 
     Raises:
-        CxrflowError: it does not exist, has no `partitions`, or a `max_runtime` is not a time.
+        CxrflowError: the plugin would refuse the file.
     """
-    partitions = read_mapping(path).get("partitions")
-    if not isinstance(partitions, dict) or not all(isinstance(limits or {}, dict) for limits in partitions.values()):
-        raise CxrflowError(f"{path} lacks `partitions: {{name: {{limit: number}}}}`: compare it with the repository's")
-    return {str(name): _read_limits(limits or {}, path) for name, limits in partitions.items()}
+    from snakemake_executor_plugin_slurm.partitions import read_partition_file  # 0.4 s, for clusters alone
 
-
-def _read_limits(limits: dict[str, Any], path: Path) -> dict[str, float]:
-    """Read limits; of two numbers in a runtime the first is hours, as for the plugin (2.8, parse_time_to_minutes)."""
-    numbers = {key: float(value) for key, value in limits.items() if type(value) in (int, float)}
-    runtime = limits.get("max_runtime")
-    if isinstance(runtime, str):
-        try:
-            numbers["max_runtime"] = parse_minutes(f"{runtime}:00" if HOURS_AND_MINUTES.fullmatch(runtime) else runtime)
-        except CxrflowError as error:
-            raise CxrflowError(f"{path}, max_runtime: {error}") from None
-    return numbers
+    try:
+        return list(read_partition_file(path))
+    except Exception as error:  # whatever it meets first: a limit it does not know, a partition without any
+        raise CxrflowError(
+            f"{path}: the Slurm plugin cannot read its partitions ({error}): compare them with the repository's, as in"
+            " `gpu: {max_runtime: 1d, max_gpu: 4}`"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -135,19 +152,21 @@ class Call:
         return load_study(load_config([self.configfile], self.config))
 
 
-def choose_config(configfile: Path | None, study: str | None = None) -> Path:
-    """Return the config file that is meant: the named one, or that of config/ whose study has this name.
+def choose_config(configfile: Path | None, study: str | None = None, others: Iterable[Path] = ()) -> Path:
+    """Return the config file that is meant: the named one, or the one of config/ or of `others` with this study.
 
     Raises:
-        CxrflowError: neither is named, or no config has this study.
+        CxrflowError: neither is named, or none has this study.
     """
-    if configfile:
-        return configfile
     if not study:
+        if configfile:
+            return configfile
         raise CxrflowError("say which study is meant with --configfile=config/lungs.yaml")
-    known = {str(read_mapping(path).get("study")): path for path in sorted(CONFIGS.glob("*.yaml"))}
+    paths = [configfile] if configfile else [*filter(Path.is_file, others), *sorted(CONFIGS.glob("*.yaml"))]
+    known = {str(read_mapping(path).get("study")): path for path in paths}
     if study not in known:
-        raise CxrflowError(f"no file in {CONFIGS}/ has the study {study!r}; known: {', '.join(known) or 'none'}")
+        where = configfile or f"{CONFIGS}/, and no config of the last runs here,"
+        raise CxrflowError(f"no file in {where} has the study {study!r}; known: {', '.join(known) or 'none'}")
     return known[study]
 
 
@@ -217,22 +236,23 @@ def parse_jobs(text: str) -> list[Job]:
             blocks[-1][1][detail[1]] = detail[2]
         else:
             inside = False
-    return [_read_job(rule, details) for rule, details in blocks if "output" in details]
-
-
-def _read_job(rule: str, details: dict[str, str]) -> Job:
-    resources = _split_pairs(details.get("resources", ""))
-    return Job(
-        rule=rule,
-        inputs=_split_list(details.get("input", "")),
-        outputs=_split_list(details["output"]),
-        log=details.get("log", ""),
-        wildcards=_split_pairs(details.get("wildcards", "")),
-        threads=int(details.get("threads", 1)),
-        resources={
-            name: int(value) if value.isdecimal() else value for name, value in resources.items() if value != "<TBD>"
-        },
-    )
+    return [
+        Job(
+            rule=rule,
+            inputs=_split_list(details.get("input", "")),
+            outputs=_split_list(details["output"]),
+            log=details.get("log", ""),
+            wildcards=_split_pairs(details.get("wildcards", "")),
+            threads=int(details.get("threads", 1)),
+            resources={
+                name: int(value) if value.isdecimal() else value
+                for name, value in _split_pairs(details.get("resources", "")).items()
+                if value != "<TBD>"
+            },
+        )
+        for rule, details in blocks
+        if "output" in details
+    ]
 
 
 def _split_list(text: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from cxrflow.config.layout import RESULTS, Layout
+from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 from cxrflow.files.formats import format_bytes, format_duration, format_hours
 from cxrflow.operate.estimates import NO_RATE, Estimator
@@ -36,9 +37,10 @@ class Plan:
         return 0 if device == "cpu" and not self.profile.is_cluster else job.gpus or int(device == "cuda")
 
     def lacking_rates(self) -> list[str]:
-        """Return the backbones whose images/s must be measured before their trainings can be estimated."""
+        """Return the backbones whose images/s profile_backbone would measure for jobs without an estimate."""
         pairs = zip(self.jobs, self.answers, strict=True)
-        return sorted({job.wildcards["backbone"] for job, each in pairs if each.source == NO_RATE})
+        lacking = (job for job, each in pairs if each.source == NO_RATE and self.estimator.is_profiled(job))
+        return sorted({job.wildcards["backbone"] for job in lacking})
 
     def find_critical_path(self) -> list[int]:
         """Return the places of the jobs, each waiting for the one before, that take the longest together."""
@@ -128,16 +130,20 @@ def _say_path(plan: Plan) -> str:
 
 
 def _say_warnings(plan: Plan) -> str:
-    """Return one line per rule whose jobs would be killed for time."""
-    worst: dict[str, tuple[float, Job]] = {}
+    """Return one line per rule whose jobs no partition takes, or would be killed for time."""
+    warnings: dict[str, str] = {}
     for seconds, job in sorted(zip(plan.times, plan.jobs, strict=True), key=lambda pair: -pair[0]):
         if plan.profile.is_cluster and 0 < job.ask("runtime") * 60 < seconds:
-            worst.setdefault(job.rule, (seconds, job))
-    return "\n".join(
-        f"WARNING: {job.title} is estimated at {format_duration(seconds)} and asks for {job.ask('runtime')} min: raise"
-        f" set-resources: {rule}: runtime in {plan.profile.path}."
-        for rule, (seconds, job) in worst.items()
-    )
+            warning = (
+                f"WARNING: {job.title} is estimated at {format_duration(seconds)} and asks for {job.ask('runtime')}"
+                f" min: raise set-resources: {job.rule}: runtime in {plan.profile.path}."
+            )
+            warnings.setdefault(f"{job.rule} time", warning)
+        try:
+            plan.profile.partition_of(job)
+        except CxrflowError as error:
+            warnings.setdefault(job.rule, f"WARNING: {error}.")
+    return "\n".join(warnings.values())
 
 
 def _say_disk(plan: Plan, free_bytes: int) -> str:

@@ -5,8 +5,11 @@ one's lease. So they should end before it starts. Whether a Snakemake still work
 machine only; on which machine the last one was started, its own log says (.snakemake/log/).
 """
 
+import contextlib
+import os
 import platform
 import re
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from cxrflow.errors import CxrflowError
-from cxrflow.operate.slurm import SlurmError, SlurmJob, has_command, list_jobs
+from cxrflow.operate.slurm import SlurmError, SlurmJob, has_command, list_jobs, run_slurm
 
 PROC = Path("/proc")
 # What Snakemake adds to the command of a job (spawn_jobs.py of Snakemake 9): such a process obeys another one.
@@ -24,8 +27,9 @@ OF_A_JOB = frozenset({"--nolock", "--target-jobs"})
 HARMLESS = frozenset({"-n", "--dry-run", "--dryrun", "--unlock", "--summary", "--detailed-summary", "--lint", "--dag"})
 COMMANDS = frozenset({"plan", "status", "recover", "slurm_check"})  # in scripts/, and not the command of a rule
 LOGS = Path(".snakemake/log")
+AGAIN = "To start this run again"  # the Snakefile writes it, with quotes; `Command` of Snakemake's header has none
 SUBMITTED = "SLURM run ID:"  # the Slurm plugin writes it into Snakemake's log at its start
-HEADER_BYTES = 20_000  # of a log, in which its header is
+HEADER_BYTES = 200_000  # of a log, in which its header and AGAIN are
 POLL_S = 15.0
 
 
@@ -74,8 +78,8 @@ class LastRun:
 
     log: Path  # the newest
     host: str  # where it was started; empty: the log does not say
-    command: str  # of the newest log that has one (that of `--unlock` has none), without the quotes that were typed
-    configfile: str  # that it read, the last of several; empty: no log names one
+    command: str  # of the newest log that has one (that of `--unlock` has none)
+    configs: Sequence[Path]  # that the runs read, of the newest log and of a run the last first
 
 
 @dataclass(frozen=True)
@@ -128,18 +132,15 @@ def read_last_run(folder: Path) -> LastRun | None:
     logs = sorted((folder / LOGS).glob("*.snakemake.log"), key=lambda path: path.name, reverse=True)
     if not logs:
         return None
-    headers = [_read_header(log) for log in logs]
+    headers = []
+    for log in logs:
+        with log.open("rb") as handle:
+            text = handle.read(HEADER_BYTES).decode("utf-8", "replace")
+        headers.append(dict(re.findall(rf"^ *(Host|Command|Config file\(s\)|{AGAIN}): (.*)$", text, re.MULTILINE)))
     fields = next((header for header in headers if "Command" in header), {})
-    command = re.sub(r"^/.*?/snakemake(?:/__main__\.py)?(?= |$)", "snakemake", fields.get("Command", ""))
-    configs = re.findall(r"Path\('([^']+)'\)", fields.get("Config file(s)", ""))
-    return LastRun(logs[0], headers[0].get("Host", ""), command, configs[-1] if configs else "")
-
-
-def _read_header(log: Path) -> dict[str, str]:
-    """Return what the first lines of a log say of host, command and configs."""
-    with log.open("rb") as handle:
-        text = handle.read(HEADER_BYTES).decode("utf-8", "replace")
-    return dict(re.findall(r"^  (Host|Command|Config file\(s\)): (.*)$", text, re.MULTILINE))
+    named = (reversed(re.findall(r"Path\('([^']+)'\)", header.get("Config file(s)", ""))) for header in headers)
+    command = fields.get(AGAIN) or (f"{fields['Command']} (with the quotes that you typed)" if fields else "")
+    return LastRun(logs[0], headers[0].get("Host", ""), command, [Path(path) for paths in named for path in paths])
 
 
 def refuse_if_running(found: Leftovers, head_is_dead: bool) -> None:
@@ -163,6 +164,15 @@ def refuse_if_running(found: Leftovers, head_is_dead: bool) -> None:
             f"the last Snakemake was started on {host}, and this is {here}: whether it still runs cannot be seen from"
             f" here ({found.last.log}). Run this command there; or, if you know that it is dead, add --head-is-dead"
         )
+
+
+def cancel_jobs(found: Leftovers) -> None:
+    """Cancel the Slurm jobs that were left, and end the processes of this machine as SIGTERM does: trainings resume."""
+    if found.orphans:
+        run_slurm("scancel", *(job.job_id for job in found.orphans))
+    for process in found.workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
 
 
 def wait_for_end(folder: Path, say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep) -> None:

@@ -1,9 +1,9 @@
-"""All that is asked of Slurm: the one module that runs squeue, sinfo, scontrol, sacct, sacctmgr and scancel.
+"""All that is asked of Slurm: the one module that runs its commands.
 
 Every call has a time limit, because a controller that does not answer would hang the command that asks. Jobs are told
 apart by what the executor plugin gives them (snakemake-executor-plugin-slurm 2.8): the job's name is the id of one
 Snakemake run, a UUID behind an optional prefix; the comment is `rule_<rule>_wildcards_<values joined by _>`; the
-working directory is the folder that Snakemake was started in. `parse_minutes` and `parse_gpus` also read profiles.
+working directory is the folder that Snakemake was started in.
 """
 
 import getpass
@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,28 +20,13 @@ from cxrflow.errors import CxrflowError
 TIMEOUT_S = 30.0
 RUN_ID = re.compile(r"(?:[A-Za-z0-9_-]{1,50}_)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 JOB_FIELDS = "%i|%T|%M|%N|%j|%k|%r|%Z"  # the folder last: it alone may contain a |
-PARTITION_FIELDS = "%P|%a|%l|%c|%m|%D|%T|%G"
+PARTITION_FIELDS = "%P|%a|%l|%c|%m|%D|%T|%G|%f"
 WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 RUNNING = frozenset(
     {"RUNNING", "CONFIGURING", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING", "SUSPENDED", "STOPPED"}
 )
 FAILED = frozenset({"FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "LAUNCH_FAILED"})
 UNUSABLE = ("down", "drain", "drng", "fail", "inval", "unk")  # states of nodes; a sleeping one (idle~) wakes up
-UNLIMITED = ("unlimited", "infinite", "n/a")  # as squeue, sinfo and sbatch write it
-# Words as Snakemake reads them in `runtime: 12h` (the package humanfriendly); its Slurm plugin knows d, h, m and s.
-UNITS_MINUTES = {
-    word: minutes
-    for words, minutes in (
-        ("s sec secs second seconds", 1 / 60),
-        ("m min mins minute minutes", 1.0),
-        ("h hour hours", 60.0),
-        ("d day days", 1440.0),
-        ("w week weeks", 10080.0),
-    )
-    for word in words.split()
-}
-NUMBER_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
-CLOCK = re.compile(r"(?:(?P<days>\d+)-)?(?P<parts>\d+(?::\d+){0,2})")
 
 
 class SlurmError(CxrflowError):
@@ -72,10 +56,6 @@ class SlurmJob:
         """Whether Snakemake's plugin submitted it, by its name."""
         return RUN_ID.fullmatch(self.name) is not None
 
-    def is_in(self, folder: Path) -> bool:
-        """Whether it was submitted in a folder; symbolic links count as where they lead."""
-        return bool(self.folder) and os.path.realpath(self.folder) == os.path.realpath(folder)
-
 
 @dataclass(frozen=True)
 class NodeGroup:
@@ -89,7 +69,13 @@ class NodeGroup:
     memory_mib: int  # of each node
     n_nodes: int
     state: str  # of the nodes, such as `idle` or `drained*`
-    gpus: dict[str, int]  # {model: number per node}; the model is empty where the site names none
+    gres: str  # generic resources of each node, `gpu:a100:4(S:0-1),lscratch:500`; (null): none
+    features: frozenset[str]  # that a constraint may name
+
+    @property
+    def gpus(self) -> dict[str, int]:
+        """{model: GPUs of each node}; the model is empty where the site names none."""
+        return parse_gpus(self.gres)
 
     @property
     def is_usable(self) -> bool:
@@ -128,46 +114,31 @@ def run_slurm(*command: str, timeout_s: float = TIMEOUT_S) -> str:
 def list_jobs(folder: Path) -> list[SlurmJob]:
     """Return this user's jobs of a folder: those in the queue and those that ended less than MinJobAge ago."""
     text = run_slurm("squeue", "--noheader", "--states=all", f"--user={os.getuid()}", f"--format={JOB_FIELDS}")
-    return [job for job in parse_queue(text) if job.is_in(folder)]
-
-
-def parse_queue(text: str) -> list[SlurmJob]:
-    """Read squeue's lines in the form of JOB_FIELDS."""
-    rows = [line.split("|", 7) for line in text.splitlines()]
-    return [SlurmJob(*(_or_empty(cell.strip()) for cell in row)) for row in rows if len(row) == 8]
-
-
-def _or_empty(cell: str) -> str:
-    return "" if cell in ("(null)", "N/A", "n/a") else cell
-
-
-def cancel_jobs(job_ids: Sequence[str]) -> None:
-    """Cancel jobs by their ids; those that have just ended are not an error to scancel."""
-    if job_ids:
-        run_slurm("scancel", *job_ids)
+    rows = (line.split("|", 7) for line in text.splitlines())
+    empty = ("(null)", "N/A", "n/a")
+    jobs = [SlurmJob(*("" if cell.strip() in empty else cell.strip() for cell in row)) for row in rows if len(row) == 8]
+    home = os.path.realpath(folder)  # symbolic links count as where they lead
+    return [job for job in jobs if job.folder and os.path.realpath(job.folder) == home]
 
 
 def list_partitions() -> list[NodeGroup]:
     """Return the partitions of the cluster, one entry for all nodes of a partition that are alike."""
-    return parse_partitions(run_slurm("sinfo", "--noheader", "--exact", f"--format={PARTITION_FIELDS}"))
-
-
-def parse_partitions(text: str) -> list[NodeGroup]:
-    """Read sinfo's lines in the form of PARTITION_FIELDS."""
-    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines()]
+    lines = run_slurm("sinfo", "--noheader", "--exact", f"--format={PARTITION_FIELDS}").splitlines()
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines]
     return [
         NodeGroup(
             partition=name.rstrip("*"),
             is_default=name.endswith("*"),
             is_up=available == "up",
-            max_minutes=parse_minutes(limit),
+            max_minutes=parse_limit(limit),
             cpus=int(cpus.rstrip("+")),
             memory_mib=int(memory.rstrip("+")),
             n_nodes=int(nodes),
             state=state,
-            gpus=parse_gpus(gres),
+            gres=gres,
+            features=frozenset(features.split(",")) - {"(null)", ""},
         )
-        for name, available, limit, cpus, memory, nodes, state, gres in (row for row in rows if len(row) == 8)
+        for name, available, limit, cpus, memory, nodes, state, gres, features in (row for row in rows if len(row) == 9)
     ]
 
 
@@ -177,52 +148,32 @@ def read_config() -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in pairs}
 
 
-def list_accounts() -> list[str]:
-    """Return the accounts that this user may charge."""
-    command = ("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={getpass.getuser()}", "format=Account")
-    return list(dict.fromkeys(run_slurm(*command).split()))
+def list_accounts() -> tuple[list[str], list[str]]:
+    """Return the accounts that this user may charge, and the qualities of service that go with them, each once."""
+    command = ("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={getpass.getuser()}")
+    rows = [line.split("|") for line in run_slurm(*command, "format=Account,QOS").splitlines() if "|" in line]
+    return sorted({account for account, _ in rows}), sorted({name for _, qos in rows for name in qos.split(",")})
 
 
-def parse_minutes(text: str) -> float:
-    """Return a time in minutes; infinity where it is unlimited.
-
-    Slurm's forms: `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours`, `days-hours:minutes`,
-    `days-hours:minutes:seconds`, `UNLIMITED`. Snakemake's: `90.5` (minutes), `12h`, `1d12h`, `90 min`.
-    Source: sbatch(1), --time.
-
-    Raises:
-        CxrflowError: it is not a time.
-    """
-    said = text.strip().lower()
-    if said in UNLIMITED:
+def parse_limit(text: str) -> float:
+    """Return a time limit as sinfo prints it, `[[days-]hours:]minutes:seconds` or `infinite`, in minutes."""
+    if text in ("infinite", "n/a"):
         return math.inf
-    if match := CLOCK.fullmatch(said):
-        return _read_clock(match["days"], match["parts"].split(":"))
-    if re.fullmatch(r"\d+\.\d+", said):
-        return float(said)
-    pairs = NUMBER_AND_UNIT.findall(said)
-    if not pairs or NUMBER_AND_UNIT.sub("", said) or any(unit not in UNITS_MINUTES for _, unit in pairs):
-        raise CxrflowError(f"{text!r} is not a time: expected minutes, days-hours:minutes:seconds, or for example 12h")
-    return sum(float(number) * UNITS_MINUTES[unit] for number, unit in pairs)
+    days, _, clock = text.rpartition("-")
+    parts = zip(reversed(clock.split(":")), (1 / 60, 1, 60), strict=False)
+    return int(days or 0) * 1440 + sum(int(number) * minutes for number, minutes in parts)
 
 
-def _read_clock(days: str | None, parts: list[str]) -> float:
-    """Return minutes: behind days the first number is hours; without, one or two numbers begin with minutes."""
-    from_minutes = days is None and len(parts) < 3
-    hours, minutes, seconds = [*map(int, ["0"] * from_minutes + parts), 0, 0][:3]
-    return int(days or 0) * 1440 + hours * 60 + minutes + seconds / 60
+def parse_gres(text: str) -> dict[str, int]:
+    """Return {kind or kind:model: number} of generic resources, `gpu:a100:4(S:0-1),lscratch:500G`; not said is 1."""
+    found: dict[str, int] = {}
+    for entry in re.sub(r"\([^)]*\)", "", text).split(","):
+        if match := re.fullmatch(r"(.+?)(?::(\d+)[KMGT]?)?", entry.strip()):
+            found[match[1]] = found.get(match[1], 0) + int(match[2] or 1)
+    return found
 
 
 def parse_gpus(gres: str) -> dict[str, int]:
-    """Return {model: number} from what a node has or a job asks for: `gpu:a100:4(S:0-1),gpu:2`, `gpu:a100`, `gpu`.
-
-    A model without a name is empty; a number that is not said is 1; other things than GPUs are left out.
-    """
-    gpus: dict[str, int] = {}
-    for entry in re.sub(r"\([^)]*\)", "", gres).split(","):
-        name, *rest = entry.strip().split(":")
-        count = int(rest.pop()) if rest and rest[-1].isdecimal() else 1
-        if name == "gpu":
-            model = "".join(rest)
-            gpus[model] = gpus.get(model, 0) + count
-    return gpus
+    """Return {model: number} of the GPUs among generic resources; a model without a name is empty."""
+    kinds = ((*name.partition(":"), count) for name, count in parse_gres(gres).items())
+    return {model: count for kind, _, model, count in kinds if kind == "gpu"}

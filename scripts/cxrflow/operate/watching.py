@@ -102,7 +102,7 @@ def _see_lease(job: Job, seen: Look) -> State | None:
     if holder is None or holder.is_known_dead():
         return None
     try:  # by this machine's clock: leases.age_s writes a file
-        is_fresh = seen.now_s - path.stat().st_mtime < STALE_S
+        is_fresh = abs(seen.now_s - path.stat().st_mtime) < STALE_S
     except OSError:  # released this very moment
         return None
     is_queued = any(each.job_id == holder.job and each.is_active for each in seen.queue)
@@ -127,7 +127,12 @@ def _see_queue(job: Job, seen: Look) -> State | None:
 
 
 def _see_logs(job: Job, seen: Look) -> State | None:
-    """See how the last attempt ended: killed by Slurm, an error, or a log that nobody continues."""
+    """See how the last attempt ended: killed by Slurm, an error, or a log that nobody continues.
+
+    Where the outputs are there, the log is theirs, from before what repeats the job: Snakemake removes them first.
+    """
+    if all((seen.folder / path).exists() for path in job.outputs):
+        return None
     logs = (seen.folder / SLURM_LOGS / f"rule_{job.rule}" / wildcards_text(job)).glob("*.log")
     slurm_log = max(logs, key=lambda path: _number(path.stem), default=None)
     killed = KILLED.search(slurm_log.read_text("utf-8", "replace")) if slurm_log else None
@@ -156,9 +161,11 @@ def _number(job_id: str) -> int:
     return int(match[0]) if match else 0
 
 
-def read_progress(log: Path, epochs: int) -> Progress:
-    """Read a training's log; without one no epoch has ended."""
-    return Progress(epochs, parse_epochs(log.read_text("utf-8", "replace")) if log.exists() else ())
+def read_progress(job: Job, state: State, epochs: int, folder: Path) -> Progress:
+    """Read the log of a training that runs or has left a checkpoint; another one's log is of before it was repeated."""
+    log = folder / job.log
+    is_begun = log.exists() and (state.name == "running" or (log.parent / "resume").is_dir())
+    return Progress(epochs, parse_epochs(log.read_text("utf-8", "replace")) if is_begun else ())
 
 
 def describe_study(estimator: Estimator, jobs: Sequence[Job], remaining: Sequence[Job], seen: Look) -> str:
@@ -175,7 +182,7 @@ def describe_study(estimator: Estimator, jobs: Sequence[Job], remaining: Sequenc
     states = [find_state(job, seen) if job.outputs in undone else State("done") for job in jobs]
     pairs = list(zip(jobs, states, strict=True))
     trainings = {
-        job.title: read_progress(seen.folder / job.log, study.train_settings(job.model.variant).epochs)
+        job.title: read_progress(job, state, study.train_settings(job.model.variant).epochs, seen.folder)
         for job, state in pairs
         if job.rule == "train" and job.model and state.name != "done"
     }

@@ -1,0 +1,56 @@
+"""The check before a study asks a real Slurm: what it would refuse is said, and what fits is not."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import CPUS, GPUS, MEMORY_MB
+from tests.slurm.conftest import Login
+from tests.workflow.conftest import copy_workflow
+
+pytestmark = pytest.mark.slow
+PARTITIONS = f"""
+partitions:
+  cpu: {{max_runtime: 1d, max_mem_mb: {MEMORY_MB}, max_threads: {CPUS}}}
+  gpu: {{max_runtime: 12h, max_mem_mb: {MEMORY_MB}, max_threads: {CPUS}, max_gpu: {GPUS}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_workflow(tmp_path_factory.mktemp("check") / "a clone")
+
+
+def check(login: Login, clone: Path, site: str, *config: str) -> "subprocess.CompletedProcess[str]":
+    (clone / "profiles/slurm/site.yaml").write_text(site + PARTITIONS)
+    return login.script(clone, "slurm_check", *(["--config", *config] if config else []))
+
+
+def test_a_site_file_in_the_notation_of_the_plugin_passes_and_can_be_planned(login: Login, clone: Path) -> None:
+    done = check(login, clone, "gpu: {gpu: 1}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "OK       sbatch --test-only takes every request" in done.stdout
+    slurm = ("--profile", "profiles/slurm", "--configfile", "config/lungs.yaml")
+    planned = login.script(clone, "plan", *slurm)
+    assert planned.returncode == 0, planned.stderr
+    assert "WARNING" not in planned.stdout
+
+
+@pytest.mark.parametrize(
+    ("site", "config", "words"),
+    [
+        ("gpu: {gpu: 1}", ["compute={gpus: 3}"], "takes train: cpu has max_gpu 0 for 3; gpu has max_gpu 2 for 3"),
+        ("gpu: {gpu: 1, gpu_model: a100}", [], "train: sbatch failed: allocation failure: Requested node"),
+        ("gpu: {gpu: 1, constraint: big}", [], "train: sbatch failed: allocation failure: Invalid feature"),
+        ('gpu: {gres: "gpu:1,lscratch:100"}', [], "would not be submitted: Invalid GRES format"),
+        ("gpu: {gpu: 1, qos: fast}", [], "no qos fast"),
+        ("account: hearts", [], "no slurm_account hearts"),
+    ],
+)
+def test_what_slurm_or_the_plugin_would_refuse_is_a_problem(
+    login: Login, clone: Path, site: str, config: list[str], words: str
+) -> None:
+    done = check(login, clone, site, *config)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert words in done.stdout
