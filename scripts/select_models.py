@@ -1,7 +1,7 @@
 r"""Choose one model per dataset on validation images: the fastest that is not inferior to the best.
 
-Reads val_predictions.csv of the base models and backbones/*.json, all below results/<study>; writes selection.json.
-Opens no test image and no test prediction.
+Reads val_predictions.csv of the base models, backbones/*.json, index.csv and split.csv, all below results/<study>;
+writes selection.json. Opens no test image and no test prediction.
 
     python scripts/select_models.py --results results/demo --selection results/demo/selection.json \
         --config '{"study": "demo", "datasets": {"covid": {"reader": "covid_radiography", "folder": "covid"}}}'

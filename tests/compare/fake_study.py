@@ -18,7 +18,7 @@ from cxrflow.config.layout import Layout
 from cxrflow.config.settings import StudySettings, parse_settings
 from cxrflow.config.study import ModelId, Study
 from cxrflow.files.atomic import write_json
-from cxrflow.files.records import EpochRow, Predictions, SplitRow, write_predictions
+from cxrflow.files.records import EpochRow, IndexRow, Predictions, SplitRow, write_predictions
 from cxrflow.files.tables import write_records
 from cxrflow.results.scoring import score_predictions
 from cxrflow.select.choosing import select_models
@@ -143,6 +143,7 @@ def write_dataset(folder: Path, name: str, study: Study, fake: FakeStudy) -> Non
         for i, label in enumerate(labels)
     ]
     write_records(folder / "split.csv", SplitRow, rows)
+    write_records(folder / "index.csv", IndexRow, [fake_image(row) for row in rows])
     published = DATASETS[name]["counts"] if name in DATASETS else {}
     write_json(
         folder / "index.json",
@@ -167,6 +168,12 @@ def write_dataset(folder: Path, name: str, study: Study, fake: FakeStudy) -> Non
     for recipe in study.recipes():
         for picture in ("samples", "before_after"):
             write_picture(folder / recipe / f"{picture}.png", f"{name} {picture}", fake.pictures)
+
+
+def fake_image(row: SplitRow) -> IndexRow:
+    """Return the row of index.csv of an image that no other dataset has."""
+    path = f"{row.label}/{row.image_id}.png"
+    return IndexRow(row.image_id, path, row.label, row.patient_id, "", 64, 64, "L", row.image_id, row.image_id)
 
 
 def fake_profile(backbone: str, size_px: int) -> dict[str, Any]:

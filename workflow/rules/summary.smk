@@ -34,6 +34,7 @@ rule select_models:
             LAYOUT.model_file("{model.path}", "val_predictions.csv"),
             model=[model for model in MODELS if model.variant == BASE],
         ),
+        collect([rules.index.output.index, rules.split.output.split], dataset=DATASETS),
     output:
         selection=LAYOUT.selection(),
     log:
@@ -54,7 +55,7 @@ rule select_models:
 
 # What the words of a check's `needs` mean.
 NEEDED = {
-    "index": collect(rules.index.output.summary, dataset=DATASETS),
+    "index": collect([rules.index.output.summary, rules.index.output.index], dataset=DATASETS),
     "selection": [rules.select_models.output.selection],
     "split": collect(rules.split.output.split, dataset=DATASETS),
     "backbones": collect(rules.profile_backbone.output.profile, backbone=STUDY.backbones()),
@@ -92,8 +93,7 @@ rule summarize:
     input:
         rules.select_models.output.selection,
         collect(rules.check.output.verdict, check=CHECKS),
-        collect(rules.index.output.summary, dataset=DATASETS),
-        collect(rules.split.output.split, dataset=DATASETS),
+        collect([rules.index.output.summary, rules.index.output.index, rules.split.output.split], dataset=DATASETS),
         collect(rules.profile_backbone.output.profile, backbone=STUDY.backbones()),
         collect(
             LAYOUT.model_file("{model.path}", "{file}"),

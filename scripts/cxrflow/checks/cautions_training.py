@@ -1,6 +1,6 @@
 """Cautions about how models were trained and tested: what their scores and intervals do not cover."""
 
-from cxrflow.checks.verdicts import PASS, WARN, Verdict, check
+from cxrflow.checks.verdicts import FAIL, PASS, WARN, Verdict, check
 from cxrflow.compare.collect import Results
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.made import describe_differences
@@ -34,17 +34,30 @@ def settings_of_files(results: Results) -> Verdict:
     )
 
 
-@check("caution", "Can a transferred model have seen test images?")
+@check("caution", "Can a transferred model have seen test images?", needs=("index", "split"))
 def transfer_leak(results: Results) -> Verdict:
-    """Transfer between published datasets with images in common can start from test images."""
-    leaky = dict.fromkeys((m.id.init, m.id.dataset) for m in results.models if results.study.may_have_seen_test(m.id))
-    if not leaky:
-        return Verdict(PASS, "No model starts from a dataset that is known to have images in common with its own.")
-    listed = [f"for {results.dataset_title(d)} that starts {results.study.init_title(init)}" for init, d in leaky]
+    """A model that starts from another dataset's may have met test images there: counted, and as is known."""
+    pairs = {(m.id.init, m.id.dataset): m.id for m in results.models if results.seen_test.is_possible(m.id)}
+    if not pairs:
+        return Verdict(
+            PASS,
+            "No: no test image is among the images of the dataset that its model starts from, and no two of these"
+            " published datasets are known to have images in common.",
+        )
+    counts = {pair: results.seen_test.count(model) for pair, model in pairs.items()}
+    listed = []
+    for (init, dataset), n_seen in counts.items():
+        which = f"the model for {results.dataset_title(dataset)} that starts {results.study.init_title(init)}"
+        n_test = sum(results.datasets[dataset].counts["test"].values())
+        measured = (
+            f"starts from one that has seen {n_seen:,} of its {n_test:,} test images, or other images of the patients"
+        )
+        listed.append(f"{which} {measured if n_seen else 'may have, because the two published datasets share images'}")
     return Verdict(
-        WARN,
-        f"Yes: the model {join_words(listed)} may have, because the two published datasets have images in common. Its"
-        " gain is not to be trusted.",
+        FAIL if any(counts.values()) else WARN,
+        f"Yes: {join_words(listed)}. Its gain is not to be trusted, and it is not a candidate for the choice.",
+        value=max(counts.values()),
+        threshold=0,
         remedy="Start it from ImageNet, or from a dataset without common images.",
     )
 

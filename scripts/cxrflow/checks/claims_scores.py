@@ -9,12 +9,15 @@ from cxrflow.compare.paired import Pair, ablation_pairs, compare_pairs, mean_est
 from cxrflow.config.settings import settings_dict
 from cxrflow.config.study import SCRATCH, ModelId
 from cxrflow.files.formats import count_words, join_words
-from cxrflow.results.bootstrap import Estimate
+from cxrflow.results.bootstrap import MIN_PATIENTS, Estimate
 
 # Who reads a dataset tells which published dataset it is, whatever a config calls it.
 XRAY8, COVID, PNEUMONIA = "nih", "covid_radiography", "kermany"
 NO_PREPROCESSING = "no_preprocessing: {preprocess: {equalize: false, blur_px: 0}}"
-WITHOUT_INTERVALS = "Without intervals (score.bootstrap_resamples is 0) nothing can be determined."
+WITHOUT_INTERVALS = (
+    "Without intervals nothing can be determined: score.bootstrap_resamples is 0, or a class has fewer than"
+    f" {MIN_PATIENTS} test patients."
+)
 
 
 @check("claim", "ChestX-ray8 scores lowest.", needs=("index", "metrics", "predictions"))
@@ -134,13 +137,13 @@ def _how_to_answer(results: Results) -> str:
     )
 
 
-@check("claim", "Transfer learning scores above training from scratch.", needs=("predictions",))
+@check("claim", "Transfer learning scores above training from scratch.", needs=("index", "split", "predictions"))
 def transfer_gain(results: Results) -> Verdict:
     """Transferred models minus their twins from scratch; those that may have seen test images do not count."""
     pairs = transfer_pairs(results)
     if not pairs:
         return Verdict(UNKNOWN, "No transferred model has a twin from scratch in this study.")
-    sound = [pair for pair in pairs if not results.study.may_have_seen_test(pair[0].id)]
+    sound = [pair for pair in pairs if not results.seen_test.is_possible(pair[0].id)]
     leaky = dict.fromkeys(pair[0].id.dataset for pair in pairs if pair not in sound)
     titles = join_words([results.dataset_title(name) for name in leaky]) if leaky else ""
     left_out = (

@@ -1,8 +1,8 @@
 """Everything a study's stages have written, each file read once, when it is first asked for.
 
-Reads index.json, split.csv, backbones/*.json, selection.json and each model's training.json, history.csv, metrics.json,
-gradcam.json and predictions.csv. Writes nothing. What is never asked for need not exist: a check reads only what it
-needs.
+Reads index.json, index.csv, split.csv, backbones/*.json, selection.json and each model's training.json, history.csv,
+metrics.json, gradcam.json and predictions.csv. Writes nothing. What is never asked for need not exist: a check reads
+only what it needs.
 """
 
 from collections import Counter
@@ -17,6 +17,7 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.layout import Layout
 from cxrflow.config.made import Made, list_made, study_as_made
 from cxrflow.config.study import BASE, SCRATCH, ModelId, Study
+from cxrflow.data.overlap import SeenTest
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 from cxrflow.files.records import SUBSETS, EpochRow, Predictions, SplitRow, read_predictions
@@ -192,6 +193,11 @@ class Results:
         """selection.json: by dataset the model chosen on validation images, why, and every candidate."""
         selection: dict[str, dict[str, Any]] = read_json(self.layout.selection())
         return selection
+
+    @cached_property
+    def seen_test(self) -> SeenTest:
+        """Which models have seen test images of their dataset in the training they start from."""
+        return SeenTest(self.study, self.layout)
 
     @property
     def layout(self) -> Layout:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cxrflow.compare.collect import ModelResult, Results, base_twin, group_seeds, scratch_twin
-from cxrflow.compare.rows import SEEN
+from cxrflow.compare.rows import describe_seen
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import settings_dict
 from cxrflow.config.study import SCRATCH, ModelId
@@ -67,7 +67,7 @@ def transfer_rows(results: Results) -> list[dict[str, Any]]:
     return [
         {
             **_pair_columns(results, pairs, "scratch"),
-            "caution": SEEN if results.study.may_have_seen_test(pairs[0][0].id) else "",
+            "caution": describe_seen(results, pairs[0][0]),
         }
         for pairs in _group_pairs(transfer_pairs(results))
     ]

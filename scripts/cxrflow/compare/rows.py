@@ -138,10 +138,17 @@ def model_rows(results: Results) -> list[dict[str, Any]]:
             "epoch_seconds": model.epoch_seconds,
             "images_per_s": model.images_per_s,
             **cost_columns(results, model),
-            "caution": SEEN if results.study.may_have_seen_test(model.id) else "",
+            "caution": describe_seen(results, model),
         }
         for model in results.models
     ]
+
+
+def describe_seen(results: Results, model: ModelResult) -> str:
+    """Return whether a model has seen test images in the training it starts from, in words; empty: not as is known."""
+    if n_seen := results.seen_test.count(model.id):
+        return f"has seen {n_seen:,} of {model.metrics['n_images']:,} test images"
+    return SEEN if results.study.may_have_seen_test(model.id) else ""
 
 
 def cost_columns(results: Results, model: ModelResult) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def draw_dataset(panel: Any, results: Results, models: list[ModelResult]) -> Non
     panel.text(chance, -0.8, "chance", color=MUTED, fontsize=6.5, ha="center", va="center")
     for y, model in enumerate(models):
         draw_score(panel, model, y)
-    labels = [results.short_title(m) + " †" * results.study.may_have_seen_test(m.id) for m in models]
+    labels = [results.short_title(m) + " †" * results.seen_test.is_possible(m.id) for m in models]
     panel.set_yticks(range(len(models)), labels)
     panel.set_ylim(len(models) - 0.5, -1.1)
     panel.grid(axis="x")

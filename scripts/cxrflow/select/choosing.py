@@ -19,6 +19,7 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.layout import Layout
 from cxrflow.config.settings import ScoreSettings
 from cxrflow.config.study import BASE, ModelId, Study
+from cxrflow.data.overlap import SeenTest
 from cxrflow.files.atomic import read_json
 from cxrflow.files.records import Predictions, read_predictions
 from cxrflow.results.bootstrap import Estimate, check_same_images, mean_macro_f1, subtract_estimates
@@ -46,7 +47,8 @@ class Candidate:
 def select_models(study: Study, layout: Layout) -> dict[str, dict[str, Any]]:
     """Return the content of selection.json: the choice for every dataset of a study.
 
-    layout: of results/<study>, which holds val_predictions.csv of every base model and backbones/*.json.
+    layout: of results/<study>, which holds val_predictions.csv of every base model, backbones/*.json, and index.csv and
+        split.csv of every dataset.
     """
     settings = study.settings
     return {
@@ -55,11 +57,12 @@ def select_models(study: Study, layout: Layout) -> dict[str, dict[str, Any]]:
     }
 
 
-def list_candidates(study: Study, dataset: str) -> list[list[ModelId]]:
+def list_candidates(study: Study, layout: Layout, dataset: str) -> list[list[ModelId]]:
     """Return the base models of a dataset that cannot have seen its test images, seeds of one model together."""
     groups: dict[tuple[str, str], list[ModelId]] = {}
+    seen_test = SeenTest(study, layout)
     for model in study.models():
-        if model.dataset == dataset and model.variant == BASE and not study.may_have_seen_test(model):
+        if model.dataset == dataset and model.variant == BASE and not seen_test.is_possible(model):
             groups.setdefault((model.backbone, model.init), []).append(model)
     return list(groups.values())
 
@@ -73,7 +76,7 @@ def read_candidates(study: Study, layout: Layout, dataset: str) -> list[Candidat
             predictions=[read_predictions(layout.model_file(model, "val_predictions.csv")) for model in models],
             latency_ms=read_json(layout.backbone(models[0].backbone))["latency_ms"]["median"],
         )
-        for models in list_candidates(study, dataset)
+        for models in list_candidates(study, layout, dataset)
     ]
 
 
