@@ -123,12 +123,16 @@ from pathlib import Path
 import numpy as np
 from cxrflow.config.stages import explain_error
 from cxrflow.files.atomic import write_array, write_bytes, write_json
+from cxrflow.files.figures import Figure, save_figure
 folder, big = Path(sys.argv[1]), "x" * 3_000_000
+noise = Figure(figsize=(12, 12))
+noise.figimage(np.random.default_rng(0).random((1500, 1500)), resize=True)
 for write in (
     lambda path: write_array(path, np.ones((1000, 1000), np.float32)),
     lambda path: write_array(path, np.asfortranarray(np.ones((1000, 1000), np.float32))),
     lambda path: write_bytes(path, big.encode()),
     lambda path: write_json(path, big),
+    lambda path: save_figure(noise, path),
 ):
     try:
         write(folder / "target")
@@ -152,4 +156,4 @@ def test_a_full_disk_is_named_whatever_is_written(tmp_path: Path) -> None:
     full = (
         f"{tmp_path}/target: the disk is full: free space there and run the same command again; finished work is kept"
     )
-    assert done.stdout.splitlines() == [full] * 4 + ["[]"], done.stderr
+    assert done.stdout.splitlines() == [full] * 5 + ["[]"], done.stderr

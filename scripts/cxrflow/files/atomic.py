@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from cxrflow.errors import CxrflowError
@@ -96,10 +95,25 @@ def write_atomically(path: Path) -> Iterator[Path]:
         _fsync_folder(path.parent)
         WRITTEN.add(Path(os.path.abspath(named)))
     except OSError as error:
+        error = error if error.errno else _find_reason(error, temporary)
         error.filename = error.filename or str(path)  # a failed write names no file, and a full disk should be found
-        raise
+        raise error from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _find_reason(error: OSError, temporary: Path) -> OSError:
+    """Return the system's own error, which plain writes to the same file meet again, where a library hides it.
+
+    np.save and Pillow say of a full disk no more than that something was not written.
+    """
+    try:
+        with temporary.open("ab") as handle:
+            handle.write(bytes(2**16))
+            os.fsync(handle.fileno())
+    except OSError as plain:
+        return plain
+    return error
 
 
 def refuse_folder(path: Path) -> None:
@@ -167,8 +181,7 @@ def write_array(path: Path, array: "NDArray[Any]") -> None:
     import numpy as np
 
     with write_atomically(path) as temporary, temporary.open("wb") as handle:
-        # not the file itself: for one, np.save calls tofile, whose error on a full disk has no number and no reason
-        np.save(SimpleNamespace(write=handle.write), array)
+        np.save(handle, array)
 
 
 def read_array(path: Path) -> "NDArray[Any]":
