@@ -9,7 +9,13 @@ SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 # In the order of the data. `files` and `config` are the ground; `operate` lies beside the way, and no stage imports it.
 LAYERS = ("files", "config", "data", "models", "results", "compare", "checks", "select", "deliver", "report", "operate")
 OPERATING = {"plan", "status", "recover", "slurm_check"}  # commands of a user, not stages
-GROUND_OF_PHANTOMS = ("cxrflow.config.settings", "cxrflow.config.readers", "cxrflow.errors", "cxrflow.files.")
+GROUND_OF_PHANTOMS = (
+    "cxrflow.config.settings",
+    "cxrflow.config.parsing",
+    "cxrflow.config.readers",
+    "cxrflow.errors",
+    "cxrflow.files.",
+)
 
 
 def read_imports(path: Path) -> list[str]:

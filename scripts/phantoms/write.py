@@ -17,7 +17,8 @@ from typing import Any
 
 import cv2
 
-from cxrflow.config.settings import PhantomSettings, settings_dict
+from cxrflow.config.parsing import settings_dict
+from cxrflow.config.settings import PhantomSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json, sha256_bytes, write_json, write_text
 from phantoms.kaggle import COVID, PNEUMONIA, plan_covid, plan_pneumonia

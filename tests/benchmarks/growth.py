@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cxrflow.compare.collect import collect_results
-from cxrflow.config.settings import settings_json
+from cxrflow.config.parsing import settings_json
 from tests.benchmarks import inputs
 from tests.benchmarks.measure import OURS, Row, Unit, compare
 from tests.benchmarks.memory import watch_memory

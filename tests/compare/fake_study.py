@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 from cxrflow.checks.registry import list_checks, load_check, run_check
 from cxrflow.compare.collect import Results, collect_results
 from cxrflow.config.layout import Layout
-from cxrflow.config.settings import StudySettings, parse_settings
+from cxrflow.config.parsing import parse_settings
+from cxrflow.config.settings import StudySettings
 from cxrflow.config.study import ModelId, Study
 from cxrflow.files.atomic import write_json
 from cxrflow.files.records import EpochRow, IndexRow, Predictions, SplitRow, write_predictions

@@ -6,7 +6,7 @@ import pytest
 from cxrflow.config.layout import Layout
 from cxrflow.config.loading import load_study
 from cxrflow.config.made import describe_differences, list_made, study_as_made
-from cxrflow.config.settings import settings_dict
+from cxrflow.config.parsing import settings_dict
 from cxrflow.config.study import Study
 from cxrflow.files.atomic import write_json
 from cxrflow.files.provenance import record_path

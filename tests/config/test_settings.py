@@ -10,14 +10,8 @@ import pytest
 import yaml
 
 from cxrflow.config.docs import json_schema, sections, settings_readme
-from cxrflow.config.parsing import find_problems
-from cxrflow.config.settings import (
-    StudySettings,
-    TrainSettings,
-    parse_settings,
-    settings_dict,
-    settings_json,
-)
+from cxrflow.config.parsing import find_problems, parse_settings, settings_dict, settings_json
+from cxrflow.config.settings import StudySettings, TrainSettings
 from cxrflow.errors import CxrflowError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -33,7 +33,7 @@ STAGES = sorted(path.stem for path in SCRIPTS.glob("*.py"))
 class Knobs:
     """Knobs."""
 
-    size_px: int = setting("side", default=8, unit="px", minimum=1)
+    size_px: int = setting("side", 8, unit="px", minimum=1)
 
 
 def example(*, path: Path, names: list[str], knobs: Knobs, extra: Path | None = None, rate: float = 0.5) -> None:

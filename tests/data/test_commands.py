@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.config.settings import settings_json
+from cxrflow.config.parsing import settings_json
 from cxrflow.config.stages import build_parser
 from cxrflow.data.images import open_images
 from cxrflow.data.indexing import NOT_UTF8

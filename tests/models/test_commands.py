@@ -11,7 +11,8 @@ import torch
 
 import profile_backbone
 import train
-from cxrflow.config.settings import PreprocessSettings, ProfileSettings, TrainSettings, settings_json
+from cxrflow.config.parsing import settings_json
+from cxrflow.config.settings import PreprocessSettings, ProfileSettings, TrainSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 from cxrflow.files.records import EpochRow

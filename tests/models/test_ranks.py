@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import train
-from cxrflow.config.settings import PreprocessSettings, TrainSettings, settings_json
+from cxrflow.config.parsing import settings_json
+from cxrflow.config.settings import PreprocessSettings, TrainSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 from cxrflow.files.records import EpochRow

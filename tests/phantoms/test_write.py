@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
+from cxrflow.config.parsing import parse_settings
 from cxrflow.config.readers import PHANTOM_READERS, READERS
-from cxrflow.config.settings import PhantomSettings, parse_settings
+from cxrflow.config.settings import PhantomSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json, write_json
 from phantoms.render import Fate

@@ -25,7 +25,7 @@ from cxrflow.checks.registry import list_checks
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.settings import settings_json
+from cxrflow.config.parsing import settings_json
 from cxrflow.report.manifest import MODULES, PICTURES, SUMMARY_FILES, caption_of
 from cxrflow.config.loading import load_study
 from cxrflow.config.made import describe_differences, list_made

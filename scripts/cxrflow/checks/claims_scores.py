@@ -6,7 +6,7 @@ from dataclasses import replace
 from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, Verdict, check, judge_difference, write_estimate
 from cxrflow.compare.collect import Results
 from cxrflow.compare.paired import Pair, ablation_pairs, compare_pairs, mean_estimate, score_models, transfer_pairs
-from cxrflow.config.settings import settings_dict
+from cxrflow.config.parsing import settings_dict
 from cxrflow.config.study import SCRATCH, ModelId
 from cxrflow.files.formats import count_words, join_words
 from cxrflow.results.bootstrap import MIN_PATIENTS, Estimate

@@ -8,7 +8,7 @@ import numpy as np
 from cxrflow.compare.collect import ModelResult, Results, base_twin, group_seeds, scratch_twin
 from cxrflow.compare.rows import describe_seen
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.settings import settings_dict
+from cxrflow.config.parsing import settings_dict
 from cxrflow.config.study import SCRATCH, ModelId
 from cxrflow.results.bootstrap import Estimate, check_same_images, make_estimate, mean_macro_f1, subtract_estimates
 

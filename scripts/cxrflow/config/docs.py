@@ -60,18 +60,16 @@ def sections(cls: type) -> dict[str, type]:
     return found
 
 
+BAR = r"\|"  # in a cell of a table
+
+
 def _markdown_table(cls: type) -> str:
     head = "| key | type | default | unit | range | meaning |\n|---|---|---|---|---|---|\n"
-    return head + "".join(
-        "| "
-        + " | ".join([f"`{r.name}`", r.type, f"`{r.default}`", r.unit, r.range, r.meaning.replace("|", "\\|")])
-        + " |\n"
-        for r in rows(cls)
-    )
+    lines = ([f"`{r.name}`", r.type, f"`{r.default}`", r.unit, r.range, r.meaning] for r in rows(cls))
+    return head + "".join(f"| {' | '.join(cell.replace('|', BAR) for cell in line)} |\n" for line in lines)
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
+class Row(typing.NamedTuple):
     """One setting as documentation shows it."""
 
     name: str
@@ -84,19 +82,14 @@ class Row:
 
 def rows(cls: type) -> list[Row]:
     """Return the flat settings of a dataclass, in order, as documentation rows."""
-    hints = typing.get_type_hints(cls)
-    return [
-        Row(
-            name=field.name,
-            type=_type_text(hints[field.name]),
-            unit=field.metadata.get("unit", ""),
-            default=_default_text(field),
-            range=", ".join(field.metadata.get("choices", ()))
-            or (range_text(field.metadata) if field.metadata.get("minimum") is not None else ""),
-            meaning=field.metadata.get("meaning", ""),
-        )
-        for field in dataclasses.fields(cls)
-    ]
+    hints, found = typing.get_type_hints(cls), []
+    for field in dataclasses.fields(cls):
+        meta = field.metadata
+        limits = range_text(meta) if meta.get("minimum") is not None else ""
+        allowed = ", ".join(meta.get("choices", ())) or limits
+        texts = meta.get("unit", ""), _default_text(field), allowed, meta.get("meaning", "")
+        found.append(Row(field.name, _type_text(hints[field.name]), *texts))
+    return found
 
 
 def _type_text(annotation: Any) -> str:

@@ -1,10 +1,11 @@
 """Which model is meant, and where every file of a study lies; nothing else joins these paths, and a test holds that.
 
-Each method gives the path for the values it gets. With a wildcard in place of a value, `layout.index("{dataset}")`, it
-gives the pattern that a rule of Snakemake takes. Standard library only.
+Each method gives the path for the values it gets, in the order of the braces. With a wildcard in place of a value,
+`layout.index("{dataset}")`, it gives the pattern that a rule of Snakemake takes. Standard library only.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,18 @@ class ModelId:
         return cls(match[1], match[2], match[3], match[4], int(match[5]))
 
 
+def _file(pattern: str) -> Callable[..., Path]:
+    """Make a method of Layout that fills the pattern's braces with its arguments, in order."""
+    n = pattern.count("{}")
+
+    def path(self: "Layout", *parts: str) -> Path:
+        if len(parts) != n:
+            raise TypeError(f"{pattern}: {n} parts expected, not {len(parts)}")
+        return self.root / pattern.format(*parts)
+
+    return path
+
+
 @dataclass(frozen=True)
 class Layout:
     """The files below one study's folder, `results/<study>`."""
@@ -58,57 +71,20 @@ class Layout:
         """Return the layout of a study, by its name."""
         return cls(RESULTS / study)
 
-    # The data: phantoms, one folder per dataset, and in it one per recipe.
+    phantoms = _file("phantoms")  # folder of the synthetic X-rays
+    phantom_manifest = _file("phantoms/manifest.json")  # the list of them, written last
 
-    def phantoms(self) -> Path:
-        """Return the folder of the synthetic X-rays."""
-        return self.root / "phantoms"
+    dataset = _file("data/{}")  # folder of a dataset
+    index = _file("data/{}/index.csv")  # the kept images
+    index_counts = _file("data/{}/index.json")  # how many images are kept and refused
+    rejects = _file("data/{}/rejects.csv")  # the refused images and why
+    regions = _file("data/{}/regions.csv")  # annotated lesions and lungs
+    split = _file("data/{}/split.csv")  # the subset of every image
+    recipe = _file("data/{}/{}")  # folder of a dataset's images under one preprocessing
+    images = _file("data/{}/{}/images.npy")  # the packed images
+    image_table = _file("data/{}/{}/images.csv")  # which image each of the packed ones is
 
-    def phantom_manifest(self) -> Path:
-        """Return the list of the synthetic X-rays, written last."""
-        return self.phantoms() / "manifest.json"
-
-    def dataset(self, dataset: str) -> Path:
-        """Return a dataset's folder."""
-        return self.root / "data" / dataset
-
-    def index(self, dataset: str) -> Path:
-        """Return index.csv: the kept images."""
-        return self.dataset(dataset) / "index.csv"
-
-    def index_counts(self, dataset: str) -> Path:
-        """Return index.json: how many images are kept and refused."""
-        return self.dataset(dataset) / "index.json"
-
-    def rejects(self, dataset: str) -> Path:
-        """Return rejects.csv: the refused images and why."""
-        return self.dataset(dataset) / "rejects.csv"
-
-    def regions(self, dataset: str) -> Path:
-        """Return regions.csv: annotated lesions and lungs."""
-        return self.dataset(dataset) / "regions.csv"
-
-    def split(self, dataset: str) -> Path:
-        """Return split.csv: the subset of every image."""
-        return self.dataset(dataset) / "split.csv"
-
-    def recipe(self, dataset: str, recipe: str) -> Path:
-        """Return the folder of a dataset's images under one preprocessing."""
-        return self.dataset(dataset) / recipe
-
-    def images(self, dataset: str, recipe: str) -> Path:
-        """Return images.npy: the packed images."""
-        return self.recipe(dataset, recipe) / "images.npy"
-
-    def image_table(self, dataset: str, recipe: str) -> Path:
-        """Return images.csv: which image each of the packed ones is."""
-        return self.images(dataset, recipe).with_suffix(".csv")
-
-    # The models: one folder each.
-
-    def models(self) -> Path:
-        """Return the folder of all models."""
-        return self.root / "models"
+    models = _file("models")  # folder of all models
 
     def model(self, model: ModelId | str) -> Path:
         """Return a model's folder; a str is its path below the folder of all models, or a pattern of such paths."""
@@ -118,28 +94,12 @@ class Layout:
         """Return a file of a model, such as model.pt or metrics.json."""
         return self.model(model) / name
 
-    # All models together.
-
-    def backbone(self, backbone: str) -> Path:
-        """Return what a backbone costs, measured."""
-        return self.root / "backbones" / f"{backbone}.json"
-
-    def weights_log(self, file: str) -> Path:
-        """Return the log of a download of ImageNet weights; the weights themselves are shared by all studies."""
-        return self.root / "weights" / f"{file}.log"
+    backbone = _file("backbones/{}.json")  # what a backbone costs, measured
+    weights_log = _file("weights/{}.log")  # of the download of a file; the weights themselves are shared by all studies
+    check = _file("checks/{}.json")  # the verdict of a check
+    selection = _file("selection.json")  # the model chosen for each dataset
+    report = _file("report.html")  # the page
 
     def summary(self, name: str = "") -> Path:
         """Return the folder of the tables and figures that compare models, or a file in it."""
         return self.root / "summary" / name
-
-    def check(self, name: str) -> Path:
-        """Return the verdict of a check."""
-        return self.root / "checks" / f"{name}.json"
-
-    def selection(self) -> Path:
-        """Return the model chosen for each dataset."""
-        return self.root / "selection.json"
-
-    def report(self) -> Path:
-        """Return the page."""
-        return self.root / "report.html"

@@ -29,21 +29,18 @@ YAML_TRAP = "YAML reads yes, no, on and off without quotes as true and false"
 
 def setting(
     meaning: str,
-    *,
     default: Any = dataclasses.MISSING,
-    default_factory: Any = dataclasses.MISSING,
+    *,
     unit: str = "",
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """Declare one setting of a settings dataclass; without a default it must be given."""
+    """Declare one setting of a settings dataclass; a type as default makes an empty one; without it must be given."""
     metadata = {"meaning": meaning, "unit": unit, "minimum": minimum, "maximum": maximum, "choices": choices}
-    if default is not dataclasses.MISSING:
-        return dataclasses.field(default=default, metadata=metadata)
-    if default_factory is not dataclasses.MISSING:
-        return dataclasses.field(default_factory=default_factory, metadata=metadata)
-    return dataclasses.field(metadata=metadata, kw_only=True)
+    if isinstance(default, type):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata, kw_only=default is dataclasses.MISSING)
 
 
 def parse_settings(cls: type[S], value: Any, where: str = "config") -> S:

@@ -8,32 +8,7 @@ because rules get their slice with the defaults filled in.
 from dataclasses import dataclass, field
 from typing import Any
 
-from cxrflow.config.parsing import parse_settings, setting, settings_dict, settings_json
-
-__all__ = [
-    "AblationSettings",
-    "ComputeSettings",
-    "DatasetSettings",
-    "EmbedSettings",
-    "EvaluateSettings",
-    "ExplainSettings",
-    "IndexSettings",
-    "PhantomSettings",
-    "PreprocessSettings",
-    "ProfileSettings",
-    "SamplesSettings",
-    "ScoreSettings",
-    "SelectSettings",
-    "SplitSettings",
-    "StudySettings",
-    "TrainSettings",
-    "TransferSettings",
-    "VariantSettings",
-    "parse_settings",
-    "settings_dict",
-    "settings_json",
-]
-
+from cxrflow.config.parsing import setting
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -45,13 +20,13 @@ class ComputeSettings:
     device: str = setting(
         "auto takes a GPU if there is one; cuda stops where there is none. CPU and GPU round differently, so a model"
         " trained on the other differs as much as it would with another seed",
-        default="auto",
+        "auto",
         choices=DEVICES,
     )
     threads: int = setting(
         "CPU threads of each job; a profile's set-threads overrides it for single rules. Another number changes the"
         " last bits of a model trained on a CPU",
-        default=2,
+        2,
         minimum=1,
         unit="threads",
     )
@@ -59,7 +34,7 @@ class ComputeSettings:
         "GPUs of one machine that share one training: each takes its part of every batch. Pays for large images and"
         " batches; many small models finish sooner side by side. With device: cpu, as many processes on the CPU (for"
         " tests, not for speed)",
-        default=1,
+        1,
         minimum=1,
         unit="GPUs",
     )
@@ -79,35 +54,34 @@ class DatasetSettings:
         " folder per class; csv for a table and a folder of images"
     )
     folder: str = setting("its folder below data_root")
-    title: str = setting("its name in tables and figures; empty: the key", default="")
-    citation: str = setting("what to cite for it, shown under Table 1", default="")
+    title: str = setting("its name in tables and figures; empty: the key", "")
+    citation: str = setting("what to cite for it, shown under Table 1", "")
     classes: dict[str, str] = setting(
         "the classes that are kept, {label: class name}, where a label is a folder (folders, covid_radiography), a"
         " cell (csv), a finding (nih) or bacterial, viral or normal (kermany); others are left out and counted; empty:"
         " the study's classes, or with folders and csv every label",
-        default_factory=dict,
+        dict,
     )
     skip: tuple[str, ...] = setting(
         "folders and files that are left out and counted, by name or by path from `folder`, such as"
         " [masks, '*_seg.png', old/test]; case does not count",
-        default=("masks",),
+        ("masks",),
     )
     patient_pattern: str = setting(
         "where the dataset names no patients: regular expression, with a group named patient, searched for in the"
         " relative path; empty: every image counts as a patient",
-        default="",
+        "",
     )
-    table: str = setting("reader csv: the CSV file, relative to the folder", default="")
-    image_column: str = setting("reader csv: the column with the image's path or file name", default="image")
-    label_column: str = setting("reader csv: the column with the label", default="label")
-    patient_column: str = setting("reader csv: the column with the patient; empty: use patient_pattern", default="")
+    table: str = setting("reader csv: the CSV file, relative to the folder", "")
+    image_column: str = setting("reader csv: the column with the image's path or file name", "image")
+    label_column: str = setting("reader csv: the column with the label", "label")
+    patient_column: str = setting("reader csv: the column with the patient; empty: use patient_pattern", "")
     split_column: str = setting(
-        "reader csv: the column with the dataset's own split (train, val, test), for split.source: published",
-        default="",
+        "reader csv: the column with the dataset's own split (train, val, test), for split.source: published", ""
     )
     lesion_masks: str = setting(
         "folder of PNG masks, relative to `folder`, named like the images (non-zero is lesion), to score the Grad-CAM",
-        default="",
+        "",
     )
 
 
@@ -117,28 +91,25 @@ class PhantomSettings:
 
     images_per_class: int = setting(
         "images per class and dataset that the selection rule keeps; those it leaves out are added to them",
-        default=120,
+        120,
         minimum=12,
     )
     images_per_class_of: dict[str, int] = setting(
         "images_per_class for single datasets, {covid, pneumonia or xray8: images}; the seven classes of xray8 take"
         " half of a study's computing time",
-        default_factory=dict,
+        dict,
         minimum=12,
     )
     size_scale: float = setting(
-        "image sizes relative to the published ones (1.0: xray8 at 1024x1024 px)",
-        default=0.25,
-        minimum=0.05,
-        maximum=1.0,
+        "image sizes relative to the published ones (1.0: xray8 at 1024x1024 px)", 0.25, minimum=0.05, maximum=1.0
     )
     sign_contrast: float = setting(
         "multiplies the density that a sign adds to the lung: above 1, fewer images and epochs are enough to learn it",
-        default=1.0,
+        1.0,
         minimum=0.1,
         maximum=4.0,
     )
-    seed: int = setting("seed of every phantom", default=0, minimum=0)
+    seed: int = setting("seed of every phantom", 0, minimum=0)
 
     def count_of(self, dataset: str) -> int:
         """Return how many images of each class a dataset gets."""
@@ -150,18 +121,15 @@ class IndexSettings:
     """Which images are kept."""
 
     max_images_per_class: int = setting(
-        "cap per class for a quick look, chosen at random by whole patients; 0: no cap",
-        default=0,
-        minimum=0,
-        unit="images",
+        "cap per class for a quick look, chosen at random by whole patients; 0: no cap", 0, minimum=0, unit="images"
     )
-    cap_seed: int = setting("seed of the cap", default=0, minimum=0)
+    cap_seed: int = setting("seed of the cap", 0, minimum=0)
     max_rejected_share: float = setting(
-        "stop if more than this share of the images is unreadable", default=0.05, minimum=0.0, maximum=1.0
+        "stop if more than this share of the images is unreadable", 0.05, minimum=0.0, maximum=1.0
     )
     max_image_mpx: float = setting(
         "refuse larger images before decoding them: a 0.9 MB PNG can unpack to 5 GB",
-        default=100.0,
+        100.0,
         minimum=0.1,
         unit="megapixels",
     )
@@ -174,24 +142,22 @@ class SplitSettings:
     source: str = setting(
         "seed splits by the shares below; published keeps the dataset's own split (kermany: its folders; nih: its two"
         " lists; folders: train, val and test folders; csv: split_column), and cuts val from train where there is none",
-        default="seed",
+        "seed",
         choices=("seed", "published"),
     )
-    train: float = setting("share of images for training", default=0.70, minimum=0.01, maximum=0.98)
-    val: float = setting("share for choosing the epoch and the model", default=0.15, minimum=0.01, maximum=0.98)
-    test: float = setting("share for the final scores", default=0.15, minimum=0.01, maximum=0.98)
-    seed: int = setting("seed of the split; the same seed gives the same split on every machine", default=0, minimum=0)
+    train: float = setting("share of images for training", 0.70, minimum=0.01, maximum=0.98)
+    val: float = setting("share for choosing the epoch and the model", 0.15, minimum=0.01, maximum=0.98)
+    test: float = setting("share for the final scores", 0.15, minimum=0.01, maximum=0.98)
+    seed: int = setting("seed of the split; the same seed gives the same split on every machine", 0, minimum=0)
 
 
 @dataclass(frozen=True)
 class PreprocessSettings:
     """From a file to a square 8-bit gray image."""
 
-    size_px: int = setting("side of the square image", default=256, minimum=16, maximum=2048, unit="px")
-    equalize: bool = setting("histogram equalization", default=True)
-    blur_px: int = setting(
-        "side of the Gaussian blur's kernel, odd; 0: no blur", default=5, minimum=0, maximum=31, unit="px"
-    )
+    size_px: int = setting("side of the square image", 256, minimum=16, maximum=2048, unit="px")
+    equalize: bool = setting("histogram equalization", True)
+    blur_px: int = setting("side of the Gaussian blur's kernel, odd; 0: no blur", 5, minimum=0, maximum=31, unit="px")
 
 
 @dataclass(frozen=True)
@@ -200,29 +166,27 @@ class TrainSettings:
 
     precision: str = setting(
         "bfloat16 computes the forward pass in bfloat16 (autocast); weights stay float32",
-        default="float32",
+        "float32",
         choices=("float32", "bfloat16"),
     )
-    epochs: int = setting("passes over the train subset", default=50, minimum=1)
-    batch_size: int = setting("images per step", default=32, minimum=2, unit="images")
-    learning_rate: float = setting("Adam's learning rate at the start of each cycle", default=1e-3, minimum=0.0)
-    weight_decay: float = setting("Adam's L2 penalty", default=0.0, minimum=0.0)
-    restart_epochs: int = setting("length of a cosine cycle (warm restarts)", default=10, minimum=1, unit="epochs")
-    class_weights: bool = setting("weight the loss by inverse class frequency of the train subset", default=True)
+    epochs: int = setting("passes over the train subset", 50, minimum=1)
+    batch_size: int = setting("images per step", 32, minimum=2, unit="images")
+    learning_rate: float = setting("Adam's learning rate at the start of each cycle", 1e-3, minimum=0.0)
+    weight_decay: float = setting("Adam's L2 penalty", 0.0, minimum=0.0)
+    restart_epochs: int = setting("length of a cosine cycle (warm restarts)", 10, minimum=1, unit="epochs")
+    class_weights: bool = setting("weight the loss by inverse class frequency of the train subset", True)
     flip_probability: float = setting(
-        "share of images flipped left to right in each epoch", default=0.5, minimum=0.0, maximum=1.0
+        "share of images flipped left to right in each epoch", 0.5, minimum=0.0, maximum=1.0
     )
-    sharpness_probability: float = setting(
-        "share of images sharpened in each epoch", default=0.5, minimum=0.0, maximum=1.0
-    )
-    sharpness_factor: float = setting("1 leaves an image as it is, 2 doubles its sharpness", default=2.0, minimum=0.0)
+    sharpness_probability: float = setting("share of images sharpened in each epoch", 0.5, minimum=0.0, maximum=1.0)
+    sharpness_factor: float = setting("1 leaves an image as it is, 2 doubles its sharpness", 2.0, minimum=0.0)
     autocontrast_probability: float = setting(
-        "share of images stretched to full contrast in each epoch", default=0.5, minimum=0.0, maximum=1.0
+        "share of images stretched to full contrast in each epoch", 0.5, minimum=0.0, maximum=1.0
     )
     batch_norm_momentum: float = setting(
         "BatchNorm momentum of every backbone. torchvision builds MobileNetV3 with 0.01, whose running statistics lag"
         " for hundreds of steps, so that early validation losses are noise",
-        default=0.1,
+        0.1,
         minimum=0.001,
         maximum=1.0,
     )
@@ -232,15 +196,15 @@ class TrainSettings:
 class EvaluateSettings:
     """Predictions for the validation and the test images."""
 
-    batch_size: int = setting("images at once", default=64, minimum=1, unit="images")
+    batch_size: int = setting("images at once", 64, minimum=1, unit="images")
 
 
 @dataclass(frozen=True)
 class ScoreSettings:
     """Metrics from saved predictions."""
 
-    bootstrap_resamples: int = setting("resamples of patients for the 95 % intervals; 0: none", default=2000, minimum=0)
-    bootstrap_seed: int = setting("seed of the resampling", default=0, minimum=0)
+    bootstrap_resamples: int = setting("resamples of patients for the 95 % intervals; 0: none", 2000, minimum=0)
+    bootstrap_seed: int = setting("seed of the resampling", 0, minimum=0)
 
 
 @dataclass(frozen=True)
@@ -250,7 +214,7 @@ class SelectSettings:
     margin: float = setting(
         "the fastest model is chosen whose validation macro F1 is shown to be less than this below the best's: the"
         " lower end of the one-sided 95 % interval of the difference, paired by patient, lies above -margin",
-        default=0.02,
+        0.02,
         minimum=0.0,
         maximum=1.0,
     )
@@ -263,14 +227,12 @@ class EmbedSettings:
     engine: str = setting(
         "scikit-learn, or the package openTSNE, which takes a quarter of the time at 8,000 images; the maps differ and"
         " preserve neighbours equally well",
-        default="sklearn",
+        "sklearn",
         choices=("sklearn", "opentsne"),
     )
-    perplexity: float = setting("t-SNE perplexity; lowered for a small test subset", default=30.0, minimum=1.0)
-    max_images: int = setting(
-        "at most this many test images, chosen at random", default=5000, minimum=10, unit="images"
-    )
-    seed: int = setting("seed of t-SNE and of that choice", default=0, minimum=0)
+    perplexity: float = setting("t-SNE perplexity; lowered for a small test subset", 30.0, minimum=1.0)
+    max_images: int = setting("at most this many test images, chosen at random", 5000, minimum=10, unit="images")
+    seed: int = setting("seed of t-SNE and of that choice", 0, minimum=0)
 
 
 @dataclass(frozen=True)
@@ -279,31 +241,31 @@ class ExplainSettings:
 
     engine: str = setting(
         "direct, or the package pytorch_grad_cam, whose maps agree to 1e-5 and take longer",
-        default="direct",
+        "direct",
         choices=("direct", "pytorch_grad_cam"),
     )
     images_per_class: int = setting(
-        "test images in the gallery per class: as many right as wrong ones", default=3, minimum=1, unit="images"
+        "test images in the gallery per class: as many right as wrong ones", 3, minimum=1, unit="images"
     )
     scored_images: int = setting(
-        "at most this many annotated test images of each model are scored", default=200, minimum=0, unit="images"
+        "at most this many annotated test images of each model are scored", 200, minimum=0, unit="images"
     )
-    seed: int = setting("seed that chooses the images", default=0, minimum=0)
+    seed: int = setting("seed that chooses the images", 0, minimum=0)
 
 
 @dataclass(frozen=True)
 class SamplesSettings:
     """The pictures of the data: samples of each class, and images before and after preprocessing."""
 
-    images_per_class: int = setting("images shown per class", default=6, minimum=1, unit="images")
-    seed: int = setting("seed that chooses the images", default=0, minimum=0)
+    images_per_class: int = setting("images shown per class", 6, minimum=1, unit="images")
+    seed: int = setting("seed that chooses the images", 0, minimum=0)
 
 
 @dataclass(frozen=True)
 class ProfileSettings:
     """The cost of a backbone: parameters, multiply-adds, latency."""
 
-    repeats: int = setting("timed forward passes of one image; their median is reported", default=30, minimum=3)
+    repeats: int = setting("timed forward passes of one image; their median is reported", 30, minimum=3)
 
 
 @dataclass(frozen=True)
@@ -318,17 +280,17 @@ class TransferSettings:
 class VariantSettings:
     """A named set of overrides: an ablation needs more variants, never new code."""
 
-    preprocess: dict[str, Any] = setting("keys of `preprocess` to override", default_factory=dict)
-    train: dict[str, Any] = setting("keys of `train` to override", default_factory=dict)
+    preprocess: dict[str, Any] = setting("keys of `preprocess` to override", dict)
+    train: dict[str, Any] = setting("keys of `train` to override", dict)
 
 
 @dataclass(frozen=True)
 class AblationSettings:
     """Which variants run in addition to the base models; any other can be requested by its file name."""
 
-    variants: tuple[str, ...] = setting("names from `variants`", default=())
-    datasets: tuple[str, ...] = setting("on these datasets; empty: all", default=())
-    backbones: tuple[str, ...] = setting("with these backbones, from scratch; empty: all", default=())
+    variants: tuple[str, ...] = setting("names from `variants`", ())
+    datasets: tuple[str, ...] = setting("on these datasets; empty: all", ())
+    backbones: tuple[str, ...] = setting("with these backbones, from scratch; empty: all", ())
 
 
 @dataclass(frozen=True)
@@ -336,20 +298,18 @@ class StudySettings:
     """A study: which models are trained on which data, and how."""
 
     study: str = setting("name of the study; its results go to results/<study>/")
-    data_root: str = setting("folder that holds the datasets' folders", default="data")
-    weights_root: str = setting(
-        "folder for ImageNet weights, filled once by the rule fetch_weights", default="data/weights"
-    )
-    weights_url: str = setting("where ImageNet weights are fetched from", default="https://download.pytorch.org/models")
+    data_root: str = setting("folder that holds the datasets' folders", "data")
+    weights_root: str = setting("folder for ImageNet weights, filled once by the rule fetch_weights", "data/weights")
+    weights_url: str = setting("where ImageNet weights are fetched from", "https://download.pytorch.org/models")
     datasets: dict[str, DatasetSettings] = setting("the datasets, by name")
-    backbones: tuple[str, ...] = setting("the backbones", default=("mobilenet_v3_large", "efficientnet_b1", "resnet34"))
-    seeds: tuple[int, ...] = setting("every model is trained once per seed", default=(0,))
-    transfer: dict[str, TransferSettings] = setting("the transferred model of each dataset", default_factory=dict)
+    backbones: tuple[str, ...] = setting("the backbones", ("mobilenet_v3_large", "efficientnet_b1", "resnet34"))
+    seeds: tuple[int, ...] = setting("every model is trained once per seed", (0,))
+    transfer: dict[str, TransferSettings] = setting("the transferred model of each dataset", dict)
     transfer_all_backbones: bool = setting(
-        "transfer every backbone, not just the named one: eighteen models instead of twelve", default=False
+        "transfer every backbone, not just the named one: eighteen models instead of twelve", False
     )
     phantoms: PhantomSettings | None = setting(
-        "synthesise the three datasets instead of reading them from data_root", default=None
+        "synthesise the three datasets instead of reading them from data_root", None
     )
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
@@ -363,5 +323,5 @@ class StudySettings:
     embed: EmbedSettings = field(default_factory=EmbedSettings)
     explain: ExplainSettings = field(default_factory=ExplainSettings)
     profile: ProfileSettings = field(default_factory=ProfileSettings)
-    variants: dict[str, VariantSettings] = setting("named overrides", default_factory=dict)
+    variants: dict[str, VariantSettings] = setting("named overrides", dict)
     ablation: AblationSettings = field(default_factory=AblationSettings)

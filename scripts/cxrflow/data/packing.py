@@ -18,7 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cxrflow.config.settings import PreprocessSettings, settings_json
+from cxrflow.config.parsing import settings_json
+from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.decode import decode_indexed, load_kornia
 from cxrflow.data.headers import DecodeError
 from cxrflow.data.images import write_table_of

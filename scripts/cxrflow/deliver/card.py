@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from cxrflow.config.layout import ModelId
-from cxrflow.config.settings import PreprocessSettings, parse_settings, settings_dict
+from cxrflow.config.parsing import parse_settings, settings_dict
+from cxrflow.config.settings import PreprocessSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_bytes
 

@@ -6,6 +6,7 @@ SHA-256 in the folder .provenance beside it (cxrflow.files.provenance); every fi
 
 import contextlib
 import functools
+import glob
 import hashlib
 import json
 import os
@@ -84,7 +85,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
         return
     named, path = path, path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{_glob_escape(path.name)}.*.tmp"):
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         stale.unlink(missing_ok=True)
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
@@ -124,10 +125,6 @@ def refuse_folder(path: Path) -> None:
     """
     if path.is_dir():
         raise CxrflowError(f"{path} is a folder, and a file is to be written: name a file in it, or another name")
-
-
-def _glob_escape(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from cxrflow.config.layout import FROM_DATASET, IMAGENET, SCRATCH
-from cxrflow.config.settings import PreprocessSettings, parse_settings, settings_dict
+from cxrflow.config.parsing import parse_settings, settings_dict
+from cxrflow.config.settings import PreprocessSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import check_unchanged, sha256_file, write_atomically, write_text
 from cxrflow.models.networks import build_network, find_head

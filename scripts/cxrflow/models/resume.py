@@ -24,7 +24,8 @@ from typing import Any
 import torch
 
 from cxrflow.config.layout import ModelId
-from cxrflow.config.settings import PreprocessSettings, TrainSettings, settings_json
+from cxrflow.config.parsing import settings_json
+from cxrflow.config.settings import PreprocessSettings, TrainSettings
 from cxrflow.data.images import table_path
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import check_unchanged, sha256_file, write_atomically, write_json

@@ -15,7 +15,8 @@ import torchvision
 from torch import Tensor, nn
 
 from cxrflow.config.layout import ModelId
-from cxrflow.config.settings import PreprocessSettings, TrainSettings, settings_dict
+from cxrflow.config.parsing import settings_dict
+from cxrflow.config.settings import PreprocessSettings, TrainSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 from cxrflow.files.records import EpochRow

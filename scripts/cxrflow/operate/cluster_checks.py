@@ -6,6 +6,7 @@ a function of a `Cluster` and add it to CLUSTER_CHECKS. What the folder lacks is
 
 import re
 import shlex
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class Cluster:
 
 def check_cluster(profile: Profile, jobs: Sequence[Job]) -> tuple[list[Finding], int | None]:
     """Return what is found about Slurm, and the nodes of its largest partition, None where Slurm does not say."""
-    absent = [name for name in ("sbatch", "squeue", "sinfo", "scontrol", "scancel") if not slurm.has_command(name)]
+    absent = [name for name in ("sbatch", "squeue", "sinfo", "scontrol", "scancel") if not shutil.which(name)]
     if absent:
         remedy = "run this on a login node of the cluster, or load Slurm's module (module load slurm)"
         text = f"no {', '.join(absent)} on the PATH: nothing can be submitted from here"

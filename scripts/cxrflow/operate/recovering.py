@@ -9,6 +9,7 @@ import contextlib
 import os
 import platform
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from cxrflow.errors import CxrflowError
-from cxrflow.operate.slurm import SlurmError, SlurmJob, has_command, list_jobs, run_slurm
+from cxrflow.operate.slurm import SlurmError, SlurmJob, list_jobs, run_slurm
 
 PROC = Path("/proc")
 # What Snakemake adds to the command of a job (spawn_jobs.py of Snakemake 9): such a process obeys another one.
@@ -116,7 +117,7 @@ def find_leftovers(folder: Path) -> Leftovers:
 
 def _ask_queue(folder: Path) -> list[SlurmJob]:
     """Return this user's jobs of a folder; none where there is no Slurm, or nobody has used it in this folder."""
-    if not has_command("squeue"):
+    if not shutil.which("squeue"):
         return []
     try:
         return list_jobs(folder)
@@ -198,7 +199,7 @@ def describe_leftovers(found: Leftovers) -> str:
         table = tabulate(rows, headers=["job", "state", "time", "rule and wildcards"], disable_numparse=True)
         lines.append(f"Slurm jobs that it left, {len(rows)}:\n{table}")
     else:
-        lines.append("it left no Slurm jobs" if has_command("squeue") else "no Slurm here, so no jobs to look for")
+        lines.append("it left no Slurm jobs" if shutil.which("squeue") else "no Slurm here, so no jobs to look for")
     for each in found.workers:
         words = " ".join(each.words)
         lines.append(f"still running on {platform.node()}: process {each.pid} (kill {each.pid} stops it): {words:.100}")

@@ -10,7 +10,6 @@ import getpass
 import math
 import os
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,11 +80,6 @@ class NodeGroup:
     def is_usable(self) -> bool:
         """Whether its nodes take jobs, now or when they are free."""
         return not self.state.lower().startswith(UNUSABLE) and not self.state.endswith("*")
-
-
-def has_command(name: str) -> bool:
-    """Return whether a Slurm command is on the PATH."""
-    return shutil.which(name) is not None
 
 
 def run_slurm(*command: str, timeout_s: float = TIMEOUT_S) -> str:

@@ -6,6 +6,7 @@ the leases, the processes of this machine and the ends of logs. Locks nothing, s
 
 import platform
 import re
+import shutil
 import statistics
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ from cxrflow.models.progress import parse_epochs
 from cxrflow.operate.estimates import Estimator
 from cxrflow.operate.jobs import Job
 from cxrflow.operate.recovering import Process, list_processes
-from cxrflow.operate.slurm import FAILED, RUNNING, WAITING, SlurmJob, has_command, list_jobs
+from cxrflow.operate.slurm import FAILED, RUNNING, WAITING, SlurmJob, list_jobs
 
 STATES = ("done", "running", "queued", "failed", "stopped", "not started")
 LEASED = ("train", "preprocess")  # rules whose worker holds a lease in resume/ next to the log
@@ -73,7 +74,7 @@ class Progress:
 def look(folder: Path) -> Look:
     """Look at the queue and the processes once. A queue that does not answer is named in `note`."""
     now_s, processes = time.time(), list_processes(folder)
-    if not has_command("squeue"):
+    if not shutil.which("squeue"):
         note = f"no Slurm here (no squeue): seen are files, leases and the processes of {platform.node()}"
         return Look(now_s, folder, processes=processes, note=note)
     try:

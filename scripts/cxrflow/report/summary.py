@@ -11,7 +11,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from cxrflow.compare.collect import Results
-from cxrflow.config.settings import settings_dict
+from cxrflow.config.parsing import settings_dict
 from cxrflow.files.atomic import write_json
 from cxrflow.files.code_hash import find_own_version
 from cxrflow.report.manifest import FIGURES, PROVENANCE, TABLES
