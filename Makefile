@@ -88,7 +88,7 @@ slurm-check: $(STAMP)   ## what a Slurm cluster and this folder lack for a study
 	@$(VENV) python scripts/slurm_check.py
 
 verify: $(STAMP)   ## read every file of every study in results/ and name what was changed, damaged or lost
-	@$(VENV) python scripts/verify.py
+	@$(VENV) python scripts/verify.py --results results
 
 clean:   ## the environments and the demo's results; refused while something runs from them
 	@[ -z "$$(ls -A .snakemake/locks 2> /dev/null)" ] || { echo "a Snakemake works in this folder: wait for it. If it was killed: python scripts/recover.py"; exit 1; }

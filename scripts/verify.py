@@ -12,7 +12,7 @@ from cxrflow.config.stages import run_stage
 from cxrflow.files.provenance import verify_files
 
 
-def verify_study(*, results: Path = Path("results")) -> None:
+def verify_study(*, results: Path) -> None:
     """Verify a study.
 
     results: folder of a study, or of several
