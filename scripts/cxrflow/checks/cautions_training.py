@@ -12,7 +12,8 @@ def quick_look(results: Results) -> Verdict:
     """A study trained on a CPU alone is a small one."""
     if not all(model.training["device"] == "cpu" for model in results.models):
         return Verdict(PASS, "Yes: models were trained on a GPU.")
-    epochs, size_px = results.study.settings.train.epochs, results.study.settings.preprocess.size_px
+    epochs = " or ".join(map(str, sorted({model.training["epochs"] for model in results.models})))
+    size_px = results.study.settings.preprocess.size_px
     return Verdict(
         WARN,
         f"No: everything was trained on a CPU, for {epochs} epochs at {size_px}x{size_px} px. Longer training on larger"
