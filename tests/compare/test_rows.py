@@ -10,6 +10,7 @@ from cxrflow.compare.rows import (
     dataset_rows,
     explanation_rows,
     model_rows,
+    note_rows,
     per_class_rows,
     reject_rows,
     seed_rows,
@@ -36,6 +37,7 @@ def test_counts_add_up(results: Results):
         assert row["n_selection"] == 43
         assert row["n_unreadable"] == 2
         assert row["n_cap"] == 0
+        assert row["split"] == "by seed"
     by_class = class_rows(results)
     assert sum(row["n_images"] for row in by_class) == sum(row["n_images"] for row in dataset_rows(results))
     assert sum(row["share"] for row in by_class) == pytest.approx(3)
@@ -48,6 +50,11 @@ def test_reasons_are_listed_with_their_counts(results: Results):
         "not the first image": 12,
         "truncated file": 2,
     }
+
+
+def test_notes_of_the_index_are_listed(results: Results):
+    rows = [row["note"] for row in note_rows(results) if row["dataset"] == "ChestX-ray8"]
+    assert rows == results.datasets["xray8"].index["notes"] != []
 
 
 def test_reports_gflops_are_compared_only_at_their_image_size(results: Results, tmp_path: Path):

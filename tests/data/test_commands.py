@@ -71,10 +71,11 @@ def assert_one_clear_line(result, *words):
 def test_from_a_folder_to_figures(tmp_path):
     folder, out = tmp_path / "a folder; with 'quotes'", tmp_path / "out"
     settings = make_covid(folder)
+    write_image(folder / "elsewhere/x.png", 77)
     status, output = call("index", **index_flags(out, folder, settings))
-    assert (status, "images" in output) == (0, True), output
+    assert (status, "images" in output, "note: 1 image files lie where" in output) == (0, True, True), output
     status, output = call("split", index=out / "index.csv", settings="{}", split=out / "split.csv")
-    assert (status, "train" in output) == (0, True), output
+    assert (status, "train" in output, "split: by seed" in output) == (0, True, True), output
     assert call("preprocess", **preprocess_flags(out, folder))[0] == 0
     flags = {
         "folder": folder,

@@ -43,6 +43,7 @@ def test_every_reader_takes_skip(name, tmp_path):
     listing = list_dataset(tmp_path, replace(settings, skip=(last,)))
     assert last not in {each.path for each in listing.candidates}
     assert [row.reason for row in listing.rejects if row.path == last] == [f"{last!r} is left out (skip)"]
+    assert listing.listed_missing == list_dataset(tmp_path, settings).listed_missing  # left out is not missing
 
 
 def test_every_published_reader_takes_classes(tmp_path):
