@@ -11,6 +11,7 @@ why), regions.csv (annotated lesions and lungs) and index.json (counts).
 from collections import Counter
 from pathlib import Path
 
+from cxrflow.config.readers import READERS
 from cxrflow.config.settings import DatasetSettings, IndexSettings
 from cxrflow.config.stages import Output, run_stage
 from cxrflow.data.indexing import Index, build_index, summarize_index
@@ -45,7 +46,9 @@ def index_dataset(
     """
     found = build_index(folder, reader_settings, settings, threads)
     summary_values = summarize_index(found, dataset, reader_settings)
-    print_counts(found, summary_values["counts"], summary_values["published_counts"])
+    print_counts(
+        found, summary_values["counts"], READERS[reader_settings.reader].count_published(reader_settings.classes)
+    )
     write_records(rejects, RejectRow, found.rejects)
     write_records(regions, RegionRow, found.regions)
     write_json(summary, summary_values)

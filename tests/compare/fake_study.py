@@ -114,7 +114,7 @@ def write_fake_study(folder: Path, fake: FakeStudy | None = None) -> tuple[Study
     study = Study(parse_settings(StudySettings, fake_config(**fake.config), "config"))
     for name in study.settings.datasets:
         write_dataset(folder / "data" / name, name, study, fake)
-    for backbone in study.settings.backbones:
+    for backbone in study.backbones():
         write_json(folder / "backbones" / f"{backbone}.json", fake_profile(backbone, study.settings.preprocess.size_px))
     for model in study.models():
         write_model_files(folder / "models" / model.path, model, study, fake)
@@ -145,7 +145,6 @@ def write_dataset(folder: Path, name: str, study: Study, fake: FakeStudy) -> Non
     ]
     write_records(folder / "split.csv", SplitRow, rows)
     write_records(folder / "index.csv", IndexRow, [fake_image(row) for row in rows])
-    published = DATASETS[name]["counts"] if name in DATASETS else {}
     write_json(
         folder / "index.json",
         {
@@ -161,7 +160,6 @@ def write_dataset(folder: Path, name: str, study: Study, fake: FakeStudy) -> Non
             },
             "listed_missing": 7,
             "notes": ["12 image files lie where this layout has none"],
-            "published_counts": published,
             "n_duplicate_groups": 3,
             "citation": study.settings.datasets[name].citation,
         },

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from snakemake.cli import parse_config
 
-from cxrflow.config.loading import load_config, parse_override
+from cxrflow.config.loading import load_config, parse_override, read_mapping
 from cxrflow.errors import CxrflowError
 
 
@@ -34,6 +34,35 @@ def test_later_configs_win_key_by_key(tmp_path: Path) -> None:
 )
 def test_an_override_is_read_as_snakemake_reads_it(text: str) -> None:
     assert parse_override(text) == parse_config([text])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("train: {epochs: 2}\nseeds: [0]\ntrain: {epochs: 50}\n", "'train' is given twice (line 1 and line 3)"),
+        ("datasets:\n  a: {reader: nih}\n  a: {reader: csv}\n", "'a' is given twice (line 2 and line 3)"),
+        ("rows: [{a: 1, a: 2}]\n", "'a' is given twice (line 1)"),
+        ('{"seeds": [0], "seeds": [1]}', "'seeds' is given twice (line 1)"),
+        ("__use_yte__: true\ncores: 1\ncores: 2\n", "'cores' is given twice (line 2 and line 3)"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_named(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    with pytest.raises(CxrflowError) as raised:
+        read_mapping(path)
+    assert str(raised.value).startswith(f"{path}: {words}")
+
+
+def test_a_key_may_replace_that_of_an_alias(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("one: &one {a: 1, b: 2}\ntwo: {<<: *one, a: 3}\n")
+    assert read_mapping(path)["two"] == {"a": 3, "b": 2}
+
+
+def test_an_override_gives_no_key_twice() -> None:
+    with pytest.raises(CxrflowError, match="--config: 'epochs' is given twice"):
+        parse_override("train={epochs: 3, epochs: 5}")
 
 
 @pytest.mark.parametrize("text", ["epochs", "3x=4", "=4", "two words=1"])

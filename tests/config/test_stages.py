@@ -66,10 +66,17 @@ def test_settings_are_checked_key_by_key() -> None:
         ('{"size": 1}', "Did you mean size_px?"),
         ("{", "not valid JSON"),
         ('{"size_px": 0}', "out of range"),
+        ('{"size_px": 8, "size_px": 9}', "gives size_px twice"),
     ]:
         with pytest.raises(CxrflowError, match="--knobs") as raised:
             convert_arguments(example, {"knobs": json_text})
         assert words in str(raised.value)
+
+
+def test_a_flag_that_is_given_twice_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build_parser(example).parse_args(["--path", "a", "--names", "x", "--knobs", "{}", "--path", "a"])
+    assert "--path is given twice" in capsys.readouterr().err
 
 
 def test_starred_parameters_need_no_flag() -> None:

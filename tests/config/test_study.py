@@ -73,6 +73,15 @@ def test_variants_override_only_what_they_name(config: dict[str, Any]) -> None:
         ({"transfer": {"covid": {"init": "from_covid", "backbone": "resnet34"}}}, "'from_covid' is not known"),
         ({"phantoms": {"images_per_class_of": {"xray9": 20}}}, "images_per_class_of: 'xray9' is not known"),
         ({"phantoms": {"images_per_class_of": {"xray8": 3}}}, "images_per_class_of.xray8: 3 is out of range"),
+        ({"seeds": [0, 1, 0]}, "config.seeds: 0 is given twice"),
+        ({"seeds": []}, "config.seeds is empty"),
+        ({"seeds": [-1]}, "config.seeds[0]: -1 is out of range"),
+        ({"embed": {"seed": 2**32}}, "config.embed.seed: 4294967296 is out of range"),
+        ({"backbones": ["resnet34", "resnet34"]}, "config.backbones: 'resnet34' is given twice"),
+        ({"datasets": {}, "transfer": {}}, "config.datasets is empty"),
+        ({"ablation": {"datasets": ["covid", "covid"]}}, "config.ablation.datasets: 'covid' is given twice"),
+        ({"ablation": {"variants": ["no_blur", "no_blur"]}}, "config.ablation.variants: 'no_blur' is given twice"),
+        ({"variants": {"Deep": {}, "deep": {}}}, "config.variants: 'Deep' differs from another name by case only"),
         ({"transfer": {"mars": {"init": "imagenet", "backbone": "resnet34"}}}, "'mars' is not known"),
     ],
 )
@@ -82,17 +91,59 @@ def test_contradictions_are_named(config: dict[str, Any], change: dict[str, Any]
     assert words in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        {"title": "X\x1b[2J"},
+        {"title": "over two\nlines"},
+        {"classes": {"a\x07": "b"}},
+        {"classes": {"a": "\u202eb"}},
+        {"citation": "A\x1b]0;B"},
+        {"skip": ["\r"]},
+    ],
+)
+def test_control_characters_are_refused_and_reach_no_terminal(config: dict[str, Any], dataset: dict[str, Any]) -> None:
+    """A title that clears the screen, or a class whose name is written backwards."""
+    mine = {"datasets": {"mine": {"reader": "folders", "folder": "x", **dataset}}, "transfer": {}}
+    with pytest.raises(CxrflowError, match=r"config\.datasets\.mine\..* has the control characters") as raised:
+        load_study(config | mine)
+    assert str(raised.value).replace("\n", "").isprintable()
+
+
+def test_an_unknown_key_reaches_no_terminal_as_it_is(config: dict[str, Any]) -> None:
+    with pytest.raises(CxrflowError, match=r"config\.a\\x1bb is not a setting"):
+        load_study(config | {"a\x1bb": 1})
+
+
+def test_text_may_have_lines_joiners_and_every_sign(config: dict[str, Any]) -> None:
+    dataset = {"reader": "folders", "folder": "x", "title": "پایگاه\u200cداده {3} $x `y`", "citation": "A.\nB.\n"}
+    study = load_study(config | {"datasets": {"mine": dataset}, "transfer": {}})
+    assert study.settings.datasets["mine"].title == dataset["title"]
+
+
 def test_an_empty_config_says_how_to_choose_a_study() -> None:
     with pytest.raises(CxrflowError, match="--configfile"):
         load_study({})
 
 
 def test_what_the_results_depend_on_holds_no_places(config: dict[str, Any]) -> None:
-    moved = {"data_root": "/other", "weights_root": "/other", "compute": {"device": "cuda", "threads": 3, "gpus": 4}}
+    moved = {
+        "data_root": "/other",
+        "weights_root": "/other",
+        "weights_url": "https://mirror.example",
+        "compute": {"device": "cuda", "threads": 3, "gpus": 4},
+    }
     here, there = load_study(config), load_study(config | moved)
     assert here.settings_without_places() == there.settings_without_places() != there.settings
     retrained = load_study(config | moved | {"train": {"epochs": 3}})
     assert retrained.settings_without_places() != here.settings
+
+
+def test_a_models_name_does_not_follow_the_title_of_its_dataset(config: dict[str, Any]) -> None:
+    model = ModelId("covid", "resnet34", "from_xray8", "no_blur", 1)
+    study = load_study(config)
+    assert study.model_title(model) == "ResNet-34 on COVID-19 Radiography, from ChestX-ray8, no_blur, seed 1"
+    assert study.model_name(model) == "ResNet-34 on covid, from_xray8, no_blur, seed 1"
 
 
 def test_missing_data_is_said_with_the_remedy(config: dict[str, Any], tmp_path: Path) -> None:

@@ -127,7 +127,6 @@ def test_the_summary(tmp_path):
         },
         "listed_missing": 1,
         "notes": ["the first listed image without a file is 'films/gone.png' in line 5"],
-        "published_counts": {},
         "n_duplicate_groups": 0,
     }
 

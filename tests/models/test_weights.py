@@ -12,7 +12,7 @@ import torch
 
 from cxrflow.errors import CxrflowError
 from cxrflow.models.checkpoints import load_tensors
-from cxrflow.models.weights import check_weights, fetch_weights
+from cxrflow.models.weights import check_weights, copy_weights, fetch_weights
 from tests.models.toy import build_tiny, equal_weights
 
 NETWORK = build_tiny().state_dict()
@@ -88,6 +88,15 @@ def test_a_right_file_is_accepted_without_network(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(CONTENT)
     fetch_weights("http://nowhere.invalid/x.pth", tmp_path / NAME)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [CONTENT]
+
+
+def test_a_study_keeps_its_copy_when_the_shared_folder_goes(tmp_path: Path) -> None:
+    shared, mine = tmp_path / "shared" / NAME, tmp_path / "study" / NAME
+    shared.parent.mkdir()
+    shared.write_bytes(CONTENT)
+    copy_weights(shared, mine)
+    shared.unlink()
+    check_weights(mine)
 
 
 def test_a_damaged_file_is_fetched_anew(server: str, tmp_path: Path) -> None:

@@ -147,6 +147,14 @@ def test_the_profile_of_the_workflow_reads_its_site_file_in_the_same_way(
     assert asked["train"]["runtime"] == f"min(480 * attempt, {10**9})", "no limit"
 
 
+def test_the_profile_of_the_workflow_takes_no_key_of_its_site_file_twice(folder: Path) -> None:
+    (folder / "scripts").symlink_to(ROOT / "scripts")
+    write(folder / "profiles/slurm/config.yaml", (ROOT / "profiles/slurm/config.yaml").read_text())
+    write(folder / "profiles/slurm/site.yaml", "partitions: {a: {max_gpu: 1}}\naccount: x\naccount: y\n")
+    with pytest.raises(CxrflowError, match=r"site\.yaml: 'account' is given twice \(line 2 and line 3\)"):
+        read_mapping(Path("profiles/slurm/config.yaml"))
+
+
 def test_a_study_is_found_by_its_name(folder: Path) -> None:
     write(folder / "config/my_lungs.yaml", "study: lungs\n")
     assert choose_config(None, "lungs") == Path("config/my_lungs.yaml")
@@ -160,6 +168,11 @@ def test_a_study_is_found_by_its_name(folder: Path) -> None:
         choose_config(None, "other")
     with pytest.raises(CxrflowError, match="say which study is meant"):
         choose_config(None)
+    again = write(folder / "elsewhere/lungs.yaml", "study: lungs\n")
+    with pytest.raises(
+        CxrflowError, match=r"'lungs' is in .*elsewhere/lungs\.yaml and config/my_lungs\.yaml: say which"
+    ):
+        choose_config(None, "lungs", [again])
 
 
 def test_settings_may_be_replaced_as_for_snakemake() -> None:

@@ -127,6 +127,23 @@ def test_a_wrong_config_stops_before_any_job_and_names_all_that_is_wrong(clone: 
     assert "Traceback" not in run.stdout + run.stderr
 
 
+@pytest.mark.parametrize(
+    ("added", "override", "words"),
+    [
+        ("\ntrain: {epochs: 50}\n", "seeds=[0]", "config/quick.yaml: 'train' is given twice (line "),
+        ("", "train={epochs: 3, epochs: 5}", "--config: 'epochs' is given twice"),
+    ],
+)
+def test_a_key_given_twice_stops_before_any_job(clone: Path, added: str, override: str, words: str) -> None:
+    """Snakemake's own reader keeps the last without a word."""
+    with (clone / "config/quick.yaml").open("a") as config:
+        config.write(added)
+    run = run_snakemake(clone, "-n", "--configfile", "config/quick.yaml", "--config", override)
+    assert run.returncode == 1
+    assert words in run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+
+
 def test_no_config_says_how_to_choose_a_study(clone: Path) -> None:
     run = run_snakemake(clone, "-n")
     assert run.returncode == 1

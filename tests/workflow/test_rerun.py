@@ -8,7 +8,9 @@ import pytest
 from cxrflow.operate.jobs import dry_run
 from tests.workflow.conftest import copy_workflow, run_snakemake
 
-STUDY = ("--configfile", "config/quick.yaml", "--cores", "1")
+# With a model that starts from ImageNet weights, so that these are part of it.
+STUDY = ("--configfile", "config/quick.yaml", "config/imagenet.yaml", "--cores", "1")
+IMAGENET = "transfer: {covid: {init: imagenet, backbone: resnet34}}\n"
 MODELS = 12
 JUDGES = {"select_models", "check", "summarize", "report"}
 
@@ -17,6 +19,7 @@ JUDGES = {"select_models", "check", "summarize", "report"}
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone in which Snakemake has on record that every file of the study was made with its settings."""
     folder = copy_workflow(tmp_path_factory.mktemp("runs") / "a clone")
+    (folder / "config/imagenet.yaml").write_text(IMAGENET)
     for job in dry_run(*STUDY, folder=folder):
         for path in job.outputs:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +42,42 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
 
 def test_a_study_that_moves_computes_nothing_again(finished: Path) -> None:
     compute, folder = "compute={device: cuda, gpus: 2, threads: 3}", "datasets={covid: {folder: elsewhere}}"
-    assert planned(finished, "all", "--config", compute, folder, "data_root=/other/disk") == {}
+    moved = ("data_root=/other/disk", "weights_root=/other/weights", "weights_url=https://mirror.example/models")
+    assert planned(finished, "all", "--config", compute, folder, *moved) == {}
+
+
+@pytest.mark.parametrize("profile", ["local", "slurm"])
+def test_another_profile_computes_nothing_again(finished: Path, profile: str) -> None:
+    run = run_snakemake(finished, "all", "-n", *STUDY, "--profile", f"profiles/{profile}")
+    assert run.returncode == 0, run.stderr
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+def test_a_clone_that_is_renamed_or_reached_by_a_link_computes_nothing_again(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(finished)
+    assert planned(tmp_path / "link", "all") == {}
+    there = finished.rename(tmp_path / "it's another clone")
+    try:
+        assert planned(there, "all") == {}
+    finally:
+        there.rename(finished)
+
+
+def test_results_that_move_behind_a_link_are_not_computed_again(finished: Path, tmp_path: Path) -> None:
+    results = finished / "results"
+    results.rename(tmp_path / "scratch")
+    results.symlink_to(tmp_path / "scratch")
+    try:
+        assert planned(finished, "all") == {}
+    finally:
+        results.unlink()
+        (tmp_path / "scratch").rename(results)
+
+
+def test_another_title_or_citation_of_a_dataset_opens_no_model(finished: Path) -> None:
+    assert planned(finished, "all", "--config", "datasets={covid: {citation: new}}").keys() <= JUDGES
+    jobs = planned(finished, "all", "--config", "datasets={covid: {title: New}}")
+    assert jobs.keys() <= JUDGES | {"samples", "score"}
 
 
 def test_what_was_deleted_is_made_again(finished: Path) -> None:
@@ -88,6 +126,13 @@ EDITS = {
         "config/readers.py",
         'shares_images_with=("kermany",)',
         "shares_images_with=()",
+        "all",
+        JUDGES,
+    ),
+    "how many images were published": (
+        "config/readers.py",
+        '"COVID": 3616',
+        '"COVID": 3617',
         "all",
         JUDGES,
     ),

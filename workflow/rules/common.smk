@@ -27,12 +27,14 @@ from cxrflow.files.atomic import sha256_file
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.parsing import settings_json
 from cxrflow.report.manifest import MODULES, PICTURES, SUMMARY_FILES, caption_of
-from cxrflow.config.loading import load_study
+from cxrflow.config.loading import load_config, load_study
 from cxrflow.config.made import describe_differences, list_made
 from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
 from cxrflow.config.layout import PATTERN as MODEL_PATTERN
 
 try:
+    if workflow.is_main_process:
+        load_config(workflow.overwrite_configfiles, workflow.config_settings.config_args or ())  # no key twice
     STUDY = load_study(config)
     NOTES = [f"data: {line}" for line in STUDY.missing_data()] if workflow.is_main_process else []
 except CxrflowError as error:
@@ -77,6 +79,11 @@ def of_wildcards(function):
     return function
 
 
+def as_is(value):
+    """A param whose text is taken as it is: Snakemake looks for wildcards in a text, not in what a function returns."""
+    return of_wildcards(lambda wildcards: value)
+
+
 # What follows from a variant or a dataset alone is worked out once, not for every model.
 recipe_of = functools.cache(STUDY.recipe)
 # The hash of a stage that looks at all models: what it asks of the study and of the published sets is no param.
@@ -117,7 +124,7 @@ def init_weights_of(wildcards):
         weights = BACKBONES[wildcards.backbone].imagenet
         if weights is None:
             raise WorkflowError(f"{wildcards.backbone} has no ImageNet weights (scripts/cxrflow/config/backbones.py)")
-        return f"{STUDY.settings.weights_root}/{weights.file}"
+        return str(LAYOUT.weights(weights.file.removesuffix(".pth")))
     source = ModelId(wildcards.init.removeprefix(FROM_DATASET), wildcards.backbone, seed=int(wildcards.seed))
     return str(LAYOUT.model_file(source, "model.pt"))
 

@@ -13,7 +13,7 @@ rule phantom:
     threads: COMPUTE.threads
     params:
         folder=subpath(output.manifest, parent=True),
-        settings=settings_json(STUDY.settings.phantoms) if STUDY.settings.phantoms else "",
+        settings=as_is(settings_json(STUDY.settings.phantoms) if STUDY.settings.phantoms else ""),
         code=code_hash("phantom"),
     message:
         "synthesise X-rays in {params.folder}"
@@ -43,8 +43,7 @@ rule index:
         folder=folder_of,
     params:
         reader=lambda wildcards: settings_json(STUDY.reader_settings(wildcards.dataset)),
-        settings=settings_json(STUDY.settings.index),
-        published=lambda wildcards: READERS[reader_of(wildcards.dataset)].published_counts,
+        settings=as_is(settings_json(STUDY.settings.index)),
         code=lambda wildcards: code_hash("index", reader_module(reader_of(wildcards.dataset))),
     message:
         "index {wildcards.dataset}: look at every image in {resources.folder}"
@@ -67,7 +66,7 @@ rule split:
     conda:
         "../../envs/cxrflow.yaml"
     params:
-        settings=settings_json(STUDY.settings.split),
+        settings=as_is(settings_json(STUDY.settings.split)),
         code=code_hash("split"),
     message:
         "split {wildcards.dataset} by patient"
@@ -120,7 +119,7 @@ rule samples:
         folder=folder_of,
     params:
         title=lambda wildcards: STUDY.dataset_title(wildcards.dataset),
-        settings=settings_json(STUDY.settings.samples),
+        settings=as_is(settings_json(STUDY.settings.samples)),
         preprocess=rules.preprocess.params.settings,
         code=code_hash("samples"),
     message:

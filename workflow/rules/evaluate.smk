@@ -28,9 +28,9 @@ rule evaluate:
         device=COMPUTE.device,
         folder=folder_of,
     params:
-        title=of_wildcards(lambda wildcards: STUDY.model_title(model_of(wildcards))),
-        settings=settings_json(STUDY.settings.evaluate),
-        explain=settings_json(STUDY.settings.explain),
+        name=of_wildcards(lambda wildcards: STUDY.model_name(model_of(wildcards))),
+        settings=as_is(settings_json(STUDY.settings.evaluate)),
+        explain=as_is(settings_json(STUDY.settings.explain)),
         layer=of_wildcards(lambda wildcards: BACKBONES[wildcards.backbone].gradcam_layer),
         code=code_hash("evaluate"),
     message:
@@ -39,7 +39,7 @@ rule evaluate:
         "python scripts/evaluate.py --images {input.images:q} --split {input.split:q} --index {input.index:q}"
         " --regions {input.regions:q} --folder {resources.folder:q} --model {input.model:q}"
         " --settings {params.settings:q} --explain {params.explain:q} --device {resources.device:q}"
-        " --threads {threads} --title {params.title:q} --val-predictions {output.val_predictions:q}"
+        " --threads {threads} --title {params.name:q} --val-predictions {output.val_predictions:q}"
         " --predictions {output.predictions:q} --features {output.features:q} --gradcam-png {output.gradcam_png:q}"
         " --gradcam-csv {output.gradcam_csv:q} --gradcam-json {output.gradcam_json:q} > {log:q} 2>&1"
 
@@ -58,9 +58,9 @@ rule score:
     conda:
         "../../envs/cxrflow.yaml"
     params:
-        title=rules.evaluate.params.title,
-        settings=settings_json(STUDY.settings.score),
-        embed=settings_json(STUDY.settings.embed),
+        title=of_wildcards(lambda wildcards: STUDY.model_title(model_of(wildcards))),
+        settings=as_is(settings_json(STUDY.settings.score)),
+        embed=as_is(settings_json(STUDY.settings.embed)),
         code=code_hash("score"),
     message:
         "score {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"

@@ -16,7 +16,7 @@ rule profile_backbone:
         size_px=STUDY.settings.preprocess.size_px,
         batch_size=STUDY.settings.train.batch_size,
         precision=STUDY.settings.train.precision,
-        settings=settings_json(STUDY.settings.profile),
+        settings=as_is(settings_json(STUDY.settings.profile)),
         backbone=lambda wildcards: network_of(wildcards.backbone),
         code=code_hash("profile_backbone"),
     message:
@@ -44,7 +44,7 @@ rule select_models:
         "../../envs/cxrflow.yaml"
     params:
         results=subpath(output.selection, parent=True),
-        config=settings_json(STUDY.settings_without_places()),
+        config=as_is(settings_json(STUDY.settings_without_places())),
         code=code_of_all("select_models"),
     message:
         "choose a model for each dataset"
@@ -79,7 +79,7 @@ rule check:
     params:
         results=subpath(output.verdict, ancestor=2),
         models=[model.path for model in MODELS],
-        config=settings_json(STUDY.settings_without_places()),
+        config=as_is(settings_json(STUDY.settings_without_places())),
         backbones={name: asdict(BACKBONES[name]) for name in STUDY.backbones()},
         code=lambda wildcards: code_of_all("check", CHECKS[wildcards.check].module),
     message:

@@ -3,19 +3,23 @@
 
 rule fetch_weights:
     output:
-        weights=f"{STUDY.settings.weights_root}/{{file}}.pth",
+        weights=LAYOUT.weights("{file}"),
     log:
-        LAYOUT.weights_log("{file}"),
+        LAYOUT.weights("{file}").with_suffix(".log"),
     localrule: True  # compute nodes often have no internet
     conda:
         "../../envs/cxrflow.yaml"
+    resources:
+        # where, not what: the file's name holds its hash
+        url=as_is(STUDY.settings.weights_url),
+        folder=as_is(STUDY.settings.weights_root),
     params:
-        url=f"{STUDY.settings.weights_url}/{{file}}.pth",
         code=code_hash("fetch_weights"),
     message:
         "fetch ImageNet weights {wildcards.file}"
     shell:
-        "python scripts/fetch_weights.py --url {params.url:q} --weights {output.weights:q} > {log:q} 2>&1"
+        "python scripts/fetch_weights.py --url {resources.url:q} --folder {resources.folder:q}"
+        " --weights {output.weights:q} > {log:q} 2>&1"
 
 
 rule train:

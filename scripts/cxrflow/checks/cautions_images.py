@@ -47,13 +47,13 @@ def whole_datasets(results: Results) -> Verdict:
         f"No: {listed}{why}. Scores on the whole datasets will differ.",
         value=min(kept[d.title] / (d.n_published or 1) for d in smaller),
         threshold=1.0,
-        remedy="Put the whole datasets in place and set index.max_images_per_class to null.",
+        remedy="Put the whole datasets in place and set index.max_images_per_class to 0.",
     )
 
 
 def _count_kept(dataset: DatasetResult) -> int:
     """Return how many of the published images are here; more of one class do not make up for fewer of another."""
-    return sum(min(dataset.index["counts"].get(label, 0), n) for label, n in dataset.index["published_counts"].items())
+    return sum(min(dataset.index["counts"].get(label, 0), n) for label, n in dataset.published.items())
 
 
 @check("caution", "Do the datasets have known weaknesses?")

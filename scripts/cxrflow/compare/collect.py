@@ -32,19 +32,19 @@ class DatasetResult:
         name: its key in the config.
         title: its name for people.
         folder: where its files lie.
-        is_synthetic: written by the phantoms in a published set's layout, so not a part of that set.
+        published: {class: images} of the whole published set after the same rule; empty where it is not one.
     """
 
     name: str
     title: str
     folder: Path
-    is_synthetic: bool
+    published: dict[str, int]
 
     @cached_property
     def index(self) -> dict[str, Any]:
         """index.json."""
         index: dict[str, Any] = read_json(self.folder / "index.json")
-        return {**index, "published_counts": {}} if self.is_synthetic else index
+        return index
 
     @cached_property
     def split(self) -> list[SplitRow]:
@@ -77,7 +77,7 @@ class DatasetResult:
     @property
     def n_published(self) -> int | None:
         """Images of the whole published set after the same rule; None where it is not a published set."""
-        return sum(self.index["published_counts"].values()) or None
+        return sum(self.published.values()) or None
 
 
 @dataclass(frozen=True)
@@ -255,13 +255,12 @@ def collect_results(root: Path, study: Study, paths: Sequence[str]) -> Results:
         _check_known(model, study, ids.count(model))
     datasets = [name for name in study.settings.datasets if any(model.dataset == name for model in ids)]
     layout = Layout(root)
-    is_synthetic = study.settings.phantoms is not None
     return Results(
         study=study_as_made(study, layout, ids),
         made=list(list_made(study, layout, ids)),
         root=root,
         datasets={
-            name: DatasetResult(name, study.dataset_title(name), layout.dataset(name), is_synthetic)
+            name: DatasetResult(name, study.dataset_title(name), layout.dataset(name), study.published_counts(name))
             for name in datasets
         },
         backbones=[name for name in BACKBONES if any(model.backbone == name for model in ids)],

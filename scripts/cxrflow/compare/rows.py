@@ -47,7 +47,7 @@ def class_rows(results: Results) -> list[dict[str, Any]]:
         {
             "dataset": dataset.title,
             "class": name,
-            "n_published": dataset.index["published_counts"].get(name),
+            "n_published": dataset.published.get(name),
             "n_images": dataset.index["counts"].get(name, 0),
             "share": dataset.index["counts"].get(name, 0) / dataset.n_images if dataset.n_images else None,
             **{f"n_{subset}": dataset.counts[subset][name] for subset in SUBSETS},

@@ -123,7 +123,7 @@ def _schema(annotation: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
         return _schema_of_dataclass(typing.cast(type, annotation))
     origin = typing.get_origin(annotation)
     if origin is tuple:
-        return {"type": "array", "items": _schema(annotation.__args__[0], {})}
+        return {"type": "array", "items": _schema(annotation.__args__[0], meta), "uniqueItems": True}
     if origin is dict:
         return {"type": "object", "additionalProperties": _schema(annotation.__args__[1], meta)}
     if annotation is Any:

@@ -95,7 +95,7 @@ class Layout:
         return self.model(model) / name
 
     backbone = _file("backbones/{}.json")  # what a backbone costs, measured
-    weights_log = _file("weights/{}.log")  # of the download of a file; the weights themselves are shared by all studies
+    weights = _file("weights/{}.pth")  # the copy of a file of ImageNet weights, by its name without `.pth`
     check = _file("checks/{}.json")  # the verdict of a check
     selection = _file("selection.json")  # the model chosen for each dataset
     report = _file("report.html")  # the page

@@ -1,6 +1,7 @@
 """From YAML files to a checked study: config files, overridden by the KEY=VALUE of `--config`, every problem named."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,51 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"  # what a study, dataset or variant may be
 KEY = re.compile(r"[a-zA-Z_][\w-]*\w")
 
 
+class OnceEach:
+    """Refuses a mapping that gives a key twice: YAML's own loaders keep the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping, once its keys are known to differ."""
+        found: dict[str, yaml.Mark] = {}
+        for key in (key for key, _value in node.value if isinstance(key, yaml.ScalarNode)):
+            if (first := found.setdefault(key.value, key.start_mark)) is not key.start_mark:
+                lines = " and ".join(f"line {line}" for line in sorted({first.line + 1, key.start_mark.line + 1}))
+                raise CxrflowError(
+                    f"{first.name}: {key.value!r} is given twice ({lines}), and only the last would count: leave one of"
+                    " them"
+                )
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)  # type: ignore[misc]
+        return mapping
+
+
+class StrictLoader(OnceEach, yaml.SafeLoader):
+    """Reads YAML as `yaml.safe_load` does."""
+
+
+class StrictTextLoader(OnceEach, yaml.BaseLoader):
+    """Reads YAML in which every value is text."""
+
+
+def load_yaml(text: str, where: str, loader: type[StrictLoader | StrictTextLoader] = StrictLoader) -> Any:
+    """Read YAML; `where` names it in messages.
+
+    Raises:
+        CxrflowError: a mapping gives a key twice.
+        yaml.YAMLError: it is not YAML.
+    """
+    reader = loader(text)
+    reader.name = where
+    try:
+        return reader.get_single_data()
+    finally:
+        reader.dispose()
+
+
 def load_config(paths: Sequence[Path], overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Merge config files and KEY=VALUE overrides as Snakemake does: later ones win, key by key.
 
     Raises:
-        CxrflowError: a file is missing or not YAML, or an override is not KEY=VALUE.
+        CxrflowError: a file is missing, not YAML or gives a key twice, or an override is not KEY=VALUE.
     """
     config: dict[str, Any] = {}
     for values in [*map(read_mapping, paths), *map(parse_override, overrides)]:
@@ -60,7 +101,7 @@ FORMS: tuple[Callable[[str], Any], ...] = (
     int,
     float,
     {"True": True, "False": False}.__getitem__,
-    lambda text: yaml.load(text, Loader=yaml.BaseLoader),  # as Snakemake; makes text, lists and mappings, no objects
+    lambda text: load_yaml(text, "--config", StrictTextLoader),  # as Snakemake: text, in lists and mappings
 )
 
 
@@ -76,7 +117,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping, as Snakemake reads it.
 
     Raises:
-        CxrflowError: it is missing, not YAML, or holds something else.
+        CxrflowError: it is missing, not YAML, gives a key twice, or holds something else.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -86,7 +127,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
             " in config/ and profiles/"
         ) from None
     try:
-        values = yaml.safe_load(text)
+        values = load_yaml(text, str(path))
         if isinstance(values, dict) and values.get(TEMPLATE_KEY):
             values = _render(text, path)
     except yaml.YAMLError as error:
@@ -129,6 +170,17 @@ def _problems(study: Study) -> list[str]:
     problems = [
         f"config: {n!r} cannot name a folder: use letters, digits, _ . + -" for n in names if not re.fullmatch(NAME, n)
     ]
+    lists = {"datasets": settings.datasets, "seeds": settings.seeds, "backbones": settings.backbones}
+    if not study.models():
+        problems += [f"config.{key} is empty, so the study has no model: name one" for key in lists if not lists[key]]
+    for kind, keys in (("datasets", settings.datasets), ("variants", study.variants())):
+        same = Counter(key.casefold() for key in keys)
+        problems += [
+            f"config.{kind}: {key!r} differs from another name by case only, and would share its folder where case does"
+            " not count: rename it"
+            for key in keys
+            if same[key.casefold()] > 1
+        ]
     for where, name, known in _references(settings):
         if name not in known:
             problems.append(f"{where}: {name!r} is not known; known: {', '.join(known) or 'none'}")
@@ -136,9 +188,6 @@ def _problems(study: Study) -> list[str]:
         problems.append(f"config.variants.{BASE}: this name is taken by the settings without overrides")
     if abs(settings.split.train + settings.split.val + settings.split.test - 1) > 1e-9:
         problems.append("config.split: train, val and test must add up to 1")
-    lists = {"datasets": settings.datasets, "seeds": settings.seeds, "backbones": settings.backbones}
-    if not study.models():
-        problems += [f"config.{key} is empty, so the study has no model: name one" for key in lists if not lists[key]]
     for variant in study.variants():
         problems += _variant_problems(study, variant)
     return problems

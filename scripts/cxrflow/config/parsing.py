@@ -10,6 +10,8 @@ import math
 import re
 import types
 import typing
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +26,10 @@ TEXT_FORMS: dict[type, str] = {
     float: r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?",
     bool: r"true|false",
 }
+# Of Unicode: control, surrogate, line and paragraph separator, and format (which turns the direction of writing), but
+# for the two joiners that some languages write with.
+CONTROLS = ("Cc", "Cs", "Zl", "Zp", "Cf")
+JOINERS = "\u200c\u200d"
 YAML_TRAP = "YAML reads yes, no, on and off without quotes as true and false"
 
 
@@ -35,9 +41,14 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
+    is_name: bool = False,
 ) -> Any:
-    """Declare one setting of a settings dataclass; a type as default makes an empty one; without it must be given."""
+    """Declare one setting of a settings dataclass; a type as default makes an empty one; without it must be given.
+
+    A name is text of one line.
+    """
     metadata = {"meaning": meaning, "unit": unit, "minimum": minimum, "maximum": maximum, "choices": choices}
+    metadata["is_name"] = is_name
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata, kw_only=default is dataclasses.MISSING)
@@ -63,9 +74,23 @@ def find_problems(cls: type, value: Any, where: str) -> list[str]:
 
 
 def raise_problems(problems: list[str]) -> None:
-    """Raise a CxrflowError that lists the problems, if there are any."""
+    """Raise a CxrflowError that lists the problems, if there are any, one line each and without control characters."""
     if problems:
-        raise CxrflowError("\n  ".join(["the settings are wrong:", *problems]))
+        raise CxrflowError("\n  ".join(["the settings are wrong:", *map(_escape_controls, problems)]))
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in CONTROLS and character not in JOINERS
+
+
+def _escape_controls(text: str) -> str:
+    return "".join(repr(c)[1:-1] if _is_control(c) else c for c in text)
+
+
+def _text_problems(text: str, where: str, allowed: str = "") -> list[str]:
+    """Name the control characters of a text, which could command a terminal or stand in a file's name unseen."""
+    bad = sorted({c for c in text if _is_control(c) and c not in allowed})
+    return [f"{where}: {text!r} has the control characters {', '.join(map(repr, bad))}: take them out"] if bad else []
 
 
 def _parse(annotation: Any, value: Any, where: str, problems: list[str], meta: Mapping[str, Any] | None = None) -> Any:
@@ -78,7 +103,7 @@ def _parse(annotation: Any, value: Any, where: str, problems: list[str], meta: M
         return _parse_dataclass(typing.cast(type, annotation), value, where, problems)
     origin = typing.get_origin(annotation)
     if origin is tuple:
-        return _parse_tuple(annotation, value, where, problems)
+        return _parse_tuple(annotation, value, where, problems, meta or {})
     if origin is dict:
         return _parse_dict(annotation, value, where, problems, meta or {})
     if annotation is Any:
@@ -111,12 +136,19 @@ def unknown_key(where: str, key: str, known: list[str]) -> str:
     return f"{where}.{key} is not a setting.{hint} Known here: {', '.join(known)}"
 
 
-def _parse_tuple(annotation: Any, value: Any, where: str, problems: list[str]) -> Any:
+def _parse_tuple(annotation: Any, value: Any, where: str, problems: list[str], meta: Mapping[str, Any]) -> Any:
     if not isinstance(value, list | tuple):
         problems.append(f"{where}: expected a list, got {value!r}; write [{value}]")
         return None
     (item,) = [member for member in annotation.__args__ if member is not Ellipsis]
-    return tuple(_parse(item, entry, f"{where}[{i}]", problems) for i, entry in enumerate(value))
+    items = tuple(_parse(item, entry, f"{where}[{i}]", problems, meta) for i, entry in enumerate(value))
+    problems.extend(f"{where}: {each!r} is given twice: leave one of them" for each in _repeated(items))
+    return items
+
+
+def _repeated(items: tuple[Any, ...]) -> list[Any]:
+    """Return, once each, what occurs more than once; None stands for what could not be read."""
+    return [item for item, n in Counter(items).items() if n > 1 and item is not None]
 
 
 def _parse_dict(annotation: Any, value: Any, where: str, problems: list[str], meta: Mapping[str, Any]) -> Any:
@@ -129,6 +161,7 @@ def _parse_dict(annotation: Any, value: Any, where: str, problems: list[str], me
     for key in value:
         if not isinstance(key, str):
             problems.append(f"{where}: the name {key!r} is not text; put it in quotes ({YAML_TRAP})")
+        problems.extend(_text_problems(str(key), where))
     return {str(key): _parse(item, entry, f"{where}.{key}", problems, meta) for key, entry in value.items()}
 
 
@@ -148,6 +181,8 @@ def _parse_scalar(kind: type, value: Any, where: str, problems: list[str], meta:
             problems.append(f"{where}: {value!r} is out of range (a finite number)")
         elif (low is not None and value < low) or (high is not None and value > high):
             problems.append(f"{where}: {value!r} is out of range ({range_text(meta)})")
+    if isinstance(value, str):
+        problems.extend(_text_problems(value, where, allowed="" if meta.get("is_name") else "\n\t"))
     if meta.get("choices") and value not in meta["choices"]:
         problems.append(f"{where}: {value!r} is not one of {', '.join(meta['choices'])}")
     return value
@@ -161,8 +196,8 @@ def range_text(meta: Mapping[str, Any]) -> str:
     """Return the allowed range of a number in words."""
     low, high = meta.get("minimum"), meta.get("maximum")
     if high is None:
-        return f"at least {low:g}"
-    return f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
+        return f"at least {low:.10g}"
+    return f"at most {high:.10g}" if low is None else f"{low:.10g} to {high:.10g}"
 
 
 def settings_dict(settings: Any) -> dict[str, Any]:

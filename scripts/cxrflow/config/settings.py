@@ -11,6 +11,7 @@ from typing import Any
 from cxrflow.config.parsing import setting
 
 DEVICES = ("auto", "cpu", "cuda")
+MAX_SEED = 2**32 - 1  # of scikit-learn, whose t-SNE comes after the training
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,14 @@ class DatasetSettings:
         " folder per class; csv for a table and a folder of images"
     )
     folder: str = setting("its folder below data_root")
-    title: str = setting("its name in tables and figures; empty: the key", "")
+    title: str = setting("its name in tables and figures; empty: the key", "", is_name=True)
     citation: str = setting("what to cite for it, shown under Table 1", "")
     classes: dict[str, str] = setting(
         "the classes that are kept, {label: class name}, where a label is a folder (folders, covid_radiography), a"
         " cell (csv), a finding (nih) or bacterial, viral or normal (kermany); others are left out and counted; empty:"
         " the study's classes, or with folders and csv every label",
         dict,
+        is_name=True,
     )
     skip: tuple[str, ...] = setting(
         "folders and files that are left out and counted, by name or by path from `folder`, such as"
@@ -109,7 +111,7 @@ class PhantomSettings:
         minimum=0.1,
         maximum=4.0,
     )
-    seed: int = setting("seed of every phantom", 0, minimum=0)
+    seed: int = setting("seed of every phantom", 0, minimum=0, maximum=MAX_SEED)
 
     def count_of(self, dataset: str) -> int:
         """Return how many images of each class a dataset gets."""
@@ -123,7 +125,7 @@ class IndexSettings:
     max_images_per_class: int = setting(
         "cap per class for a quick look, chosen at random by whole patients; 0: no cap", 0, minimum=0, unit="images"
     )
-    cap_seed: int = setting("seed of the cap", 0, minimum=0)
+    cap_seed: int = setting("seed of the cap", 0, minimum=0, maximum=MAX_SEED)
     max_rejected_share: float = setting(
         "stop if more than this share of the images is unreadable", 0.05, minimum=0.0, maximum=1.0
     )
@@ -148,7 +150,9 @@ class SplitSettings:
     train: float = setting("share of images for training", 0.70, minimum=0.01, maximum=0.98)
     val: float = setting("share for choosing the epoch and the model", 0.15, minimum=0.01, maximum=0.98)
     test: float = setting("share for the final scores", 0.15, minimum=0.01, maximum=0.98)
-    seed: int = setting("seed of the split; the same seed gives the same split on every machine", 0, minimum=0)
+    seed: int = setting(
+        "seed of the split; the same seed gives the same split on every machine", 0, minimum=0, maximum=MAX_SEED
+    )
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,7 @@ class ScoreSettings:
     """Metrics from saved predictions."""
 
     bootstrap_resamples: int = setting("resamples of patients for the 95 % intervals; 0: none", 2000, minimum=0)
-    bootstrap_seed: int = setting("seed of the resampling", 0, minimum=0)
+    bootstrap_seed: int = setting("seed of the resampling", 0, minimum=0, maximum=MAX_SEED)
 
 
 @dataclass(frozen=True)
@@ -232,7 +236,7 @@ class EmbedSettings:
     )
     perplexity: float = setting("t-SNE perplexity; lowered for a small test subset", 30.0, minimum=1.0)
     max_images: int = setting("at most this many test images, chosen at random", 5000, minimum=10, unit="images")
-    seed: int = setting("seed of t-SNE and of that choice", 0, minimum=0)
+    seed: int = setting("seed of t-SNE and of that choice", 0, minimum=0, maximum=MAX_SEED)
 
 
 @dataclass(frozen=True)
@@ -250,7 +254,7 @@ class ExplainSettings:
     scored_images: int = setting(
         "at most this many annotated test images of each model are scored", 200, minimum=0, unit="images"
     )
-    seed: int = setting("seed that chooses the images", 0, minimum=0)
+    seed: int = setting("seed that chooses the images", 0, minimum=0, maximum=MAX_SEED)
 
 
 @dataclass(frozen=True)
@@ -258,7 +262,7 @@ class SamplesSettings:
     """The pictures of the data: samples of each class, and images before and after preprocessing."""
 
     images_per_class: int = setting("images shown per class", 6, minimum=1, unit="images")
-    seed: int = setting("seed that chooses the images", 0, minimum=0)
+    seed: int = setting("seed that chooses the images", 0, minimum=0, maximum=MAX_SEED)
 
 
 @dataclass(frozen=True)
@@ -299,11 +303,14 @@ class StudySettings:
 
     study: str = setting("name of the study; its results go to results/<study>/")
     data_root: str = setting("folder that holds the datasets' folders", "data")
-    weights_root: str = setting("folder for ImageNet weights, filled once by the rule fetch_weights", "data/weights")
+    weights_root: str = setting(
+        "folder for ImageNet weights, filled once for all studies; each keeps a copy of what its models start from",
+        "data/weights",
+    )
     weights_url: str = setting("where ImageNet weights are fetched from", "https://download.pytorch.org/models")
     datasets: dict[str, DatasetSettings] = setting("the datasets, by name")
     backbones: tuple[str, ...] = setting("the backbones", ("mobilenet_v3_large", "efficientnet_b1", "resnet34"))
-    seeds: tuple[int, ...] = setting("every model is trained once per seed", (0,))
+    seeds: tuple[int, ...] = setting("every model is trained once per seed", (0,), minimum=0, maximum=MAX_SEED)
     transfer: dict[str, TransferSettings] = setting("the transferred model of each dataset", dict)
     transfer_all_backbones: bool = setting(
         "transfer every backbone, not just the named one: eighteen models instead of twelve", False

@@ -219,18 +219,37 @@ def parameter_meanings(function: Callable[..., None]) -> dict[str, str]:
 
 
 def _settings_from_json(cls: type, text: str, where: str) -> Any:
+    def pairs_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _value in pairs]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise CxrflowError(f"{where} gives {', '.join(sorted(twice))} twice, and only the last would count")
+        return dict(pairs)
+
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=pairs_once)
     except ValueError as error:
         raise CxrflowError(f"{where} is not valid JSON ({error}): {text}") from None
     return parse_settings(cls, value, where)
+
+
+class StoreOnce(argparse.Action):
+    """Refuses a flag that is given twice: argparse would keep the last without a word."""
+
+    is_given = False
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, flag: str | None = None) -> None:
+        """Store what the flag gives."""
+        if self.is_given:
+            parser.error(f"{flag} is given twice, and only the last would count: leave one of them")
+        self.is_given = True
+        setattr(namespace, self.dest, values)
 
 
 def _argument_shape(annotation: Any) -> dict[str, Any]:
     """Return argparse's type, nargs and metavar for a parameter's annotation; a bool is a switch without a value."""
     if annotation is bool:
         return {"action": "store_true"}
-    return {"metavar": _metavar(annotation), **_argument_type(annotation)}
+    return {"action": StoreOnce, "metavar": _metavar(annotation), **_argument_type(annotation)}
 
 
 def _argument_type(annotation: Any) -> dict[str, Any]:

@@ -67,13 +67,26 @@ class Study:
         """Return a dataset's name for tables and figures."""
         return self.settings.datasets[dataset].title or dataset
 
+    def published_counts(self, dataset: str) -> dict[str, int]:
+        """Return the images per class of the whole published set; empty where a dataset is not one."""
+        data = self.settings.datasets[dataset]
+        return {} if self.settings.phantoms else READERS[data.reader].count_published(data.classes)
+
     def model_title(self, model: ModelId) -> str:
         """Return a model's name for figures, for example `ResNet-34 on COVID-19 Radiography, from scratch, seed 0`.
 
         The seed is always in it: the name of a model must not change when the study gets more of them.
         """
-        how = [self.init_title(model.init), *[model.variant] * (model.variant != BASE), f"seed {model.seed}"]
-        return f"{BACKBONES[model.backbone].title} on {self.dataset_title(model.dataset)}, {', '.join(how)}"
+        return self._name_model(model, self.dataset_title(model.dataset), self.init_title(model.init))
+
+    def model_name(self, model: ModelId) -> str:
+        """Return a model's name by the keys of the config, which another title of a dataset does not change."""
+        init = model.init if model.init.startswith(FROM_DATASET) else self.init_title(model.init)
+        return self._name_model(model, model.dataset, init)
+
+    def _name_model(self, model: ModelId, dataset: str, init: str) -> str:
+        how = [init, *[model.variant] * (model.variant != BASE), f"seed {model.seed}"]
+        return f"{BACKBONES[model.backbone].title} on {dataset}, {', '.join(how)}"
 
     def init_title(self, init: str) -> str:
         """Return how a model starts, in words."""
@@ -153,6 +166,7 @@ class Study:
             self.settings,
             data_root=default.data_root,
             weights_root=default.weights_root,
+            weights_url=default.weights_url,
             compute=ComputeSettings(),
             datasets={name: replace(data, folder="") for name, data in self.settings.datasets.items()},
         )

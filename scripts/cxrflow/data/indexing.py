@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cxrflow.config.readers import READERS
 from cxrflow.config.settings import DatasetSettings, IndexSettings
 from cxrflow.data.capping import choose_patients, rank_patients
 from cxrflow.data.readers import list_dataset
@@ -172,7 +171,7 @@ def _fit_box(region: RegionRow, row: IndexRow, frame_px: int) -> RegionRow:
 
 
 def summarize_index(index: Index, name: str, dataset: DatasetSettings) -> dict[str, Any]:
-    """Return what index.json holds: counts of kept and refused images, the published counts, and notes."""
+    """Return what index.json holds: counts of kept and refused images, and notes."""
     counts = Counter(row.label for row in index.rows)
     pixels = Counter(row.pixel_sha256 for row in index.rows)
     rejects: dict[str, Counter[str]] = defaultdict(Counter)
@@ -187,7 +186,6 @@ def summarize_index(index: Index, name: str, dataset: DatasetSettings) -> dict[s
         "rejects": {kind: dict(sorted(reasons.items())) for kind, reasons in sorted(rejects.items()) if reasons},
         "listed_missing": rejects["missing"].total(),
         "notes": index.notes,
-        "published_counts": READERS[dataset.reader].count_published(dataset.classes),
         "n_duplicate_groups": sum(n > 1 for n in pixels.values()),
     }
 

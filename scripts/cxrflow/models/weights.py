@@ -40,6 +40,12 @@ def fetch_weights(url: str, path: Path, timeout_s: float = TIMEOUT_S) -> None:
     print(f"{path}: {size_bytes / MIB:.1f} MiB, SHA-256 as its name says")
 
 
+def copy_weights(source: Path, path: Path) -> None:
+    """Copy a file of weights, so that a study holds what its models start from, wherever that came from."""
+    with write_atomically(path) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def check_weights(path: Path) -> None:
     """Check a file of weights against the SHA-256 in its name.
 

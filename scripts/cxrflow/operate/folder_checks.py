@@ -44,7 +44,7 @@ def check_folder(study: Study, jobs: Sequence[Job], n_nodes: int | None) -> list
     return [
         *check_places({"the working folder": folder, **places}, n_nodes),
         *check_python(n_nodes, wants_gpu=any(job.gpus for job in jobs)),
-        *check_weights(study, [Path(path) for job in jobs if job.rule == "fetch_weights" for path in job.outputs]),
+        *check_weights(study, shared_weights(study, jobs)),
         *(Finding("note", f"data: {line}") for line in study.missing_data()),
     ]
 
@@ -111,6 +111,12 @@ def judge_python(python: Path, said: dict[str, Any], *, wants_gpu: bool) -> Find
     else:
         cuda = f", CUDA {said['cuda']}" if said["cuda"] else ", CPU only"
         yield Finding("OK", f"{python}: Python {said['version']}, torch {said['torch']}{cuda}")
+
+
+def shared_weights(study: Study, jobs: Sequence[Job]) -> list[Path]:
+    """Return the files that jobs copy from the folder of weights, or fetch into it."""
+    names = [Path(path).name for job in jobs if job.rule == "fetch_weights" for path in job.outputs]
+    return [Path(study.settings.weights_root, name) for name in names]
 
 
 def check_weights(study: Study, files: Sequence[Path]) -> Findings:

@@ -163,11 +163,16 @@ def choose_config(configfile: Path | None, study: str | None = None, others: Ite
             return configfile
         raise CxrflowError("say which study is meant with --configfile=config/lungs.yaml")
     paths = [configfile] if configfile else [*filter(Path.is_file, others), *sorted(CONFIGS.glob("*.yaml"))]
-    known = {str(read_mapping(path).get("study")): path for path in paths}
+    known: dict[str, dict[Path, Path]] = {}
+    for path in paths:
+        known.setdefault(str(read_mapping(path).get("study")), {})[path.resolve()] = path
     if study not in known:
         where = configfile or f"{CONFIGS}/, and no config of the last runs here,"
         raise CxrflowError(f"no file in {where} has the study {study!r}; known: {', '.join(known) or 'none'}")
-    return known[study]
+    if len(found := list(known[study].values())) > 1:
+        names = " and ".join(map(str, found))
+        raise CxrflowError(f"the study {study!r} is in {names}: say which is meant with --configfile=")
+    return found[0]
 
 
 @dataclass(frozen=True)
