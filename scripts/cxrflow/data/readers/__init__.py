@@ -5,18 +5,20 @@ what the layout does not reach is settled here, by the same steps for every read
 class, or as a table and images, needs no reader of its own: `folders` and `csv` read it with a few lines of YAML.
 """
 
+import dataclasses
 import importlib
-from collections import Counter
+import posixpath
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from cxrflow.config.readers import READERS
 from cxrflow.config.settings import DatasetSettings
-from cxrflow.data.readers.base import Listing, describe_folder
-from cxrflow.data.readers.classes import choose_classes, suggest_classes
-from cxrflow.data.readers.lesion_masks import add_lesion_masks
+from cxrflow.data.readers.base import Listing, describe_folder, walk_images
+from cxrflow.data.readers.keys import clean_name, quote_names
 from cxrflow.data.readers.patients import settle_patients
-from cxrflow.data.readers.skipping import drop_skipped, note_unread, skip_finder
+from cxrflow.data.readers.selection import choose_classes, drop_skipped, note_unread, skip_finder, suggest_classes
 from cxrflow.errors import CxrflowError
+from cxrflow.files.records import RegionRow
 
 
 def reader_module(reader: str) -> str:
@@ -71,3 +73,35 @@ def check_listing(folder: Path, listing: Listing) -> None:
                 " remove one of them, rename it, or name its folder under `skip`"
             )
         paths[each.image_id] = each.path
+
+
+def add_lesion_masks(folder: Path, masks: str, listing: Listing) -> Listing:
+    """Add a lesion mask to every image that has one; its boxes are dropped, because the mask is the finer outline.
+
+    masks: folder relative to the dataset's, of PNG files named like the images.
+
+    Raises:
+        CxrflowError: no such folder, no mask in it is named like an image, or two masks are named like one image.
+    """
+    masks = posixpath.normpath(masks)
+    paths = [f"{masks}/{path}" for path in walk_images(folder / masks) if path.lower().endswith(".png")]
+    by_key, stems = defaultdict[str, list[str]](list), {_mask_key(each.path) for each in listing.candidates}
+    for path in paths:
+        by_key[_mask_key(path)].append(path)
+    if not stems.intersection(by_key):
+        raise CxrflowError(
+            f"{folder / masks} (lesion_masks) has no mask named like an image: expected PNG files such as"
+            f" {Path(listing.candidates[0].path).stem}.png; {describe_folder(folder / masks)}"
+        )
+    if twins := next((found for key, found in by_key.items() if key in stems and len(found) > 1), None):
+        raise CxrflowError(f"{folder}: {quote_names(twins)} are named like one image: keep one of them in {masks}")
+    masked = {each.image_id: by_key[key][0] for each in listing.candidates if (key := _mask_key(each.path)) in by_key}
+    boxes_left = [row for row in listing.regions if row.kind != "lesion" or row.image_id not in masked]
+    added = [RegionRow(image_id, "lesion", 0.0, 0.0, 0.0, 0.0, path) for image_id, path in masked.items()]
+    strange = sorted(found[0] for key, found in by_key.items() if key not in stems)
+    notes = [f"{len(strange):,} lesion masks are named like no image: {quote_names(strange)}"] if strange else []
+    return dataclasses.replace(listing, regions=boxes_left + added, notes=[*listing.notes, *notes])
+
+
+def _mask_key(path: str) -> str:
+    return clean_name(Path(path).stem).casefold()

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.readers.base import Candidate, Listing, describe_folder, walk_dataset
-from cxrflow.data.readers.classes import ClassMap
 from cxrflow.data.readers.keys import part_of
-from cxrflow.data.readers.skipping import skip_finder, skipped_row
+from cxrflow.data.readers.selection import ClassMap, skip_finder, skipped_row
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import RejectRow
 
