@@ -7,23 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phantoms.pose import (
-    LEFT,
-    MIDLINE,
-    RIGHT,
-    SIDES,
-    Array,
-    Body,
-    Mask,
-    Pose,
-    ellipse,
-    points,
-    ribbon,
-    smooth_noise,
-    smoothstep,
-    spline,
-    to_film,
-)
+from phantoms.body import LEFT, MIDLINE, RIGHT, SIDES, Body, ellipse, mirror, ribbon, spline, to_film
+from phantoms.pose import Array, Mask, Pose, smooth_noise, smoothstep
 
 AIR_IN_LUNG = 0.16  # density of a lung's field without its vessels
 VESSEL_DENSITY = (0.12, 0.25)  # of the largest vessels: some healthy lungs show more of them than others
@@ -37,33 +22,24 @@ VESSEL_LEVELS = (190, 150, 120, 90)  # grey levels of the orders of branching
 
 @dataclass(frozen=True)
 class Chest:
-    """The layers of one chest, each float32 (H, W).
-
-    Attributes:
-        pose, body: the film's geometry and the patient.
-        x, y: chest units of every pixel.
-        fields: the right and the left lung's field, 0-1, from the wall down to the diaphragm, the heart not taken off.
-        heart: 0-1, the heart and the edge of the mediastinum.
-        lung: density of the lung tissue; counts where a field is.
-        vessels: 0-1, the lung vessels alone.
-        outside: density of everything around the lungs.
-        bones: added on top.
-    """
+    """The layers of one chest, each float32 (H, W)."""
 
     pose: Pose
     body: Body
-    x: Array
+    x: Array  # chest units of every pixel
     y: Array
-    fields: tuple[Array, Array]
-    heart: Array
-    lung: Array
-    vessels: Array
-    outside: Array
-    bones: Array
+    fields: tuple[
+        Array, Array
+    ]  # right and left lung, 0-1, from the wall down to the diaphragm, the heart not taken off
+    heart: Array  # 0-1, the heart and the edge of the mediastinum
+    lung: Array  # density of the lung tissue; counts where a field is
+    vessels: Array  # 0-1, the lung vessels alone
+    outside: Array  # density of everything around the lungs
+    bones: Array  # added on top
 
     def field(self, side: int) -> Array:
         """Return one side's lung field."""
-        return self.fields[0 if side == RIGHT else 1]
+        return self.fields[SIDES.index(side)]
 
     def visible(self, side: int) -> Mask:
         """Return where a lung is seen free of the heart."""
@@ -78,7 +54,7 @@ class Chest:
 def build_chest(body: Body, pose: Pose, rng: np.random.Generator) -> Chest:
     """Build the healthy chest of a patient; `rng` is the image's own, the patient's shape is in `body`."""
     x, y = pose.chest_grid()
-    fields = (pose.fill(body.lung_outline(RIGHT), 0.004), pose.fill(body.lung_outline(LEFT), 0.004))
+    right, left = (pose.fill(body.lung_outline(side), 0.004) for side in SIDES)
     vessels = _make_vessels(body, pose)
     mottle = smooth_noise(rng, pose, 0.035) * 0.010 + smooth_noise(rng, pose, 0.16) * rng.uniform(0.010, 0.030)
     veil = 0.08 * smoothstep(y, 0.30, 0.80) * (0.4 + body.stout)  # more soft tissue in front of and behind the bases
@@ -86,7 +62,7 @@ def build_chest(body: Body, pose: Pose, rng: np.random.Generator) -> Chest:
     if body.female:
         lung = lung + _make_breasts(body, pose, y, rng)
     heart, outside, bones = _make_heart(body, pose), _make_outside(body, pose, y, rng), _make_bones(body, pose)
-    return Chest(pose, body, x, y, fields, heart, lung.astype(np.float32), vessels, outside, bones)
+    return Chest(pose, body, x, y, (right, left), heart, lung.astype(np.float32), vessels, outside, bones)
 
 
 def compose(chest: Chest) -> Array:
@@ -104,11 +80,11 @@ def _make_outside(body: Body, pose: Pose, y: Array, rng: np.random.Generator) ->
     flank = 0.055 + 0.035 * body.stout
     edge = body.wall_distance(np.array([0.2, 0.35, 0.5, 0.65], np.float32)) + flank
     shoulder = 0.41 + 0.04 * body.stout
-    neck = points((0.075, -0.3), (0.085, 0.0), (0.11, 0.055), (0.25, 0.085))
-    arm = points((shoulder, 0.13), (shoulder + 0.05, 0.22), (edge[1] + 0.04, 0.33))
-    flanks = points((edge[2], 0.5), (edge[3], 0.68), (edge[3] + 0.01, 0.9), (edge[3] + 0.02, 1.6))
-    side = spline(np.concatenate([neck, arm, flanks]))
-    torso = pose.fill(np.concatenate([to_film(side, LEFT), to_film(side, RIGHT)[::-1]]), 0.002)
+    outline = [(0.075, -0.3), (0.085, 0.0), (0.11, 0.055), (0.25, 0.085)]  # the neck, then the arm and the flank
+    outline += [(shoulder, 0.13), (shoulder + 0.05, 0.22), (edge[1] + 0.04, 0.33)]
+    outline += [(edge[2], 0.5), (edge[3], 0.68), (edge[3] + 0.01, 0.9), (edge[3] + 0.02, 1.6)]
+    right, left = mirror(spline(outline))
+    torso = pose.fill(np.concatenate([left, right[::-1]]), 0.002)
     thick = torso * (0.30 + 0.70 * pose.blur(torso, 0.05))
     tissue = SOFT_TISSUE * thick * (1 + 0.06 * smooth_noise(rng, pose, 0.25))
     tissue = np.maximum(tissue, _make_arms(body, pose))
@@ -118,79 +94,59 @@ def _make_outside(body: Body, pose: Pose, y: Array, rng: np.random.Generator) ->
 
 def _make_arms(body: Body, pose: Pose) -> Array:
     """Return upper arms: beside the chest in an adult, raised in a child."""
-    reach = (
-        points((0.40, 0.16), (0.50, 0.08), (0.62, -0.05))
-        if body.child
-        else points((0.41, 0.19), (0.49, 0.34), (0.56, 0.60))
-    )
-    canvas, bone = pose.canvas(), pose.canvas()
-    for side in SIDES:
-        arm = to_film(spline(reach), side)
-        pose.paint(canvas, ribbon(arm, 0.10 + 0.05 * body.stout))
-        pose.paint(bone, ribbon(arm, 0.038))
-    return pose.soften(canvas, 0.006) * np.float32(0.36) + pose.blur(bone / np.float32(255), 0.003) * np.float32(0.22)
+    beside, raised = [(0.41, 0.19), (0.49, 0.34), (0.56, 0.60)], [(0.40, 0.16), (0.50, 0.08), (0.62, -0.05)]
+    arms = mirror(spline(raised if body.child else beside))
+    flesh, bone = pose.fill(ribbon(arms, 0.10 + 0.05 * body.stout), 0.006), pose.fill(ribbon(arms, 0.038), 0.003)
+    return flesh * np.float32(0.36) + bone * np.float32(0.22)
 
 
 def _make_abdomen(body: Body, pose: Pose) -> Array:
     """Return the abdomen, 0-1; it fades in above the diaphragm, whose sharp edge is the lung field's, laid over it."""
     lift = np.array([0, 0.05], np.float32)
     right, left = (to_film(spline(body.base_curve(side)), side) - lift for side in SIDES)
-    low = points((1.2, float(left[0, 1]) + 0.03), (1.2, 2.0), (-0.2, 2.0), (-0.2, float(right[0, 1]) + 0.03))
-    return pose.fill(np.concatenate([right, left[::-1], low]), 0.035)
+    low = [(1.2, float(left[0, 1]) + 0.03), (1.2, 2.0), (-0.2, 2.0), (-0.2, float(right[0, 1]) + 0.03)]
+    return pose.fill(np.concatenate([right, left[::-1], np.array(low, np.float32)]), 0.035)
 
 
 def _make_gas(body: Body, pose: Pose, rng: np.random.Generator) -> Array:
     """Return what the stomach's air takes off the density."""
     if rng.random() < 0.35:
         return np.zeros((pose.height_px, pose.width_px), np.float32)
-    lobes = (1 + 0.2 * np.sin(np.linspace(0, 2 * np.pi, 40) * 3 + rng.uniform(0, 6))).astype(np.float32)
-    top = body.dome(LEFT) + rng.uniform(0.035, 0.06)
-    bubble = ellipse(
-        MIDLINE + rng.uniform(0.12, 0.22), top + 0.03, rng.uniform(0.03, 0.07), rng.uniform(0.02, 0.04), lobes=lobes
-    )
+    lobes = 1 + 0.2 * np.sin(np.linspace(0, 2 * np.pi, 40) * 3 + rng.uniform(0, 6))
+    y, x = body.dome(LEFT) + rng.uniform(0.035, 0.06) + 0.03, MIDLINE + rng.uniform(0.12, 0.22)
+    bubble = ellipse(x, y, rng.uniform(0.03, 0.07), rng.uniform(0.02, 0.04), lobes=lobes)
     return pose.fill(bubble, 0.006) * np.float32(rng.uniform(0.15, 0.35))
 
 
 def _make_heart(body: Body, pose: Pose) -> Array:
     """Return the heart, aortic knob and the edges of the mediastinum, 0-1."""
-    base = max(body.dome_y)
-    width, lying = body.heart_size, body.heart_tilt
-    top = body.chest_height
-    upper = 0.062 if body.child else 0.046
-    apex = 0.02 * lying
+    base, width, top = max(body.dome_y), body.heart_size, body.chest_height
+    upper, apex = 0.062 if body.child else 0.046, 0.02 * body.heart_tilt
     left = [(0.035, 0.08), (upper, 0.17), (upper + 0.018, 0.255 * top), (upper + 0.008, 0.325 * top)]  # aortic knob
     left += [(0.078 * width, 0.39 * top), (0.130 * width, 0.47 * top), ((0.178 + apex) * width, base - 0.125 + apex)]
     left += [((0.205 + apex) * width, base - 0.06), ((0.195 + apex) * width, base - 0.005)]
     left += [(0.15 * width, base + 0.05), (0.04, base + 0.08)]
     right = [(0.04, 0.08), (upper - 0.004, 0.18), (0.040, 0.30 * top), (0.052, 0.40 * top), (0.078 * width, 0.50 * top)]
     right += [(0.098 * width, base - 0.10), (0.092 * width, base - 0.03), (0.06, base + 0.05)]
-    left_edge, right_edge = to_film(spline(points(*left)), LEFT), to_film(spline(points(*right)), RIGHT)
-    outline = np.concatenate([left_edge, right_edge[::-1]])
-    return pose.fill(outline, 0.006)
+    return pose.fill(np.concatenate([to_film(spline(left), LEFT), to_film(spline(right), RIGHT)[::-1]]), 0.006)
 
 
 def _make_midline(chest: Chest) -> Array:
     """Return what the spine adds and the windpipe takes off."""
-    pose, y = chest.pose, chest.y
-    spine = pose.fill(ribbon(spline(points((MIDLINE, -0.3), (MIDLINE, 0.5), (MIDLINE, 1.5))), 0.075), 0.010)
-    bodies = 0.7 + 0.3 * np.sin(y * np.float32(2 * np.pi / 0.052)) * np.float32(0.6)
-    trachea = points((MIDLINE, -0.1), (MIDLINE - 0.004, 0.15), (MIDLINE - 0.012, 0.31))
-    bronchi = [ribbon(trachea, 0.034)]
-    bronchi += [ribbon(to_film(points((0.006, 0.30), (0.05, 0.365), (0.08, 0.40)), side), 0.020) for side in SIDES]
-    airway = pose.canvas()
-    for outline in bronchi:
-        pose.paint(airway, outline)
-    return np.asarray(spine * bodies * np.float32(0.10) - pose.soften(airway, 0.004) * np.float32(0.13))
+    pose = chest.pose
+    spine = pose.fill(ribbon(spline([(MIDLINE, -0.3), (MIDLINE, 0.5), (MIDLINE, 1.5)]), 0.075), 0.010)
+    bodies = 0.7 + 0.3 * np.sin(chest.y * np.float32(2 * np.pi / 0.052)) * np.float32(0.6)
+    trachea = np.array([(MIDLINE, -0.1), (MIDLINE - 0.004, 0.15), (MIDLINE - 0.012, 0.31)], np.float32)
+    bronchi = mirror(np.array([(0.006, 0.30), (0.05, 0.365), (0.08, 0.40)], np.float32))
+    airway = pose.fill([ribbon(trachea, 0.034), *ribbon(bronchi, 0.020)], 0.004)
+    return np.asarray(spine * bodies * np.float32(0.10) - airway * np.float32(0.13))
 
 
 def _make_breasts(body: Body, pose: Pose, y: Array, rng: np.random.Generator) -> Array:
     """Return the breast shadows, denser towards their lower edge."""
-    canvas = pose.canvas()
     low = rng.uniform(0.58, 0.70)
-    for side in SIDES:
-        centre = MIDLINE + side * 0.235 * body.chest_width
-        pose.paint(canvas, ellipse(centre, low - 0.09, 0.135, 0.115))
-    shade = pose.soften(canvas, 0.012)
+    centres = [MIDLINE + side * 0.235 * body.chest_width for side in SIDES]
+    shade = pose.fill([ellipse(x, low - 0.09, 0.135, 0.115) for x in centres], 0.012)
     return np.asarray(shade * smoothstep(y, low - 0.25, low) * np.float32(0.04 + 0.06 * body.stout), np.float32)
 
 
@@ -206,7 +162,7 @@ def _make_vessels(body: Body, pose: Pose) -> Array:
     orders = _grow_vessels(rng, sides, hila, angles)
     for outlines, level in reversed(list(zip(orders, VESSEL_LEVELS, strict=True))):  # the densest on top
         pose.paint(canvas, outlines, level)
-    return pose.soften(canvas, 0.0022)
+    return pose.blur(canvas / np.float32(255), 0.0022)
 
 
 def _grow_vessels(rng: np.random.Generator, sides: Array, starts: Array, angles: Array) -> list[Array]:
@@ -230,18 +186,15 @@ def _make_bones(body: Body, pose: Pose) -> Array:
     """Return ribs, clavicles and shoulder blades."""
     back, front, others = pose.canvas(), pose.canvas(), pose.canvas()
     rear, fore = _rib_lines(body)
-    clavicle = spline(points((0.035, 0.165), (0.13, 0.135), (0.25, 0.105), (0.36, 0.10)))
-    blade = spline(points((0.40, 0.14), (0.335, 0.17), (0.31, 0.30), (0.345, 0.42), (0.385, 0.30), (0.40, 0.19)))
-    for side in SIDES:
-        pose.paint(front, to_film(ribbon(fore, 0.024), side), 120)
-        pose.paint(back, to_film(ribbon(rear, 0.021), side), 255)
-        pose.paint(back, to_film(ribbon(rear, 0.011), side), 175)  # the shaft is less dense than its rims
-        pose.paint(
-            others, to_film(ribbon(clavicle, np.linspace(0.034, 0.022, len(clavicle), dtype=np.float32)), side), 255
-        )
-        pose.paint(others, to_film(ribbon(blade, 0.012), side), 130)
-    ribs = back.astype(np.float32) * np.float32(0.13 / 255) + front.astype(np.float32) * np.float32(0.08 / 255)
-    return pose.blur(ribs + others.astype(np.float32) * np.float32(0.16 / 255), 0.0022)
+    clavicle = spline([(0.035, 0.165), (0.13, 0.135), (0.25, 0.105), (0.36, 0.10)])
+    blade = spline([(0.40, 0.14), (0.335, 0.17), (0.31, 0.30), (0.345, 0.42), (0.385, 0.30), (0.40, 0.19)])
+    pose.paint(front, mirror(ribbon(fore, 0.024)), 120)
+    pose.paint(back, mirror(ribbon(rear, 0.021)))
+    pose.paint(back, mirror(ribbon(rear, 0.011)), 175)  # the shaft is less dense than its rims
+    pose.paint(others, mirror(ribbon(clavicle, np.linspace(0.034, 0.022, len(clavicle)))))
+    pose.paint(others, mirror(ribbon(blade, 0.012)), 130)
+    ribs = back * np.float32(0.13 / 255) + front * np.float32(0.08 / 255)
+    return pose.blur(ribs + others * np.float32(0.16 / 255), 0.0022)
 
 
 def _rib_lines(body: Body) -> tuple[Array, Array]:
@@ -252,15 +205,8 @@ def _rib_lines(body: Body) -> tuple[Array, Array]:
     turn = start + fall + 0.035
     wall = body.wall_distance(turn)
     low = turn + 0.06 + 0.035 * number / (RIBS - 1)
-    near = np.full_like(wall, 0.045)
-    rear = [
-        (near, start),
-        (near + 0.35 * (wall - near), start - 0.006 + 0.15 * fall),
-        (0.78 * wall, start + 0.60 * fall),
-    ]
-    bend = (wall + 0.004, turn)
-    fore = [(0.93 * wall, turn + 0.5 * (low - turn)), (0.72 * wall, low), (0.45 * wall, low + 0.02)]
-    rear_control, fore_control = (
-        np.stack([np.stack(p, axis=-1) for p in part], axis=1) for part in ([*rear, bend], [bend, *fore])
-    )
-    return spline(rear_control.astype(np.float32)), spline(fore_control.astype(np.float32))
+    near, bend = np.full_like(wall, 0.045), (wall + 0.004, turn)
+    rear = [(near, start), (near + 0.35 * (wall - near), start - 0.006 + 0.15 * fall)]
+    rear += [(0.78 * wall, start + 0.60 * fall), bend]
+    fore = [bend, (0.93 * wall, turn + 0.5 * (low - turn)), (0.72 * wall, low), (0.45 * wall, low + 0.02)]
+    return spline(np.array(rear).transpose(2, 0, 1)), spline(np.array(fore).transpose(2, 0, 1))

@@ -18,29 +18,18 @@ LOWEST, HIGHEST = 3.0, 252.0  # grey levels a film reaches
 
 @dataclass(frozen=True)
 class Film:
-    """One exposure.
+    """One exposure."""
 
-    Attributes:
-        gamma: of the tone curve; above 1 darkens the lungs.
-        mean, deviation: grey levels the whole image ends at, 0-255.
-        grain: noise at the densest place, grey levels; photons are fewest there.
-        unsharpness: focal spot and scatter, share of the image's width.
-        vignette: share of the signal lost in the corners.
-        marker, marker_at: letter and place (x, y as shares); empty for none.
-        border: width of a black collimated edge, share of the image's width.
-        noise_seed: of the grain.
-    """
-
-    gamma: float
-    mean: float
+    gamma: float  # of the tone curve; above 1 darkens the lungs
+    mean: float  # grey levels the whole image ends at, 0-255
     deviation: float
-    grain: float
-    unsharpness: float
-    vignette: float
-    marker: str
-    marker_at: tuple[float, float]
-    border: float
-    noise_seed: int
+    grain: float  # noise at the densest place, grey levels; photons are fewest there
+    unsharpness: float  # focal spot and scatter, share of the image's width
+    vignette: float  # share of the signal lost in the corners
+    marker: str  # letters; empty for none
+    marker_at: tuple[float, float]  # x, y as shares
+    border: float  # width of a black collimated edge, share of the image's width
+    noise_seed: int  # of the grain
 
 
 def sample_film(rng: np.random.Generator) -> Film:
@@ -67,9 +56,8 @@ def expose(density: Array, film: Film) -> NDArray[np.uint8]:
     if film.unsharpness * width > 0.3:
         density = blur_px(density, film.unsharpness * width)
     down, across = (np.linspace(-1, 1, side, dtype=np.float32) ** 2 for side in (height, width))
-    signal = (np.clip(density, 0, 1.3) / 1.3) ** film.gamma * (1 - film.vignette / 2 * (down[:, None] + across))
+    grey = signal = (np.clip(density, 0, 1.3) / 1.3) ** film.gamma * (1 - film.vignette / 2 * (down[:, None] + across))
     noise = cv2.GaussianBlur(rng.standard_normal((height, width), dtype=np.float32), (0, 0), 0.6) * 2
-    grey = signal
     for _ in range(2):  # twice, because clipping moves mean and deviation
         grey = (grey - grey.mean()) * np.float32(film.deviation / (grey.std() + 1e-6)) + film.mean
         grey = np.clip(grey, LOWEST, HIGHEST)
@@ -86,8 +74,6 @@ def _stamp(pixels: NDArray[np.uint8], film: Film) -> None:
         for band in (pixels[:edge], pixels[-edge:], pixels[:, :edge], pixels[:, -edge:]):
             band[:] = int(LOWEST)
     if film.marker:
-        size = width / (600 if len(film.marker) == 1 else 1100)
-        origin = (int(film.marker_at[0] * width), int(film.marker_at[1] * height))
-        cv2.putText(
-            pixels, film.marker, origin, cv2.FONT_HERSHEY_SIMPLEX, size, HIGHEST, max(int(width / 250), 1), cv2.LINE_AA
-        )
+        at = (int(film.marker_at[0] * width), int(film.marker_at[1] * height))
+        size, thickness = width / (600 if len(film.marker) == 1 else 1100), max(int(width / 250), 1)
+        cv2.putText(pixels, film.marker, at, cv2.FONT_HERSHEY_SIMPLEX, size, HIGHEST, thickness, cv2.LINE_AA)

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phantoms.anatomy import Chest, build_chest, compose
+from phantoms.body import Body, sample_body
 from phantoms.film import expose, sample_film
-from phantoms.pose import Body, Mask, Pose, sample_body
+from phantoms.pose import Mask, Pose
 from phantoms.signs import SIGNS
 
 SHORTEST_SIDE_PX = 128  # no image is smaller than this on any side
@@ -62,39 +63,23 @@ Boxes = dict[str, list[Box]]  # of each sign, and of the heart
 
 @dataclass(frozen=True)
 class ImageTask:
-    """One image to synthesise; its bytes follow from the seed, `dataset`, `label`, `number`, `patient` and `form`.
+    """One image to synthesise; its bytes follow from the seed, `dataset`, `label`, `number`, `patient` and `form`."""
 
-    Attributes:
-        dataset: folder below the phantoms' folder.
-        path: of the image, relative to that dataset's folder.
-        label: class, or the findings as the dataset's table writes them where the rule drops the image.
-        fate: what becomes of it.
-        signs: names from `SIGNS`, added one after the other.
-        patient: number of the patient within the dataset; images of one patient show the same body.
-        number: of the image within the dataset; copies share it.
-        width_px, height_px: of the file.
-        child: a young child's chest.
-        large_heart: cardiomegaly.
-        lungs_path: where the lungs' mask goes, relative to the dataset's folder; empty for none.
-        boxed: the dataset's table gives a box for it.
-        copy_of: path of the image that this one copies byte for byte; empty for none.
-    """
-
-    dataset: str
+    dataset: str  # folder below the phantoms' folder; paths are relative to it
     path: str
-    label: str
+    label: str  # class, or the findings as the dataset's table writes them where the rule drops the image
     fate: Fate
-    signs: tuple[str, ...]
-    patient: int
-    number: int
-    width_px: int
+    signs: tuple[str, ...]  # names from `SIGNS`, added one after the other
+    patient: int  # within the dataset; images of one patient show the same body
+    number: int  # within the dataset; copies share it
+    width_px: int  # of the file
     height_px: int
     form: Form = Form.GRAY
-    child: bool = False
-    large_heart: bool = False
-    lungs_path: str = ""
-    boxed: bool = False
-    copy_of: str = ""
+    child: bool = False  # a young child's chest
+    large_heart: bool = False  # cardiomegaly
+    lungs_path: str = ""  # where the lungs' mask goes; empty for none
+    boxed: bool = False  # the dataset's table gives a box for it
+    copy_of: str = ""  # path of the image that this one copies byte for byte; empty for none
 
     @property
     def lesion_path(self) -> str:
@@ -135,34 +120,22 @@ def scale_side(published_px: float, size_scale: float) -> int:
 
 @dataclass(frozen=True)
 class PhantomSet:
-    """One dataset to synthesise.
+    """One dataset to synthesise."""
 
-    Attributes:
-        tasks: its images, those included that a table lists and that do not exist.
-        tables: paths of its tables, relative to the dataset's folder.
-        write_tables: given the boxes of each image path, the text of each table in `tables`.
-    """
-
-    tasks: list[ImageTask]
-    tables: tuple[str, ...] = ()
+    tasks: list[ImageTask]  # its images, those included that a table lists and that do not exist
+    tables: tuple[str, ...] = ()  # paths of its tables, relative to the dataset's folder
+    # Given the boxes of each image path, the text of each table.
     write_tables: Callable[[dict[str, Boxes]], tuple[str, ...]] = lambda boxes: ()
 
 
 @dataclass(frozen=True)
 class Phantom:
-    """A synthetic X-ray and what is known about it.
+    """A synthetic X-ray and what is known about it."""
 
-    Attributes:
-        pixels: uint8 (height, width), 0-255.
-        lesions: per sign, where it is; bool (height, width).
-        lungs: what is seen of both lungs; bool, as large as the canvas.
-        heart: the heart; bool, as large as the canvas.
-    """
-
-    pixels: NDArray[np.uint8]
-    lesions: dict[str, Mask]
-    lungs: Mask
-    heart: Mask
+    pixels: NDArray[np.uint8]  # (height, width), 0-255
+    lesions: dict[str, Mask]  # per sign, where it is; (height, width)
+    lungs: Mask  # what is seen of both lungs; as large as the canvas
+    heart: Mask  # as large as the canvas
 
 
 def synthesise_image(task: ImageTask, seed: int, sign_contrast: float = 1.0) -> Phantom:
@@ -217,9 +190,7 @@ FACTORS = {Form.DEEP: 257, Form.DEEP_12: 16}  # in a 16-bit file: 0-65535, and a
 
 
 def encode_image(pixels: NDArray[np.uint8], task: ImageTask) -> bytes:
-    """Return the file of an image in the task's format and form, whole or broken as the form says."""
-    if task.form in UNDRAWN:
-        return UNDRAWN[task.form]
+    """Return the file of an image in the task's format and form, whole or cut off as the form says."""
     stored: Any = pixels
     if task.form in CHANNELS:
         stored = cv2.cvtColor(pixels, CHANNELS[task.form])

@@ -10,25 +10,10 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from phantoms.anatomy import AIR_IN_LUNG, Chest
-from phantoms.pose import (
-    APEX_Y,
-    LEFT,
-    MIDLINE,
-    RIGHT,
-    SIDES,
-    Array,
-    Mask,
-    ellipse,
-    points,
-    ribbon,
-    smooth_noise,
-    smoothstep,
-    spline,
-    to_film,
-)
+from phantoms.body import APEX_Y, LEFT, MIDLINE, RIGHT, SIDES, ellipse, ribbon, spline, to_film
+from phantoms.pose import Array, Mask, smooth_noise, smoothstep
 
 WithSign = tuple[Chest, Mask]
 Sign = Callable[[Chest, np.random.Generator], WithSign]
@@ -53,28 +38,22 @@ def add_ground_glass(chest: Chest, rng: np.random.Generator) -> WithSign:
 def add_interstitial(chest: Chest, rng: np.random.Generator) -> WithSign:
     """Lines and a net around both hila, running out and down: thickened bronchial walls and septa."""
     reach = np.zeros_like(chest.lung)
-    streaks = chest.pose.canvas()
-    height = chest.body.chest_height
+    streaks: list[Array] = []
     for side in SIDES:
-        middle = MIDLINE + side * rng.uniform(0.13, 0.18)
-        distance = np.hypot(
-            (chest.x - np.float32(middle)) / np.float32(0.19),
-            (chest.y - np.float32(rng.uniform(0.42, 0.50) * height)) / np.float32(0.28),
-        )
-        distance = distance + np.float32(0.12) * smooth_noise(rng, chest.pose, 0.08)
+        across = (chest.x - np.float32(MIDLINE + side * rng.uniform(0.13, 0.18))) / np.float32(0.19)
+        down = (chest.y - np.float32(rng.uniform(0.42, 0.50) * chest.body.chest_height)) / np.float32(0.28)
+        distance = np.hypot(across, down) + np.float32(0.12) * smooth_noise(rng, chest.pose, 0.08)
         reach = np.maximum(reach, smoothstep(distance, 1.15, 0.30))
-        for angle in np.linspace(-1.2, 1.45, 9) + rng.normal(0, 0.10, 9):
-            _paint_streak(chest, rng, streaks, side, float(angle))
+        angles = np.linspace(-1.2, 1.45, 9) + rng.normal(0, 0.10, 9)
+        streaks += [_streak(chest, rng, side, float(angle)) for angle in angles]
     net = _net(chest, rng, 0.075) + _net(chest, rng, 0.045)
-    lines = chest.pose.soften(streaks, 0.003)
-    pattern = np.float32(0.05) + np.float32(0.13) * net + np.float32(0.13) * lines
+    pattern = np.float32(0.05) + np.float32(0.13) * net + np.float32(0.13) * chest.pose.fill(streaks, 0.003)
     return _add(chest, reach * pattern * np.float32(rng.uniform(0.35, 1.0)), reach)
 
 
 def add_consolidation(chest: Chest, rng: np.random.Generator) -> WithSign:
     """One lobe filled: dense, cut off sharply at the fissure, with air-filled bronchi showing dark in it."""
-    side = RIGHT if rng.random() < 0.6 else LEFT
-    upper = rng.random() < 0.4
+    side, upper = RIGHT if rng.random() < 0.6 else LEFT, rng.random() < 0.4
     fissure = (0.43 if upper else 0.50) * chest.body.chest_height + rng.normal(0, 0.015)
     outward = np.abs(chest.x - np.float32(MIDLINE))
     below = chest.y - np.float32(fissure) - np.float32(rng.normal(0.1, 0.12)) * (outward - np.float32(0.2))
@@ -83,8 +62,8 @@ def add_consolidation(chest: Chest, rng: np.random.Generator) -> WithSign:
     faded = below + np.float32(reach) if upper else np.float32(reach) - below
     lobe = sharp * smoothstep(faded + 0.05 * smooth_noise(rng, chest.pose, 0.09), -0.05, 0.06)
     lobe = lobe * (chest.field(side) > 0.02) * (0.92 + 0.10 * smooth_noise(rng, chest.pose, 0.06))
-    bronchi = smoothstep(chest.vessels, 0.45, 0.75) * np.float32(rng.uniform(0.05, 0.14))
-    filled = np.maximum(np.float32(rng.uniform(0.38, 0.62)) - bronchi, chest.lung)
+    bronchi = smoothstep(chest.vessels, 0.45, 0.75) * rng.uniform(0.05, 0.14)
+    filled = np.maximum(rng.uniform(0.38, 0.62) - bronchi, chest.lung)
     return _add(chest, np.clip(lobe, 0, 1) * (filled - chest.lung), lobe)
 
 
@@ -118,20 +97,17 @@ def add_effusion(chest: Chest, rng: np.random.Generator) -> WithSign:
 
 def add_atelectasis(chest: Chest, rng: np.random.Generator) -> WithSign:
     """Plate-like collapse: one to three straight dense bands, nearly level, in the lower zones."""
-    bands = chest.pose.canvas()
+    bands = []
     for _ in range(int(rng.integers(1, 4))):
         side = int(rng.choice(SIDES))
         low = chest.body.dome(side)
         zone = chest.visible(side) & (chest.y > low - 0.24) & (chest.y < low - 0.03) & (_wall_depth(chest, side) > 0.08)
-        column, row = _choose_pixel(rng, zone)
-        x, y = float(chest.x[row, column]), float(chest.y[row, column])
+        x, y = _choose_point(chest, rng, zone)
         half, tilt = rng.uniform(0.07, 0.12), rng.normal(0.0, 0.28)
-        line = points((x - half, y + half * tilt), (x, y + rng.normal(0, 0.004)), (x + half, y - half * tilt))
-        course = spline(line)
+        course = spline([(x - half, y + half * tilt), (x, y + rng.normal(0, 0.004)), (x + half, y - half * tilt)])
         taper = np.sin(np.linspace(0.35, np.pi - 0.35, len(course), dtype=np.float32)) ** np.float32(0.6)
-        chest.pose.paint(bands, ribbon(course, taper * rng.uniform(0.020, 0.034)))
-    plate = chest.pose.soften(bands, 0.004)
-    return _add(chest, plate * np.float32(rng.uniform(0.30, 0.42)))
+        bands.append(ribbon(course, taper * rng.uniform(0.020, 0.034)))
+    return _add(chest, chest.pose.fill(bands, 0.004) * np.float32(rng.uniform(0.30, 0.42)))
 
 
 def add_nodule(chest: Chest, rng: np.random.Generator) -> WithSign:
@@ -154,8 +130,7 @@ def add_pneumothorax(chest: Chest, rng: np.random.Generator) -> WithSign:
     rim = smoothstep(width - depth, -0.003, 0.003) * (field > 0.02)
     line = np.exp(-(((depth - width) / np.float32(0.0055)) ** 2)) * (field > 0.5)
     collapsed = (1 - rim) * field * np.float32(rng.uniform(0.02, 0.06))
-    air = np.float32(AIR_IN_LUNG - 0.07)
-    lung = chest.lung + rim * (air - chest.lung) + collapsed + np.float32(0.20) * line
+    lung = chest.lung + rim * (AIR_IN_LUNG - 0.07 - chest.lung) + collapsed + np.float32(0.20) * line
     return dataclasses.replace(chest, lung=lung.astype(np.float32)), (rim > 0.5) & (field > 0.5)
 
 
@@ -201,6 +176,12 @@ def _choose_pixel(rng: np.random.Generator, allowed: Mask) -> tuple[int, int]:
     return flat % allowed.shape[1], flat // allowed.shape[1]
 
 
+def _choose_point(chest: Chest, rng: np.random.Generator, allowed: Mask) -> tuple[float, float]:
+    """Sample a point where `allowed`, in chest units."""
+    column, row = _choose_pixel(rng, allowed)
+    return float(chest.x[row, column]), float(chest.y[row, column])
+
+
 def _cloud(chest: Chest, rng: np.random.Generator, column: float, row: float, radius: tuple[float, float]) -> Array:
     """Return a soft blot 0-1 around a pixel, its edge broken up by noise."""
     unit = chest.pose.unit_px
@@ -216,37 +197,25 @@ def _net(chest: Chest, rng: np.random.Generator, cell: float) -> Array:
     return np.clip(1 - np.abs(smooth_noise(rng, chest.pose, cell)) / np.float32(0.38), 0, 1)
 
 
-def _paint_streak(chest: Chest, rng: np.random.Generator, canvas: NDArray[np.uint8], side: int, angle: float) -> None:
-    """Paint one thickened bronchovascular bundle, running out from the hilum."""
-    t = np.linspace(0, 1, 8, dtype=np.float32)
-    course = angle + rng.normal(0, 0.3) * t
-    length = rng.uniform(0.14, 0.24)
-    start = np.array([0.09, 0.39 * chest.body.chest_height], np.float32)
-    line = start + np.cumsum(np.stack([np.cos(course), np.sin(course)], axis=1), axis=0) * np.float32(length / 8)
-    chest.pose.paint(
-        canvas, to_film(ribbon(line.astype(np.float32), np.linspace(0.020, 0.010, 8, dtype=np.float32)), side)
-    )
+def _streak(chest: Chest, rng: np.random.Generator, side: int, angle: float) -> Array:
+    """Return the outline of one thickened bronchovascular bundle, running out from the hilum."""
+    course = angle + rng.normal(0, 0.3) * np.linspace(0, 1, 8, dtype=np.float32)
+    steps = np.stack([np.cos(course), np.sin(course)], axis=1) * np.float32(rng.uniform(0.14, 0.24) / 8)
+    line = np.array([0.09, 0.39 * chest.body.chest_height], np.float32) + np.cumsum(steps, axis=0)
+    return to_film(ribbon(line, np.linspace(0.020, 0.010, 8)), side)
 
 
 def _add_rounds(
     chest: Chest, rng: np.random.Generator, count: int, radius: tuple[float, float], lobulation: float
 ) -> WithSign:
     """Add round shadows wholly inside the visible lungs."""
-    canvas = chest.pose.canvas()
+    rounds = []
     for _ in range(count):
-        size = rng.uniform(*radius)
-        room = _depth(chest, chest.lungs, cv2.BORDER_CONSTANT)
-        column, row = _choose_pixel(rng, room > min(size, 0.95 * float(room.max())))
+        size, room = rng.uniform(*radius), _depth(chest, chest.lungs, cv2.BORDER_CONSTANT)
+        x, y = _choose_point(chest, rng, room > min(size, 0.95 * float(room.max())))
         turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-        lobes = 1 + lobulation * sum(
-            rng.normal(0, 1.2) / k * np.sin(k * turn + rng.uniform(0, 6.3)) for k in (2, 3, 4, 7)
-        )
-        outline = ellipse(
-            float(chest.x[row, column]), float(chest.y[row, column]), size, size, lobes=np.asarray(lobes, np.float32)
-        )
-        chest.pose.paint(canvas, outline)
-    shadow = chest.pose.soften(canvas, 0.005)
-    solid = np.float32(AIR_IN_LUNG + rng.uniform(0.24, 0.38)) + np.float32(0.45) * (
-        chest.lung - np.float32(AIR_IN_LUNG)
-    )
-    return _add(chest, shadow * np.maximum(solid - chest.lung, np.float32(0.08)), shadow)
+        waves = [rng.normal(0, 1.2) / k * np.sin(k * turn + rng.uniform(0, 6.3)) for k in (2, 3, 4, 7)]
+        rounds.append(ellipse(x, y, size, size, lobes=1 + lobulation * sum(waves)))
+    shadow = chest.pose.fill(rounds, 0.005)
+    solid = AIR_IN_LUNG + rng.uniform(0.24, 0.38) + 0.45 * (chest.lung - AIR_IN_LUNG)
+    return _add(chest, shadow * np.maximum(solid - chest.lung, 0.08), shadow)

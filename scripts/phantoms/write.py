@@ -83,14 +83,11 @@ def _marked_paths(marker: Path) -> list[str]:
     """Return the files that an earlier run wrote; a path that leaves the folder is refused."""
     content = read_json(marker)
     paths = content.get("files") if isinstance(content, dict) else None
-    if not isinstance(paths, list) or not all(isinstance(path, str) and _stays_inside(path) for path in paths):
-        raise CxrflowError(f"{marker} was changed since it was written: choose another folder, or delete this one")
-    return paths
-
-
-def _stays_inside(path: str) -> bool:
-    pure = PurePosixPath(path)
-    return bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts
+    if isinstance(paths, list) and all(isinstance(path, str) for path in paths):
+        pure = [PurePosixPath(path) for path in paths]
+        if all(each.parts and not each.is_absolute() and ".." not in each.parts for each in pure):
+            return paths
+    raise CxrflowError(f"{marker} was changed since it was written: choose another folder, or delete this one")
 
 
 def _sweep(folder: Path, paths: Iterable[str]) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from phantoms.anatomy import Chest, build_chest, compose
-from phantoms.pose import LEFT, RIGHT, Pose, sample_body
+from phantoms.body import LEFT, RIGHT, sample_body
+from phantoms.pose import Pose
 
 POSE = Pose(192, 192, 192.0, 192.0, 0.0, (0.0, 0.0), (0.0, 0.0, 0.0, 0.0))
 

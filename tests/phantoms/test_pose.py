@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from phantoms.pose import Pose, blur_px, ellipse, points, ribbon, smooth_noise, smoothstep, spline
+from phantoms.body import ellipse, ribbon, spline
+from phantoms.pose import Pose, blur_px, smooth_noise, smoothstep
 
 POSE = Pose(200, 160, 160.0, 200.0, 0.0, (0.0, 0.0), (0.0, 0.0, 0.0, 0.0))
 TURNED = Pose(200, 200, 190.0, 210.0, 0.06, (0.02, -0.01), (0.0, 0.0, 0.0, 0.0))
@@ -28,7 +29,7 @@ def test_outlines_that_overlap_leave_no_hole() -> None:
 
 @pytest.mark.parametrize("closed", [False, True])
 def test_a_spline_passes_through_its_points(closed: bool) -> None:
-    control = points((0, 0), (1, 0.5), (1.5, 2), (0.2, 1.8))
+    control = np.array([(0, 0), (1, 0.5), (1.5, 2), (0.2, 1.8)], np.float32)
     curve = spline(control, closed)
     distance = np.linalg.norm(curve[:, None] - control[None], axis=2).min(axis=0)
     np.testing.assert_allclose(distance, 0, atol=1e-6)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from phantoms.anatomy import Chest, build_chest
-from phantoms.pose import LEFT, RIGHT, SIDES, Mask, Pose, sample_body
+from phantoms.body import LEFT, RIGHT, SIDES, sample_body
+from phantoms.pose import Mask, Pose
 from phantoms.signs import SIGNS
 
 SIDE_PX = 192
