@@ -89,9 +89,8 @@ def test_the_readers_find_the_parts(tmp_path):
     assert parts == {"train": 8, "test": 2, "val": 1}
     settings = make_nih(nih)
     (nih / "train_val_list.txt").write_text("00000001_001.png\r\n00000002_001.png \n\n00000003_001.png\n")
-    assert list_dataset(nih, settings).notes == [
-        "train_val_list.txt is not used without the other list of the published split"
-    ]
+    note = "train_val_list.txt is not used without the other list of the published split"
+    assert note in list_dataset(nih, settings).notes
     (nih / "test_list.txt").write_text("00000004_000.png\n00000005_000.png")
     assert {each.image_id[-5:]: each.part for each in list_dataset(nih, settings).candidates} == {
         "1_001": "train",
