@@ -57,7 +57,9 @@ rule summary:
         rules.summarize.output,
 
 
-onstart:  # scripts/recover.py reads it: the log's own line "Command" has lost the quotes
+onstart:
+    check_partitions()
+    # scripts/recover.py reads it: the log's own line "Command" has lost the quotes
     logger.info(f"To start this run again: {shlex.join(['snakemake', *sys.argv[1:]])}")
 
 

@@ -54,3 +54,15 @@ def test_what_slurm_or_the_plugin_would_refuse_is_a_problem(
     done = check(login, clone, site, *config)
     assert done.returncode == 1, done.stdout + done.stderr
     assert words in done.stdout
+
+
+def test_a_run_stops_where_no_partition_takes_a_job(login: Login, clone: Path) -> None:
+    """The Slurm plugin would submit it to the default partition, which has no GPU."""
+    (clone / "profiles/slurm/site.yaml").write_text(f"gpu: {{gpu: 1}}{PARTITIONS}")
+    target = "results/lungs/models/covid/resnet34/scratch/base/seed0/model.pt"
+    study = ("--profile", "profiles/slurm", "--configfile", "config/lungs.yaml", "--config", "compute={gpus: 3}")
+    head = login.snakemake(clone, target, *study)
+    assert head.wait(120) == 1
+    assert "takes train: cpu has max_gpu 0 for 3; gpu has max_gpu 2 for 3" in head.said
+    assert "has been submitted" not in head.said
+    assert not list((clone / ".snakemake/locks").glob("*")), "the next start needs no unlocking"

@@ -72,6 +72,21 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+def check_partitions():
+    """Stop before the first job where no partition takes one, which the Slurm plugin would send to the default one."""
+    site_file = getattr(workflow.executor_settings, "partition_config", None)
+    if site_file is None:
+        return
+    from cxrflow.operate.jobs import Job, Profile, read_partitions
+
+    profile = Profile(site_file, True, "jobs", 1, site_file=site_file, partitions=read_partitions(site_file))
+    for job in workflow.persistence.dag.needrun_jobs():
+        try:
+            profile.partition_of(Job(job.rule.name, threads=job.threads, resources=dict(job.resources.items())))
+        except CxrflowError as error:
+            raise WorkflowError(str(error)) from None
+
+
 def of_wildcards(function):
     """Keep a function's signature with it: Snakemake asks for it three times per job, which would take longer than
     the function."""
