@@ -68,7 +68,7 @@ def test_a_good_cluster_has_no_problem_and_its_gpus_are_listed(good: FakeCommand
     assert [str(finding) for finding in findings if finding.level != "OK"] == []
     text = "\n".join(map(str, findings))
     assert "has GPUs: a100; to choose a model: `gpu_model: a100` beside `gpu: 1` in profiles/slurm/site.yaml" in text
-    assert "your accounts: lungs; qos: normal" in text
+    assert "account by default; yours: lungs; your qos: normal" in text
     assert "partition gpu takes train" in text
     assert "sbatch --test-only takes every request: 2" in text
     assert "-p gpu -t 480 --mem 12000 --cpus-per-task=4 --gpus=1 --test-only" in (bare_path / "sbatch.args").read_text()

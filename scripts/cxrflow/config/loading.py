@@ -212,21 +212,12 @@ def _references(settings: StudySettings) -> Iterator[tuple[str, str, Collection[
 
 def _variant_problems(study: Study, name: str) -> list[str]:
     """Return what is wrong with a variant's settings once its overrides are merged in."""
-    problems = []
-    variant = study.variants()[name]
-    for section, base, overrides in (
-        ("preprocess", study.settings.preprocess, variant.preprocess),
-        ("train", study.settings.train, variant.train),
-    ):
-        merged = {**settings_dict(base), **overrides}
+    problems: list[str] = []
+    variant, settings = study.variants()[name], study.settings
+    for section in ("preprocess", "train"):
+        base = getattr(settings, section)
+        merged = {**settings_dict(base), **getattr(variant, section)}
         problems += find_problems(type(base), merged, f"config.variants.{name}.{section}")
-    return problems or _contradictions(study, name)
-
-
-def _contradictions(study: Study, name: str) -> list[str]:
-    """Return which valid settings of a variant do not go together."""
-    problems = []
-    kernel = study.preprocess_settings(name).blur_px
-    if kernel and kernel % 2 == 0:
+    if not problems and (kernel := study.preprocess_settings(name).blur_px) and kernel % 2 == 0:
         problems.append(f"config.preprocess.blur_px ({name}): {kernel} is even; a kernel needs a middle pixel")
     return problems

@@ -146,7 +146,9 @@ def build_parser(function: Callable[..., None]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=inspect.getdoc(inspect.getmodule(function)),
         epilog="\n\n".join(
-            _settings_help(name, hint) for name, hint in hints.items() if dataclasses.is_dataclass(hint)
+            _escape(f"keys of {_flag(name)}, each optional unless required:\n{describe_settings(hint)}")
+            for name, hint in hints.items()
+            if dataclasses.is_dataclass(hint) and isinstance(hint, type)
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -161,7 +163,7 @@ def build_parser(function: Callable[..., None]) -> argparse.ArgumentParser:
             continue
         required = parameter.default is inspect.Parameter.empty
         parser.add_argument(
-            f"--{name.replace('_', '-')}",
+            _flag(name),
             dest=name,
             required=required,
             default=None if required else parameter.default,
@@ -183,7 +185,7 @@ def convert_arguments(function: Callable[..., None], values: dict[str, Any]) -> 
     """Turn the JSON of settings flags into their dataclasses; leave the rest as argparse typed it."""
     hints = typing.get_type_hints(function)
     return {
-        name: _settings_from_json(hints[name], value, f"--{name.replace('_', '-')}")
+        name: _settings_from_json(hints[name], value, _flag(name))
         if dataclasses.is_dataclass(hints[name]) and isinstance(value, str)
         else value
         for name, value in values.items()
@@ -249,21 +251,16 @@ def _argument_shape(annotation: Any) -> dict[str, Any]:
     """Return argparse's type, nargs and metavar for a parameter's annotation; a bool is a switch without a value."""
     if annotation is bool:
         return {"action": "store_true"}
-    return {"action": StoreOnce, "metavar": _metavar(annotation), **_argument_type(annotation)}
-
-
-def _argument_type(annotation: Any) -> dict[str, Any]:
     if isinstance(annotation, types.UnionType):
         (annotation,) = [member for member in annotation.__args__ if member is not type(None)]
-    if typing.get_origin(annotation) is list:
-        return {"type": annotation.__args__[0], "nargs": "*"}
     if dataclasses.is_dataclass(annotation):
-        return {"type": str}
-    if annotation is float:
-        return {"type": finite_number}
-    if annotation in (str, int, Path):
-        return {"type": annotation}
-    raise TypeError(f"no command-line flag can carry {annotation}")
+        return {"action": StoreOnce, "type": str, "metavar": "JSON"}
+    many = {"nargs": "*"} if typing.get_origin(annotation) is list else {}
+    kind = annotation.__args__[0] if many else annotation
+    if kind not in (str, int, float, Path):
+        raise TypeError(f"no command-line flag can carry {annotation}")
+    read = finite_number if kind is float else kind
+    return {"action": StoreOnce, "type": read, "metavar": kind.__name__.upper(), **many}
 
 
 def finite_number(text: str) -> float:
@@ -273,16 +270,8 @@ def finite_number(text: str) -> float:
     return number
 
 
-def _metavar(annotation: Any) -> str:
-    if dataclasses.is_dataclass(annotation):
-        return "JSON"
-    while isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is list:
-        annotation = annotation.__args__[0]
-    return str(annotation.__name__).upper()
-
-
-def _settings_help(name: str, cls: Any) -> str:
-    return _escape(f"keys of --{name.replace('_', '-')}, each optional unless required:\n{describe_settings(cls)}")
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _escape(text: str) -> str:

@@ -188,7 +188,9 @@ def check_account(cluster: Cluster) -> Findings:
     if accounts:
         yield from find_unknown(cluster.jobs, "slurm_account", "your accounts", accounts)
         yield from find_unknown(cluster.jobs, "qos", "your accounts", qos)
-        yield Finding("OK", f"your accounts: {', '.join(accounts)}; qos: {', '.join(qos)}")
+        wanted = dict.fromkeys(name for job in cluster.jobs for name in list_names(job, "slurm_account"))
+        charged = ", ".join(wanted) or "by default"
+        yield Finding("OK", f"account {charged}; yours: {', '.join(accounts)}; your qos: {', '.join(qos)}")
     else:
         level = "PROBLEM" if "associations" in cluster.config.get("AccountingStorageEnforce", "") else "note"
         yield Finding(level, "the accounting has no account for you", "ask the cluster's support for an account")
