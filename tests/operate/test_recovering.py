@@ -13,6 +13,7 @@ import pytest
 
 from cxrflow.errors import CxrflowError
 from cxrflow.operate.recovering import (
+    COMMANDS,
     Process,
     cancel_jobs,
     describe_leftovers,
@@ -26,6 +27,7 @@ from recover import recover
 from tests.operate.conftest import RUN_ID, FakeCommand, job_line
 from tests.workflow.conftest import ROOT, copy_workflow
 
+RULE = re.compile(r"^rule (\w+):", re.MULTILINE)
 TRAIN = "rule_train_wildcards_covid_resnet34_scratch_base_0"
 
 
@@ -231,6 +233,12 @@ def test_only_the_orphans_are_cancelled(
     assert (bare_path / "scancel.args").read_text() == "1\n"
     with pytest.raises(CxrflowError, match="choose one"):
         recover(cancel=True, wait=True)
+
+
+def test_what_a_user_typed_is_not_the_command_of_a_rule() -> None:
+    """Such as a predict that runs in the folder: recover --cancel must not end it."""
+    rules = {name for path in (ROOT / "workflow/rules").glob("*.smk") for name in RULE.findall(path.read_text())}
+    assert {path.stem for path in (ROOT / "scripts").glob("*.py")} - rules == COMMANDS
 
 
 def test_cancelling_ends_the_processes_of_this_machine_too(folder: Path, bare_path: Path) -> None:
