@@ -23,6 +23,15 @@ def test_rows_carry_what_was_read(tmp_path):
     assert [row.image_id for row in index.rows] == sorted(row.image_id for row in index.rows)
 
 
+def test_masks_are_signed_and_boxes_need_no_signature(tmp_path):
+    index = build_index(tmp_path, make_covid(tmp_path), LAX, threads=2)
+    assert len(index.regions) == 4
+    for region in index.regions:
+        assert region.mask_sha256 == reading.sha256_bytes((tmp_path / region.mask_path).read_bytes())
+    boxed = build_index(tmp_path / "nih", make_nih(tmp_path / "nih"), LAX, threads=2)
+    assert {region.mask_sha256 for region in boxed.regions} == {""}
+
+
 def test_neither_threads_nor_the_order_of_files_change_the_index(tmp_path, monkeypatch):
     settings = make_folders(tmp_path, per_class=8)
     capped = IndexSettings(max_images_per_class=5)

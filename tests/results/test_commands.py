@@ -14,6 +14,7 @@ import torch
 import score
 from cxrflow.config.settings import EmbedSettings, ExplainSettings, PreprocessSettings, ScoreSettings
 from cxrflow.errors import CxrflowError
+from cxrflow.files.atomic import sha256_file
 from cxrflow.files.records import IndexRow, Predictions, RegionRow, SplitRow, read_predictions, write_predictions
 from cxrflow.files.tables import read_records, read_table, write_records
 from cxrflow.models.checkpoints import SavedModel, load_model, restore_network, save_model
@@ -45,7 +46,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mask[8:24, 4:12] = 255
     (folder / MASK_NAME).write_bytes(cv2.imencode(".png", mask)[1].tobytes())
     boxes = [RegionRow(row.image_id, "lesion", 32, 64, 64, 128, "") for row in index[1:]]
-    lungs = [RegionRow(row.image_id, "lungs", 0, 0, 0, 0, MASK_NAME) for row in index[1:]]
+    lungs = [
+        RegionRow(row.image_id, "lungs", 0, 0, 0, 0, MASK_NAME, sha256_file(folder / MASK_NAME)) for row in index[1:]
+    ]
     write_records(folder / "regions.csv", RegionRow, [*boxes, *lungs])
     write_records(folder / "none.csv", RegionRow, [])
     labels, patients = np.array([k % 3 for k in TEST]), [f"p{k // 4}" for k in TEST]

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from cxrflow.errors import CxrflowError
+from cxrflow.files.atomic import sha256_file
 from cxrflow.files.records import IndexRow, RegionRow
 from cxrflow.results.explaining import (
     centred_map,
@@ -28,7 +29,8 @@ def box(x: float, y: float, width: float, height: float, kind: str = "lesion") -
 
 
 def mask(path: Path) -> RegionRow:
-    return RegionRow("image", "lungs", 0, 0, 0, 0, path.name)
+    sha256 = sha256_file(path) if path.is_file() else ""
+    return RegionRow("image", "lungs", 0, 0, 0, 0, path.name, sha256)
 
 
 def write_png(path: Path, pixels: np.ndarray) -> Path:
@@ -113,6 +115,13 @@ def test_a_mask_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
         (tmp_path / "m.png").write_bytes(content)
     with pytest.raises(CxrflowError, match=r"m\.png (does not exist|is not an image)"):
         cover_regions([mask(tmp_path / "m.png")], image_of(4, 4), tmp_path, 4)
+
+
+def test_a_mask_that_changed_since_it_was_indexed_is_refused(tmp_path: Path) -> None:
+    row = mask(write_png(tmp_path / "m.png", np.eye(4, dtype=np.uint8)))
+    write_png(tmp_path / "m.png", 1 - np.eye(4, dtype=np.uint8))
+    with pytest.raises(CxrflowError, match=r"m\.png was changed since it was indexed"):
+        cover_regions([row], image_of(4, 4), tmp_path, 4)
 
 
 def test_regions_are_grouped_by_image_and_kind() -> None:

@@ -13,8 +13,9 @@ from cxrflow.config.settings import DatasetSettings, IndexSettings
 from cxrflow.data.capping import choose_patients, rank_patients
 from cxrflow.data.readers import list_dataset
 from cxrflow.data.readers.base import Candidate, Listing, escape_name
-from cxrflow.data.reading import ImageFacts, read_facts, sequence_in_threads
+from cxrflow.data.reading import ImageFacts, map_in_threads, read_facts, sequence_in_threads
 from cxrflow.errors import CONTROL, CxrflowError
+from cxrflow.files.atomic import sha256_file
 from cxrflow.files.records import IndexRow, RegionRow, RejectRow
 
 NOT_UTF8 = "its file name is not UTF-8: rename it"
@@ -50,7 +51,7 @@ def build_index(folder: Path, dataset: DatasetSettings, settings: IndexSettings,
     rows, conflicts = refuse_conflicts(sorted(reader.rows, key=lambda row: row.image_id))
     check_classes(folder, listing, rows, [*reader.rejects, *conflicts, *capped])
     rejects = [_escaped(row) for row in [*listing.rejects, *reader.rejects, *conflicts, *capped]]
-    regions = keep_regions(listing, rows)
+    regions = sign_masks(keep_regions(listing, rows), folder, threads)
     return Index(rows, sorted(rejects, key=lambda row: row.path), regions, listing.notes)
 
 
@@ -168,6 +169,14 @@ def _fit_box(region: RegionRow, row: IndexRow, frame_px: int) -> RegionRow:
         width_px=region.width_px * x_scale,
         height_px=region.height_px * y_scale,
     )
+
+
+def sign_masks(regions: list[RegionRow], folder: Path, threads: int) -> list[RegionRow]:
+    """Return regions with the SHA-256 of their masks: evaluate reads them again, maybe much later."""
+    masks = sorted({row.mask_path for row in regions if row.mask_path})
+    hashes = map_in_threads(lambda path: sha256_file(folder / path), masks, threads)
+    by_path = dict(zip(masks, hashes, strict=True))
+    return [replace(row, mask_sha256=by_path.get(row.mask_path, "")) for row in regions]
 
 
 def summarize_index(index: Index, name: str, dataset: DatasetSettings) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class RegionRow:
         kind: `lesion` or `lungs`.
         x_px, y_px, width_px, height_px: a box in the file's pixels, top left corner first; all 0 where a mask is given.
         mask_path: PNG relative to the dataset's folder, non-zero inside, any size with the image's aspect; or empty.
+        mask_sha256: of the mask's bytes; evaluate checks it. Empty for a box.
     """
 
     image_id: str
@@ -87,6 +88,7 @@ class RegionRow:
     width_px: float
     height_px: float
     mask_path: str
+    mask_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

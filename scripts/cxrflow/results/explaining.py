@@ -24,6 +24,7 @@ from torch import nn
 
 from cxrflow.data.headers import read_orientation, turn_upright
 from cxrflow.errors import CxrflowError
+from cxrflow.files.atomic import sha256_bytes
 from cxrflow.files.records import IndexRow, Predictions, RegionRow
 from cxrflow.models.batches import SplitImages
 from cxrflow.results.gradcam import Map, iterate_maps
@@ -213,7 +214,11 @@ def cover_regions(rows: Iterable[RegionRow], image: IndexRow, folder: Path, size
     """
     coverage = np.zeros((size_px, size_px), np.float32)
     for row in rows:
-        part = cover_mask(folder / row.mask_path, size_px) if row.mask_path else cover_box(row, image, size_px)
+        part = (
+            cover_mask(folder / row.mask_path, row.mask_sha256, size_px)
+            if row.mask_path
+            else cover_box(row, image, size_px)
+        )
         if not part.any():
             what = row.mask_path or f"box x {row.x_px:g}, y {row.y_px:g}, {row.width_px:g} x {row.height_px:g} px"
             raise CxrflowError(
@@ -237,17 +242,19 @@ def cover_box(row: RegionRow, image: IndexRow, size_px: int) -> Coverage:
     return np.asarray(np.outer(down, across), np.float32)
 
 
-def cover_mask(path: Path, size_px: int) -> Coverage:
+def cover_mask(path: Path, sha256: str, size_px: int) -> Coverage:
     """Read a PNG mask, non-zero in any colour channel is inside, and return its coverage, upright like the image's.
 
     Raises:
-        CxrflowError: it is missing or not an image.
+        CxrflowError: it is missing, not an image, or another one than was indexed.
     """
     data = path.read_bytes() if path.is_file() else b""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if pixels is None:
         what = "is not an image that can be read" if path.exists() else "does not exist"
         raise CxrflowError(f"{path} {what}, and regions.csv names it as a mask: replace it, or run index again")
+    if sha256_bytes(data) != sha256:
+        raise CxrflowError(f"{path} was changed since it was indexed: copy the original back, or run index again")
     channels = pixels.reshape(*pixels.shape[:2], -1)[..., :3]  # a fourth one is opacity, not mask
     inside = turn_upright((channels != 0).any(axis=2).astype(np.float32), read_orientation(data))
     method = cv2.INTER_AREA if min(inside.shape) >= size_px else cv2.INTER_LINEAR
