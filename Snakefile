@@ -63,6 +63,15 @@ onstart:
     logger.info(f"To start this run again: {shlex.join(['snakemake', *sys.argv[1:]])}")
 
 
+onerror:
+    if "unfinished" not in STUDY.settings.leave_out and any(
+        not find_obstacle(STUDY, LAYOUT, each) for each in MODELS
+    ):
+        print(
+            "\nFor a page of what is finished, which says what is missing, add 'leave_out=[unfinished]' to --config"
+        )
+
+
 onsuccess:
     if LAYOUT.report().exists():
         print(f"\nThe report: {LAYOUT.report().resolve()}")

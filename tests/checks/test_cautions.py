@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from cxrflow.checks.cautions_images import enough_patients, known_weaknesses, patients, patients_known, whole_datasets
-from cxrflow.checks.cautions_training import batch_norm, intervals, quick_look, transfer_leak
+from cxrflow.checks.cautions_training import batch_norm, intervals, quick_look, transfer_leak, whole_study
 from cxrflow.checks.verdicts import PASS, WARN
-from cxrflow.compare.collect import Results
-from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
+from cxrflow.compare.collect import Results, collect_results
+from cxrflow.compare.rows import describe_study
+from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake, write_fake_study
 
 
 def study(folder: Path, share: float = 0.02, **config: Any) -> Results:
@@ -63,6 +64,21 @@ def test_few_test_patients_are_reported(tmp_path: Path):
     assert (verdict.level, verdict.value, verdict.threshold) == (WARN, 5, 30)
     assert "COVID-19 Radiography is tested on 5 of Viral Pneumonia and 13 of COVID" in verdict.text
     assert enough_patients.run(study(tmp_path / "many", share=0.4)).level == PASS
+
+
+def test_what_is_missing_is_said_with_its_reason(tmp_path: Path, results: Results):
+    assert whole_study.run(results).level == PASS
+    whole, paths = write_fake_study(tmp_path, FakeStudy(config={"score": {"bootstrap_resamples": 0}}))
+    part = collect_results(tmp_path, whole, [path for path in paths if not path.startswith("xray8/")][1:])
+    for file in (part.layout.index("xray8"), part.layout.split("xray8")):
+        file.unlink()
+    part.layout.split("xray8").with_suffix(".log").write_text("error: class 'Mass' is too small to split.\n")
+    verdict = whole_study.run(part)
+    assert (verdict.level, verdict.value) == (WARN, 5)
+    assert "No: 5 of its 12 models are missing." in verdict.text
+    assert "4 models on ChestX-ray8: class 'Mass' is too small to split." in verdict.text
+    assert "5 models of the study missing" in describe_study(part)
+    assert "missing" not in describe_study(results)
 
 
 def test_training_on_a_cpu_alone_is_a_quick_look(tmp_path: Path):

@@ -114,11 +114,11 @@ def write_fake_study(folder: Path, fake: FakeStudy | None = None) -> tuple[Study
     study = Study(parse_settings(StudySettings, fake_config(**fake.config), "config"))
     for name in study.settings.datasets:
         write_dataset(folder / "data" / name, name, study, fake)
-    for backbone in study.backbones():
+    for backbone in {model.backbone for model in study.models()}:
         write_json(folder / "backbones" / f"{backbone}.json", fake_profile(backbone, study.settings.preprocess.size_px))
     for model in study.models():
         write_model_files(folder / "models" / model.path, model, study, fake)
-    write_json(folder / "selection.json", select_models(study, Layout(folder)))
+    write_json(folder / "selection.json", select_models(study, Layout(folder), study.models()))
     return study, [model.path for model in study.models()]
 
 

@@ -109,7 +109,7 @@ def test_validation_decides_test_is_reported_and_leaks_are_no_candidates(tmp_pat
     choice = results.selection["covid"]
     assert choice["chosen"] == "covid/mobilenet_v3_large/scratch/base/seed0"
     assert [row["model"] for row in choice["candidates"]] == [
-        models[0].path for models in list_candidates(results.study, results.layout, "covid")
+        models[0].path for models in list_candidates(results.study, results.layout, results.study.models(), "covid")
     ]
     assert not any("from_pneumonia" in row["model"] for row in choice["candidates"])
     row = choice_rows(results)[0]

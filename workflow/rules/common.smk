@@ -29,6 +29,7 @@ from cxrflow.config.parsing import settings_json
 from cxrflow.report.manifest import MODULES, PICTURES, SUMMARY_FILES, caption_of
 from cxrflow.config.loading import load_config, load_study
 from cxrflow.config.made import describe_differences, list_made
+from cxrflow.config.missing import find_obstacle, list_missing, list_models
 from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
 from cxrflow.config.layout import PATTERN as MODEL_PATTERN
 
@@ -36,17 +37,20 @@ try:
     if workflow.is_main_process:
         load_config(workflow.overwrite_configfiles, workflow.config_settings.config_args or ())  # no key twice
     STUDY = load_study(config)
+    MODELS = list_models(STUDY, STUDY.layout)
+    if not MODELS and workflow.is_main_process:
+        raise CxrflowError("leave_out: no model of this study is finished, so there is nothing to show yet")
     NOTES = [f"data: {line}" for line in STUDY.missing_data()] if workflow.is_main_process else []
 except CxrflowError as error:
     raise WorkflowError(str(error)) from None
 
 # Without its own notes Snakemake cannot see that a setting has changed, and would plan nothing.
 if workflow.is_main_process and not any(Path(".snakemake/metadata").glob("*")):
-    if changed := describe_differences(list_made(STUDY, STUDY.layout, STUDY.models())):
+    if changed := describe_differences(list_made(STUDY, STUDY.layout, MODELS)):
         NOTES.append(f"note: files of this study were made with other settings: {changed}. Add -R index train score")
 
-DATASETS = list(STUDY.settings.datasets)
-MODELS = STUDY.models()
+DATASETS = [name for name in STUDY.datasets() if any(model.dataset == name for model in MODELS)]
+USED_BACKBONES = [name for name in BACKBONES if any(model.backbone == name for model in MODELS)]
 CHECKS = list_checks()
 # Where, not what: its values become resources and threads, which Snakemake does not compare with those of the last run.
 COMPUTE = STUDY.settings.compute
@@ -63,9 +67,9 @@ for line in NOTES:
 
 
 wildcard_constraints:
-    dataset="|".join(DATASETS),
+    dataset="|".join(STUDY.settings.datasets),
     backbone="|".join(BACKBONES),
-    init="|".join([SCRATCH, IMAGENET, *(FROM_DATASET + name for name in DATASETS)]),
+    init="|".join([SCRATCH, IMAGENET, *(FROM_DATASET + name for name in STUDY.settings.datasets)]),
     check="|".join(CHECKS),
     variant="|".join(STUDY.variants()),
     recipe="|".join(RECIPES),

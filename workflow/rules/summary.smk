@@ -29,7 +29,7 @@ rule profile_backbone:
 
 rule select_models:
     input:
-        collect(rules.profile_backbone.output.profile, backbone=STUDY.backbones()),
+        collect(rules.profile_backbone.output.profile, backbone=USED_BACKBONES),
         collect(
             LAYOUT.model_file("{model.path}", "val_predictions.csv"),
             model=[model for model in MODELS if model.variant == BASE],
@@ -44,12 +44,13 @@ rule select_models:
         "../../envs/cxrflow.yaml"
     params:
         results=subpath(output.selection, parent=True),
+        models=[model.path for model in MODELS],
         config=as_is(settings_json(STUDY.settings_without_places())),
         code=code_of_all("select_models"),
     message:
         "choose a model for each dataset"
     shell:
-        "python scripts/select_models.py --results {params.results:q} --config {params.config:q}"
+        "python scripts/select_models.py --results {params.results:q} --config {params.config:q} --models {params.models:q}"
         " --selection {output.selection:q} > {log:q} 2>&1"
 
 
@@ -58,7 +59,7 @@ NEEDED = {
     "index": collect([rules.index.output.summary, rules.index.output.index], dataset=DATASETS),
     "selection": [rules.select_models.output.selection],
     "split": collect(rules.split.output.split, dataset=DATASETS),
-    "backbones": collect(rules.profile_backbone.output.profile, backbone=STUDY.backbones()),
+    "backbones": collect(rules.profile_backbone.output.profile, backbone=USED_BACKBONES),
     **{
         Path(file).stem: collect(LAYOUT.model_file("{model.path}", file), model=MODELS)
         for file in ("training.json", "history.csv", "metrics.json", "predictions.csv", "gradcam.json")
@@ -78,9 +79,10 @@ rule check:
         "../../envs/cxrflow.yaml"
     params:
         results=subpath(output.verdict, ancestor=2),
-        models=[model.path for model in MODELS],
+        models=rules.select_models.params.models,
+        missing=as_is({model.path: why for model, why in list_missing(STUDY, LAYOUT, MODELS).items()}),
         config=as_is(settings_json(STUDY.settings_without_places())),
-        backbones={name: asdict(BACKBONES[name]) for name in STUDY.backbones()},
+        backbones={name: asdict(BACKBONES[name]) for name in USED_BACKBONES},
         code=lambda wildcards: code_of_all("check", CHECKS[wildcards.check].module),
     message:
         "check {wildcards.check}"
@@ -94,7 +96,7 @@ rule summarize:
         rules.select_models.output.selection,
         collect(rules.check.output.verdict, check=CHECKS),
         collect([rules.index.output.summary, rules.index.output.index, rules.split.output.split], dataset=DATASETS),
-        collect(rules.profile_backbone.output.profile, backbone=STUDY.backbones()),
+        collect(rules.profile_backbone.output.profile, backbone=USED_BACKBONES),
         collect(
             LAYOUT.model_file("{model.path}", "{file}"),
             model=MODELS,

@@ -22,6 +22,28 @@ def quick_look(results: Results) -> Verdict:
     )
 
 
+@check("caution", "Is the whole study here?")
+def whole_study(results: Results) -> Verdict:
+    """What is left out or did not finish, and why."""
+    n_all = len(results.models) + len(results.missing)
+    if not results.missing:
+        return Verdict(PASS, f"Yes: all of its models ({n_all}).")
+    groups: dict[tuple[str, str], list[str]] = {}
+    for model, why in results.missing.items():
+        groups.setdefault((results.dataset_title(model.dataset), why), []).append(results.study.model_title(model))
+    listed = [
+        f"{names[0] if len(names) == 1 else f'{len(names)} models on {title}'}: {why.rstrip('.')}."
+        for (title, why), names in groups.items()
+    ]
+    return Verdict(
+        WARN,
+        f"No: {len(results.missing)} of its {n_all} models are missing. {' '.join(listed)}",
+        value=len(results.missing),
+        threshold=0,
+        remedy="Mend what stopped, then run the same command without leave_out.",
+    )
+
+
 @check("caution", "Was everything made with the settings of the config?", needs=("index", "split", "metrics"))
 def settings_of_files(results: Results) -> Verdict:
     """Without its folder .snakemake, Snakemake does not notice that a setting has changed."""

@@ -16,6 +16,7 @@ from typing import Any
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.layout import Layout
 from cxrflow.config.made import Made, list_made, study_as_made
+from cxrflow.config.missing import list_missing
 from cxrflow.config.study import BASE, SCRATCH, ModelId, Study
 from cxrflow.data.overlap import SeenTest
 from cxrflow.errors import CxrflowError
@@ -198,6 +199,11 @@ class Results:
     def seen_test(self) -> SeenTest:
         """Which models have seen test images of their dataset in the training they start from."""
         return SeenTest(self.study, self.layout)
+
+    @cached_property
+    def missing(self) -> dict[ModelId, str]:
+        """Every model of the whole study that is not among these, and why."""
+        return list_missing(self.study, self.layout, [model.id for model in self.models])
 
     @property
     def layout(self) -> Layout:

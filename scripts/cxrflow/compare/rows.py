@@ -225,9 +225,12 @@ def describe_study(results: Results) -> str:
         "as variants of the settings": len(results.models) - len(base),
     }
     parts = join_words([f"{count} {how}" for how, count in counts.items() if count])
+    missing = f" {count_words(len(results.missing), 'model')} of the study missing: see the cautions." * bool(
+        results.missing
+    )
     return (
         f"{count_words(len(results.models), 'model')}: {count_words(len(results.profiles), 'backbone')} on"
-        f" {count_words(len(results.datasets), 'dataset')}; {parts}."
+        f" {count_words(len(results.datasets), 'dataset')}; {parts}.{missing}"
     )
 
 

@@ -13,7 +13,7 @@ from cxrflow.config.layout import BASE, FROM_DATASET, IMAGENET
 from cxrflow.config.parsing import find_problems, parse_settings, raise_problems, settings_dict
 from cxrflow.config.readers import PHANTOM_READERS, READERS
 from cxrflow.config.settings import StudySettings
-from cxrflow.config.study import Study, VariantSource, read_config_variants
+from cxrflow.config.study import UNFINISHED, Study, VariantSource, read_config_variants
 from cxrflow.errors import CxrflowError
 
 TEMPLATE_KEY = "__use_yte__"  # Snakemake renders profiles with YTE where they say so
@@ -184,6 +184,10 @@ def _problems(study: Study) -> list[str]:
     for where, name, known in _references(settings):
         if name not in known:
             problems.append(f"{where}: {name!r} is not known; known: {', '.join(known) or 'none'}")
+    if UNFINISHED in settings.datasets:
+        problems.append(f"config.datasets.{UNFINISHED}: this name is taken; see leave_out")
+    if settings.datasets and not study.datasets():
+        problems.append("config.leave_out: every dataset is left out")
     if BASE in study.variant_source(settings):
         problems.append(f"config.variants.{BASE}: this name is taken by the settings without overrides")
     if abs(settings.split.train + settings.split.val + settings.split.test - 1) > 1e-9:
@@ -199,6 +203,7 @@ def _references(settings: StudySettings) -> Iterator[tuple[str, str, Collection[
     yield from ((f"config.datasets.{name}.reader", data.reader, READERS) for name, data in datasets.items())
     for name in phantoms.images_per_class_of if phantoms else ():
         yield "config.phantoms.images_per_class_of", name, PHANTOM_READERS
+    yield from (("config.leave_out", name, [*datasets, UNFINISHED]) for name in settings.leave_out)
     yield from (("config.backbones", backbone, BACKBONES) for backbone in settings.backbones)
     yield from (("config.ablation.variants", variant, settings.variants) for variant in ablation.variants)
     yield from (("config.ablation.datasets", dataset, datasets) for dataset in ablation.datasets)

@@ -309,6 +309,12 @@ class StudySettings:
     )
     weights_url: str = setting("where ImageNet weights are fetched from", "https://download.pytorch.org/models")
     datasets: dict[str, DatasetSettings] = setting("the datasets, by name")
+    leave_out: tuple[str, ...] = setting(
+        "what the study goes without: datasets, by name, with their models and the models that start from theirs; or"
+        " `unfinished`, every model that is not finished, for a page of what is done after a job has failed. The page"
+        " says what is missing and why",
+        (),
+    )
     backbones: tuple[str, ...] = setting("the backbones", ("mobilenet_v3_large", "efficientnet_b1", "resnet34"))
     seeds: tuple[int, ...] = setting("every model is trained once per seed", (0,), minimum=0, maximum=MAX_SEED)
     transfer: dict[str, TransferSettings] = setting("the transferred model of each dataset", dict)

@@ -21,7 +21,9 @@ from cxrflow.config.settings import (
 )
 from cxrflow.errors import CxrflowError
 
-__all__ = ["BASE", "FROM_DATASET", "IMAGENET", "SCRATCH", "ModelId", "Study", "recipe_name"]
+__all__ = ["BASE", "FROM_DATASET", "IMAGENET", "SCRATCH", "UNFINISHED", "ModelId", "Study", "recipe_name"]
+
+UNFINISHED = "unfinished"  # in leave_out: not a dataset, but every model that is not finished
 
 
 VariantSource = Callable[[StudySettings], Mapping[str, VariantSettings]]
@@ -54,6 +56,10 @@ class Study:
     def data_root(self) -> str:
         """Folder that holds the datasets' folders: the user's, or that of the phantoms."""
         return str(self.layout.phantoms()) if self.settings.phantoms else self.settings.data_root
+
+    def datasets(self) -> list[str]:
+        """Return the datasets of the study, in config order, without those that are left out."""
+        return [name for name in self.settings.datasets if name not in self.settings.leave_out]
 
     def dataset_folder(self, dataset: str) -> Path:
         """Return the raw folder of a dataset."""
@@ -96,16 +102,11 @@ class Study:
             return "from ImageNet"
         return f"from {self.dataset_title(init.removeprefix(FROM_DATASET))}"
 
-    def backbones(self) -> list[str]:
-        """Return the backbones of the study's models, in table order."""
-        used = {model.backbone for model in self.models()}
-        return [name for name in BACKBONES if name in used]
-
     def models(self) -> list[ModelId]:
         """Return every model of the study: from scratch, by transfer, ablations; datasets in config order."""
         return [
             model
-            for dataset in self.settings.datasets
+            for dataset in self.datasets()
             for seed in self.settings.seeds
             for model in [
                 *(ModelId(dataset, backbone, seed=seed) for backbone in self.settings.backbones),
@@ -116,7 +117,7 @@ class Study:
 
     def _transferred(self, dataset: str, seed: int) -> list[ModelId]:
         transfer = self.settings.transfer.get(dataset)
-        if transfer is None:
+        if transfer is None or transfer.init.removeprefix(FROM_DATASET) in self.settings.leave_out:
             return []
         backbones = self.settings.backbones if self.settings.transfer_all_backbones else (transfer.backbone,)
         return [ModelId(dataset, backbone, transfer.init, seed=seed) for backbone in backbones]
@@ -186,9 +187,10 @@ class Study:
             return []
         return [
             f"{name}: {self.dataset_folder(name)} does not exist yet; put {READERS[data.reader].layout} into it,"
-            " or name the folder of the data with --config data_root=DIR"
+            " name the folder of the data with --config data_root=DIR, or go without this dataset with"
+            f" --config 'leave_out=[{name}]'"
             for name, data in self.settings.datasets.items()
-            if not self.dataset_folder(name).is_dir()
+            if name not in self.settings.leave_out and not self.dataset_folder(name).is_dir()
         ]
 
 

@@ -163,7 +163,7 @@ def check_split(rows: Sequence[IndexRow], split: Sequence[SplitRow]) -> None:
                 f"class {label!r} is too small to split: its {len(members)} images form {n_groups} group(s) of patients"
                 f" and duplicates, and none is left for {' and '.join(lacking)}; at least 3 are needed, better 20."
                 f" {_find_remedy(len(members), n_patients, n_groups)}, or leave the class out with"
-                " datasets.<name>.classes"
+                " datasets.<name>.classes, or the dataset with --config 'leave_out=[<name>]'"
             )
 
 

@@ -44,39 +44,40 @@ class Candidate:
     latency_ms: float
 
 
-def select_models(study: Study, layout: Layout) -> dict[str, dict[str, Any]]:
-    """Return the content of selection.json: the choice for every dataset of a study.
+def select_models(study: Study, layout: Layout, models: Sequence[ModelId]) -> dict[str, dict[str, Any]]:
+    """Return the content of selection.json: the choice for every dataset with a model.
 
     layout: of results/<study>, which holds val_predictions.csv of every base model, backbones/*.json, and index.csv and
         split.csv of every dataset.
     """
     settings = study.settings
     return {
-        dataset: choose_model(read_candidates(study, layout, dataset), settings.select.margin, settings.score)
+        dataset: choose_model(read_candidates(study, layout, models, dataset), settings.select.margin, settings.score)
         for dataset in settings.datasets
+        if any(model.dataset == dataset for model in models)
     }
 
 
-def list_candidates(study: Study, layout: Layout, dataset: str) -> list[list[ModelId]]:
+def list_candidates(study: Study, layout: Layout, models: Sequence[ModelId], dataset: str) -> list[list[ModelId]]:
     """Return the base models of a dataset that cannot have seen its test images, seeds of one model together."""
     groups: dict[tuple[str, str], list[ModelId]] = {}
     seen_test = SeenTest(study, layout)
-    for model in study.models():
+    for model in models:
         if model.dataset == dataset and model.variant == BASE and not seen_test.is_possible(model):
             groups.setdefault((model.backbone, model.init), []).append(model)
     return list(groups.values())
 
 
-def read_candidates(study: Study, layout: Layout, dataset: str) -> list[Candidate]:
+def read_candidates(study: Study, layout: Layout, models: Sequence[ModelId], dataset: str) -> list[Candidate]:
     """Read the validation predictions and the latency of every candidate of a dataset."""
     return [
         Candidate(
-            path=models[0].path,
-            title=f"{BACKBONES[models[0].backbone].title}, {study.init_title(models[0].init)}",
-            predictions=[read_predictions(layout.model_file(model, "val_predictions.csv")) for model in models],
-            latency_ms=read_json(layout.backbone(models[0].backbone))["latency_ms"]["median"],
+            path=seeds[0].path,
+            title=f"{BACKBONES[seeds[0].backbone].title}, {study.init_title(seeds[0].init)}",
+            predictions=[read_predictions(layout.model_file(model, "val_predictions.csv")) for model in seeds],
+            latency_ms=read_json(layout.backbone(seeds[0].backbone))["latency_ms"]["median"],
         )
-        for models in list_candidates(study, layout, dataset)
+        for seeds in list_candidates(study, layout, models, dataset)
     ]
 
 
