@@ -1,11 +1,12 @@
 """A config is put together as Snakemake does it."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 from snakemake.cli import parse_config
 
-from cxrflow.config.loading import load_config, parse_override, read_mapping
+from cxrflow.config.loading import load_config, parse_override, read_mapping, refuse_repeated_options
 from cxrflow.errors import CxrflowError
 
 
@@ -52,6 +53,22 @@ def test_a_key_that_is_given_twice_is_named(tmp_path: Path, text: str, words: st
     with pytest.raises(CxrflowError) as raised:
         read_mapping(path)
     assert str(raised.value).startswith(f"{path}: {words}")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--config", "a=1", "b=2", "--configfile", "x"], ""),
+        (["--config", "a=1", "--cores", "1", "--config", "b=2"], "--config is given twice"),
+        (["-C", "a=1", "--config=b=2"], "--config is given twice"),
+        (["--configfile=a.yaml", "--configfiles", "b.yaml"], "--configfile is given twice"),
+        (["--profile", "a", "--profile", "b"], "--profile is given twice"),
+    ],
+)
+def test_an_option_of_snakemake_that_is_given_twice_is_named(words: list[str], named: str) -> None:
+    """Of `--config data_root=DIR --config seeds=[1]` it takes the second, and reads other data."""
+    with pytest.raises(CxrflowError, match=named) if named else contextlib.nullcontext():
+        refuse_repeated_options(words)
 
 
 def test_a_key_may_replace_that_of_an_alias(tmp_path: Path) -> None:

@@ -128,17 +128,21 @@ def test_a_wrong_config_stops_before_any_job_and_names_all_that_is_wrong(clone: 
 
 
 @pytest.mark.parametrize(
-    ("added", "override", "words"),
+    ("file", "added", "options", "words"),
     [
-        ("\ntrain: {epochs: 50}\n", "seeds=[0]", "config/quick.yaml: 'train' is given twice (line "),
-        ("", "train={epochs: 3, epochs: 5}", "--config: 'epochs' is given twice"),
+        ("config/quick.yaml", "\ntrain: {epochs: 50}\n", [], "config/quick.yaml: 'train' is given twice (line "),
+        ("config/quick.yaml", "", ["--config", "train={epochs: 3, epochs: 5}"], "--config: 'epochs' is given twice"),
+        ("config/quick.yaml", "", ["-C", "seeds=[1]", "-C", "data_root=x"], "--config is given twice"),
+        ("profiles/local/config.yaml", "\ncores: 1\n", [], "profiles/local/config.yaml: 'cores' is given twice"),
     ],
 )
-def test_a_key_given_twice_stops_before_any_job(clone: Path, added: str, override: str, words: str) -> None:
+def test_what_is_given_twice_stops_before_any_job(
+    clone: Path, file: str, added: str, options: list[str], words: str
+) -> None:
     """Snakemake's own reader keeps the last without a word."""
-    with (clone / "config/quick.yaml").open("a") as config:
-        config.write(added)
-    run = run_snakemake(clone, "-n", "--configfile", "config/quick.yaml", "--config", override)
+    with (clone / file).open("a") as opened:
+        opened.write(added)
+    run = run_snakemake(clone, "-n", "--configfile", "config/quick.yaml", "--profile", "profiles/local", *options)
     assert run.returncode == 1
     assert words in run.stdout + run.stderr
     assert "Traceback" not in run.stdout + run.stderr

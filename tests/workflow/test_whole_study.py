@@ -5,7 +5,9 @@ Compute nodes have no internet: where this user may cut the network off, the who
 
 import csv
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +87,17 @@ def test_nothing_resumable_or_temporary_is_left(study: Path) -> None:
 
 def test_a_second_run_does_nothing(study: Path) -> None:
     assert planned(study) == {}
+
+
+def test_a_copy_without_its_times_computes_nothing_once_all_files_have_one(study: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy)
+    for path in copy.glob("results/tiny/models/**/model.pt"):
+        os.utime(path)
+    assert planned(copy)["evaluate"] == MODELS
+    for path in copy.glob("results/tiny/**/*"):
+        os.utime(path, (0, 0))
+    assert planned(copy) == {}
 
 
 def test_an_exported_model_reads_the_test_images_as_the_study_did(study: Path, tmp_path: Path) -> None:

@@ -27,15 +27,18 @@ from cxrflow.files.atomic import sha256_file
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.parsing import settings_json
 from cxrflow.report.manifest import MODULES, PICTURES, SUMMARY_FILES, caption_of
-from cxrflow.config.loading import load_config, load_study
+from cxrflow.config.loading import load_config, load_study, read_mapping, refuse_repeated_options
 from cxrflow.config.made import describe_differences, list_made
 from cxrflow.config.missing import find_obstacle, list_missing, list_models
 from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
 from cxrflow.config.layout import PATTERN as MODEL_PATTERN
 
 try:
-    if workflow.is_main_process:
-        load_config(workflow.overwrite_configfiles, workflow.config_settings.config_args or ())  # no key twice
+    if workflow.is_main_process:  # what Snakemake has read itself gives nothing twice
+        refuse_repeated_options(sys.argv[1:])
+        load_config(workflow.overwrite_configfiles, workflow.config_settings.config_args or ())
+        for path in sorted(Path("profiles").glob("*/*.yaml")):
+            read_mapping(path, render=False)
     STUDY = load_study(config)
     MODELS = list_models(STUDY, STUDY.layout)
     if not MODELS and workflow.is_main_process:

@@ -61,6 +61,21 @@ def load_yaml(text: str, where: str, loader: type[StrictLoader | StrictTextLoade
         reader.dispose()
 
 
+def refuse_repeated_options(words: Sequence[str]) -> None:
+    """Refuse a command line of Snakemake that gives an option twice, of which it would take the last alone.
+
+    Raises:
+        CxrflowError: with the option.
+    """
+    options = [word.partition("=")[0] for word in words]
+    for names in (("--config", "-C"), ("--configfile", "--configfiles"), ("--profile",)):
+        if sum(map(options.count, names)) > 1:
+            raise CxrflowError(
+                f"{names[0]} is given twice, and Snakemake would take the last alone: give it once, with all of its"
+                " values behind it"
+            )
+
+
 def load_config(paths: Sequence[Path], overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Merge config files and KEY=VALUE overrides as Snakemake does: later ones win, key by key.
 
@@ -113,8 +128,8 @@ def _merge(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return {key: join(key) for key in [*base, *(key for key in other if key not in base)]}
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping, as Snakemake reads it.
+def read_mapping(path: Path, *, render: bool = True) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping, as Snakemake reads it; its expressions are worked out if it is rendered.
 
     Raises:
         CxrflowError: it is missing, not YAML, gives a key twice, or holds something else.
@@ -128,7 +143,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         ) from None
     try:
         values = load_yaml(text, str(path))
-        if isinstance(values, dict) and values.get(TEMPLATE_KEY):
+        if render and isinstance(values, dict) and values.get(TEMPLATE_KEY):
             values = _render(text, path)
     except yaml.YAMLError as error:
         raise CxrflowError(f"{path} is not valid YAML: {error}") from None
