@@ -122,3 +122,10 @@ def test_another_separator_is_named(tmp_path: Path, sign: str, name: str) -> Non
 def test_blanks_around_a_columns_name_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image, label\na.png,1\n")
     assert read_table(tmp_path / "t.csv", ["label"])[0]["label"] == "1"
+
+
+@pytest.mark.parametrize("cell", ['"x', '"x"y'])
+def test_a_quote_that_swallows_rows_is_refused(tmp_path, cell):
+    (tmp_path / "t.csv").write_text(f"a,b\n1,{cell}\n2,y\n3,z\n")
+    with pytest.raises(CxrflowError, match=r'not a whole CSV file .* look for a quote \("\)'):
+        read_table(tmp_path / "t.csv")

@@ -66,8 +66,8 @@ class DatasetSettings:
     )
     skip: tuple[str, ...] = setting(
         "folders and files that are left out and counted, by name or by path from `folder`, such as"
-        " [masks, '*_seg.png', old/test]; case does not count",
-        ("masks",),
+        " ['*masks', '*_seg.png', old/test]; case does not count",
+        ("*mask", "*masks", "*[_ -]mask.*"),
     )
     patient_pattern: str = setting(
         "where the dataset names no patients: regular expression, with a group named patient, searched for in the"

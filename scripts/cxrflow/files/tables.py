@@ -92,13 +92,18 @@ def open_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[list[st
     try:
         check_unchanged(path)
         with path.open(newline="", encoding="utf-8-sig") as handle:
-            reader = csv.reader(handle)
+            reader = csv.reader(handle, strict=True)  # a quote that is never closed would swallow rows
             header = [name.strip() for name in next(reader, [])]
             _check_header(path, header, columns)
             yield header, ((reader.line_num, values) for values in reader if any(map(str.strip, values)))
     except FileNotFoundError:
         raise CxrflowError(MISSING.format(path)) from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
+        raise CxrflowError(
+            f'{path} is not a whole CSV file ({error}): look for a quote (") that is never closed, or is no'
+            " cell's first or last sign"
+        ) from None
+    except UnicodeDecodeError as error:
         raise CxrflowError(f"{path} is not a CSV file in UTF-8 ({error}): save it as 'CSV UTF-8'") from None
 
 

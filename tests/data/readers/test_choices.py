@@ -13,6 +13,8 @@ from tests.data.toy import MAKERS, make_covid, make_csv, make_folders, make_kerm
 
 FOLDERS = DatasetSettings(reader="folders", folder="data")
 
+NOT_HERE = "no image at all of the class(es) 'Atelectasis', 'Nodule', 'Pneumothorax'"  # of the toy of `nih`
+
 
 def labels_of(listing):
     return Counter(each.label for each in listing.candidates)
@@ -23,9 +25,27 @@ def test_masks_of_the_published_set_are_no_xrays_for_folders(tmp_path):
     listing = list_dataset(tmp_path / "COVID-19_Radiography_Dataset", FOLDERS)
     assert labels_of(listing) == {"COVID": 4, "Lung_Opacity": 4, "Normal": 4, "Viral Pneumonia": 4}
     assert [(row.path, row.reason) for row in listing.rejects[:1]] == [
-        ("COVID/masks/COVID-1.png", "'masks' is left out (skip)")
+        ("COVID/masks/COVID-1.png", "'*masks' is left out (skip)")
     ]
     assert len(listing.rejects) == 4
+
+
+@pytest.mark.parametrize(
+    "mask", ["mask/x.png", "lung masks/x.png", "ManualMask/left/x.png", "x_mask.png", "x-Mask.PNG"]
+)
+def test_masks_by_any_usual_name_are_no_xrays(tmp_path, mask):
+    make_folders(tmp_path)
+    write_image(tmp_path / "ill" / mask, 9)
+    listing = list_dataset(tmp_path, FOLDERS)
+    assert labels_of(listing) == {"healthy": 4, "ill": 4}
+    assert [row.path for row in listing.rejects] == [f"ill/{mask}"]
+
+
+def test_masks_are_found_whatever_the_images_suffix(tmp_path):
+    settings = make_covid(tmp_path)
+    for path in (tmp_path / "COVID-19_Radiography_Dataset/COVID/images").iterdir():
+        path.rename(path.with_suffix(".PNG"))
+    assert len(list_dataset(tmp_path, settings).regions) == 4
 
 
 @pytest.mark.parametrize("pattern", ["*-2.*", "covid/IMAGES/covid-2.png", "COVID/images/COVID-2.png"])
@@ -83,6 +103,44 @@ def test_a_tree_with_a_split_is_not_taken_for_classes(tmp_path, root):
     }
 
 
+def test_folders_that_hold_the_same_folders_are_not_taken_for_classes(tmp_path):
+    for number, path in enumerate(["site a/images/SICK", "site a/NORMAL", "site b/SICK", "site b/NORMAL"]):
+        write_image(tmp_path / path / "x.png", number)
+    message = r"folders of all hold 'NORMAL', 'SICK': .*{\"NORMAL\": .*{\"site a\": \"site a"
+    with pytest.raises(CxrflowError, match=message):
+        list_dataset(tmp_path, FOLDERS)
+    for names in ("SICK", "NORMAL"), ("site a", "site b"):
+        chosen = list_dataset(tmp_path, replace(FOLDERS, classes=dict(zip(names, names, strict=True))))
+        assert labels_of(chosen) == dict.fromkeys(names, 2)
+
+
+def test_folders_of_patients_may_be_in_every_class(tmp_path):
+    for number, path in enumerate(["ill/p1", "ill/p2", "well/p1", "well/p2"]):
+        write_image(tmp_path / path / "x.png", number)
+    assert labels_of(list_dataset(tmp_path, FOLDERS)) == {"ill": 2, "well": 2}
+
+
+def test_a_class_without_any_image_is_told(tmp_path):
+    make_folders(tmp_path / "folders")
+    (tmp_path / "folders/gone").mkdir()
+    assert list_dataset(tmp_path / "folders", FOLDERS).notes == ["no image at all in the folder(s) 'gone'"]
+    covid, kermany = make_covid(tmp_path), make_kermany(tmp_path / "kermany")
+    for path in (tmp_path / "COVID-19_Radiography_Dataset/Normal/images").iterdir():
+        path.unlink()
+    assert "no image at all of the class(es) 'Normal'" in list_dataset(tmp_path, covid).notes
+    for path in (tmp_path / "kermany").rglob("*virus*"):
+        path.unlink()
+    assert "no image at all of the class(es) 'viral'" in list_dataset(tmp_path / "kermany", kermany).notes
+
+
+def test_nih_files_in_another_format_are_named(tmp_path):
+    settings = make_nih(tmp_path)
+    for path in tmp_path.glob("images*/images/*.png"):
+        path.rename(path.with_suffix(".PNG"))
+    with pytest.raises(CxrflowError, match=r"8 listed images .* such as '00000001_000\.png' from '00000001_000\.PNG'"):
+        list_dataset(tmp_path, settings)
+
+
 def test_folders_that_say_how_files_are_stored_are_no_classes(tmp_path):
     for number, path in enumerate(["images_001/a.png", "images_002/b.png"]):
         write_image(tmp_path / path, number)
@@ -118,6 +176,7 @@ def test_the_tables_that_are_passed_over_are_named(tmp_path):
         "BBox_List_2017.csv is read, and BBox_List_2017_Official_NIH.csv is passed over: move the former away to read"
         " the latter",
         "1 image files lie where this layout has none and are not read, in 'images_002/images'",
+        NOT_HERE,
     ]
 
 
@@ -128,7 +187,7 @@ def test_the_box_list_under_its_other_name_and_with_blank_lines(tmp_path):
         handle.write("\n,,,,,,,,\n\n")
     listing = list_dataset(tmp_path, settings)
     assert [row.image_id for row in listing.regions] == ["00000005_000"]
-    assert not listing.notes
+    assert listing.notes == [NOT_HERE]
     with (tmp_path / "BBox_List_2017_Official_NIH.csv").open("a") as handle:
         handle.write("00000005_000.png,Mass,1,2\n")
     with pytest.raises(CxrflowError, match="line 7: expected file"):
@@ -139,7 +198,8 @@ def test_no_box_that_counts_is_told(tmp_path):
     settings = make_nih(tmp_path)
     (tmp_path / "BBox_List_2017.csv").unlink()
     assert list_dataset(tmp_path, settings).notes == [
-        "no box of BBox_List_2017.csv is of an image and class that are kept"
+        "no box of BBox_List_2017.csv is of an image and class that are kept",
+        NOT_HERE,
     ]
 
 
@@ -149,7 +209,7 @@ def test_no_box_that_counts_is_told(tmp_path):
 def test_images_where_the_layout_has_none_are_told(tmp_path, make, place):
     settings = make(tmp_path)
     write_image(tmp_path / place / "x.png", 50)
-    (note,) = list_dataset(tmp_path, settings).notes
+    (note,) = [note for note in list_dataset(tmp_path, settings).notes if note != NOT_HERE]
     assert "image files lie where this layout has none" in note
     assert repr(place) in note
 

@@ -29,7 +29,9 @@ def test_what_cannot_be_seen_tells_no_names_apart(name):
     assert clean_name(name) == "p 0"
 
 
-@pytest.mark.parametrize(("one", "other"), [("7", "7.0"), ("7", "007"), ("7", "+7."), ("P07", "p7"), ("a-01", "A-1")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("7", "7.0"), ("7", "007"), ("7", "+7."), ("120000", "1.2E+05"), ("P07", "p7"), ("a-01", "A-1")]
+)
 def test_case_and_number_format_tell_no_names_apart_for_sure(one, other):
     assert loose_key(one) == loose_key(other)
 
@@ -70,7 +72,7 @@ def test_patients_of_a_pattern_and_of_the_nih_table_go_the_same_way(tmp_path):
     assert "00000004_001" not in {each.image_id for each in listing.candidates}  # not the patient's first
 
 
-@pytest.mark.parametrize("cell", ["nan", " None ", "N/A"])
+@pytest.mark.parametrize("cell", ["nan", " None ", "N/A", "#N/A", "#NAME?", "\u2014"])
 def test_an_empty_cell_is_no_patient(tmp_path, cell):
     write_csv(tmp_path, ["a.png,x,1", f"b.png,y,{cell}"])
     with pytest.raises(CxrflowError, match=r"line 3: 'b\.png' has no patient in the column patient"):
@@ -104,8 +106,11 @@ def test_labels_that_differ_in_case_are_parted_where_the_settings_part_them(tmp_
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (("Covid", "covid"), "'Covid', 'covid' differ in case or number format alone: .*\"covid\": \"Covid\""),
-        (("1", "1.0"), "'1', '1.0' differ in case or number format alone"),
+        (("Covid", "covid"), "'Covid', 'covid' differ in case, number format or .* alone: .*\"covid\": \"Covid\""),
+        (("1", "1.0"), "'1', '1.0' differ in case, number format or what parts words alone"),
+        (("Viral Pneumonia", "viral_pneumonia"), "'Viral Pneumonia', 'viral_pneumonia' differ in case"),
+        (("COVID-19", "COVID19"), "'COVID-19', 'COVID19' differ in case"),
+        (("#N/A", "sick"), "'#N/A' looks like an empty cell"),
         (("sick", "nan"), "'nan' looks like an empty cell: .* `classes: {\"label\""),
         (("none", "sick", "well"), '\'none\' looks like an empty cell: .* {"sick": "sick", "well": "well"}'),
         (("train", "test"), "'test', 'train' looks like a part of a split"),
@@ -120,16 +125,45 @@ def test_a_label_that_is_not_plainly_a_class_stops(tmp_path, labels, message):
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "Training", "train_set", "TEST-images", "val", "validation data", "dev", "test_2"]
+    "name",
+    [
+        "train",
+        "Training",
+        "train_set",
+        "TEST-images",
+        "val",
+        "validation data",
+        "dev",
+        "test_2",
+        "stage_1_train_images",
+        "TestData",
+        "training_set_1",
+        "Validation v2",
+        "a_train-val",
+        "my test",
+    ],
 )
 def test_parts_of_a_split_by_any_name(name):
-    assert part_of(name) == {"r": "train", "e": "test", "a": "val"}[name.casefold().replace("dev", "val")[1]]
+    words = {"train": "train", "test": "test", "val": "val", "dev": "val"}
+    assert part_of(name) == next(part for word, part in words.items() if word in name.casefold())
 
 
-@pytest.mark.parametrize("name", ["trained", "testicular", "valve", "normal", "NORMAL", "latest"])
+@pytest.mark.parametrize(
+    "name", ["trained", "testicular", "valve", "normal", "NORMAL", "latest", "train_test", "X", "COVID+"]
+)
 def test_other_words_are_no_part_and_no_container(name):
     assert not part_of(name)
     assert not is_container(name)
+
+
+@pytest.mark.parametrize("name", ["images_001", "CXR_png", "X-ray images", "dataset (1)", "Archive 2", "masks"])
+def test_names_of_containers(name):
+    assert is_container(name)
+
+
+def test_classes_that_differ_in_a_sign_of_their_own_are_two(tmp_path):
+    write_csv(tmp_path, ["a.png,COVID+,1", "b.png,COVID-,2"])
+    assert {each.label for each in list_dataset(tmp_path, CSV).candidates} == {"COVID+", "COVID-"}
 
 
 def test_masks_are_found_in_another_unicode_form_and_case(tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 from cxrflow.config.readers import READERS
 from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.readers.base import Listing, describe_folder, walk_images
-from cxrflow.data.readers.keys import clean_name, quote_names
+from cxrflow.data.readers.keys import quote_names, stem_key
 from cxrflow.data.readers.patients import settle_patients
 from cxrflow.data.readers.selection import choose_classes, drop_skipped, note_unread, skip_finder, suggest_classes
 from cxrflow.errors import CxrflowError
@@ -85,9 +85,9 @@ def add_lesion_masks(folder: Path, masks: str, listing: Listing) -> Listing:
     """
     masks = posixpath.normpath(masks)
     paths = [f"{masks}/{path}" for path in walk_images(folder / masks) if path.lower().endswith(".png")]
-    by_key, stems = defaultdict[str, list[str]](list), {_mask_key(each.path) for each in listing.candidates}
+    by_key, stems = defaultdict[str, list[str]](list), {stem_key(each.path) for each in listing.candidates}
     for path in paths:
-        by_key[_mask_key(path)].append(path)
+        by_key[stem_key(path)].append(path)
     if not stems.intersection(by_key):
         raise CxrflowError(
             f"{folder / masks} (lesion_masks) has no mask named like an image: expected PNG files such as"
@@ -95,13 +95,9 @@ def add_lesion_masks(folder: Path, masks: str, listing: Listing) -> Listing:
         )
     if twins := next((found for key, found in by_key.items() if key in stems and len(found) > 1), None):
         raise CxrflowError(f"{folder}: {quote_names(twins)} are named like one image: keep one of them in {masks}")
-    masked = {each.image_id: by_key[key][0] for each in listing.candidates if (key := _mask_key(each.path)) in by_key}
+    masked = {each.image_id: by_key[key][0] for each in listing.candidates if (key := stem_key(each.path)) in by_key}
     boxes_left = [row for row in listing.regions if row.kind != "lesion" or row.image_id not in masked]
     added = [RegionRow(image_id, "lesion", 0.0, 0.0, 0.0, 0.0, path) for image_id, path in masked.items()]
     strange = sorted(found[0] for key, found in by_key.items() if key not in stems)
     notes = [f"{len(strange):,} lesion masks are named like no image: {quote_names(strange)}"] if strange else []
     return dataclasses.replace(listing, regions=boxes_left + added, notes=[*listing.notes, *notes])
-
-
-def _mask_key(path: str) -> str:
-    return clean_name(Path(path).stem).casefold()

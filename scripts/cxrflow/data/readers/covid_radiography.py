@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.readers.base import Candidate, Listing, folder_names, image_names, layout_error, relative_path
-from cxrflow.data.readers.keys import clean_name, loose_key
+from cxrflow.data.readers.keys import loose_key, stem_key
 from cxrflow.files.records import RegionRow
 
 ROOTS = ("", "COVID-19_Radiography_Dataset", "COVID-19_Radiography_Database", "COVID-19 Radiography Database")
@@ -51,10 +51,10 @@ def _image_folder(class_folder: Path) -> Path:
 
 def _add_class(listing: Listing, folder: Path, class_folder: Path, label: str) -> None:
     images = _image_folder(class_folder)
-    masks = {clean_name(name): name for name in image_names(class_folder / "masks")}
+    masks = {stem_key(name): name for name in image_names(class_folder / "masks")}
     for name in image_names(images):
         image_id = Path(name).stem
         listing.candidates.append(Candidate(image_id, relative_path(images, folder, name), label, "", ""))
-        if mask := masks.get(clean_name(name)):
+        if mask := masks.get(stem_key(name)):
             mask_path = relative_path(class_folder / "masks", folder, mask)
             listing.regions.append(RegionRow(image_id, "lungs", 0.0, 0.0, 0.0, 0.0, mask_path))

@@ -8,8 +8,15 @@ works, too; a folder named train, val or test is then a part of the dataset's ow
 from pathlib import Path
 
 from cxrflow.config.settings import DatasetSettings
-from cxrflow.data.readers.base import Candidate, Listing, describe_folder, walk_dataset
-from cxrflow.data.readers.keys import part_of
+from cxrflow.data.readers.base import (
+    Candidate,
+    Listing,
+    describe_folder,
+    escape_name,
+    folder_names,
+    walk_dataset,
+)
+from cxrflow.data.readers.keys import part_of, quote_names
 from cxrflow.data.readers.selection import ClassMap, skip_finder, skipped_row
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import RejectRow
@@ -26,6 +33,10 @@ def list_images(folder: Path, settings: DatasetSettings) -> Listing:
     if not paths:
         raise CxrflowError(f"{folder} has no images below it: expected one folder per class; {describe_folder(folder)}")
     find_skip, classes = skip_finder(settings.skip), ClassMap(settings.classes)
+    barren = sorted(set(folder_names(folder)) - {path.split("/")[0] for path in [*paths, settings.lesion_masks]})
+    read = {(folder / path.split("/")[0]).resolve() for path in paths}  # a link to one of these is told already
+    if barren := [name for name in barren if not find_skip(name) and (folder / name).resolve() not in read]:
+        listing.notes.append(f"no image at all in the folder(s) {quote_names(map(escape_name, barren))}")
     for path in paths:
         parts = path.split("/")[:-1]
         depth = _class_depth(parts, classes)
@@ -35,7 +46,8 @@ def list_images(folder: Path, settings: DatasetSettings) -> Listing:
             row = skipped_row(path, pattern) if pattern else RejectRow(path, path, "", "selection", reason)
             listing.rejects.append(row)
             continue
-        part = next(filter(None, map(part_of, parts[:depth] + parts[depth + 1 :])), "")
+        named = set(map(part_of, parts[:depth] + parts[depth + 1 :])) - {""}
+        part = named.pop() if len(named) == 1 else ""  # `validation/train/` says nothing for sure
         source = "/".join(parts[:depth])
         listing.candidates.append(Candidate(path, path, parts[depth], "", source, part))
     return listing

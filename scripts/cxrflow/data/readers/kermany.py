@@ -46,7 +46,7 @@ def list_images(folder: Path, settings: DatasetSettings) -> Listing:
         CxrflowError: no part with a NORMAL or PNEUMONIA folder.
     """
     root = _find_root(folder)
-    listing = Listing([])
+    listing = Listing([], classes=dict(zip(LABELS.values(), LABELS.values(), strict=True)))
     for part in PARTS:
         for kind in ("NORMAL", "PNEUMONIA"):
             for name in image_names(root / part / kind):

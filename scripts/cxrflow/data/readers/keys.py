@@ -3,14 +3,25 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from decimal import Decimal
+from pathlib import Path
 
-BLANKS = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>", "nat", "?", "-"})  # how tables write an empty cell
-_PART = re.compile(
-    r"(?P<train>train[ _-]?val|train(ing)?)|(?P<val>val|valid|validation|dev|development)"
-    r"|(?P<test>test(ing)?|hold[ _-]?out|held[ _-]?out)"
+# How tables write an empty cell, and what a spreadsheet writes for a formula that failed.
+BLANKS = frozenset({
+    "", "nan", "none", "null", "(null)", "<null>", "nil", "na", "n/a", "n.a.", "<na>", "nat", "?", "-", "--", ".",
+    "\u2014", "#n/a", "#name?", "#null!", "#num!", "#ref!", "#value!", "#div/0!",
+})  # fmt: skip
+_WORD = re.compile(r"[^\W\d_]+")
+_PARTS = {
+    "train": "train", "training": "train", "trainval": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val", "development": "val",
+    "test": "test", "testing": "test", "holdout": "test",
+}  # fmt: skip
+_STORED = re.compile(r"(set|data|split|part|images?|files|list)$")
+_CONTAINER = re.compile(
+    r"(images?|imgs?|pics?|pictures?|pngs?|jpe?gs?|dicoms?|dcm|masks?|folds?|parts?|batch(es)?|data|datasets?|files?"
+    r"|archives?|copy|cxrs?|xrays?|sets?|\d+)"
 )
-_PART_ENDING = re.compile(r"[ _-]?(set|data|split|part|images?|files|list|\d+)$")
-_CONTAINER = re.compile(r"(images?|imgs?|pics?|pictures|png|jpe?g|dicom|dcm|masks?|fold|part|batch)([ _-]?\d+)?")
 
 
 def clean_name(name: str) -> str:
@@ -29,9 +40,16 @@ def loose_key(name: str) -> str:
     Two names with an equal key may be the same; whoever joins them must say so.
     """
     key = clean_name(name).casefold()
+    if re.fullmatch(r"\+?\d+(\.\d+)?e\+?\d\d?", key):  # how spreadsheets show large numbers: 1.2E+05
+        key = format(Decimal(key), "f")
     if re.fullmatch(r"\+?\d+\.0*", key):
         key = key.split(".")[0].lstrip("+")
     return re.sub(r"(?<![\d.])0+(?=\d)", "", key)
+
+
+def stem_key(path: str) -> str:
+    """Return what a mask and its image have in common: the file's name without folders, suffix and case."""
+    return clean_name(Path(path).stem).casefold()
 
 
 def is_blank(name: str) -> bool:
@@ -41,14 +59,16 @@ def is_blank(name: str) -> bool:
 
 def part_of(name: str) -> str:
     """Return which part of a published split a folder or cell names (train, val or test); empty: none."""
-    key = clean_name(name).casefold()
-    match = _PART.fullmatch(key) or _PART.fullmatch(_PART_ENDING.sub("", key))
-    return match.lastgroup or "" if match else ""
+    words = _WORD.findall(re.sub(r"hold[ _-]out|held[ _-]?out", "holdout", clean_name(name).casefold()))
+    whole = [word if word in _PARTS else _STORED.sub("", word) for word in words]  # traindata, testset
+    found = {_PARTS[word] for word in whole if word in _PARTS}
+    return "train" if found == {"train", "val"} else found.pop() if len(found) == 1 else ""
 
 
 def is_container(name: str) -> bool:
     """Say whether a folder's name says how files are stored (`images`, `masks`, `fold_2`), not what they show."""
-    return _CONTAINER.fullmatch(clean_name(name).casefold()) is not None
+    words = re.findall(r"[^\W\d_]+|\d+", re.sub(r"\bx[ _-]ray", "xray", clean_name(name).casefold()))
+    return any(map(str.isalpha, words)) and all(map(_CONTAINER.fullmatch, words))
 
 
 def quote_names(names: Iterable[str], limit: int = 4) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.readers.base import Candidate, Listing, escape_name, folder_names, image_names, layout_error
-from cxrflow.data.readers.keys import clean_name, loose_key, quote_names
+from cxrflow.data.readers.keys import clean_name, loose_key, quote_names, stem_key
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import RegionRow, RejectRow
 from cxrflow.files.tables import open_rows, read_numbered
@@ -78,6 +78,13 @@ def list_images(folder: Path, settings: DatasetSettings) -> Listing:
             listing.rejects.append(RejectRow(image_id, path, "", "selection", reasons[entry.name]))
     strangers = sorted(files.keys() - {entry.name for entry in entries})
     listing.rejects.extend(RejectRow(Path(n).stem, files[n], "", "selection", NOT_LISTED) for n in strangers)
+    near = {stem_key(name): name for name in strangers}
+    unlike = [each.name for each in entries if each.name not in files and stem_key(each.name) in near]
+    if unlike:
+        listing.notes.append(
+            f"{len(unlike):,} listed images without a file differ from one in suffix or case alone, such as"
+            f" {unlike[0]!r} from {escape_name(near[stem_key(unlike[0])])!r}: rename the files, or correct the table"
+        )
     boxes = _choose_file(folder, BOXES, listing.notes)
     listing.regions.extend(read_boxes(boxes, labels, files, classes) if boxes else [])
     if not listing.regions:

@@ -118,6 +118,8 @@ def choose_classes(folder: Path, listing: Listing, wanted: Mapping[str, str]) ->
     chosen = replace(listing, candidates=kept, rejects=[*listing.rejects, *rejects])
     if wanted:
         _check_wanted(folder, listing, chosen, wanted)
+    if lacking := sorted(set(listing.classes.values()).difference(each.label for each in kept)) if not wanted else []:
+        chosen = replace(chosen, notes=[*chosen.notes, f"no image at all of the class(es) {quote_names(lacking)}"])
     inexact = sorted(label for label, name in names.items() if name is not None and not class_map.is_exact(label))
     notes = [
         f"label {label!r} counts as class {names[label]!r}, whose label in `classes` is written differently"
@@ -154,6 +156,9 @@ SUSPICIONS: tuple[tuple[Callable[[str], object], str, str], ...] = (
 )
 
 
+PATIENT_FOLDER = re.compile(r"(p|pat|patient|case|subj|subject|id|s)?[ _-]?\d+", re.IGNORECASE)
+
+
 def check_names(folder: Path, listing: Listing) -> None:
     """Check that every label is plainly a class, where the settings name none.
 
@@ -171,14 +176,34 @@ def check_names(folder: Path, listing: Listing) -> None:
             )
     keys: dict[str, list[str]] = defaultdict(list)
     for label in sorted(labels):
-        keys[loose_key(label)].append(label)
+        keys[re.sub(r"(?<=\w)[\s_-]+(?=[^\W_])", "", loose_key(label))].append(label)
     for twins in keys.values():
         if len(twins) > 1:
             both = json.dumps(dict.fromkeys(twins, twins[0]), ensure_ascii=False)
             raise CxrflowError(
-                f"{folder} has the labels {counts}, and {quote_names(twins)} differ in case or number format alone:"
-                f" write every label with its class, for one class `classes: {both}` and the others"
+                f"{folder} has the labels {counts}, and {quote_names(twins)} differ in case, number format or what"
+                f" parts words alone: write every label with its class, for one class `classes: {both}` and the others"
             )
+    _check_structure(folder, listing, counts)
+
+
+def _check_structure(folder: Path, listing: Listing, counts: str) -> None:
+    """Stop where every label's folder holds the same folders: labels may be hospitals, and those the classes."""
+    inner: dict[str, set[str]] = {clean_name(each.label): set() for each in listing.candidates}
+    for each in listing.candidates:
+        outer, *folders = each.path.split("/")[:-1] or [""]
+        plain = [name for name in folders if outer == each.label and not part_of(name) and not is_container(name)]
+        inner[clean_name(each.label)].update(map(clean_name, plain[:1]))
+    everywhere = set.intersection(*inner.values()) if len(inner) > 1 else set[str]()
+    shared = sorted(name for name in everywhere if not PATIENT_FOLDER.fullmatch(name))
+    if len(shared) > 1:
+        own, theirs = (
+            json.dumps(dict(zip(names, names, strict=True)), ensure_ascii=False) for names in (inner, shared)
+        )
+        raise CxrflowError(
+            f"{folder} has the labels {counts}, and the folders of all hold {quote_names(shared)}: write which of the"
+            f" two are classes, `classes: {theirs}` or `classes: {own}`"
+        )
 
 
 def suggest_classes(listing: Listing, odd: Sequence[str] = ()) -> str:
