@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from cxrflow.checks.registry import list_checks
+from cxrflow.files.atomic import write_json
+from cxrflow.files.provenance import record_path
 from tests.workflow.conftest import ROOT, copy_workflow, run_snakemake
 
 TRAININGS = 12
@@ -146,6 +148,17 @@ def test_what_is_given_twice_stops_before_any_job(
     assert run.returncode == 1
     assert words in run.stdout + run.stderr
     assert "Traceback" not in run.stdout + run.stderr
+
+
+def test_without_snakemakes_notes_a_plan_says_what_was_made_with_other_settings(clone: Path) -> None:
+    """As in a clone to which results were copied: to Snakemake itself there is nothing to be done."""
+    model = clone / "results/lungs/models/covid/resnet34/scratch/base/seed0/model.pt"
+    model.parent.mkdir(parents=True)
+    model.touch()
+    made = {"preprocess": {}, "settings": {"epochs": 2}}
+    write_json(record_path(model), {"stage": "train", "settings": made, "inputs": {}, "outputs": {model.name: "0"}})
+    run = run_snakemake(clone, "-n", "--configfile=config/lungs.yaml")
+    assert "made with other settings: train.epochs: 2, now 50 (1 file)" in run.stderr
 
 
 def test_no_config_says_how_to_choose_a_study(clone: Path) -> None:
