@@ -33,8 +33,7 @@ def plan_study(
 
     profile: folder of the Snakemake profile
     configfile: the study's config; by default the one that the profile names
-    config: settings that replace those of the study, as for Snakemake: data_root=DIR,
-        'train={epochs: 3}'
+    config: settings that replace those of the study, as for Snakemake: data_root=DIR, 'train={epochs: 3}'
     targets: files or rules to plan for; without it the whole study
     jobs: jobs at once (on one machine: cores) instead of the profile's number
     measure: first run profile_backbone, one short job for each backbone whose images/s are unknown

@@ -15,13 +15,7 @@ from pathlib import Path
 from cxrflow.config.stages import run_stage
 from cxrflow.errors import CxrflowError
 from cxrflow.operate.jobs import Call, choose_config
-from cxrflow.operate.recovering import (
-    cancel_jobs,
-    describe_leftovers,
-    find_leftovers,
-    refuse_if_running,
-    wait_for_end,
-)
+from cxrflow.operate.recovering import cancel_jobs, describe_leftovers, find_leftovers, refuse_if_running, wait_for_end
 
 CHOICE = """
 what to do:
@@ -43,8 +37,7 @@ def recover(
     cancel: cancel those on the cluster, and end those of this machine by SIGTERM
     head_is_dead: you know that no Snakemake works in this folder, on any machine
     configfile: the study's config, where Snakemake's log does not name it
-    config: settings that replace those of the study, as they were given to Snakemake: data_root=DIR,
-        'train={epochs: 3}'
+    config: settings that replace those of the study, as given to Snakemake: data_root=DIR, 'train={epochs: 3}'
     """
     if wait and cancel:
         raise CxrflowError("--wait and --cancel exclude each other: choose one")

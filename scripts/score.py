@@ -74,18 +74,10 @@ def write_map(
     embedding = embed_features(features, settings)
     labels, predicted = outcomes.labels[embedding.rows], outcomes.predicted[embedding.rows]
     save_figure(draw_embedding(embedding, labels, predicted, outcomes.class_names, title), figure)
-    names = outcomes.class_names
-    rows = (
-        {
-            "image_id": outcomes.image_ids[row],
-            "label": names[outcomes.labels[row]],
-            "predicted": names[outcomes.predicted[row]],
-            "x": float(x),
-            "y": float(y),
-        }
-        for row, (x, y) in zip(embedding.rows, embedding.points, strict=True)
-    )
-    write_table(table, ["image_id", "label", "predicted", "x", "y"], rows)
+    names, columns = outcomes.class_names, ["image_id", "label", "predicted", "x", "y"]
+    found = zip(embedding.rows, labels, predicted, embedding.points.tolist(), strict=True)
+    rows = ([outcomes.image_ids[row], names[label], names[guess], *point] for row, label, guess, point in found)
+    write_table(table, columns, (dict(zip(columns, row, strict=True)) for row in rows))
     print(describe_embedding(embedding))
 
 

@@ -26,8 +26,7 @@ def check_slurm(
 
     profile: folder of the Snakemake profile
     configfile: the study's config
-    config: settings that replace those of the study, as for Snakemake: data_root=DIR,
-        'train={epochs: 3}'
+    config: settings that replace those of the study, as for Snakemake: data_root=DIR, 'train={epochs: 3}'
     """
     call = Call(configfile, tuple(config or ()), profile)
     study = call.load()

@@ -30,8 +30,7 @@ def show_status(
 
     configfile: the study's config
     study: name of the study, instead of its config: found in config/, or in what Snakemake last ran with here
-    config: settings that replace those of the study, as they were given to Snakemake: data_root=DIR,
-        'train={epochs: 3}'
+    config: settings that replace those of the study, as given to Snakemake: data_root=DIR, 'train={epochs: 3}'
     watch: seconds between looks until Ctrl-C; without it there is one look
     """
     last = read_last_run(Path.cwd())

@@ -28,9 +28,8 @@ def summarize_study(*, results: Path, config: StudySettings, models: list[str], 
     """
     collected = collect_results(results, Study(config), models)
     write_summary(folder, collected)
-    print(
-        f"models: {len(models)}, datasets: {len(collected.datasets)}, files written to {folder}: {len(SUMMARY_FILES)}"
-    )
+    n_datasets = len(collected.datasets)
+    print(f"models: {len(models)}, datasets: {n_datasets}, files written to {folder}: {len(SUMMARY_FILES)}")
 
 
 if __name__ == "__main__":

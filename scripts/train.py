@@ -25,13 +25,7 @@ with importing_much():
     from cxrflow.files.tables import write_records
     from cxrflow.models.batches import SplitImages, open_split_images
     from cxrflow.models.checkpoints import checksum_path, load_init, save_model
-    from cxrflow.models.devices import (
-        choose_device,
-        claim_gpus,
-        describe_device,
-        note_on_precision,
-        prepare_process,
-    )
+    from cxrflow.models.devices import choose_device, claim_gpus, describe_device, note_on_precision, prepare_process
     from cxrflow.models.epochs import fit
     from cxrflow.models.networks import build_network
     from cxrflow.models.progress import epoch_line, final_line, header

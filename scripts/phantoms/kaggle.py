@@ -16,6 +16,8 @@ from phantoms.render import Fate, Form, ImageTask, PhantomSet, make_rng, scale_s
 COVID, COVID_ROOT = "covid", "COVID-19_Radiography_Dataset"
 COVID_PX = 299
 COVID_SIGNS = {"COVID": ("ground_glass",), "Normal": (), "Viral Pneumonia": ("interstitial",)}
+COVID_FORMS = {("COVID", 3): Form.RGBA, ("Normal", 5): Form.DEEP}  # defects on purpose
+COVID_COPY = (7, 8)  # the Normal image that is copied, and its copy
 LEFT_OUT = "Lung_Opacity"  # a fourth class of the published set, which the study leaves out
 
 PNEUMONIA, PNEUMONIA_ROOT = "pneumonia", "chest_xray"
@@ -31,7 +33,9 @@ def plan_covid(settings: PhantomSettings) -> PhantomSet:
     count = settings.count_of(COVID)
     tasks = [_covid_task(settings, label, number, Fate.KEPT) for label in COVID_SIGNS for number in range(1, count + 1)]
     tasks += [_covid_task(settings, LEFT_OUT, number, Fate.DROPPED) for number in range(1, max(3, count // 20) + 1)]
-    return PhantomSet(_add_covid_defects(tasks))
+    copied, copy = (next(k for k, t in enumerate(tasks) if (t.label, t.number) == ("Normal", n)) for n in COVID_COPY)
+    tasks[copy] = tasks[copied].copied_to(tasks[copy])
+    return PhantomSet(tasks)
 
 
 def _covid_task(settings: PhantomSettings, label: str, number: int, fate: Fate) -> ImageTask:
@@ -46,19 +50,9 @@ def _covid_task(settings: PhantomSettings, label: str, number: int, fate: Fate) 
         number=number,
         width_px=side,
         height_px=side,
+        form=COVID_FORMS.get((label, number), Form.GRAY),
         lungs_path=f"{COVID_ROOT}/{label}/masks/{label}-{number}.png",
     )
-
-
-def _add_covid_defects(tasks: list[ImageTask]) -> list[ImageTask]:
-    """Give COVID-3 an alpha channel, store Normal-5 at 16 bits, and make Normal-8 a copy of Normal-7."""
-    by_path = {task.path: task for task in tasks}
-    for name, form in (("COVID/images/COVID-3.png", Form.RGBA), ("Normal/images/Normal-5.png", Form.DEEP)):
-        path = f"{COVID_ROOT}/{name}"
-        by_path[path] = dataclasses.replace(by_path[path], form=form)
-    original, copy = (by_path[f"{COVID_ROOT}/Normal/images/Normal-{number}.png"] for number in (7, 8))
-    by_path[copy.path] = original.copied_to(copy)
-    return list(by_path.values())
 
 
 def plan_pneumonia(settings: PhantomSettings) -> PhantomSet:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.compare.collect import Results, base_twin, collect_results, group_seeds, scratch_twin
+from cxrflow.compare.collect import Results, collect_results, group_seeds
 from cxrflow.errors import CxrflowError
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, write_fake_study
 
@@ -20,13 +20,6 @@ def test_only_datasets_of_named_models_are_read(results: Results):
     part = collect_results(results.root, results.study, ["covid/resnet34/scratch/base/seed0"])
     assert list(part.datasets) == ["covid"]
     assert list(part.profiles) == ["resnet34"]
-
-
-def test_twins_differ_in_one_part_only(results: Results, ablated: Results):
-    transferred = results.select(init="imagenet", dataset="covid")[0]
-    assert scratch_twin(results, transferred).id.path == "covid/resnet34/scratch/base/seed0"
-    variant = ablated.select(variant="no_preprocessing", backbone="resnet34", seed=1)[0]
-    assert base_twin(ablated, variant).id.path == "covid/resnet34/scratch/base/seed1"
 
 
 def test_seeds_are_grouped(ablated: Results):

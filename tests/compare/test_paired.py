@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cxrflow.compare.collect import ModelResult, Results
-from cxrflow.compare.paired import compare_pairs, mean_estimate, score_models
+from cxrflow.compare.paired import ablation_pairs, compare_pairs, mean_estimate, score_models, transfer_pairs
 from cxrflow.errors import CxrflowError
 from cxrflow.results.bootstrap import make_estimate
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
@@ -63,3 +63,10 @@ def test_no_resamples_give_no_interval(tmp_path: Path):
     estimate = score_models(results, results.models[:1])
     assert estimate.value == pytest.approx(results.models[0].macro_f1)
     assert (estimate.low, estimate.high) == (None, None)
+
+
+def test_the_two_of_a_pair_differ_in_one_part_only(results: Results, ablated: Results):
+    transfers = {first.id.path: second.id.path for first, second in transfer_pairs(results)}
+    assert transfers["covid/resnet34/imagenet/base/seed0"] == "covid/resnet34/scratch/base/seed0"
+    variants = {first.id.path: second.id.path for first, second in ablation_pairs(ablated)}
+    assert variants["covid/resnet34/scratch/no_preprocessing/seed1"] == "covid/resnet34/scratch/base/seed1"

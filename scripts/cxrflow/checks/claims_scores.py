@@ -27,11 +27,7 @@ def xray8_lowest(results: Results) -> Verdict:
     return _compare_datasets(results, lower=_read_by(results, XRAY8), higher=others)
 
 
-@check(
-    "claim",
-    "COVID-19 Radiography scores above paediatric pneumonia.",
-    needs=("index", "metrics", "predictions"),
-)
+@check("claim", "COVID-19 Radiography scores above paediatric pneumonia.", needs=("index", "metrics", "predictions"))
 def covid_above_pneumonia(results: Results) -> Verdict:
     """The two datasets of three classes against each other."""
     return _compare_datasets(results, lower=_read_by(results, PNEUMONIA), higher=_read_by(results, COVID))

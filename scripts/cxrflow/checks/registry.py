@@ -25,15 +25,10 @@ SYNTHETIC = " All X-rays of this study are synthetic: this says nothing about pa
 
 @dataclass(frozen=True)
 class ListedCheck:
-    """What a plan knows of a check.
+    """What a plan knows of a check."""
 
-    Attributes:
-        module: dotted name of the module that has it.
-        needs: the files it reads, members of NEEDS.
-    """
-
-    module: str
-    needs: tuple[str, ...]
+    module: str  # dotted name of the module that has it
+    needs: tuple[str, ...]  # the files it reads, members of NEEDS
 
 
 def list_checks() -> dict[str, ListedCheck]:

@@ -24,42 +24,25 @@ ALPHA = 0.05  # how often chance alone may give as clear a pattern before it is 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found.
+    """What a check found."""
 
-    Attributes:
-        level: one of LEVELS.
-        text: whole sentences with this study's numbers, and how sure they make one.
-        value: the number that decided, where there is one.
-        interval: its 95 % interval.
-        threshold: what it was held against.
-        remedy: what a user can do about it; empty where nothing is to be done.
-    """
-
-    level: str
-    text: str
-    value: float | None = None
-    interval: tuple[float, float] | None = None
-    threshold: float | None = None
-    remedy: str = ""
+    level: str  # one of LEVELS
+    text: str  # whole sentences with this study's numbers, and how sure they make one
+    value: float | None = None  # the number that decided, where there is one
+    interval: tuple[float, float] | None = None  # its 95 % interval
+    threshold: float | None = None  # what it was held against
+    remedy: str = ""  # what a user can do about it; empty where nothing is to be done
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question about a study.
+    """One question about a study."""
 
-    Attributes:
-        name: also the name of its JSON file, and of its function.
-        kind: a key of WORDS.
-        question: what it asks; of a claim, the paper's statement.
-        needs: members of NEEDS: the files that `run` reads.
-        run: from the collected results.
-    """
-
-    name: str
-    kind: str
-    question: str
-    needs: tuple[str, ...]
-    run: Callable[["Results"], Verdict]
+    name: str  # also of its JSON file, and of its function
+    kind: str  # a key of WORDS
+    question: str  # what it asks; of a claim, the paper's statement
+    needs: tuple[str, ...]  # members of NEEDS: the files that `run` reads
+    run: Callable[["Results"], Verdict]  # from the collected results
 
     def __post_init__(self) -> None:
         """Refuse words that nothing else knows."""

@@ -7,7 +7,7 @@ only what it needs.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -17,7 +17,7 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.layout import Layout
 from cxrflow.config.made import Made, list_made, study_as_made
 from cxrflow.config.missing import list_missing
-from cxrflow.config.study import BASE, SCRATCH, ModelId, Study
+from cxrflow.config.study import BASE, ModelId, Study
 from cxrflow.data.overlap import SeenTest
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
@@ -27,19 +27,12 @@ from cxrflow.files.tables import read_records
 
 @dataclass(frozen=True)
 class DatasetResult:
-    """One dataset as it was indexed and split.
+    """One dataset as it was indexed and split."""
 
-    Attributes:
-        name: its key in the config.
-        title: its name for people.
-        folder: where its files lie.
-        published: {class: images} of the whole published set after the same rule; empty where it is not one.
-    """
-
-    name: str
+    name: str  # its key in the config
     title: str
     folder: Path
-    published: dict[str, int]
+    published: dict[str, int]  # {class: images} of the whole published set after the same rule; empty: it is not one
 
     @cached_property
     def index(self) -> dict[str, Any]:
@@ -83,12 +76,7 @@ class DatasetResult:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One trained and evaluated model.
-
-    Attributes:
-        id: which one.
-        folder: where its files lie.
-    """
+    """One trained and evaluated model."""
 
     id: ModelId
     folder: Path
@@ -166,23 +154,14 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class Results:
-    """All results of a study.
+    """All results of a study."""
 
-    Attributes:
-        study: its settings, those that its files were made with.
-        made: the recorded settings of each file, and the config's.
-        root: results/<study>.
-        datasets: by name, in config order; only those with a model.
-        backbones: keys of BACKBONES; only those with a model.
-        models: in the order in which they were named.
-    """
-
-    study: Study
-    made: list[Made]
-    root: Path
-    datasets: dict[str, DatasetResult]
-    backbones: list[str]
-    models: list[ModelResult]
+    study: Study  # its settings, those that its files were made with
+    made: list[Made]  # the recorded settings of each file, and the config's
+    root: Path  # results/<study>
+    datasets: dict[str, DatasetResult]  # by name, in config order; only those with a model
+    backbones: list[str]  # keys of BACKBONES; only those with a model
+    models: list[ModelResult]  # in the order in which they were named
 
     @cached_property
     def profiles(self) -> dict[str, dict[str, Any]]:
@@ -259,7 +238,6 @@ def collect_results(root: Path, study: Study, paths: Sequence[str]) -> Results:
     ids = [ModelId.parse(path) for path in paths]
     for model in ids:
         _check_known(model, study, ids.count(model))
-    datasets = [name for name in study.settings.datasets if any(model.dataset == name for model in ids)]
     layout = Layout(root)
     return Results(
         study=study_as_made(study, layout, ids),
@@ -267,7 +245,8 @@ def collect_results(root: Path, study: Study, paths: Sequence[str]) -> Results:
         root=root,
         datasets={
             name: DatasetResult(name, study.dataset_title(name), layout.dataset(name), study.published_counts(name))
-            for name in datasets
+            for name in study.settings.datasets
+            if any(model.dataset == name for model in ids)
         },
         backbones=[name for name in BACKBONES if any(model.backbone == name for model in ids)],
         models=[ModelResult(model, layout.model(model)) for model in ids],
@@ -288,13 +267,3 @@ def group_seeds(models: Iterable[ModelResult]) -> dict[ModelId, list[ModelResult
     for model in models:
         groups.setdefault((model.id.dataset, model.id.backbone, model.id.init, model.id.variant), []).append(model)
     return {members[0].id: members for members in groups.values()}
-
-
-def scratch_twin(results: Results, model: ModelResult) -> ModelResult | None:
-    """Return the model that differs from this one only by being trained from scratch."""
-    return next(iter(results.select(**vars(replace(model.id, init=SCRATCH)))), None)
-
-
-def base_twin(results: Results, model: ModelResult) -> ModelResult | None:
-    """Return the model that differs from this one only by having the study's settings instead of a variant's."""
-    return next(iter(results.select(**vars(replace(model.id, variant=BASE)))), None)

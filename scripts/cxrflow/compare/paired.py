@@ -1,15 +1,16 @@
 """Differences between models on the same test patients: which form a pair, how much they differ, and their rows."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from cxrflow.compare.collect import ModelResult, Results, base_twin, group_seeds, scratch_twin
+from cxrflow.compare.collect import ModelResult, Results, group_seeds
 from cxrflow.compare.rows import describe_seen
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.parsing import settings_dict
-from cxrflow.config.study import SCRATCH, ModelId
+from cxrflow.config.study import BASE, SCRATCH, ModelId
 from cxrflow.results.bootstrap import Estimate, check_same_images, make_estimate, mean_macro_f1, subtract_estimates
 
 Pair = tuple[ModelResult, ModelResult]
@@ -46,29 +47,23 @@ def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
 
 def transfer_pairs(results: Results) -> list[Pair]:
     """Return each transferred base model with the one from scratch, of the same dataset, backbone and seed."""
-    return _find_pairs([m for m in results.base_models if m.id.init != SCRATCH], results, scratch_twin)
+    return _find_pairs([m for m in results.base_models if m.id.init != SCRATCH], results, init=SCRATCH)
 
 
 def ablation_pairs(results: Results) -> list[Pair]:
     """Return each variant's model with the base model, of the same dataset, backbone, init and seed."""
-    return _find_pairs([m for m in results.models if not m.is_base], results, base_twin)
+    return _find_pairs([m for m in results.models if not m.is_base], results, variant=BASE)
 
 
-def _find_pairs(
-    models: Iterable[ModelResult], results: Results, twin: Callable[[Results, ModelResult], ModelResult | None]
-) -> list[Pair]:
-    """Return each model with its twin, where it exists."""
-    found = [(model, twin(results, model)) for model in models]
-    return [(model, other) for model, other in found if other is not None]
+def _find_pairs(models: Iterable[ModelResult], results: Results, **parts: Any) -> list[Pair]:
+    """Return each model with the one that differs from it only by these parts of its id, where that exists."""
+    return [(model, other) for model in models for other in results.select(**vars(replace(model.id, **parts)))]
 
 
 def transfer_rows(results: Results) -> list[dict[str, Any]]:
     """One row per dataset, backbone and init: transfer minus scratch."""
     return [
-        {
-            **_pair_columns(results, pairs, "scratch"),
-            "caution": describe_seen(results, pairs[0][0]),
-        }
+        {**_pair_columns(results, pairs, "scratch"), "caution": describe_seen(results, pairs[0][0])}
         for pairs in _group_pairs(transfer_pairs(results))
     ]
 
@@ -168,10 +163,7 @@ def describe_model(results: Results, model: ModelId) -> str:
 def describe_variant(results: Results, variant: str) -> str:
     """Return what a variant changes, for example `blur_px: 5 → 0`."""
     settings, study = results.study.settings, results.study
-    pairs = [
-        (settings.preprocess, study.preprocess_settings(variant)),
-        (settings.train, study.train_settings(variant)),
-    ]
+    pairs = [(settings.preprocess, study.preprocess_settings(variant)), (settings.train, study.train_settings(variant))]
     changes = [
         f"{key}: {_plain(old)} → {_plain(settings_dict(there)[key])}"
         for here, there in pairs

@@ -7,7 +7,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -18,8 +17,7 @@ from cxrflow.config.study import SCRATCH
 from cxrflow.files.figures import INK, MUTED, RULE, SEQUENTIAL, new_figure, save_figure
 
 PANEL_IN = 3.0  # width of a dataset's column, inches
-SIDES = ("loss", "macro_f1")
-SIDE_TITLES = {"loss": "Loss", "macro_f1": "Macro F1"}
+SIDES = {"loss": "Loss", "macro_f1": "Macro F1"}
 
 
 def draw_curves(results: Results, path: Path) -> None:
@@ -31,52 +29,37 @@ def draw_curves(results: Results, path: Path) -> None:
         models = results.select(results.base_models, dataset=name)
         for panel, side in zip(panels[:, column], SIDES, strict=True):
             draw_panel(panel, models, side)
-            mark_restarts(panel, models)
         panels[0, column].set_title(results.dataset_title(name))
-        panels[1, column].set_xlabel("Epoch")
-        panels[1, column].set_ylim(0, 1)
-    for row, side in enumerate(SIDES):
-        panels[row, 0].set_ylabel(SIDE_TITLES[side])
+        panels[1, column].set(xlabel="Epoch", ylim=(0, 1))
+    for panel, title in zip(panels[:, 0], SIDES.values(), strict=True):
+        panel.set_ylabel(title)
     figure.legend(handles=legend_handles(results), loc="outside lower center", ncols=4)
     save_figure(figure, path)
 
 
 def draw_panel(panel: Any, models: list[ModelResult], side: str) -> None:
-    """Draw the training and validation curve of each model; a single epoch is a point."""
+    """Draw the curves of each model, a single epoch as a point, and light lines where the learning rate restarts."""
     for model in models:
         epochs = [row.epoch for row in model.history]
-        look = {"color": backbone_color(model.id.backbone), "marker": "." if len(epochs) == 1 else None}
-        transferred = model.id.init != SCRATCH
+        color, transferred = backbone_color(model.id.backbone), model.id.init != SCRATCH
+        look = {"color": color, "marker": "." if len(epochs) == 1 else None}
         train, val = ([getattr(row, f"{subset}_{side}") for row in model.history] for subset in ("train", "val"))
         panel.plot(epochs, train, ls=(0, (3, 2)), lw=0.8, alpha=0.55, **look)
         panel.plot(epochs, val, ls="-", lw=2.4 if transferred else 1.2, alpha=0.6 if transferred else 1.0, **look)
-        _mark_kept(panel, model, val)
+        kept, face = val[epochs.index(model.epoch_kept)], "white" if transferred else color
+        panel.plot(model.epoch_kept, kept, "o", ms=5, zorder=4, clip_on=False, mec=color, mfc=face)
+    for epoch in sorted({at for model in models for at in restart_epochs(model)}):  # between two epochs
+        panel.axvline(epoch - 0.5, color=RULE, lw=0.8, zorder=0)
     panel.grid(axis="y")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, steps=[1, 2, 5, 10]))
     if side == "loss":
         panel.set_ylim(0, loss_limit(models))
 
 
-def _mark_kept(panel: Any, model: ModelResult, val: list[float]) -> None:
-    at = [row.epoch for row in model.history].index(model.epoch_kept)
-    color = backbone_color(model.id.backbone)
-    panel.plot(
-        model.epoch_kept, val[at], "o", ms=5, zorder=4, clip_on=False, mec=color,
-        mfc="white" if model.id.init != SCRATCH else color,
-    )  # fmt: skip
-
-
 def loss_limit(models: list[ModelResult]) -> float:
     """Return the upper end of the loss axis: the first epochs and single spikes must not flatten all the rest."""
     losses = sorted(value for model in models for row in model.history for value in (row.train_loss, row.val_loss))
     return 1.1 * losses[min(len(losses) - 1, int(0.98 * len(losses)))]
-
-
-def mark_restarts(panel: Any, models: list[ModelResult]) -> None:
-    """Draw a light vertical line where the learning rate restarts: between a cycle's last epoch and the next."""
-    restarts = {at for model in models for at in restart_epochs(model)}
-    for epoch in sorted(restarts):
-        panel.axvline(epoch - 0.5, color=RULE, lw=0.8, zorder=0)
 
 
 def restart_epochs(model: ModelResult) -> list[int]:
@@ -87,16 +70,15 @@ def restart_epochs(model: ModelResult) -> list[int]:
 
 def legend_handles(results: Results) -> list[Line2D]:
     """Return one entry per backbone and one per way of drawing, only of what is there."""
-    models = results.base_models
     handles = [Line2D([], [], color=backbone_color(name), label=BACKBONES[name].title) for name in results.backbones]
     handles += [
         Line2D([], [], color=MUTED, lw=1.2, label="validation"),
         Line2D([], [], color=MUTED, lw=0.8, ls=(0, (3, 2)), label="training"),
         Line2D([], [], color=INK, marker="o", ls="", ms=5, label="epoch kept"),
     ]
-    if any(model.id.init != SCRATCH for model in models):
+    if any(model.id.init != SCRATCH for model in results.base_models):
         handles.append(Line2D([], [], color=MUTED, lw=2.4, alpha=0.6, marker="o", mfc="white", label="transferred"))
-    if any(restart_epochs(model) for model in models):
+    if any(restart_epochs(model) for model in results.base_models):
         handles.append(Line2D([], [], color=RULE, lw=0.8, marker="|", ms=9, ls="", label="warm restart"))
     return handles
 
@@ -113,19 +95,20 @@ DARK = 0.55  # above this share the number is written in white
 
 def draw_confusion(results: Results, path: Path) -> None:
     """Draw each base model's matrix, rows scaled to 100 %."""
-    lines = [
-        line for name in results.datasets for line in break_line(results.select(results.base_models, dataset=name))
-    ]
+    groups = [results.select(results.base_models, dataset=name) for name in results.datasets]
+    lines = [line for models in groups for line in break_line(models)]
     side = max([MATRIX_IN, *(CELL_IN * len(class_names(line)) for line in lines)])
     left = max(name_length(line) for line in lines) + 0.3
     heights = [TITLE_IN + side + 0.75 * name_length(line) + 0.25 for line in lines]
     figure = new_figure(left + max(len(line) for line in lines) * (side + GAP_IN), sum(heights), layout=None)
+    size = figure.get_size_inches()
     for row, line in enumerate(lines):
         top = sum(heights) - sum(heights[:row])
         title = results.dataset_title(line[0].id.dataset)
         figure.text(0, (top - 0.05) / sum(heights), title, weight="bold", size=9.5, va="top")
         for column, model in enumerate(line):
-            panel = add_panel(figure, (left + column * (side + GAP_IN), top - TITLE_IN - side), side)
+            corner = np.array([left + column * (side + GAP_IN), top - TITLE_IN - side]) / size
+            panel = figure.add_axes((*corner, *(side / size)))
             draw_matrix(panel, model, with_rows=column == 0)
             panel.set_title(results.short_title(model).replace(", ", "\n", 1), fontsize=8, fontweight="normal")
     save_figure(figure, path)
@@ -148,12 +131,6 @@ def class_names(group: Sequence[ModelResult]) -> list[str]:
 def name_length(group: Sequence[ModelResult]) -> float:
     """Return about how long the longest class name is when written, inches."""
     return LETTER_IN * max(len(name) for name in class_names(group)) + 0.1
-
-
-def add_panel(figure: Figure, corner: tuple[float, float], side: float) -> Any:
-    """Add square axes. corner: of the lower left, inches. side: inches."""
-    width, height = figure.get_size_inches()
-    return figure.add_axes((corner[0] / width, corner[1] / height, side / width, side / height))
 
 
 def row_shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:

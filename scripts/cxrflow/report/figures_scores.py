@@ -29,8 +29,7 @@ def draw_f1(results: Results, path: Path) -> None:
     for panel, (name, models) in zip(panels, groups.items(), strict=False):
         draw_dataset(panel, results, models)
         panel.set_title(results.dataset_title(name))
-    panels[-1].set_xlabel("Macro F1 on the test images")
-    panels[-1].set_xlim(0, 1)
+    panels[-1].set(xlabel="Macro F1 on the test images", xlim=(0, 1))
     save_figure(figure, path)
 
 

@@ -12,34 +12,21 @@ __all__ = ["FIGURES", "MODULES", "PICTURES", "PROVENANCE", "SECTIONS", "SUMMARY_
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure about all models.
+    """One figure about all models."""
 
-    Attributes:
-        title: its heading.
-        note: what is seen, for a reader who has only the figure.
-        alt: what it shows, for a reader who cannot see it.
-        draw: "module:function"; the function writes it as PNG from the collected results.
-    """
-
-    title: str
-    note: str
-    alt: str
-    draw: str
+    title: str  # its heading
+    note: str  # what is seen, for a reader who has only the figure
+    alt: str  # what it shows, for a reader who cannot see it
+    draw: str  # "module:function"; the function writes it as PNG from the collected results
 
 
 @dataclass(frozen=True)
 class Block:
-    """One part of a section.
+    """One part of a section."""
 
-    Attributes:
-        kind: a macro of the template, show_<kind>: table, figure, prose, galleries, models, checks, provenance, terms.
-        name: of the table or figure.
-        text: of a prose; of a table, the line that it folds away under.
-    """
-
-    kind: str
-    name: str = ""
-    text: str = ""
+    kind: str  # a macro of the template, show_<kind>
+    name: str = ""  # of the table or figure
+    text: str = ""  # of a prose; of a table, the line that it folds away under
 
 
 @dataclass(frozen=True)
@@ -94,59 +81,33 @@ PICTURES = {
     "gradcam": "Grad-CAM of test images, right and wrong ones of each class: where the network looked, not why.",
 }
 
-SECTIONS: tuple[Section, ...] = (
-    Section(
-        "data",
-        "Data",
-        (
-            Block("table", "datasets"),
-            Block("table", "classes"),
-            Block("table", "rejects", "Images left out, and why"),
-            Block("table", "notes", "What was chosen, passed over or joined"),
-            Block("galleries"),
-        ),
-    ),
-    Section("backbones", "Backbones", (Block("table", "backbones"),)),
-    Section(
-        "results",
-        "Results",
-        (
-            Block("figure", "f1"),
-            Block("table", "models"),
-            Block("figure", "confusion"),
-            Block("table", "seeds"),
-            Block("table", "explanations"),
-        ),
-    ),
-    Section(
-        "models",
-        "Model by model",
-        (
-            Block(
-                "prose",
-                text="Each model opens to its scores by class, its confusion matrix, the t-SNE of its test features"
-                " (what lies together looks alike to the network; distances between groups mean little) and Grad-CAM"
-                " overlays of test images (where it looked, not why).",
-            ),
-            Block("models"),
-        ),
-    ),
-    Section("curves", "Training curves", (Block("figure", "curves"),)),
-    Section("transfer", "Transfer and ablation", (Block("table", "transfer"), Block("table", "ablation"))),
-    Section("efficiency", "Efficiency and choice", (Block("figure", "efficiency"), Block("table", "choice"))),
-    Section(
-        "checks",
-        "Checks",
-        (
-            Block(
-                "prose",
-                text="First the paper's claims, each answered from this study's numbers alone: a claim holds or does"
-                " not hold only where the numbers show it, and on synthetic X-rays they show it of synthetic X-rays"
-                " only. Then what could weaken the numbers. A check that could not run says so.",
-            ),
-            Block("checks"),
-        ),
-    ),
+
+def show(*names: str) -> tuple[Block, ...]:
+    """Return one block per table or figure of these names."""
+    return tuple(Block("table" if name in TABLES else "figure", name) for name in names)
+
+
+LEFT_OUT = Block("table", "rejects", "Images left out, and why")
+CHOSEN = Block("table", "notes", "What was chosen, passed over or joined")
+ABOUT_MODELS = (
+    "Each model opens to its scores by class, its confusion matrix, the t-SNE of its test features (what lies together"
+    " looks alike to the network; distances between groups mean little) and Grad-CAM overlays of test images (where it"
+    " looked, not why)."
+)
+ABOUT_CHECKS = (
+    "First the paper's claims, each answered from this study's numbers alone: a claim holds or does not hold only where"
+    " the numbers show it, and on synthetic X-rays they show it of synthetic X-rays only. Then what could weaken the"
+    " numbers. A check that could not run says so."
+)
+SECTIONS = (
+    Section("data", "Data", (*show("datasets", "classes"), LEFT_OUT, CHOSEN, Block("galleries"))),
+    Section("backbones", "Backbones", show("backbones")),
+    Section("results", "Results", show("f1", "models", "confusion", "seeds", "explanations")),
+    Section("models", "Model by model", (Block("prose", text=ABOUT_MODELS), Block("models"))),
+    Section("curves", "Training curves", show("curves")),
+    Section("transfer", "Transfer and ablation", show("transfer", "ablation")),
+    Section("efficiency", "Efficiency and choice", show("efficiency", "choice")),
+    Section("checks", "Checks", (Block("prose", text=ABOUT_CHECKS), Block("checks"))),
     Section("provenance", "Provenance", (Block("provenance"),)),
     Section("citing", "Citing and terms", (Block("terms"),)),
 )

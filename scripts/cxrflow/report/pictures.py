@@ -16,20 +16,13 @@ QUALITY = 82  # WebP: a third of the PNG's bytes, and no difference to the eye
 
 @dataclass(frozen=True)
 class Picture:
-    """An image for an <img> tag.
+    """An image for an <img> tag."""
 
-    Attributes:
-        uri: `data:image/...;base64,...`.
-        width, height: pixels, so that the browser lays the page out before it decodes anything.
-        width_in: as it was drawn, inches: letters have one size on the page, however wide the picture is.
-        alt: what it shows, for those who cannot see it.
-    """
-
-    uri: str
-    width: int
+    uri: str  # `data:image/...;base64,...`
+    width: int  # pixels, so that the browser lays the page out before it decodes anything
     height: int
-    alt: str
-    width_in: float
+    alt: str  # what it shows, for those who cannot see it
+    width_in: float  # as it was drawn: letters have one size on the page, however wide the picture is
 
 
 def embed_chart(path: Path, alt: str) -> Picture:

@@ -9,24 +9,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table.
+    """One column of a table."""
 
-    Attributes:
-        key: name in the CSV.
-        title: heading for people, with the unit.
-        kind: a key of KINDS.
-        interval: two more CSV columns, {key}_low and {key}_high, shown behind the value in brackets.
-        shown: to people `always`, `if_varied` (only where rows differ in it), `if_any` (only where one row has it) or
-            `never`; the CSV always has it.
-        width_cm: LaTeX breaks the text into lines of this width; None: one line.
-    """
-
-    key: str
-    title: str
-    kind: str = "text"
-    interval: bool = False
+    key: str  # name in the CSV
+    title: str  # heading for people, with the unit
+    kind: str = "text"  # a key of KINDS
+    interval: bool = False  # two more CSV columns, {key}_low and {key}_high, shown behind the value in brackets
+    # To people `always`, `if_varied` (only where rows differ in it), `if_any` (only where one row has it) or `never`;
+    # the CSV always has it.
     shown: str = "always"
-    width_cm: float | None = None
+    width_cm: float | None = None  # LaTeX breaks the text into lines of this width; None: one line
 
     @property
     def keys(self) -> list[str]:
@@ -43,21 +35,13 @@ class MetricColumns:
 
 @dataclass(frozen=True)
 class Table:
-    """What a table is called, what its columns are, and who makes its rows.
+    """What a table is called, what its columns are, and who makes its rows."""
 
-    Attributes:
-        title: above the table.
-        note: below it: what the numbers are.
-        columns: in order; `tabular.list_columns` puts the metrics in.
-        rows: "module:function"; the function gives all rows from the collected results.
-        empty: the sentence that stands in for a table without rows.
-    """
-
-    title: str
-    note: str
-    columns: tuple[Column | MetricColumns, ...]
-    rows: str
-    empty: str = "This study has nothing to show here."
+    title: str  # above the table
+    note: str  # below it: what the numbers are
+    columns: tuple[Column | MetricColumns, ...]  # in order; `tabular.list_columns` puts the metrics in
+    rows: str  # "module:function"; the function gives all rows from the collected results
+    empty: str = "This study has nothing to show here."  # stands in for a table without rows
 
 
 def list_counts(**titles: str) -> tuple[Column, ...]:
@@ -66,6 +50,7 @@ def list_counts(**titles: str) -> tuple[Column, ...]:
 
 
 DATASET = Column("dataset", "Dataset")
+PUBLISHED = Column("n_published", "Published", "count", shown="if_any")
 BACKBONE = Column("backbone", "Backbone")
 MODEL = (
     DATASET, BACKBONE, Column("init", "Training"), Column("variant", "Variant", shown="if_varied"),
@@ -86,7 +71,7 @@ TABLES: dict[str, Table] = {
         " Split: by seed, whole patients and stratified by class, or as the dataset's owners publish it.",
         (
             DATASET,
-            Column("n_published", "Published", "count", shown="if_any"),
+            PUBLISHED,
             *list_counts(n_images="Kept here", n_patients="Patients"),
             Column("split", "Split"),
             *list_counts(n_train="Train", n_val="Val", n_test="Test", n_test_patients="Test patients"),
@@ -102,8 +87,8 @@ TABLES: dict[str, Table] = {
         (
             DATASET,
             Column("class", "Class"),
-            Column("n_published", "Published", "count", shown="if_any"),
-            Column("n_images", "Kept here", "count"),
+            PUBLISHED,
+            *list_counts(n_images="Kept here"),
             Column("share", "Share", "share"),
             *list_counts(n_train="Train", n_val="Val", n_test="Test", n_test_patients="Test patients"),
         ),
@@ -112,12 +97,7 @@ TABLES: dict[str, Table] = {
     "rejects": Table(
         "Table 1c. Images that were found and left out, and why",
         "Each of them is named in rejects.csv of its dataset.",
-        (
-            DATASET,
-            Column("kind", "Kind"),
-            Column("reason", "Reason", width_cm=8),
-            Column("n_images", "Images", "count"),
-        ),
+        (DATASET, Column("kind", "Kind"), Column("reason", "Reason", width_cm=8), *list_counts(n_images="Images")),
         "cxrflow.compare.rows:reject_rows",
         empty="Every image that was found is used.",
     ),
@@ -135,8 +115,7 @@ TABLES: dict[str, Table] = {
         " that batch where the study's images have that size. ImageNet accuracy is torchvision's, top-5, of the weights"
         " that transfer starts from. Layers: convolutions and linear layers, those in shortcuts and"
         " squeeze-and-excitation included; the paper counts otherwise, and has no figures where there is a dash."
-        " Latency: one image, median of repeated passes,"
-        " in brackets their 5th and 95th percentile.",
+        " Latency: one image, median of repeated passes, in brackets their 5th and 95th percentile.",
         (
             BACKBONE,
             Column("params_m", "Params, M", "score"),

@@ -29,19 +29,12 @@ LEVEL = 0.95  # one-sided
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that may be chosen; trainings that differ only in their seed count as one.
+    """A model that may be chosen; trainings that differ only in their seed count as one."""
 
-    Attributes:
-        path: `ModelId.path` of its first seed.
-        title: its name for people.
-        predictions: of the same validation images, one entry per seed.
-        latency_ms: median time of one image.
-    """
-
-    path: str
-    title: str
-    predictions: Sequence[Predictions]
-    latency_ms: float
+    path: str  # `ModelId.path` of its first seed
+    title: str  # its name for people
+    predictions: Sequence[Predictions]  # of the same validation images, one entry per seed
+    latency_ms: float  # median time of one image
 
 
 def select_models(study: Study, layout: Layout, models: Sequence[ModelId]) -> dict[str, dict[str, Any]]:
