@@ -97,7 +97,7 @@ def _make_arms(body: Body, pose: Pose) -> Array:
     beside, raised = [(0.41, 0.19), (0.49, 0.34), (0.56, 0.60)], [(0.40, 0.16), (0.50, 0.08), (0.62, -0.05)]
     arms = mirror(spline(raised if body.child else beside))
     flesh, bone = pose.fill(ribbon(arms, 0.10 + 0.05 * body.stout), 0.006), pose.fill(ribbon(arms, 0.038), 0.003)
-    return flesh * np.float32(0.36) + bone * np.float32(0.22)
+    return flesh * 0.36 + bone * 0.22
 
 
 def _make_abdomen(body: Body, pose: Pose) -> Array:
@@ -115,7 +115,7 @@ def _make_gas(body: Body, pose: Pose, rng: np.random.Generator) -> Array:
     lobes = 1 + 0.2 * np.sin(np.linspace(0, 2 * np.pi, 40) * 3 + rng.uniform(0, 6))
     y, x = body.dome(LEFT) + rng.uniform(0.035, 0.06) + 0.03, MIDLINE + rng.uniform(0.12, 0.22)
     bubble = ellipse(x, y, rng.uniform(0.03, 0.07), rng.uniform(0.02, 0.04), lobes=lobes)
-    return pose.fill(bubble, 0.006) * np.float32(rng.uniform(0.15, 0.35))
+    return pose.fill(bubble, 0.006) * rng.uniform(0.15, 0.35)
 
 
 def _make_heart(body: Body, pose: Pose) -> Array:
@@ -139,7 +139,7 @@ def _make_midline(chest: Chest) -> Array:
     trachea = np.array([(MIDLINE, -0.1), (MIDLINE - 0.004, 0.15), (MIDLINE - 0.012, 0.31)], np.float32)
     bronchi = mirror(np.array([(0.006, 0.30), (0.05, 0.365), (0.08, 0.40)], np.float32))
     airway = pose.fill([ribbon(trachea, 0.034), *ribbon(bronchi, 0.020)], 0.004)
-    return np.asarray(spine * bodies * np.float32(0.10) - airway * np.float32(0.13))
+    return np.asarray(spine * bodies * np.float32(0.10) - airway * 0.13)
 
 
 def _make_breasts(body: Body, pose: Pose, y: Array, rng: np.random.Generator) -> Array:

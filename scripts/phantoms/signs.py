@@ -42,12 +42,12 @@ def add_interstitial(chest: Chest, rng: np.random.Generator) -> WithSign:
     for side in SIDES:
         across = (chest.x - np.float32(MIDLINE + side * rng.uniform(0.13, 0.18))) / np.float32(0.19)
         down = (chest.y - np.float32(rng.uniform(0.42, 0.50) * chest.body.chest_height)) / np.float32(0.28)
-        distance = np.hypot(across, down) + np.float32(0.12) * smooth_noise(rng, chest.pose, 0.08)
+        distance = np.hypot(across, down) + 0.12 * smooth_noise(rng, chest.pose, 0.08)
         reach = np.maximum(reach, smoothstep(distance, 1.15, 0.30))
         angles = np.linspace(-1.2, 1.45, 9) + rng.normal(0, 0.10, 9)
         streaks += [_streak(chest, rng, side, float(angle)) for angle in angles]
     net = _net(chest, rng, 0.075) + _net(chest, rng, 0.045)
-    pattern = np.float32(0.05) + np.float32(0.13) * net + np.float32(0.13) * chest.pose.fill(streaks, 0.003)
+    pattern = 0.05 + 0.13 * net + 0.13 * chest.pose.fill(streaks, 0.003)
     return _add(chest, reach * pattern * np.float32(rng.uniform(0.35, 1.0)), reach)
 
 
@@ -55,7 +55,7 @@ def add_consolidation(chest: Chest, rng: np.random.Generator) -> WithSign:
     """One lobe filled: dense, cut off sharply at the fissure, with air-filled bronchi showing dark in it."""
     side, upper = RIGHT if rng.random() < 0.6 else LEFT, rng.random() < 0.4
     fissure = (0.43 if upper else 0.50) * chest.body.chest_height + rng.normal(0, 0.015)
-    outward = np.abs(chest.x - np.float32(MIDLINE))
+    outward = np.abs(chest.x - MIDLINE)
     below = chest.y - np.float32(fissure) - np.float32(rng.normal(0.1, 0.12)) * (outward - np.float32(0.2))
     sharp = smoothstep(below, 0.006, -0.006) if upper else smoothstep(below, -0.006, 0.006)
     reach = rng.uniform(0.12, 0.26)
@@ -78,7 +78,7 @@ def add_infiltration(chest: Chest, rng: np.random.Generator) -> WithSign:
             jump = rng.normal(0, 0.038 * chest.pose.unit_px, 2)
             shadow = np.maximum(shadow, _cloud(chest, rng, column + jump[0], row + jump[1], (0.060, 0.100)))
     blotches = 0.85 + 0.40 * smooth_noise(rng, chest.pose, 0.05)
-    return _add(chest, shadow * np.clip(blotches, 0.35, 1.5) * np.float32(rng.uniform(0.20, 0.30)), shadow)
+    return _add(chest, shadow * np.clip(blotches, 0.35, 1.5) * rng.uniform(0.20, 0.30), shadow)
 
 
 def add_effusion(chest: Chest, rng: np.random.Generator) -> WithSign:
@@ -88,11 +88,11 @@ def add_effusion(chest: Chest, rng: np.random.Generator) -> WithSign:
     for side in sides:
         level = chest.body.dome(side) + 0.07 - rng.uniform(0.07, 0.25)
         depth = _wall_depth(chest, side)
-        climb = rng.uniform(0.07, 0.13) * np.exp(-np.clip(depth, 0, None) / np.float32(0.035))
+        climb = rng.uniform(0.07, 0.13) * np.exp(-np.clip(depth, 0, None) / 0.035)
         inner = 0.03 * np.exp(-np.abs(chest.x - np.float32(MIDLINE + side * 0.08)) / np.float32(0.05))
         edge = chest.y - np.float32(level) + climb + inner
         fluid = np.maximum(fluid, smoothstep(edge, -0.012, 0.022) * (chest.field(side) > 0.02))
-    return _add(chest, fluid * np.maximum(np.float32(FLUID_DENSITY) - chest.lung, 0), fluid)
+    return _add(chest, fluid * np.maximum(FLUID_DENSITY - chest.lung, 0), fluid)
 
 
 def add_atelectasis(chest: Chest, rng: np.random.Generator) -> WithSign:
@@ -105,9 +105,9 @@ def add_atelectasis(chest: Chest, rng: np.random.Generator) -> WithSign:
         x, y = _choose_point(chest, rng, zone)
         half, tilt = rng.uniform(0.07, 0.12), rng.normal(0.0, 0.28)
         course = spline([(x - half, y + half * tilt), (x, y + rng.normal(0, 0.004)), (x + half, y - half * tilt)])
-        taper = np.sin(np.linspace(0.35, np.pi - 0.35, len(course), dtype=np.float32)) ** np.float32(0.6)
+        taper = np.sin(np.linspace(0.35, np.pi - 0.35, len(course), dtype=np.float32)) ** 0.6
         bands.append(ribbon(course, taper * rng.uniform(0.020, 0.034)))
-    return _add(chest, chest.pose.fill(bands, 0.004) * np.float32(rng.uniform(0.30, 0.42)))
+    return _add(chest, chest.pose.fill(bands, 0.004) * rng.uniform(0.30, 0.42))
 
 
 def add_nodule(chest: Chest, rng: np.random.Generator) -> WithSign:
@@ -194,13 +194,13 @@ def _cloud(chest: Chest, rng: np.random.Generator, column: float, row: float, ra
 
 def _net(chest: Chest, rng: np.random.Generator, cell: float) -> Array:
     """Return a net of bright lines 0-1 with meshes of about `cell` chest units: the zero crossings of smooth noise."""
-    return np.clip(1 - np.abs(smooth_noise(rng, chest.pose, cell)) / np.float32(0.38), 0, 1)
+    return np.clip(1 - np.abs(smooth_noise(rng, chest.pose, cell)) / 0.38, 0, 1)
 
 
 def _streak(chest: Chest, rng: np.random.Generator, side: int, angle: float) -> Array:
     """Return the outline of one thickened bronchovascular bundle, running out from the hilum."""
     course = angle + rng.normal(0, 0.3) * np.linspace(0, 1, 8, dtype=np.float32)
-    steps = np.stack([np.cos(course), np.sin(course)], axis=1) * np.float32(rng.uniform(0.14, 0.24) / 8)
+    steps = np.stack([np.cos(course), np.sin(course)], axis=1) * (rng.uniform(0.14, 0.24) / 8)
     line = np.array([0.09, 0.39 * chest.body.chest_height], np.float32) + np.cumsum(steps, axis=0)
     return to_film(ribbon(line, np.linspace(0.020, 0.010, 8)), side)
 

@@ -49,7 +49,7 @@ def _compare_datasets(results: Results, lower: Sequence[str], higher: Sequence[s
     level, conclusion = _judge_order(pairs)
     listed = join_words([f"{results.dataset_title(name)} {write_estimate(scores[name])}" for name in scores])
     which = f"mean over {len(backbones)} backbones" if len(backbones) > 1 else "one backbone"
-    chance = join_words([f"{_chance(results, name):.2f}" for name in scores])
+    chance = join_words([f"{results.select(dataset=name)[0].metrics['chance_macro_f1']:.2f}" for name in scores])
     return Verdict(
         level,
         f"Macro F1 from scratch, {which}: {listed}. {conclusion} Chance differs: {chance}, in the same order."
@@ -78,10 +78,6 @@ def _common_backbones(results: Results, datasets: Sequence[str]) -> list[str]:
 def _score_dataset(results: Results, dataset: str, backbones: Sequence[str]) -> Estimate:
     scratch = results.select(results.base_models, dataset=dataset, init=SCRATCH)
     return score_models(results, [model for model in scratch if model.id.backbone in backbones])
-
-
-def _chance(results: Results, dataset: str) -> float:
-    return float(results.select(dataset=dataset)[0].metrics["chance_macro_f1"])
 
 
 def _describe_samples(results: Results, names: Sequence[str]) -> str:

@@ -66,10 +66,7 @@ def judge_difference(difference: "Estimate") -> str:
 
 def write_estimate(estimate: "Estimate", kind: str = "score") -> str:
     """Return `0.81 (0.76–0.85)`, or only the value where there is no interval."""
-    show = KINDS[kind].show
-    if estimate.low is None or estimate.high is None:
-        return show(estimate.value)
-    return f"{show(estimate.value)} ({show(estimate.low)}{KINDS[kind].between}{show(estimate.high)})"
+    return KINDS[kind].show_interval(estimate.value, estimate.low, estimate.high)
 
 
 def write_p(p: float) -> str:

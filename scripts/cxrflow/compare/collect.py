@@ -216,11 +216,6 @@ class Results:
         """Return `seed 1`, or nothing where all base models have one seed."""
         return f"seed {model.id.seed}" if len({each.id.seed for each in self.base_models}) > 1 else ""
 
-    def same_size(self, model: ModelResult) -> bool:
-        """Return whether the backbone was profiled at the image size of this model's variant."""
-        size_px = self.study.preprocess_settings(model.id.variant).size_px
-        return bool(self.profiles[model.id.backbone]["size_px"] == size_px)
-
 
 def collect_results(root: Path, study: Study, paths: Sequence[str]) -> Results:
     """Return the results of the named models; only the records of their settings are read yet.

@@ -44,11 +44,8 @@ def rank_order_p(blocks: Sequence[Sequence[tuple[float, float]]]) -> tuple[float
 def count_order(first: Sequence[float], second: Sequence[float]) -> int:
     """Return the pairs in which the larger `first` has the smaller `second`, minus those the other way round."""
     pairs = itertools.combinations(zip(first, second, strict=True), 2)
-    return sum(int(np.sign(b[0] - a[0]) * np.sign(_compare(a[1], b[1]))) for a, b in pairs)
-
-
-def _compare(one: float, other: float) -> int:
-    return (one > other) - (one < other)  # their difference is not a number where both are infinite
+    # The difference of the second ones would not be a number where both are infinite.
+    return sum(int(np.sign(b[0] - a[0])) * ((a[1] > b[1]) - (a[1] < b[1])) for a, b in pairs)
 
 
 def larger_p(blocks: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]) -> float:

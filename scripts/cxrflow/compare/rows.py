@@ -154,7 +154,7 @@ def describe_seen(results: Results, model: ModelResult) -> str:
 def cost_columns(results: Results, model: ModelResult) -> dict[str, Any]:
     """Return the cost of a model's backbone; GMAC and latency only where it was profiled at this image size."""
     profile = results.profiles[model.id.backbone]
-    same = results.same_size(model)
+    same = profile["size_px"] == results.study.preprocess_settings(model.id.variant).size_px
     return {
         "params_m": profile["params"] / 1e6,
         "gmac": profile["gmac"] if same else None,

@@ -21,6 +21,11 @@ class Kind:
     align: str = "right"
     between: str = "–"
 
+    def show_interval(self, value: Any, low: Any, high: Any) -> str:
+        """Return `0.81 (0.76–0.85)`, or only the value where there is no interval."""
+        ends = "" if low is None or high is None else f" ({self.show(low)}{self.between}{self.show(high)})"
+        return self.show(value) + ends
+
 
 def format_signed(value: float) -> str:
     """Return two decimals with a sign; what rounds to zero has none."""

@@ -39,19 +39,14 @@ def list_keys(table: Table) -> list[str]:
 
 def format_cell(column: Column, row: Row) -> str:
     """Return a row's cell as people read it: `0.81 (0.76–0.85)`; a dash where there is no value."""
-    kind = KINDS[column.kind]
     value, *ends = (row[key] for key in column.keys)
-    if value is None:
-        return NOTHING
-    if not ends or None in ends:
-        return kind.show(value)
-    return f"{kind.show(value)} ({kind.show(ends[0])}{kind.between}{kind.show(ends[1])})"
+    low, high = ends or (None, None)
+    return NOTHING if value is None else KINDS[column.kind].show_interval(value, low, high)
 
 
 def visible_columns(table: Table, rows: Sequence[Row]) -> list[Column]:
     """Return the columns to show to people."""
-    values = {column.key: {row[column.key] for row in rows} for column in list_columns(table)}
-    return [column for column in list_columns(table) if _is_shown(column, values[column.key])]
+    return [column for column in list_columns(table) if _is_shown(column, {row[column.key] for row in rows})]
 
 
 def _is_shown(column: Column, values: set[Any]) -> bool:
@@ -73,13 +68,10 @@ def format_latex(table: Table, rows: Sequence[Row]) -> str:
     if not rows:
         return head + f"% {table.empty}\n"
     tabular = _typeset(_tabulate(table, rows, "latex_booktabs", str))
-    shape = "".join(_latex_column(column) for column in visible_columns(table, rows))
+    columns = visible_columns(table, rows)
+    shape = "".join(f"p{{{c.width_cm:g}cm}}" if c.width_cm else KINDS[c.kind].align[0] for c in columns)
     rest = tabular.split("\n", 1)[1]  # tabulate knows no columns of a width
     return f"{head}\\begin{{tabular}}{{{shape}}}\n{rest}\n"
-
-
-def _latex_column(column: Column) -> str:
-    return f"p{{{column.width_cm:g}cm}}" if column.width_cm else KINDS[column.kind].align[0]
 
 
 def _tabulate(table: Table, rows: Sequence[Row], form: str, escape: Callable[[str], str]) -> str:
