@@ -58,6 +58,10 @@ def test_variants_override_only_what_they_name(config: dict[str, Any]) -> None:
     assert study.recipe("no_blur") == "256px-equalized"
 
 
+def classes(**names: str) -> dict[str, Any]:
+    return {"datasets": {"mine": {"reader": "folders", "folder": "x", "classes": names}}, "transfer": {}}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -73,6 +77,11 @@ def test_variants_override_only_what_they_name(config: dict[str, Any]) -> None:
         ({"transfer": {"covid": {"init": "from_covid", "backbone": "resnet34"}}}, "'from_covid' is not known"),
         ({"phantoms": {"images_per_class_of": {"xray9": 20}}}, "images_per_class_of: 'xray9' is not known"),
         ({"phantoms": {"images_per_class_of": {"xray8": 3}}}, "images_per_class_of.xray8: 3 is out of range"),
+        (
+            classes(a="Covid", b="covid "),
+            "config.datasets.mine.classes: 'Covid', 'covid ' differ by case or blanks only",
+        ),
+        (classes(a=" ", b="x"), "config.datasets.mine.classes.a: the class has no name"),
         ({"seeds": [0, 1, 0]}, "config.seeds: 0 is given twice"),
         ({"seeds": []}, "config.seeds is empty"),
         ({"seeds": [-1]}, "config.seeds[0]: -1 is out of range"),

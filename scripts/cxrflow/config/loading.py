@@ -196,6 +196,8 @@ def _problems(study: Study) -> list[str]:
             for key in keys
             if same[key.casefold()] > 1
         ]
+    for key, data in settings.datasets.items():
+        problems += _class_problems(f"config.datasets.{key}.classes", data.classes)
     for where, name, known in _references(settings):
         if name not in known:
             problems.append(f"{where}: {name!r} is not known; known: {', '.join(known) or 'none'}")
@@ -210,6 +212,18 @@ def _problems(study: Study) -> list[str]:
     for variant in study.variants():
         problems += _variant_problems(study, variant)
     return problems
+
+
+def _class_problems(where: str, classes: Mapping[str, str]) -> list[str]:
+    """Return which class names cannot be told apart, or say nothing; several labels may have one name."""
+    same = Counter(" ".join(name.split()).casefold() for name in set(classes.values()))
+    twins = sorted(name for name in set(classes.values()) if same[" ".join(name.split()).casefold()] > 1)
+    problems = [
+        f"{where}.{label}: the class has no name: write one" for label, name in classes.items() if not name.strip()
+    ]
+    return problems + [f"{where}: {', '.join(map(repr, twins))} differ by case or blanks only: write one name"] * bool(
+        twins
+    )
 
 
 def _references(settings: StudySettings) -> Iterator[tuple[str, str, Collection[str]]]:
