@@ -1,6 +1,7 @@
 r"""Write the report: one HTML file with every table, figure and gallery of a study, to read offline, print and send.
 
-Reads results/<study>/summary and the pictures below data and models; writes report.html. Opens no model.
+Reads results/<study>/summary, the pictures below data and models, and what the cards of the first screen and of each
+model say; writes report.html. Opens no model.
 
     python scripts/report.py --results results/demo --summary results/demo/summary --report results/demo/report.html \
         --config '{"study": "demo", "datasets": {"covid": {"reader": "covid_radiography", "folder": "covid"}}}' \

@@ -50,6 +50,7 @@ def find_names(tree: ast.AST) -> Iterator[str]:
             {
                 "cxrflow/files/records.py", "cxrflow/data/splitting.py", "cxrflow/data/images.py", "split.py",
                 "cxrflow/models/batches.py", "cxrflow/compare/collect.py",
+                "cxrflow/data/overlap.py",  # which test images another dataset trained on
             },
         ),
         # Saved predictions: validation's are read by select, test's by score and by the comparison.

@@ -56,7 +56,7 @@ class DatasetSettings:
     )
     folder: str = setting("its folder below data_root")
     title: str = setting("its name in tables and figures; empty: the key", "", is_name=True)
-    citation: str = setting("what to cite for it, shown under Table 1", "")
+    citation: str = setting("what to cite for it, shown at the end of the page", "")
     classes: dict[str, str] = setting(
         "the classes that are kept, {label: class name}, where a label is a folder (folders, covid_radiography), a"
         " cell (csv), a finding (nih) or bacterial, viral or normal (kermany); others are left out and counted; empty:"

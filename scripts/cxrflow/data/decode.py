@@ -195,7 +195,7 @@ def check_jpeg(data: bytes, mode: str) -> None:
         raise DecodeError("its compressed data are truncated or damaged, as libjpeg warns: fetch it again") from None
 
 
-# PNG's (bits, colour type). A further kind needs its proof in tests/data/test_indexed.py.
+# PNG's (bits, colour type). A further kind needs its proof in tests/data/test_decode_indexed.py.
 DECODERS: dict[tuple[int, int], Decoder] = {(8, 0): decode_gray, (8, 2): decode_rgb}
 
 

@@ -1,1 +1,1 @@
-"""All models together: tables, figures, checks, and the page."""
+"""All models together: tables, figures and the page."""
