@@ -1,7 +1,7 @@
 """The library of cxrflow: what the stages in scripts/ are made of. It never imports snakemake.
 
-The folders follow the way of the data: files and config, data, models, results, compare, checks, select, deliver, report;
-operate is for the commands of a user. CONTRIBUTING.md says what each of them holds, and where to add what.
+The folders follow the way of the data: files and config, data, models, results, compare, checks, select, deliver,
+report; operate is for the commands of a user. CONTRIBUTING.md says what each of them holds, and where to add what.
 """
 
 import os
