@@ -1,7 +1,8 @@
 """The page: one self-contained HTML file of everything in a study, to read, print and send.
 
 Reads results/<study>/summary, the pictures of data and models, and the scores that its first screen shows; writes
-nothing. All text passes through Jinja's autoescape; style.css is put inside; pictures are data URIs; nothing is loaded from anywhere.
+nothing. All text passes through Jinja's autoescape; style.css is put inside; pictures are data URIs; nothing is loaded
+from anywhere.
 """
 
 from collections.abc import Sequence
