@@ -62,6 +62,8 @@ def print_counts(found: Index, counts: dict[str, int], published: dict[str, int]
     for kind, count in sorted(Counter(row.kind for row in found.rejects).items()):
         what = "listed by the dataset's own table but missing" if kind == "missing" else f"refused ({kind})"
         print(f"{what}: {count:,}, see rejects.csv")
+    if n_copies := len(found.rows) - len({row.pixel_sha256 for row in found.rows}):
+        print(f"copies (equal pixels, same class): {n_copies:,} of these, which count and share a subset")
     for note in found.notes:
         print(f"note: {note}")
 

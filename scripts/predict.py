@@ -25,7 +25,7 @@ def predict(
 ) -> None:
     """Print what a model says about each X-ray.
 
-    xrays: image files, or folders with images
+    xrays: image files, or folders with images; files and folders below them that are named like masks are only counted
     model: model.onnx, made by scripts/export.py
     csv: also write the answers here, each as it comes: file, predicted, p(class) for each class, problem; replaces
         an older table of answers and no other file

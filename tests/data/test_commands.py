@@ -143,3 +143,12 @@ def test_bad_files_of_every_kind_below_the_limit(tmp_path):
         assert "ill/new\nline.png" in {row["path"] for row in csv.DictReader(handle)}
     assert json.loads((out / "index.json").read_text())["rejects"]["unreadable"]
     assert call("preprocess", **preprocess_flags(out, tmp_path / "data"))[0] == 0
+
+
+def test_copies_within_a_class_are_counted_in_the_log(tmp_path):
+    folder, out = tmp_path / "data", tmp_path / "out"
+    settings = make_folders(folder)
+    for name in ("again", "and_again"):
+        (folder / f"ill/{name}.png").write_bytes((folder / "ill/p0_0.png").read_bytes())
+    status, output = call("index", **index_flags(out, folder, settings))
+    assert (status, "copies (equal pixels, same class): 2 of these" in output) == (0, True), output

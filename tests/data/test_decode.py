@@ -83,6 +83,7 @@ REFUSED = {
     "web page": (b"\n<!DOCTYPE html><html>404</html>", "web page"),
     "git lfs": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
     "dicom": (bytes(128) + b"DICM" + bytes(500), "DICOM"),
+    "dicom without a preamble": (b"\x08\0\x00\0\x04\0\0\0" + bytes(50), "DICOM"),
     "text": (b"hello", "not an image"),
     "half a jpeg": (encode(BIG, ".jpg")[:9000], "truncated"),
     "half a png": (encode(BIG)[:30000], "truncated"),

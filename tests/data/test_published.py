@@ -58,6 +58,13 @@ def test_a_published_val_that_lacks_a_class_counts_as_train():
     assert {row.label for row in split if row.subset == "val"} == {"a", "b"}
 
 
+@pytest.mark.parametrize(("part", "other"), [("test", "train"), ("train", "test")])
+def test_a_class_that_a_published_part_lacks_is_not_called_too_few_images(part, other):
+    rows = [replace(row, part=other) if (row.label, row.part) == ("b", part) else row for row in published_rows(val=3)]
+    with pytest.raises(CxrflowError, match=rf"The published split has none of them in .*{part}.*`split.source: seed`"):
+        split_index(rows, PUBLISHED)
+
+
 def test_by_seed_the_parts_do_not_count():
     rows = published_rows(val=3)
     split = split_index(rows, SplitSettings())

@@ -1,4 +1,5 @@
 import os
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -40,6 +41,16 @@ def test_files_come_as_they_are_and_folders_sorted(folder: Path) -> None:
     assert found[-1] == folder / "none.png"
 
 
+def test_masks_below_a_folder_are_counted_and_not_answered(folder: Path) -> None:
+    (folder / "lung masks").mkdir()
+    for name in ("lung masks/03.png", "00_mask.png"):
+        (folder / name).write_bytes((folder / "00.png").read_bytes())
+    others: Counter[str] = Counter()
+    assert len([*find_xrays([folder], others)]) == N_FILES
+    assert others == {".txt": 1, "masks, by their names": 2}
+    assert len([*find_xrays([folder / "lung masks", folder / "00_mask.png"])]) == 2  # named by the user
+
+
 def test_an_image_is_made_as_for_training(folder: Path) -> None:
     found = read_xray(folder / "00.png", SETTINGS, max_mpx=1)
     assert not isinstance(found, str)
@@ -63,7 +74,7 @@ def test_unreadable_files_keep_their_place(folder: Path, exported: Path) -> None
         "page.png": (b"<html>", "it is a web page"),
         "cut.png": ((folder / "00.png").read_bytes()[:200], "truncated or damaged"),
         "scan.dcm": (
-            b"\0" * 128 + b"DICM",
+            b"\x08\0\x05\0CS\x0a\0ISO_IR 100",  # without the preamble, as old devices write it
             "window (VOI LUT) applied, and inverted where its Photometric Interpretation is MONOCHROME1",
         ),
     }

@@ -46,6 +46,9 @@ class ComputeSettings:
         return 0 if self.device == "cpu" else self.gpus
 
 
+MASKS = ("*mask", "*masks", "*[_ -]mask.*")  # names of folders and files
+
+
 @dataclass(frozen=True)
 class DatasetSettings:
     """One dataset: its folder below `data_root` and the reader that understands it."""
@@ -67,7 +70,7 @@ class DatasetSettings:
     skip: tuple[str, ...] = setting(
         "folders and files that are left out and counted, by name or by path from `folder`, such as"
         " ['*masks', '*_seg.png', old/test]; case does not count",
-        ("*mask", "*masks", "*[_ -]mask.*"),
+        MASKS,
     )
     patient_pattern: str = setting(
         "where the dataset names no patients: regular expression, with a group named patient, searched for in the"

@@ -29,6 +29,8 @@ SRGB_GAMMA, GAMMA_TOLERANCE = 0.45455, 0.05  # what PNG decoders take for no cor
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 EXIF_TEXTS = (b"XML:com.adobe.xmp", b"Raw profile type")  # text chunks that can hold an orientation
 EXIF_OR_XMP = frozenset(("exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp"))  # Pillow's names
+# With its preamble, or, as old devices write it, without: a first element of group 2 or 8, with its type or its length.
+DICOM = re.compile(rb".{128}DICM|[\x02\x08]\0.\0(?:[A-Z]{2}|..\0\0)", re.DOTALL)
 PNM_WHITE = re.compile(rb"P[2356](?:\s+(?:#[^\n]*\n\s*)*(\d+)){3}\s")
 
 
@@ -177,7 +179,7 @@ def name_content(data: bytes) -> str:
     """Say what bytes are that no image library recognises."""
     if not data:
         return "the file is empty (0 bytes)"
-    if data[128:132] == b"DICM":
+    if DICOM.match(data):
         return (
             "it is a DICOM file, whatever its name says: convert it to PNG first, with its window (VOI LUT) applied,"
             " and inverted where its Photometric Interpretation is MONOCHROME1; else what a model says of it is wrong"

@@ -162,13 +162,16 @@ def check_split(rows: Sequence[IndexRow], split: Sequence[SplitRow]) -> None:
             raise CxrflowError(
                 f"class {label!r} is too small to split: its {len(members)} images form {n_groups} group(s) of patients"
                 f" and duplicates, and none is left for {' and '.join(lacking)}; at least 3 are needed, better 20."
-                f" {_find_remedy(len(members), n_patients, n_groups)}, or leave the class out with"
+                f" {_find_remedy(members, lacking, n_patients, n_groups)}, or leave the class out with"
                 " datasets.<name>.classes, or the dataset with --config 'leave_out=[<name>]'"
             )
 
 
-def _find_remedy(n_images: int, n_patients: int, n_groups: int) -> str:
-    """Say what makes a class small: how patients are named, duplicates, or the number of images."""
+def _find_remedy(members: list[SplitRow], lacking: list[str], n_patients: int, n_groups: int) -> str:
+    """Say what makes a class small: the published split, how patients are named, duplicates, or too few images."""
+    n_images = len(members)
+    if lacking != ["val"] and any(row.decided_by == "published" for row in members):
+        return f"The published split has none of them in {' and '.join(lacking)}: write `split.source: seed`"
     if n_groups < 3 <= n_patients:
         return f"Its {n_patients} patients have images with equal pixels: remove the copies"
     if n_groups < 3 <= n_images:

@@ -19,11 +19,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrflow.config.settings import PreprocessSettings
+from cxrflow.config.settings import MASKS, PreprocessSettings
 from cxrflow.data.decode import decode_image
 from cxrflow.data.headers import DecodeError
 from cxrflow.data.preprocessing import Gray, preprocess_image
 from cxrflow.data.readers.base import IMAGE_SUFFIXES, escape_name, walk_images
+from cxrflow.data.readers.selection import skip_finder
 from cxrflow.data.reading import NO_MEMORY, map_in_threads, read_image_file
 from cxrflow.deliver.session import DeliveredModel
 from cxrflow.errors import CxrflowError, escape_controls
@@ -50,18 +51,21 @@ class Answer:
 
 
 def find_xrays(places: Iterable[Path], others: Counter[str] | None = None) -> Iterator[Path]:
-    """Yield files as they are, and every image below folders, sorted by name.
+    """Yield files as they are, and every image below folders that is not named like a mask, sorted by name.
 
     A folder without images is yielded itself, and so is one that cannot be opened.
 
-    others: counts the files below folders that are no images, by suffix.
+    others: counts the files below folders that are no images, by suffix, and masks.
     """
     for place in places:
         if not place.is_dir():
             yield place
             continue
         closed: list[OSError] = []
-        names = walk_images(place, on_closed=closed.append, others=others)
+        is_mask, found = skip_finder(MASKS), walk_images(place, on_closed=closed.append, others=others)
+        names = [name for name in found if not is_mask(name)]
+        if others is not None and len(found) > len(names):
+            others["masks, by their names"] += len(found) - len(names)
         yield from (place / name for name in names)
         yield from (Path(error.filename) for error in closed)
         if not names and not closed:

@@ -31,12 +31,13 @@ def test_a_file_without_a_telling_suffix_is_an_image_if_it_begins_like_one(kind:
 
 def test_dicom_without_a_suffix_is_found_and_text_is_not(tmp_path: Path) -> None:
     (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(9))
+    (tmp_path / "IM0002").write_bytes(b"\x02\0\0\0UL\x04\0")  # without its preamble
     (tmp_path / "list").write_text("P1 is the first patient")
     (tmp_path / "readme").write_text("BMI of every patient")
     (tmp_path / "none").touch()
     os.mkfifo(tmp_path / "pipe")  # never opened: nobody writes into it
     others: Counter[str] = Counter()
-    assert walk_images(tmp_path, others=others) == ["IM0001"] == image_names(tmp_path)
+    assert walk_images(tmp_path, others=others) == ["IM0001", "IM0002"] == image_names(tmp_path)
     assert others == {"": 4}
 
 

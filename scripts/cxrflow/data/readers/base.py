@@ -25,7 +25,7 @@ OTHER_SUFFIXES = frozenset((
 # How the formats above begin: PNG, JPEG, BMP, TIFF, GIF, PGM and its kin, JPEG 2000, AVIF and HEIC, WebP, DICOM.
 IMAGE_START = re.compile(
     rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|BM.{4}\0{4}|II\*\0|MM\0\*|GIF8[79]a|P[1-6]\s+(?:#[^\n]*\s+)*\d+\s+\d+\s"
-    rb"|\0{3}\x0cjP  |\xff\x4f\xff\x51|.{4}ftyp(?:avif|heic|mif1)|RIFF.{4}WEBP|.{128}DICM",
+    rb"|\0{3}\x0cjP  |\xff\x4f\xff\x51|.{4}ftyp(?:avif|heic|mif1)|RIFF.{4}WEBP|.{128}DICM|[\x02\x08]\0.\0[A-Z]{2}",
     re.DOTALL,
 )
 
