@@ -64,8 +64,9 @@ def transfer_leak(results: Results) -> Verdict:
     if not pairs:
         return Verdict(
             PASS,
-            "No: no test image is among the images of the dataset that its model starts from, and no two of these"
-            " published datasets are known to have images in common.",
+            "No, as far as is known: no test image has the bytes or the pixels of one in the dataset that its model"
+            " starts from (resized copies are not looked for), and no two of these published datasets are known to"
+            " share images.",
         )
     counts = {pair: results.seen_test.count(model) for pair, model in pairs.items()}
     listed = []
