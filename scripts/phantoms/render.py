@@ -3,7 +3,7 @@
 import dataclasses
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePath
 from typing import Any
@@ -123,9 +123,8 @@ class PhantomSet:
     """One dataset to synthesise."""
 
     tasks: list[ImageTask]  # its images, those included that a table lists and that do not exist
-    tables: tuple[str, ...] = ()  # paths of its tables, relative to the dataset's folder
-    # Given the boxes of each image path, the text of each table.
-    write_tables: Callable[[dict[str, Boxes]], tuple[str, ...]] = lambda boxes: ()
+    # Path of each table, relative to the dataset's folder, and its text, given the boxes of each image path.
+    tables: dict[str, Callable[[dict[str, Boxes]], str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -218,16 +217,12 @@ def encode_task(task: ImageTask, seed: int, sign_contrast: float = 1.0) -> tuple
     files = {f"{task.dataset}/{task.path}": encode_image(phantom.pixels, task)}
     if task.lesion_path:
         union = np.any(list(phantom.lesions.values()), axis=0)
-        files[f"{task.dataset}/{task.lesion_path}"] = _encode(".png", _to_grey(union))
+        files[f"{task.dataset}/{task.lesion_path}"] = _encode(".png", union * np.uint8(255))
     if task.lungs_path:  # as COVID-19 Radiography publishes it: 256x256 px, 3 equal channels
-        lungs = _to_grey(resize_mask(phantom.lungs, LUNG_MASK_PX, LUNG_MASK_PX))
+        lungs = resize_mask(phantom.lungs, LUNG_MASK_PX, LUNG_MASK_PX) * np.uint8(255)
         files[f"{task.dataset}/{task.lungs_path}"] = _encode(".png", np.dstack([lungs] * 3))
     marked = {**phantom.lesions, "heart": phantom.heart} if task.boxed else {}
     return files, {name: mask_boxes(mask) for name, mask in marked.items()}
-
-
-def _to_grey(mask: Mask) -> NDArray[np.uint8]:
-    return mask.astype(np.uint8) * np.uint8(255)
 
 
 def mask_boxes(mask: Mask) -> list[Box]:

@@ -50,7 +50,8 @@ def write_phantoms(folder: Path, settings: PhantomSettings, manifest: Path, proc
         digests.update(hashes)
         boxes[task.dataset][task.path] = found
     for name, each in sets.items():
-        for path, text in zip(each.tables, each.write_tables(boxes[name]), strict=True):
+        for path, make_text in each.tables.items():
+            text = make_text(boxes[name])
             write_text(folder / name / path, text)
             digests[f"{name}/{path}"] = sha256_bytes(text.encode())
     content = describe_phantoms(sets, settings, digests)

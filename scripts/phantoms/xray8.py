@@ -41,10 +41,9 @@ class Event:
 def plan_xray8(settings: PhantomSettings) -> PhantomSet:
     """Plan the seven classes, what the rule drops, this dataset's defects, and the two tables."""
     rng = make_rng(settings.seed, XRAY8, "plan")
-    count = settings.count_of(XRAY8)
-    tasks = _name_images(_make_patients(count, rng), settings, rng)
-    tables = ("Data_Entry_2017.csv", "BBox_List_2017.csv")
-    return PhantomSet(tasks, tables, lambda boxes: (_entry_table(tasks, settings), _box_table(tasks, boxes)))
+    tasks = _name_images(_make_patients(settings.count_of(XRAY8), rng), settings, rng)
+    entries, found = "Data_Entry_2017.csv", "BBox_List_2017.csv"
+    return PhantomSet(tasks, {entries: lambda _: _entry_table(tasks, settings), found: lambda b: _box_table(tasks, b)})
 
 
 def _make_patients(count: int, rng: np.random.Generator) -> list[list[Event]]:
@@ -107,8 +106,7 @@ def _name_images(patients: list[list[Event]], settings: PhantomSettings, rng: np
 
 
 def _task(event: Event, path: str, patient: int, number: int, settings: PhantomSettings, boxed: bool) -> ImageTask:
-    side = scale_side(PUBLISHED_PX, settings.size_scale)
-    names = event.findings.split("|")
+    side, names = scale_side(PUBLISHED_PX, settings.size_scale), event.findings.split("|")
     signs = tuple(name.lower() for name in names if name in FINDINGS)
     return ImageTask(
         dataset=XRAY8,

@@ -6,7 +6,6 @@ from dataclasses import replace
 from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, Verdict, check, judge_difference, write_estimate
 from cxrflow.compare.collect import Results
 from cxrflow.compare.paired import Pair, ablation_pairs, compare_pairs, mean_estimate, score_models, transfer_pairs
-from cxrflow.config.parsing import settings_dict
 from cxrflow.config.study import SCRATCH, ModelId
 from cxrflow.files.formats import count_words, join_words
 from cxrflow.results.bootstrap import MIN_PATIENTS, Estimate
@@ -41,14 +40,16 @@ def _compare_datasets(results: Results, lower: Sequence[str], higher: Sequence[s
     """Judge that each of `lower` scores below each of `higher`: only where the intervals do not overlap."""
     if not lower or not higher:
         return Verdict(UNKNOWN, "This study does not have the datasets that it is about.")
-    backbones = _common_backbones(results, [*lower, *higher])
-    if not backbones:
+    names, scratch = (*lower, *higher), results.select(results.base_models, init=SCRATCH)
+    common = [b for b in results.backbones if all(results.select(scratch, dataset=d, backbone=b) for d in names)]
+    if not common:
         return Verdict(UNKNOWN, "The datasets have no backbone in common that was trained from scratch on each.")
-    scores = {name: _score_dataset(results, name, backbones) for name in (*lower, *higher)}
+    compared = [model for model in scratch if model.id.backbone in common]
+    scores = {name: score_models(results, results.select(compared, dataset=name)) for name in names}
     pairs = [(scores[low], scores[high]) for low in lower for high in higher]
     level, conclusion = _judge_order(pairs)
     listed = join_words([f"{results.dataset_title(name)} {write_estimate(scores[name])}" for name in scores])
-    which = f"mean over {len(backbones)} backbones" if len(backbones) > 1 else "one backbone"
+    which = f"mean over {len(common)} backbones" if len(common) > 1 else "one backbone"
     chance = join_words([f"{results.select(dataset=name)[0].metrics['chance_macro_f1']:.2f}" for name in scores])
     return Verdict(
         level,
@@ -69,17 +70,6 @@ def _judge_order(pairs: Sequence[tuple[Estimate, Estimate]]) -> tuple[str, str]:
     return UNKNOWN, "Intervals overlap, so the order may be chance."
 
 
-def _common_backbones(results: Results, datasets: Sequence[str]) -> list[str]:
-    """Return the backbones that were trained from scratch on every one of the datasets."""
-    scratch = results.select(results.base_models, init=SCRATCH)
-    return [b for b in results.backbones if all(results.select(scratch, dataset=d, backbone=b) for d in datasets)]
-
-
-def _score_dataset(results: Results, dataset: str, backbones: Sequence[str]) -> Estimate:
-    scratch = results.select(results.base_models, dataset=dataset, init=SCRATCH)
-    return score_models(results, [model for model in scratch if model.id.backbone in backbones])
-
-
 def _describe_samples(results: Results, names: Sequence[str]) -> str:
     """Say which of the datasets are not the whole published ones."""
     parts = [results.datasets[name] for name in names]
@@ -93,31 +83,26 @@ def _describe_samples(results: Results, names: Sequence[str]) -> str:
 @check("claim", "Histogram equalization and Gaussian blur gained F1.", needs=("predictions",))
 def preprocessing_gain(results: Results) -> Verdict:
     """The study's settings minus a variant with neither."""
-    base = results.study.settings.preprocess
-    if not (base.equalize and base.blur_px):
+    own = results.study.settings.preprocess
+    if not (own.equalize and own.blur_px):
         return Verdict(UNKNOWN, "This study's own settings do not use both, so there is nothing to switch off.")
-    pairs = [
-        (twin, model)
-        for model, twin in ablation_pairs(results)
-        if _only_drops(results, model.id.variant, {"equalize": False, "blur_px": 0})
-    ]
+    pairs = [(base, model) for model, base in ablation_pairs(results) if _drops_both(results, model.id.variant)]
     if not pairs:
         return Verdict(UNKNOWN, "No model of this study is trained without them.", remedy=_how_to_answer(results))
     return _judge_pairs(results, pairs, "With minus without both")
 
 
-def _only_drops(results: Results, variant: str, dropped: dict[str, object]) -> bool:
-    """Return whether a variant differs from the base settings in just these preprocessing keys."""
+def _drops_both(results: Results, variant: str) -> bool:
+    """Return whether a variant differs from the study's settings in equalization and blur alone, and has neither."""
     study = results.study
-    wanted = {**settings_dict(study.settings.preprocess), **dropped}
-    same_training = study.train_settings(variant) == study.settings.train
-    return settings_dict(study.preprocess_settings(variant)) == wanted and same_training
+    wanted = replace(study.settings.preprocess, equalize=False, blur_px=0)
+    return study.preprocess_settings(variant) == wanted and study.train_settings(variant) == study.settings.train
 
 
 def _how_to_answer(results: Results) -> str:
     """Say which command trains a model without equalization and blur."""
     settings = results.study.settings
-    known = [v for v in settings.variants if _only_drops(results, v, {"equalize": False, "blur_px": 0})]
+    known = [variant for variant in settings.variants if _drops_both(results, variant)]
     name = known[0] if known else "no_preprocessing"
     model = next((m.id for m in results.base_models if m.id.init == SCRATCH), results.models[0].id)
     target = ModelId(model.dataset, model.backbone, model.init, name, model.seed)

@@ -44,9 +44,9 @@ class Table:
     empty: str = "This study has nothing to show here."  # stands in for a table without rows
 
 
-def list_counts(**titles: str) -> tuple[Column, ...]:
-    """Return one column of numbers of things per key."""
-    return tuple(Column(key, title, "count") for key, title in titles.items())
+def numbers(kind: str = "count", /, **titles: str) -> tuple[Column, ...]:
+    """Return one column of a kind per key."""
+    return tuple(Column(key, title, kind) for key, title in titles.items())
 
 
 DATASET = Column("dataset", "Dataset")
@@ -58,7 +58,7 @@ MODEL = (
 )  # fmt: skip
 PATH = Column("model", "Model", shown="never")
 CAUTION = Column("caution", "Caution", shown="if_any")
-PAIRED = (Column("n_seeds", "Seeds", "count", shown="if_varied"), *list_counts(n_patients="Test patients"))
+PAIRED = (Column("n_seeds", "Seeds", "count", shown="if_varied"), *numbers(n_patients="Test patients"))
 DIFFERENCE = Column("difference", "Difference (95 % interval)", "difference", interval=True)
 
 TABLES: dict[str, Table] = {
@@ -72,11 +72,11 @@ TABLES: dict[str, Table] = {
         (
             DATASET,
             PUBLISHED,
-            *list_counts(n_images="Kept here", n_patients="Patients"),
+            *numbers(n_images="Kept here", n_patients="Patients"),
             Column("split", "Split"),
-            *list_counts(n_train="Train", n_val="Val", n_test="Test", n_test_patients="Test patients"),
-            *list_counts(n_selection="Not selected", n_unreadable="Unreadable", n_conflict="Label conflicts"),
-            *list_counts(n_cap="Capped", n_listed_missing="File missing", n_duplicate_groups="Duplicate groups"),
+            *numbers(n_train="Train", n_val="Val", n_test="Test", n_test_patients="Test patients"),
+            *numbers(n_selection="Not selected", n_unreadable="Unreadable", n_conflict="Label conflicts"),
+            *numbers(n_cap="Capped", n_listed_missing="File missing", n_duplicate_groups="Duplicate groups"),
         ),
         "cxrflow.compare.rows:dataset_rows",
     ),
@@ -88,16 +88,16 @@ TABLES: dict[str, Table] = {
             DATASET,
             Column("class", "Class"),
             PUBLISHED,
-            *list_counts(n_images="Kept here"),
+            *numbers(n_images="Kept here"),
             Column("share", "Share", "share"),
-            *list_counts(n_train="Train", n_val="Val", n_test="Test", n_test_patients="Test patients"),
+            *numbers(n_train="Train", n_val="Val", n_test="Test", n_test_patients="Test patients"),
         ),
         "cxrflow.compare.rows:class_rows",
     ),
     "rejects": Table(
         "Table 1c. Images that were found and left out, and why",
         "Each of them is named in rejects.csv of its dataset.",
-        (DATASET, Column("kind", "Kind"), Column("reason", "Reason", width_cm=8), *list_counts(n_images="Images")),
+        (DATASET, Column("kind", "Kind"), Column("reason", "Reason", width_cm=8), *numbers(n_images="Images")),
         "cxrflow.compare.rows:reject_rows",
         empty="Every image that was found is used.",
     ),
@@ -120,7 +120,7 @@ TABLES: dict[str, Table] = {
             BACKBONE,
             Column("params_m", "Params, M", "score"),
             Column("paper_params_m", "Paper: params, M", "tenths"),
-            *list_counts(layers="Layers", paper_layers="Paper: layers", size_px="Image side, px"),
+            *numbers(layers="Layers", paper_layers="Paper: layers", size_px="Image side, px"),
             Column("gmac", "GMAC, 1 image", "amount"),
             Column("gmac_batch", "GMAC, 32 images", "tenths"),
             Column("paper_gflops", "Paper: GFLOPS", "tenths"),
@@ -147,9 +147,7 @@ TABLES: dict[str, Table] = {
             Column("epochs", "Epochs", "count", shown="if_varied"),
             Column("epoch_seconds", "s per epoch", "amount"),
             Column("images_per_s", "Images/s", "amount", shown="never"),
-            Column("params_m", "Params, M", "amount"),
-            Column("gmac", "GMAC", "amount"),
-            Column("latency_ms", "Latency, ms", "amount"),
+            *numbers("amount", params_m="Params, M", gmac="GMAC", latency_ms="Latency, ms"),
             CAUTION,
             PATH,
         ),
@@ -164,8 +162,7 @@ TABLES: dict[str, Table] = {
             Column("n_seeds", "Seeds", "count"),
             Column("macro_f1_mean", "Macro F1, mean", "score"),
             Column("macro_f1_sd", "SD", "loss"),
-            Column("macro_f1_min", "Lowest", "score"),
-            Column("macro_f1_max", "Highest", "score"),
+            *numbers("score", macro_f1_min="Lowest", macro_f1_max="Highest"),
             Column("epoch_kept_mean", "Epoch kept, mean", "amount"),
         ),
         "cxrflow.compare.rows:seed_rows",
@@ -179,12 +176,10 @@ TABLES: dict[str, Table] = {
         (
             *MODEL,
             Column("region", "Region"),
-            Column("n_images", "Images", "count"),
-            Column("inside_share", "Inside", "share"),
-            Column("inside_share_centred", "Inside, centred", "share"),
-            Column("inside_share_uniform", "Inside, uniform", "share"),
-            Column("pointing_hit_rate", "Pointing", "share"),
-            Column("pointing_hit_rate_centred", "Pointing, centred", "share"),
+            *numbers(n_images="Images"),
+            *numbers("share", inside_share="Inside", inside_share_centred="Inside, centred"),
+            *numbers("share", inside_share_uniform="Inside, uniform"),
+            *numbers("share", pointing_hit_rate="Pointing", pointing_hit_rate_centred="Pointing, centred"),
             PATH,
         ),
         "cxrflow.compare.rows:explanation_rows",
@@ -198,7 +193,7 @@ TABLES: dict[str, Table] = {
         (
             *MODEL,
             Column("class", "Class"),
-            *list_counts(support="Images", n_patients="Patients"),
+            *numbers(support="Images", n_patients="Patients"),
             MetricColumns(per_class=True),
             PATH,
         ),
@@ -212,8 +207,7 @@ TABLES: dict[str, Table] = {
         (
             *MODEL[:3],
             *PAIRED,
-            Column("macro_f1_scratch", "Scratch: macro F1", "score"),
-            Column("macro_f1", "Transfer: macro F1", "score"),
+            *numbers("score", macro_f1_scratch="Scratch: macro F1", macro_f1="Transfer: macro F1"),
             DIFFERENCE,
             CAUTION,
         ),
@@ -228,8 +222,7 @@ TABLES: dict[str, Table] = {
             Column("variant", "Variant"),
             Column("change", "What differs"),
             *PAIRED,
-            Column("macro_f1_base", "Base: macro F1", "score"),
-            Column("macro_f1", "Variant: macro F1", "score"),
+            *numbers("score", macro_f1_base="Base: macro F1", macro_f1="Variant: macro F1"),
             DIFFERENCE,
         ),
         "cxrflow.compare.paired:ablation_rows",
