@@ -198,8 +198,9 @@ REFUSED: dict[str, tuple[Callable[[], list[bytes]], str]] = {
         ],
         "mode|expected 8 or 16 bit",
     ),
-    "one grey level everywhere": (
-        lambda: [encode(np.full((30, 40), level, np.uint8), s) for level in (0, 255) for s in (".png", ".jpg")]
+    "one grey level everywhere, or less than 4 of 256 apart": (
+        lambda: [encode((252 + GRAY % 4).astype(np.uint8))]
+        + [encode(np.full((30, 40), level, np.uint8), s) for level in (0, 255) for s in (".png", ".jpg")]
         + [encode(np.zeros((30, 40), np.uint16)), encode(np.full((30, 40, 3), (0, 0, 255), np.uint8))],
         "no contrast",
     ),

@@ -30,6 +30,7 @@ Decoder = Callable[[bytes, int, int], Any]  # the file, height, width; to uint8 
 Pixels = NDArray[Any]  # uint8 or uint16, as cv2 decoded them
 
 SENSOR_BITS = (8, 10, 12, 14, 16)  # bit depths of X-ray detectors
+MIN_SPREAD = 4  # a blank image is noisy once it was a JPEG, and equalization would make a picture of its noise
 IHDR = struct.Struct(">8s4s4sIIBBBBB")
 PNG_START = (PNG_SIGNATURE, struct.pack(">I", 13), b"IHDR")
 SAYING = frozenset((b"eXIf", b"gAMA", b"iTXt", b"tEXt", b"zTXt"))  # chunks of a PNG that can change the picture
@@ -61,14 +62,15 @@ def decode_image(data: bytes, max_mpx: float = 100.0) -> Decoded:
 
     Raises:
         DecodeError: empty, not an image, damaged, too large or small, several pages, floating point, transparent, or of
-        one grey level.
+        hardly more than one grey level.
     """
     header = read_header(data, max_mpx)
     if header.kind in ("JPEG", "MPO"):
         check_jpeg(data, header.mode)
     decoded = _decode_with_cv2(data, header)
-    if decoded.gray.min() == decoded.gray.max():
-        raise DecodeError("it has no contrast: every pixel has the same grey level")
+    if (spread := int(decoded.gray.max()) - int(decoded.gray.min())) < MIN_SPREAD:
+        levels = f"its grey levels lie within {spread + 1} of 256" if spread else "every pixel has the same grey level"
+        raise DecodeError(f"it has no contrast: {levels}")
     return decoded
 
 

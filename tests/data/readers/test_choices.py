@@ -41,6 +41,20 @@ def test_masks_by_any_usual_name_are_no_xrays(tmp_path, mask):
     assert [row.path for row in listing.rejects] == [f"ill/{mask}"]
 
 
+def test_files_named_like_another_of_their_class_are_told(tmp_path):
+    make_folders(tmp_path)
+    write_image(tmp_path / "ill/thumbnails/p0_0.png", 9)
+    write_image(tmp_path / "ill/P0_1.jpg", 10)
+    for number, name in enumerate(["ill/patient1/1.png", "ill/patient2/1.png", "healthy/p1_2.jpg"]):
+        write_image(tmp_path / name, 20 + number)
+    (note,) = list_dataset(tmp_path, FOLDERS).notes
+    assert note.startswith(
+        "3 files are named like another one of their class, such as 'healthy/p1_2.jpg', 'healthy/p1_2"
+    )
+    skip = ("thumbnails", "*.jpg")
+    assert not list_dataset(tmp_path, replace(FOLDERS, skip=skip)).notes
+
+
 def test_masks_are_found_whatever_the_images_suffix(tmp_path):
     settings = make_covid(tmp_path)
     for path in (tmp_path / "COVID-19_Radiography_Dataset/COVID/images").iterdir():

@@ -16,7 +16,14 @@ from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.readers.base import Listing, describe_folder, walk_images
 from cxrflow.data.readers.keys import quote_names, stem_key
 from cxrflow.data.readers.patients import settle_patients
-from cxrflow.data.readers.selection import choose_classes, drop_skipped, note_unread, skip_finder, suggest_classes
+from cxrflow.data.readers.selection import (
+    choose_classes,
+    drop_skipped,
+    note_twins,
+    note_unread,
+    skip_finder,
+    suggest_classes,
+)
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import RegionRow
 
@@ -43,7 +50,7 @@ def list_dataset(folder: Path, settings: DatasetSettings) -> Listing:
     listing: Listing = importlib.import_module(reader_module(settings.reader)).list_images(folder, settings)
     find_skip = skip_finder(settings.skip)
     listing = note_unread(folder, drop_skipped(listing, find_skip), settings.lesion_masks, find_skip)
-    listing = choose_classes(folder, listing, settings.classes)
+    listing = note_twins(choose_classes(folder, listing, settings.classes))
     listing = settle_patients(folder, listing, settings.patient_pattern)
     check_listing(folder, listing)
     return add_lesion_masks(folder, settings.lesion_masks, listing) if settings.lesion_masks else listing

@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from cxrflow.data.readers.base import Candidate, Listing, describe_folder, describe_others, escape_name, walk_images
-from cxrflow.data.readers.keys import clean_name, is_blank, is_container, loose_key, part_of, quote_names
+from cxrflow.data.readers.keys import clean_name, is_blank, is_container, loose_key, part_of, quote_names, stem_key
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import RejectRow
+
+PATIENT_FOLDER = re.compile(r"(p|pat|patient|case|subj|subject|id|s)?[ _-]?\d+", re.IGNORECASE)
 
 
 def skip_finder(patterns: Iterable[str]) -> Callable[[str], str]:
@@ -75,6 +77,24 @@ def note_unread(folder: Path, listing: Listing, lesion_masks: str, find_skip: Ca
 def _folders_above(path: str) -> list[str]:
     """Return the folders that a relative path lies in, outermost first."""
     return [path[:place] for place, sign in enumerate(path) if sign == "/"]
+
+
+def note_twins(listing: Listing) -> Listing:
+    """Note files named like another one of their class and part, where the dataset names no patients."""
+    twins: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for each in listing.candidates:
+        of_patient = PATIENT_FOLDER.fullmatch(Path(each.path).parent.name)  # in each of these the numbers begin anew
+        if not (each.patient_id or of_patient):
+            twins[each.label, each.part, stem_key(each.path)].append(each.path)
+    found = [paths for paths in twins.values() if len(paths) > 1]
+    if not found:
+        return listing
+    note = (
+        f"{sum(map(len, found)) - len(found):,} files are named like another one of their class, such as"
+        f" {quote_names(map(escape_name, found[0]))}: where they are thumbnails, masks or copies, leave them out with"
+        " `skip`"
+    )
+    return replace(listing, notes=[*listing.notes, note])
 
 
 class ClassMap:
@@ -154,9 +174,6 @@ SUSPICIONS: tuple[tuple[Callable[[str], object], str, str], ...] = (
     (part_of, "looks like a part of a split", "; to keep that split, write `split.source: published`, too"),
     (is_container, "says how files are stored, not what they show", "; to leave a folder out, name it under `skip`"),
 )
-
-
-PATIENT_FOLDER = re.compile(r"(p|pat|patient|case|subj|subject|id|s)?[ _-]?\d+", re.IGNORECASE)
 
 
 def check_names(folder: Path, listing: Listing) -> None:
