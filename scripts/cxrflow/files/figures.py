@@ -21,7 +21,6 @@ RULE = "#c4c7cc"  # axes, cell borders
 GRID = "#e6e8eb"
 PAPER = "#f5f6f7"  # an empty cell
 
-COLUMN_IN = 3.5  # one column of a two-column page, inches
 PAGE_IN = 7.2  # the whole width of that page, inches
 TITLE_PT = 10.0
 SUBTITLE_PT = 8.0
