@@ -53,6 +53,16 @@ def test_rarer_suffixes_are_indexed_and_the_rest_is_counted_by_suffix(tmp_path: 
     assert "files that are no images: 1 without suffix, 1 .db, 1 .mhd, 2 .txt" in index.notes
 
 
+def test_thumbnails_of_a_file_server_are_litter_and_a_file_left_in_a_cloud_is_not(tmp_path: Path) -> None:
+    settings = make_folders(tmp_path)
+    (tmp_path / "ill/@eaDir/p0_0.png").mkdir(parents=True)
+    (tmp_path / "ill/@eaDir/p0_0.png/SYNOPHOTO_THUMB_M.jpg").write_bytes(save(PICTURE, "JPEG"))
+    (tmp_path / "ill/.p9_0.png.icloud").write_bytes(b"bplist00")
+    index = build_index(tmp_path, settings, IndexSettings(), threads=1)
+    assert len(index.rows) == 8
+    assert index.notes == ["files that are no images: 1 .icloud"]
+
+
 def test_a_dataset_of_images_alone_has_no_such_note(tmp_path: Path) -> None:
     assert describe_others(Counter()) == ""
     assert build_index(tmp_path, make_folders(tmp_path), IndexSettings(), threads=1).notes == []

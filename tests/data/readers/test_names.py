@@ -30,14 +30,34 @@ def test_what_cannot_be_seen_tells_no_names_apart(name):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("7", "7.0"), ("7", "007"), ("7", "+7."), ("120000", "1.2E+05"), ("P07", "p7"), ("a-01", "A-1")]
+    ("one", "other"),
+    [
+        ("7", "7.0"),
+        ("7", "007"),
+        ("7", "+7."),
+        ("120000", "1.2E+05"),
+        ("P07", "p7"),
+        ("PAT-001", "pat 1"),
+        ("PAT_1", "PAT1"),
+        ("1,234", "1234"),
+        ("a-01", "A-1"),
+    ],
 )
 def test_case_and_number_format_tell_no_names_apart_for_sure(one, other):
     assert loose_key(one) == loose_key(other)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("7", "70"), ("1.05", "1.5"), ("1.2.10", "1.2.1"), ("p1", "p11"), ("0", "")]
+    ("one", "other"),
+    [
+        ("7", "70"),
+        ("1.05", "1.5"),
+        ("1.2.10", "1.2.1"),
+        ("p1", "p11"),
+        ("1-1", "11"),
+        ("1,23", "123"),
+        ("0", ""),
+    ],
 )
 def test_other_numbers_are_other_names(one, other):
     assert loose_key(one) != loose_key(other)

@@ -30,6 +30,9 @@ IMAGE_START = re.compile(
 )
 
 
+LITTER = frozenset(("__MACOSX", "lost+found", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"))
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One image that a dataset's rule selects; nothing of it has been read yet.
@@ -84,8 +87,11 @@ class Listing:
 
 
 def is_litter(name: str) -> bool:
-    """Say whether a name is left by an operating system: hidden files, `._x` twins, `__MACOSX`, `lost+found`."""
-    return name.startswith(".") or name in ("__MACOSX", "lost+found")
+    """Say whether a name is left by a system: hidden files, `._x` twins, `__MACOSX`, thumbnails of a file server, bins.
+
+    The placeholder of a file that iCloud has not downloaded is hidden, too, and no litter: an image is missing.
+    """
+    return (name.startswith(".") and not name.endswith(".icloud")) or name in LITTER
 
 
 def image_names(folder: Path) -> list[str]:

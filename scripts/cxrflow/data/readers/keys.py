@@ -35,13 +35,16 @@ def clean_name(name: str) -> str:
 
 
 def loose_key(name: str) -> str:
-    """Return what is left of a name without case and number format: `P07` and `p7`, or `7.0` and `007`, are equal.
+    """Return what is left of a name without case and number format: `P07` and `p-7`, or `7.0` and `007`, are equal.
 
     Two names with an equal key may be the same; whoever joins them must say so.
     """
     key = clean_name(name).casefold()
     if re.fullmatch(r"\+?\d+(\.\d+)?e\+?\d\d?", key):  # how spreadsheets show large numbers: 1.2E+05
         key = format(Decimal(key), "f")
+    if re.fullmatch(r"\d{1,3}(,\d{3})+", key):
+        key = key.replace(",", "")
+    key = re.sub(r"(?<=[^\W\d_])[\s_-]+(?=\d)", "", key)
     if re.fullmatch(r"\+?\d+\.0*", key):
         key = key.split(".")[0].lstrip("+")
     return re.sub(r"(?<![\d.])0+(?=\d)", "", key)

@@ -13,8 +13,8 @@ from cxrflow.errors import CxrflowError
 def settle_patients(folder: Path, listing: Listing, pattern: str) -> Listing:
     """Give every candidate its patient: the reader's, or the pattern's, or itself.
 
-    Names that differ in blanks, Unicode form, case or number format are joined and noted. They may be two patients,
-    but joining only makes a group larger, and parting one patient would leak.
+    Names that differ in blanks, hyphens, Unicode form, case or number format are joined and noted. They may be two
+    patients, but joining only makes a group larger, and parting one patient would leak.
 
     pattern: regular expression with a group named patient, searched for in the path; empty: none.
 
@@ -46,8 +46,9 @@ def join_spellings(folder: Path, listing: Listing) -> Listing:
     notes = list(listing.notes)
     if joined:
         notes.append(
-            f"{len(joined):,} patients are written in several ways that differ in blanks, case or number format alone,"
-            f" such as {' and '.join(map(repr, joined[0]))}: each counts as one, so that none can cross subsets"
+            f"{len(joined):,} patients are written in several ways that differ in blanks, hyphens, case or number"
+            f" format alone, such as {' and '.join(map(repr, joined[0]))}: each counts as one, so that none can cross"
+            " subsets"
         )
     candidates = [replace(each, patient_id=names[loose_key(each.patient_id)]) for each in listing.candidates]
     return replace(listing, candidates=candidates, notes=notes)
