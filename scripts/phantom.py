@@ -10,14 +10,12 @@ covid/, pneumonia/ and xray8/ below the folder, lesion_masks/ in each, and last 
         --settings '{"images_per_class": 120, "size_scale": 0.25, "seed": 0}'
 """
 
-from pathlib import Path
-
 from cxrflow.config.settings import PhantomSettings
-from cxrflow.config.stages import Output, run_stage
+from cxrflow.config.stages import Output, OutputFolder, run_stage
 from phantoms.write import write_phantoms
 
 
-def make_phantoms(*, folder: Path, settings: PhantomSettings, manifest: Output, threads: int = 2) -> None:
+def make_phantoms(*, folder: OutputFolder, settings: PhantomSettings, manifest: Output, threads: int = 2) -> None:
     """Synthesise the three datasets.
 
     folder: Where to: an empty folder, or one that an earlier run wrote into.

@@ -20,7 +20,7 @@ import cv2
 from cxrflow.config.parsing import settings_dict
 from cxrflow.config.settings import PhantomSettings
 from cxrflow.errors import CxrflowError
-from cxrflow.files.atomic import read_json, sha256_bytes, write_json, write_text
+from cxrflow.files.atomic import WRITTEN, read_json, sha256_bytes, write_json, write_text
 from phantoms.kaggle import COVID, PNEUMONIA, plan_covid, plan_pneumonia
 from phantoms.render import Boxes, Fate, ImageTask, PhantomSet, encode_task
 from phantoms.xray8 import XRAY8, class_of, plan_xray8
@@ -54,6 +54,7 @@ def write_phantoms(folder: Path, settings: PhantomSettings, manifest: Path, proc
             text = make_text(boxes[name])
             write_text(folder / name / path, text)
             digests[f"{name}/{path}"] = sha256_bytes(text.encode())
+    WRITTEN.update((folder / path).absolute() for path in digests)
     content = describe_phantoms(sets, settings, digests)
     write_json(manifest, content)
     return content

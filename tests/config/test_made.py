@@ -8,8 +8,7 @@ from cxrflow.config.loading import load_study
 from cxrflow.config.made import describe_differences, list_made, study_as_made
 from cxrflow.config.parsing import settings_dict
 from cxrflow.config.study import Study
-from cxrflow.files.atomic import write_json
-from cxrflow.files.provenance import record_path
+from cxrflow.files.provenance import record_path, save_record
 
 CONFIG = {
     "study": "toy",
@@ -28,7 +27,7 @@ def make_files(study: Study, layout: Layout) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         plain = {name: settings_dict(value) for name, value in settings.items()}
-        write_json(record_path(path), {"stage": "s", "settings": plain, "inputs": {}, "outputs": {path.name: "0"}})
+        save_record(record_path(path), {"stage": "s", "settings": plain, "inputs": {}, "outputs": {path.name: "0"}})
 
     for dataset in study.settings.datasets:
         record(layout.index(dataset), settings=study.settings.index)
@@ -65,7 +64,7 @@ def test_files_that_do_not_agree_change_nothing(finished: Layout) -> None:
     one = now.models()[0]
     path = finished.model_file(one, "model.pt")
     settings = {"preprocess": settings_dict(now.settings.preprocess), "settings": settings_dict(now.settings.train)}
-    write_json(record_path(path), {"stage": "s", "settings": settings, "inputs": {}, "outputs": {path.name: "0"}})
+    save_record(record_path(path), {"stage": "s", "settings": settings, "inputs": {}, "outputs": {path.name: "0"}})
     assert study_as_made(now, finished, now.models()).settings.train.epochs == 50
     assert describe_differences(list_made(now, finished, now.models())) == "train.epochs: 2, now 50 (3 files)"
 

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import pytest
@@ -82,6 +83,57 @@ def test_verify_names_what_is_missing_unknown_and_outdated(study, monkeypatch):
         "sub/mine.csv was made by no stage that is recorded there",
         f"sub/numbers.json was made from another {study}/table.csv than the one that is there now",
     ]
+
+
+@pytest.mark.parametrize("stage", ["first", "second"])
+def test_a_changed_record_is_refused_and_named(study, stage):
+    path = next(path for path in study.rglob(".provenance/*.json") if stage in path.read_text())
+    text = path.read_text()
+    path.write_text(text.replace('"seed": 1', '"seed": 2').replace('"n": 2', '"n": 3'))
+    os.utime(path.parent)  # a process looks at a folder of records once, until one is written
+    name = path.name.removesuffix(".json")
+    with pytest.raises(ChangedFileError, match=f"{path.name} was changed or damaged"):
+        made_with(path.parent.parent / name)
+    with pytest.raises(ChangedFileError, match=f"{path.name} was changed or damaged"):
+        (read_json if name.endswith("json") else lambda path: read_records(path, RejectRow))(path.parent.parent / name)
+    assert any(line.startswith(f"{path} was changed or damaged") for line in verify_files(study)[1])
+    path.write_text(text + " ")
+    assert any(line.startswith(f"{path} was changed or damaged") for line in verify_files(study)[1])
+
+
+def test_lost_records_and_folders_are_named(study):
+    (study / "sub/resume").mkdir()
+    (study / "sub/resume/epoch_0001.pt").touch()
+    (study / "sub/.lease").touch()
+    assert verify_files(study) == (3, [])
+    shutil.rmtree(study / "sub/.provenance")
+    assert verify_files(study)[1] == [
+        f"{study}/sub/{name} was made by no stage that is recorded there" for name in ("numbers.json", "numbers.npy")
+    ]
+
+
+def test_a_folder_that_later_files_were_made_from_is_missed(study, monkeypatch):
+    monkeypatch.setattr("cxrflow.files.provenance.READ", {study / "sub/numbers.json": "0", study / "kept/a": "0"})
+    monkeypatch.setattr("cxrflow.files.provenance.WRITTEN", {study / "page.html"})
+    (study / "page.html").write_text("page")
+    write_record("report", {}, [study / "page.html"])
+    shutil.rmtree(study / "sub")
+    assert verify_files(study)[1] == [
+        f"{study}/page.html was made from {study}/sub/numbers.json, which is no longer there"
+    ]
+
+
+def test_all_below_a_folder_of_outputs_is_recorded(study, monkeypatch):
+    drawn = study / "drawn"
+    (drawn / "a/b").mkdir(parents=True)
+    files = [drawn / "manifest.json", drawn / "a/b/image.png"]
+    for path in files:
+        path.write_text("content")
+    monkeypatch.setattr("cxrflow.files.provenance.WRITTEN", {*files})
+    write_record("phantom", {}, [drawn, drawn / "manifest.json"])
+    assert verify_files(study) == (5, [])
+    files[1].write_text("contend")
+    assert verify_files(study)[1] == [f"{files[1]} was changed or damaged after phantom made it"]
 
 
 def test_a_folder_without_records_cannot_be_verified(tmp_path):

@@ -62,9 +62,34 @@ def recorded_hashes(folder: Path) -> dict[str, tuple[str, str]]:
 def _recorded_hashes(records: Path, _changed_ns: int) -> dict[str, tuple[str, str]]:
     hashes: dict[str, tuple[str, str]] = {}
     for path in sorted(records.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
-        record = parse_json(path, path.read_bytes())
+        record = read_record(path)
         hashes |= {name: (record["stage"], sha256) for name, sha256 in record["outputs"].items()}
     return hashes
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a record of a stage, `sign_record`'s content as `write_json` writes it.
+
+    Raises:
+        ChangedFileError: not a byte for byte copy of what was written.
+    """
+    data = path.read_bytes()
+    try:
+        record: dict[str, Any] = json.loads(data)
+        if _as_json(sign_record(record)) == data:
+            return record
+    except (ValueError, AttributeError):
+        pass  # no JSON, or no object
+    raise ChangedFileError(
+        f"{path} was changed or damaged, and says what was made of what: copy the original back, or delete it and the"
+        f" files that it names, and make them again"
+    )
+
+
+def sign_record(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with the SHA-256 of the rest of it, so that a changed one is found."""
+    rest = {name: value for name, value in record.items() if name != "sha256"}
+    return rest | {"sha256": sha256_bytes(_as_json(rest))}
 
 
 @contextlib.contextmanager
@@ -148,7 +173,11 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically; NaN and infinity are refused, because other readers refuse them."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_bytes(path, _as_json(value))
+
+
+def _as_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:

@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from cxrflow.errors import CxrflowError
-from cxrflow.files.atomic import PROVENANCE, READ, WRITTEN, parse_json, recorded_hashes, sha256_file, write_json
+from cxrflow.files.atomic import PROVENANCE, READ, WRITTEN, read_record, sha256_file, sign_record, write_json
 from cxrflow.files.code_hash import find_own_version
 
-UNRECORDED = (".log", ".tsv")  # beside the outputs, and made by no stage: logs, and the times that Snakemake measures
+UNRECORDED = (
+    ".log",
+    ".tsv",
+    "README.md",
+)  # made by no stage: logs, the times that Snakemake measures, results/README.md
+PASSING = {"resume", "kept"}  # folders of unfinished and of earlier work, which comes and goes
 
 
 def record_path(output: Path) -> Path:
@@ -28,29 +33,38 @@ def write_record(stage: str, settings: Mapping[str, Any], outputs: Iterable[Path
     Args:
         stage: that ran.
         settings: by the name of its parameter; plain values.
-        outputs: files, or their folder; all that this process wrote into the same folder counts.
+        outputs: files: all that this process wrote into the same folder counts; or a folder: all below it.
     """
-    folders = {Path(os.path.abspath(path if path.is_dir() else path.parent)) for path in outputs}
-    made = sorted(path for path in WRITTEN if path.is_file() and path.parent in folders)
-    if not made:
-        return
-    folder = made[0].parent
-    content = {
-        "stage": stage,
-        "cxrflow": find_own_version(),
-        "settings": settings,
-        "inputs": {
-            os.path.relpath(path, folder): READ[path] for path in sorted(READ) if path not in WRITTEN and path.exists()
-        },
-        "outputs": {path.name: sha256_file(path) for path in made},
-    }
-    write_json(record_path(made[0]), content)
+    outputs = [Path(os.path.abspath(path)) for path in outputs]
+    written = sorted(path for path in WRITTEN if path.is_file())
+    for folder in sorted({path if path.is_dir() else path.parent for path in outputs}):
+        made = [p for p in written if p.parent == folder or (folder in outputs and p.is_relative_to(folder))]
+        if made:
+            record = {
+                "stage": stage,
+                "cxrflow": find_own_version(),
+                "settings": settings,
+                "inputs": {
+                    os.path.relpath(p, folder): READ[p] for p in sorted(READ) if p not in WRITTEN and p.exists()
+                },
+                "outputs": {str(p.relative_to(folder)): sha256_file(p) for p in made},
+            }
+            save_record(folder / PROVENANCE / f"{made[0].name}.json", record)
+
+
+def save_record(path: Path, record: dict[str, Any]) -> None:
+    """Write a record, signed."""
+    write_json(path, sign_record(record))
 
 
 def made_with(output: Path) -> dict[str, Any] | None:
-    """Return the record of the stage that made a file; None where there is none."""
+    """Return the record of the stage that made a file; None where there is none.
+
+    Raises:
+        ChangedFileError: a record beside the file was changed.
+    """
     for path in sorted((output.parent / PROVENANCE).glob("*.json"), reverse=True):
-        record: dict[str, Any] = parse_json(path, path.read_bytes())
+        record = read_record(path)
         if output.name in record["outputs"]:
             return record
     return None
@@ -62,37 +76,52 @@ def verify_files(root: Path) -> tuple[int, list[str]]:
     Raises:
         CxrflowError: there is no record below the folder.
     """
-    records = sorted(root.rglob(f"{PROVENANCE}/*.json"))
+    records, faults = dict[Path, dict[str, Any]](), list[str]()
+    for path in sorted(root.rglob(f"{PROVENANCE}/*.json"), key=lambda path: path.stat().st_mtime_ns):
+        try:
+            records[path] = read_record(path)
+        except CxrflowError as error:
+            faults.append(str(error))
     if not records:
         raise CxrflowError(f"{root} has no records of what was made: name the folder of a study, results/<study>")
-    n_files, faults = 0, list[str]()
-    for folder in sorted({path.parent.parent for path in records}):
-        n_files += len(recorded_hashes(folder))
-        faults += [*_changed_files(folder), *_unrecorded_files(folder)]
-    return n_files, faults + [line for path in records for line in _outdated_inputs(path)]
+    made = {
+        path.parent.parent / name: (record["stage"], sha256)  # of the latest record that names it
+        for path, record in records.items()
+        for name, sha256 in record["outputs"].items()
+    }
+    faults += [*_changed_files(made), *_unrecorded_files(root, made)]
+    return len(made), faults + [
+        line for path in sorted(records) for line in _other_inputs(path, records[path], made, root)
+    ]
 
 
-def _changed_files(folder: Path) -> Iterator[str]:
-    for name, (stage, expected) in sorted(recorded_hashes(folder).items()):
-        path = folder / name
+Made = dict[Path, tuple[str, str]]  # {file: (stage, SHA-256)}
+
+
+def _changed_files(made: Made) -> Iterator[str]:
+    for path, (stage, expected) in sorted(made.items()):
         if not path.is_file():
             yield f"{path} is missing: {stage} made it"
         elif sha256_file(path) != expected:
             yield f"{path} was changed or damaged after {stage} made it"
 
 
-def _unrecorded_files(folder: Path) -> Iterator[str]:
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    for name in names:
-        if name not in recorded_hashes(folder) and not name.endswith(UNRECORDED):
-            yield f"{folder / name} was made by no stage that is recorded there"
+def _unrecorded_files(root: Path, made: Made) -> Iterator[str]:
+    for path in sorted(root.rglob("*")):
+        parts = path.relative_to(root).parts
+        is_passing = "resume" in parts or any(part.startswith(".") for part in parts)
+        if path not in made and not is_passing and path.is_file() and not path.name.endswith(UNRECORDED):
+            yield f"{path} was made by no stage that is recorded there"
 
 
-def _outdated_inputs(record: Path) -> Iterator[str]:
-    content, folder = parse_json(record, record.read_bytes()), record.parent.parent
-    output = folder / next(iter(content["outputs"]))
-    for name, sha256 in content["inputs"].items():
-        path = Path(os.path.normpath(folder / name))
-        _, now = recorded_hashes(path.parent).get(path.name, ("", sha256))
-        if now != sha256:
-            yield f"{output} was made from another {path} than the one that is there now"
+def _other_inputs(path: Path, record: dict[str, Any], made: Made, root: Path) -> Iterator[str]:
+    folder = path.parent.parent
+    output = folder / next(iter(record["outputs"]))
+    for name, sha256 in record["inputs"].items():
+        source = Path(os.path.normpath(folder / name))
+        if source in made and made[source][1] != sha256:
+            yield f"{output} was made from another {source} than the one that is there now"
+        elif (
+            source not in made and source.is_relative_to(root) and not source.exists() and not PASSING & {*source.parts}
+        ):
+            yield f"{output} was made from {source}, which is no longer there"

@@ -28,9 +28,9 @@ from cxrflow.config.parsing import settings_json
 from cxrflow.config.settings import PreprocessSettings, TrainSettings
 from cxrflow.data.images import table_path
 from cxrflow.errors import CxrflowError
-from cxrflow.files.atomic import check_unchanged, sha256_file, write_atomically, write_json
+from cxrflow.files.atomic import check_unchanged, sha256_file, write_atomically
 from cxrflow.files.code_hash import code_hash
-from cxrflow.files.provenance import record_path
+from cxrflow.files.provenance import record_path, save_record
 from cxrflow.models.checkpoints import checksum_path, load_checked, save_checked, set_aside
 from cxrflow.models.networks import find_backbone
 
@@ -143,7 +143,7 @@ class CheckpointStore:
         for path in files:
             _link(path, kept / path.name)
         hashes = {path.name: sha256_file(path) for path in files}
-        write_json(record_path(kept / "kept"), {"stage": "train", "settings": {}, "inputs": {}, "outputs": hashes})
+        save_record(record_path(kept / "kept"), {"stage": "train", "settings": {}, "inputs": {}, "outputs": hashes})
         trainings = sorted(kept.parent.iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
         for folder in trainings[:-KEPT_MODELS]:
             shutil.rmtree(folder)

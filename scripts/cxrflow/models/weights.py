@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 from cxrflow.errors import CxrflowError
-from cxrflow.files.atomic import sha256_file, write_atomically
+from cxrflow.files.atomic import check_unchanged, sha256_file, write_atomically
 
 TIMEOUT_S = 30.0  # without a byte from the server
 MIB = 1 << 20
@@ -59,6 +59,7 @@ def check_weights(path: Path) -> None:
             f"{path} is damaged: its SHA-256 begins with {sha256_file(path)[:12]}, and its name says "
             f"{expected_sha256(path)}: delete it and fetch it again"
         )
+    check_unchanged(path)
 
 
 def expected_sha256(path: Path) -> str:

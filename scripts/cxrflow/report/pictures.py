@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from cxrflow.errors import CxrflowError
+from cxrflow.files.atomic import check_unchanged, sha256_bytes
 from cxrflow.files.figures import DPI
 
 MAX_WIDTH_PX = 1600  # twice the page's text width: sharp on dense screens
@@ -54,6 +55,7 @@ def embed_gallery(path: Path, alt: str) -> Picture:
 def _read(path: Path) -> tuple[bytes, Image.Image]:
     try:
         data = path.read_bytes()
+        check_unchanged(path, sha256_bytes(data))
         image = Image.open(io.BytesIO(data))
         image.load()
     except FileNotFoundError:
