@@ -8,7 +8,7 @@ import pytest
 
 from cxrflow.checks.registry import list_checks
 from cxrflow.files.atomic import write_json
-from cxrflow.files.provenance import record_path
+from cxrflow.files.provenance import record_path, save_record
 from tests.workflow.conftest import ROOT, copy_workflow, run_snakemake
 
 TRAININGS = 12
@@ -156,9 +156,14 @@ def test_without_snakemakes_notes_a_plan_says_what_was_made_with_other_settings(
     model.parent.mkdir(parents=True)
     model.touch()
     made = {"preprocess": {}, "settings": {"epochs": 2}}
-    write_json(record_path(model), {"stage": "train", "settings": made, "inputs": {}, "outputs": {model.name: "0"}})
+    record = {"stage": "train", "settings": made, "inputs": {}, "outputs": {model.name: "0"}}
+    save_record(record_path(model), record)
     run = run_snakemake(clone, "-n", "--configfile=config/lungs.yaml")
     assert "made with other settings: train.epochs: 2, now 50 (1 file)" in run.stderr
+    write_json(record_path(model), record)  # unsigned
+    run = run_snakemake(clone, "-n", "--configfile=config/lungs.yaml")
+    assert "model.pt.json was changed or damaged" in run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
 
 
 def test_no_config_says_how_to_choose_a_study(clone: Path) -> None:

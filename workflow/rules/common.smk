@@ -44,13 +44,12 @@ try:
     if not MODELS and workflow.is_main_process:
         raise CxrflowError("leave_out: no model of this study is finished, so there is nothing to show yet")
     NOTES = [f"data: {line}" for line in STUDY.missing_data()] if workflow.is_main_process else []
+    # Without its own notes Snakemake cannot see that a setting has changed, and would plan nothing.
+    if workflow.is_main_process and not any(Path(".snakemake/metadata").glob("*")):
+        if changed := describe_differences(list_made(STUDY, STUDY.layout, MODELS)):
+            NOTES.append(f"note: files of this study were made with other settings: {changed}. Add -R index train score")
 except CxrflowError as error:
     raise WorkflowError(str(error)) from None
-
-# Without its own notes Snakemake cannot see that a setting has changed, and would plan nothing.
-if workflow.is_main_process and not any(Path(".snakemake/metadata").glob("*")):
-    if changed := describe_differences(list_made(STUDY, STUDY.layout, MODELS)):
-        NOTES.append(f"note: files of this study were made with other settings: {changed}. Add -R index train score")
 
 DATASETS = [name for name in STUDY.datasets() if any(model.dataset == name for model in MODELS)]
 USED_BACKBONES = [name for name in BACKBONES if any(model.backbone == name for model in MODELS)]
