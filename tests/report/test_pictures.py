@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from cxrflow.errors import CxrflowError
+from cxrflow.files.provenance import record_path, save_record
 from cxrflow.report.pictures import MAX_WIDTH_PX, embed_chart, embed_gallery
 
 
@@ -41,3 +42,12 @@ def test_missing_and_broken_files_are_named(tmp_path: Path, embed):
     (tmp_path / "a.png").write_bytes(b"<html>")
     with pytest.raises(CxrflowError, match="is not a picture"):
         embed(tmp_path / "a.png", "alt")
+
+
+@pytest.mark.parametrize("embed", [embed_chart, embed_gallery])
+def test_another_picture_than_the_stage_drew_is_refused(tmp_path: Path, embed):
+    path = tmp_path / "a.png"
+    Image.new("L", (4, 4)).save(path)
+    save_record(record_path(path), {"stage": "score", "outputs": {"a.png": "0" * 64}})
+    with pytest.raises(CxrflowError, match=r"a\.png was changed or damaged after score made it"):
+        embed(path, "alt")

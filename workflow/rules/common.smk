@@ -47,7 +47,9 @@ try:
     # Without its own notes Snakemake cannot see that a setting has changed, and would plan nothing.
     if workflow.is_main_process and not any(Path(".snakemake/metadata").glob("*")):
         if changed := describe_differences(list_made(STUDY, STUDY.layout, MODELS)):
-            NOTES.append(f"note: files of this study were made with other settings: {changed}. Add -R index train score")
+            NOTES.append(
+                f"note: files of this study were made with other settings: {changed}. Add -R index train score"
+            )
 except CxrflowError as error:
     raise WorkflowError(str(error)) from None
 
