@@ -40,8 +40,8 @@ def _check_parts(rows: Sequence[IndexRow]) -> None:
         example = next(row.path for row in rows if not row.part)
         raise CxrflowError(
             f"split.source: published, and {counts['']:,} of {len(rows):,} images are in no part of a published split,"
-            f" or in several, such as {example}: put them into one (folders train, val and test; the NIH's two lists;"
-            f" split_column), leave them out with `skip`, {OTHERWISE}"
+            f" or in several, such as {example}: put them into one (folders train, val and test; the NIH's"
+            f" train_val_list.txt and test_list.txt; split_column), leave them out with `skip`, {OTHERWISE}"
         )
     if not (counts["train"] and counts["test"]):
         found = ", ".join(f"{part} ({n:,} images)" for part, n in counts.items() if n)

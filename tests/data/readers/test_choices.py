@@ -199,20 +199,29 @@ def test_the_box_list_under_its_other_name_and_with_blank_lines(tmp_path):
     (tmp_path / "BBox_List_2017.csv").rename(tmp_path / "BBox_List_2017_Official_NIH.csv")
     with (tmp_path / "BBox_List_2017_Official_NIH.csv").open("a") as handle:
         handle.write("\n,,,,,,,,\n\n")
+    whole = (tmp_path / "BBox_List_2017_Official_NIH.csv").read_text()
     listing = list_dataset(tmp_path, settings)
     assert [row.image_id for row in listing.regions] == ["00000005_000"]
     assert listing.notes == [NOT_HERE]
-    with (tmp_path / "BBox_List_2017_Official_NIH.csv").open("a") as handle:
-        handle.write("00000005_000.png,Mass,1,2\n")
-    with pytest.raises(CxrflowError, match="line 7: expected file"):
-        list_dataset(tmp_path, settings)
+    for row, message in (
+        ("Mass,1,2", "line 7: expected file"),
+        ("infiltrate,1,2,3,4", "line 7: unknown finding 'infil"),
+    ):
+        (tmp_path / "BBox_List_2017_Official_NIH.csv").write_text(f"{whole}00000005_000.png,{row}\n")
+        with pytest.raises(CxrflowError, match=message):
+            list_dataset(tmp_path, settings)
 
 
 def test_no_box_that_counts_is_told(tmp_path):
     settings = make_nih(tmp_path)
+    header = "Image Index,Finding Label,Bbox [x,y,w,h],,,\n"
+    (tmp_path / "BBox_List_2017.csv").write_text(f"{header}00000005_000.png,Mass,1,2,3,4,,,\n")
+    assert (
+        "no box of BBox_List_2017.csv is of an image and class that are kept" in list_dataset(tmp_path, settings).notes
+    )
     (tmp_path / "BBox_List_2017.csv").unlink()
     assert list_dataset(tmp_path, settings).notes == [
-        "no box of BBox_List_2017.csv is of an image and class that are kept",
+        "BBox_List_2017.csv is not there, so no image has a box",
         NOT_HERE,
     ]
 

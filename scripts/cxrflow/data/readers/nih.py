@@ -87,8 +87,10 @@ def list_images(folder: Path, settings: DatasetSettings) -> Listing:
         )
     boxes = _choose_file(folder, BOXES, listing.notes)
     listing.regions.extend(read_boxes(boxes, labels, files, classes) if boxes else [])
-    if not listing.regions:
-        listing.notes.append(f"no box of {boxes.name if boxes else BOXES[0]} is of an image and class that are kept")
+    if boxes is None:
+        listing.notes.append(f"{BOXES[0]} is not there, so no image has a box")
+    elif not listing.regions:
+        listing.notes.append(f"no box of {boxes.name} is of an image and class that are kept")
     return listing
 
 
@@ -204,7 +206,7 @@ def read_boxes(
     Only boxes of the image's own class are kept: an explanation of `Mass` is not judged by a box around something else.
 
     Raises:
-        CxrflowError: a row has no four numbers.
+        CxrflowError: a row has no four numbers, or a finding that is not known.
     """
     regions = []
     with open_rows(path) as (_header, rows):  # not read_table: one title, `Bbox [x,y,w,h]`, stands over four columns
@@ -216,7 +218,10 @@ def read_boxes(
                 raise CxrflowError(
                     f"{path}, line {line}: expected file, finding, x, y, width, height; got {row}"
                 ) from None
+            finding = BOX_LABELS.get(finding, finding)
+            if finding not in KNOWN:
+                raise CxrflowError(f"{path}, line {line}: unknown finding {finding!r}; known: {', '.join(KNOWN)}")
             own = classes.get(labels.get(name, ""))
-            if name in files and own and classes.get(BOX_LABELS.get(finding, finding)) == own:
+            if name in files and own and classes.get(finding) == own:
                 regions.append(RegionRow(Path(name).stem, "lesion", x, y, width, height, ""))
     return regions
