@@ -211,3 +211,16 @@ def test_a_stage_checks_its_outputs_first(tmp_path: Path) -> None:
     assert run.stderr == (
         f"error: {tmp_path} is a folder, and a file is to be written: name a file in it, or another name\n"
     )
+
+
+@pytest.mark.parametrize("text", ["0", "-3"])
+def test_a_flag_that_counts_takes_no_less_than_one(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def stage(*, threads: int) -> None:
+        """Count.
+
+        threads: CPU threads
+        """
+
+    with pytest.raises(SystemExit):
+        build_parser(stage).parse_args([f"--threads={text}"])
+    assert f"expected 1 or more, got {text}" in capsys.readouterr().err

@@ -259,7 +259,7 @@ def _argument_shape(annotation: Any) -> dict[str, Any]:
     kind = annotation.__args__[0] if many else annotation
     if kind not in (str, int, float, Path):
         raise TypeError(f"no command-line flag can carry {annotation}")
-    read = finite_number if kind is float else kind
+    read = {float: finite_number, int: positive_count}.get(kind, kind)
     return {"action": StoreOnce, "type": read, "metavar": kind.__name__.upper(), **many}
 
 
@@ -267,6 +267,13 @@ def finite_number(text: str) -> float:
     """Return the number that a flag's text means; with nan or inf, every comparison with a limit would be passed."""
     if not math.isfinite(number := float(text)):
         raise argparse.ArgumentTypeError(f"expected a finite number, got {text}")
+    return number
+
+
+def positive_count(text: str) -> int:
+    """Return the count that a flag's text means: threads, images, pixels, of which there is at least one."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {text}")
     return number
 
 

@@ -82,7 +82,7 @@ def verify_files(root: Path) -> tuple[int, list[str]]:
             records[path] = read_record(path)
         except CxrflowError as error:
             faults.append(str(error))
-    if not records:
+    if not records and not faults:
         raise CxrflowError(f"{root} has no records of what was made: name the folder of a study, results/<study>")
     made = {
         path.parent.parent / name: (record["stage"], sha256)  # of the latest record that names it
