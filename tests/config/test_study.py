@@ -81,6 +81,10 @@ def classes(**names: str) -> dict[str, Any]:
             classes(a="Covid", b="covid "),
             "config.datasets.mine.classes: 'Covid', 'covid ' differ by case or blanks only",
         ),
+        (
+            {"datasets": {"mine": {"reader": "folders", "folder": "x", "table": "a.csv"}}, "transfer": {}},
+            "config.datasets.mine.table: the reader folders does not read it, csv does",
+        ),
         (classes(a=" ", b="x"), "config.datasets.mine.classes.a: the class has no name"),
         ({"seeds": [0, 1, 0]}, "config.seeds: 0 is given twice"),
         ({"seeds": []}, "config.seeds is empty"),

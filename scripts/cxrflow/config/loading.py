@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.layout import BASE, FROM_DATASET, IMAGENET
 from cxrflow.config.parsing import find_problems, parse_settings, raise_problems, settings_dict
 from cxrflow.config.readers import PHANTOM_READERS, READERS
-from cxrflow.config.settings import StudySettings
+from cxrflow.config.settings import DatasetSettings, StudySettings
 from cxrflow.config.study import UNFINISHED, Study, VariantSource, read_config_variants
 from cxrflow.errors import CxrflowError
 
@@ -198,6 +199,7 @@ def _problems(study: Study) -> list[str]:
         ]
     for key, data in settings.datasets.items():
         problems += _class_problems(f"config.datasets.{key}.classes", data.classes)
+        problems += _unread_problems(f"config.datasets.{key}", data)
     for where, name, known in _references(settings):
         if name not in known:
             problems.append(f"{where}: {name!r} is not known; known: {', '.join(known) or 'none'}")
@@ -224,6 +226,17 @@ def _class_problems(where: str, classes: Mapping[str, str]) -> list[str]:
     return problems + [f"{where}: {', '.join(map(repr, twins))} differ by case or blanks only: write one name"] * bool(
         twins
     )
+
+
+def _unread_problems(where: str, data: DatasetSettings) -> list[str]:
+    """Return the settings that only another reader reads: they would do nothing without a word."""
+    given = {field.name for field in fields(data) if getattr(data, field.name) != field.default}
+    return [
+        f"{where}.{name}: the reader {data.reader} does not read it, {reader} does: remove it, or change the reader"
+        for reader, entry in READERS.items()
+        for name in entry.own_settings
+        if reader != data.reader and name in given
+    ]
 
 
 def _references(settings: StudySettings) -> Iterator[tuple[str, str, Collection[str]]]:

@@ -25,6 +25,7 @@ class Reader:
         caution: the same in a sentence that follows the dataset's name.
         terms: under which its owners give it.
         shares_images_with: readers of the sets that have images in common with it.
+        own_settings: keys of a dataset's settings that no other reader reads.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Reader:
     caution: str = ""
     terms: str = ""
     shares_images_with: tuple[str, ...] = ()
+    own_settings: tuple[str, ...] = ()
 
     def count_published(self, classes: Mapping[str, str]) -> dict[str, int]:
         """Return the published images per class where a config keeps `classes`; empty where nobody counted them."""
@@ -99,6 +101,11 @@ READERS = {
         ),
     ),
     "folders": Reader("one folder per class", "one folder of images per class", "folders"),
-    "csv": Reader("a table and images", "a CSV table and the images it names", "csv_table"),
+    "csv": Reader(
+        "a table and images",
+        "a CSV table and the images it names",
+        "csv_table",
+        own_settings=("table", "image_column", "label_column", "patient_column", "split_column"),
+    ),
 }
 PHANTOM_READERS = {"covid": "covid_radiography", "pneumonia": "kermany", "xray8": "nih"}  # phantoms: {folder: reader}
