@@ -44,6 +44,15 @@ def test_a_record_says_what_was_made_of_what(study):
     assert verify_files(study) == (3, [])
 
 
+def test_outputs_in_two_folders_have_a_record_in_each(study, monkeypatch):
+    written = {study / "a/one.json", study / "b/two.json"}
+    for path in written:
+        write_json(path, {})
+    monkeypatch.setattr("cxrflow.files.provenance.WRITTEN", written)
+    write_record("third", {}, sorted(written))
+    assert [list(made_with(path)["outputs"]) for path in sorted(written)] == [["one.json"], ["two.json"]]
+
+
 def test_a_study_may_be_moved(study, tmp_path):
     shutil.copytree(study, tmp_path / "elsewhere")
     shutil.rmtree(study)

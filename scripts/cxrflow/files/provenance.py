@@ -14,11 +14,8 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import PROVENANCE, READ, WRITTEN, read_record, sha256_file, sign_record, write_json
 from cxrflow.files.code_hash import find_own_version
 
-UNRECORDED = (
-    ".log",
-    ".tsv",
-    "README.md",
-)  # made by no stage: logs, the times that Snakemake measures, results/README.md
+# Made by no stage: logs, the times that Snakemake measures, results/README.md.
+UNRECORDED = (".log", ".tsv", "README.md")
 PASSING = {"resume", "kept"}  # folders of unfinished and of earlier work, which comes and goes
 
 
