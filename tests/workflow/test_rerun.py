@@ -9,6 +9,7 @@ from cxrflow.operate.jobs import dry_run
 from tests.workflow.conftest import copy_workflow, run_snakemake
 
 # With a model that starts from ImageNet weights, so that these are part of it.
+pytestmark = pytest.mark.slow  # a plan takes two seconds, and these are a dozen of them
 STUDY = ("--configfile", "config/quick.yaml", "config/imagenet.yaml", "--cores", "1")
 IMAGENET = "transfer: {covid: {init: imagenet, backbone: resnet34}}\n"
 MODELS = 12
