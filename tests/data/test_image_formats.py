@@ -249,7 +249,7 @@ def test_a_good_file_of_every_format_is_no_damaged_one() -> None:
     """Also with what cameras and other programs put around the data."""
     good = save(GRAY, "JPEG", quality=90, exif=exif(1), comment=b"film")
     for data in (good, good + b"trailing", save(RGB, "JPEG", subsampling=2), save(GRAY, "JPEG", restart_marker_rows=1)):
-        decode_image(data)
+        assert decode_image(data).gray.shape == GRAY.shape
 
 
 def test_index_preprocess_and_predict_turn_a_sideways_jpeg_alike(tmp_path: Path) -> None:

@@ -119,8 +119,8 @@ def test_a_silent_holder_elsewhere_is_waited_for_and_then_replaced(folder: Path)
 def test_a_lease_with_a_time_in_the_future_ages_from_now_on(folder: Path) -> None:
     """Nobody touches it, so that it would have refused for good."""
     write_foreign_lease(folder, age_s=-10_000)
-    with hold_lease(folder, "it", wait_s=20, stale_s=0.5):
-        pass
+    with hold_lease(folder, "it", wait_s=20, stale_s=0.5) as lease:
+        lease.check()
 
 
 def test_a_living_holder_is_not_stale(other: subprocess.Popen[str], folder: Path) -> None:
