@@ -1,5 +1,6 @@
 """One training in two processes on the CPU, which normalize their own rows: torch's SyncBatchNorm needs GPUs."""
 
+import json
 import os
 import signal
 import subprocess
@@ -190,3 +191,17 @@ def test_sigterm_ends_all_with_143_and_one_line(files: dict[str, Any], gpus: int
     left = [path.name for path in files["resume"].rglob("*") if path.is_file()]
     assert "epoch_0001.pt" in left
     assert not [name for name in left if name.endswith(".tmp") or name == "lease.json"]
+
+
+def test_an_error_is_left_for_the_launcher_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+    dump = json.dump
+
+    def look(*values: Any) -> None:
+        assert not file.exists(), "torchrun would read half of it"
+        dump(*values)
+
+    monkeypatch.setattr(json, "dump", look)
+    ranks_module.report_to_launcher(CxrflowError("the disk is full"))
+    assert "the disk is full" in json.loads(file.read_text())["message"]["message"]

@@ -185,12 +185,20 @@ def join_ranks(device: str) -> Iterator[Ranks]:
         except SystemExit as leave:
             _leave(leave.code if isinstance(leave.code, int) else 1)
         except Exception as error:
-            from torch.distributed.elastic.multiprocessing.errors import get_error_handler
-
-            remedy = explain_error(error)  # goes to the file where torchrun looks for it
-            get_error_handler().record_exception(CxrflowError(remedy) if remedy else error)
+            report_to_launcher(error)
             _leave(1)
     distributed.destroy_process_group()
+
+
+def report_to_launcher(error: Exception) -> None:
+    """Leave an error in the file where torchrun looks for it, whole: torchrun may end this rank while it writes."""
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+    file = os.environ["TORCHELASTIC_ERROR_FILE"]
+    os.environ["TORCHELASTIC_ERROR_FILE"] = f"{file}.part"
+    remedy = explain_error(error)
+    get_error_handler().record_exception(CxrflowError(remedy) if remedy else error)
+    os.replace(f"{file}.part", file)
 
 
 def _leave(status: int) -> NoReturn:
