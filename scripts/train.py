@@ -1,8 +1,9 @@
 r"""Train one model and keep the epoch with the lowest validation loss.
 
-Reads images.npy, split.csv and, for a transfer, the weights to start from; writes training.json, history.csv (one row
-per epoch), model.pt.sha256 and model.pt. Checkpoints go to the resume folder and leave it when all is written: run the
-same command again after an interruption. The test images are never opened.
+Reads images.npy with images.csv, split.csv and, for a transfer, the weights to start from; writes training.json,
+history.csv (one row per epoch), model.pt.sha256 and model.pt. Checkpoints go to the resume folder and leave it when all
+is written: run the same command again after an interruption. A finished training is also kept in kept/ beside model.pt,
+and taken back from there when its settings return. The test images are never opened.
 
     python scripts/train.py --images images.npy --split split.csv --model-id covid/resnet34/scratch/base/seed0 \
         --preprocess '{"size_px": 256}' --settings '{"epochs": 50}' --device cuda --threads 2 --resume resume \
