@@ -1,6 +1,7 @@
 """The environment that make builds: never deleted before there is another, nor through a link, nor under what runs."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ for last; do :; done
 case "$1 $2" in
   "-m venv") mkdir -p "$last/bin" && cp "$0" "$last/bin/python" ;;
   "-m pip") [ ! -e offline ] ;;
-  "-c "*) exec {sys.executable} "$@" ;;
+  "-c "*) exec {shlex.quote(sys.executable)} "$@" ;;
 esac
 """
 
