@@ -236,10 +236,17 @@ def target(variant: str = "base", seed: int = 0) -> str:
     return str(model_folder(Path(), variant, seed) / "model.pt")
 
 
+def read_log(model: Path) -> str:
+    """Return a training's log; empty where there is none: Snakemake deletes it just before a job begins."""
+    try:
+        return (model / "train.log").read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
 def epochs_done(model: Path) -> int:
     """Return the last epoch in a training's log."""
-    log = model / "train.log"
-    numbers = EPOCH_LINE.findall(log.read_text(errors="replace")) if log.exists() else []
+    numbers = EPOCH_LINE.findall(read_log(model))
     return int(numbers[-1]) if numbers else 0
 
 

@@ -13,6 +13,7 @@ from tests.slurm.conftest import (
     Login,
     Peace,
     model_folder,
+    read_log,
     target,
     training_process,
     wait_for,
@@ -58,14 +59,6 @@ def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(
     undisturbed.assert_equal(model)
 
 
-def says(log: Path, words: str) -> bool:
-    """Return whether a log holds some words; Snakemake deletes it just before a job begins."""
-    try:
-        return words in log.read_text()
-    except FileNotFoundError:
-        return False
-
-
 def test_second_copy_waits_for_the_first_and_does_not_train_again(
     login: Login, study: Path, undisturbed: Peace
 ) -> None:
@@ -79,7 +72,7 @@ def test_second_copy_waits_for_the_first_and_does_not_train_again(
     unlocked = login.snakemake(study, "--unlock", *PROFILE)
     assert unlocked.wait(60) == 0
     again = login.snakemake(study, target(), *ON_CLUSTER)
-    wait_for(lambda: says(model / "train.log", "works on the training of"), 90, "the second copy")
+    wait_for(lambda: "works on the training of" in read_log(model), 90, "the second copy")
     os.kill(orphan, signal.SIGCONT)
     assert again.wait() == 0, again.said[-3000:]
     assert "already exists for exactly this configuration" in (model / "train.log").read_text()
