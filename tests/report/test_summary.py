@@ -15,6 +15,7 @@ from cxrflow.report.figures_models import break_line, restart_epochs, row_shares
 from cxrflow.report.figures_scores import draw_f1, pareto_front
 from cxrflow.report.manifest import FIGURES, MODULES, SUMMARY_FILES, TABLES, caption_of
 from cxrflow.report.page import render_page
+from cxrflow.report.tables import EXACT
 from cxrflow.report.tabular import (
     format_cell,
     list_columns,
@@ -53,6 +54,19 @@ def test_tables_speak_to_people(name: str):
     assert len(set(list_keys(table))) == len(list_keys(table))
     assert all(column.title[0].isupper() or column.title.startswith("s ") for column in list_columns(table))
     assert table.empty.endswith(".")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_number_has_an_interval_or_the_word_exact_or_the_reason_why_there_is_none(summary: Path, name: str):
+    table, below = TABLES[name], (summary / f"{name}.md").read_text(encoding="utf-8").rpartition("|")[2]
+    rows = read_table_rows(summary, name, table)
+    assert {column.key for column in list_columns(table) if column.kind != "text" and not column.interval} == set()
+    for column in visible_columns(table, rows) if rows else []:
+        if column.interval is True:
+            assert any(row[f"{column.key}_low"] is not None for row in rows), column.key
+        elif column.kind != "text":
+            assert column.title in below
+            assert ("Exact:" if column.interval == EXACT else column.interval) in below
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -24,7 +24,7 @@ from cxrflow.files.formats import KINDS
 from cxrflow.report.manifest import FIGURES, PROVENANCE, SECTIONS, TABLES
 from cxrflow.report.pictures import embed_chart, embed_gallery
 from cxrflow.report.tables import Column, Table
-from cxrflow.report.tabular import Row, format_cell, read_table_rows, visible_columns
+from cxrflow.report.tabular import Row, format_cell, read_table_rows, visible_columns, write_note
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIGNS = {PASS: "✓", WARN: "!", FAIL: "✗", UNKNOWN: "?", ERROR: "✗"}  # a level is never shown by colour alone
@@ -119,7 +119,7 @@ def lay_out(table: Table, rows: Sequence[Row], without: Sequence[str] = ()) -> d
     aligns = [KINDS[column.kind].align for column in shown]
     return {
         "title": table.title,
-        "note": table.note,
+        "note": write_note(table, rows),
         "empty": table.empty,
         "dense": len(shown) > DENSE_COLUMNS,
         "n_rows": len(lines),

@@ -2,9 +2,17 @@
 
 A row's numbers come from a function of `compare` or `checks`, named as "module:function" so that a plan, which reads
 this module, imports none of them.
+
+Every column of numbers says in `interval` how sure they are (a test walks TABLES):
+
+    Column("macro_f1", "Macro F1 (95 % interval)", "score", interval=True)   # the rows have macro_f1_low and _high too
+    Column("gmac", "GMAC", "amount", EXACT)                                  # counted, set, published or defined
+    Column("val_loss", "Val. loss", "loss", "of one training, as it was")    # none is possible: why, for the reader
 """
 
 from dataclasses import dataclass
+
+EXACT = "exact"  # counted, set, published or defined: the same study on other patients or another machine has it too
 
 
 @dataclass(frozen=True)
@@ -14,7 +22,9 @@ class Column:
     key: str  # name in the CSV
     title: str  # heading for people, with the unit
     kind: str = "text"  # a key of KINDS
-    interval: bool = False  # two more CSV columns, {key}_low and {key}_high, shown behind the value in brackets
+    # True: two more CSV columns, {key}_low and {key}_high, shown behind the value in brackets. EXACT: needs none. Other
+    # words: why there is none, which stands below the table. Only text has False.
+    interval: bool | str = False
     # To people `always`, `if_varied` (only where rows differ in it), `if_any` (only where one row has it) or `never`;
     # the CSV always has it.
     shown: str = "always"
@@ -23,7 +33,7 @@ class Column:
     @property
     def keys(self) -> list[str]:
         """The CSV columns."""
-        return [self.key, f"{self.key}_low", f"{self.key}_high"] if self.interval else [self.key]
+        return [self.key, f"{self.key}_low", f"{self.key}_high"] if self.interval is True else [self.key]
 
 
 @dataclass(frozen=True)
@@ -44,21 +54,27 @@ class Table:
     empty: str = "This study has nothing to show here."  # stands in for a table without rows
 
 
-def numbers(kind: str = "count", /, **titles: str) -> tuple[Column, ...]:
-    """Return one column of a kind per key."""
-    return tuple(Column(key, title, kind) for key, title in titles.items())
+def numbers(kind: str = "count", interval: bool | str = False, /, **titles: str) -> tuple[Column, ...]:
+    """Return one column of a kind per key; counts are exact."""
+    sure = interval or (EXACT if kind == "count" else False)
+    return tuple(Column(key, title, kind, sure) for key, title in titles.items())
 
+
+ONE_TRAINING = "of one training, as it went"
+SEEN_SEEDS = "of these seeds alone"
+SEEN_IMAGES = "of the images counted here alone"
+BY_SEED = "in Table 3, by seed"
 
 DATASET = Column("dataset", "Dataset")
-PUBLISHED = Column("n_published", "Published", "count", shown="if_any")
+PUBLISHED = Column("n_published", "Published", "count", EXACT, shown="if_any")
 BACKBONE = Column("backbone", "Backbone")
 MODEL = (
     DATASET, BACKBONE, Column("init", "Training"), Column("variant", "Variant", shown="if_varied"),
-    Column("seed", "Seed", "count", shown="if_varied"),
+    Column("seed", "Seed", "count", EXACT, shown="if_varied"),
 )  # fmt: skip
 PATH = Column("model", "Model", shown="never")
 CAUTION = Column("caution", "Caution", shown="if_any")
-PAIRED = (Column("n_seeds", "Seeds", "count", shown="if_varied"), *numbers(n_patients="Test patients"))
+PAIRED = (Column("n_seeds", "Seeds", "count", EXACT, shown="if_varied"), *numbers(n_patients="Test patients"))
 DIFFERENCE = Column("difference", "Difference (95 % interval)", "difference", interval=True)
 
 TABLES: dict[str, Table] = {
@@ -89,7 +105,7 @@ TABLES: dict[str, Table] = {
             Column("class", "Class"),
             PUBLISHED,
             *numbers(n_images="Kept here"),
-            Column("share", "Share", "share"),
+            Column("share", "Share", "share", EXACT),
             *numbers(n_train="Train", n_val="Val", n_test="Test", n_test_patients="Test patients"),
         ),
         "cxrflow.compare.rows:class_rows",
@@ -118,13 +134,13 @@ TABLES: dict[str, Table] = {
         " Latency: one image, median of repeated passes, in brackets their 5th and 95th percentile.",
         (
             BACKBONE,
-            Column("params_m", "Params, M", "score"),
-            Column("paper_params_m", "Paper: params, M", "tenths"),
+            Column("params_m", "Params, M", "score", EXACT),
+            Column("paper_params_m", "Paper: params, M", "tenths", EXACT),
             *numbers(layers="Layers", paper_layers="Paper: layers", size_px="Image side, px"),
-            Column("gmac", "GMAC, 1 image", "amount"),
-            Column("gmac_batch", "GMAC, 32 images", "tenths"),
-            Column("paper_gflops", "Paper: GFLOPS", "tenths"),
-            Column("imagenet_top5", "ImageNet top-5, %", "tenths"),
+            Column("gmac", "GMAC, 1 image", "amount", EXACT),
+            Column("gmac_batch", "GMAC, 32 images", "tenths", EXACT),
+            Column("paper_gflops", "Paper: GFLOPS", "tenths", EXACT),
+            Column("imagenet_top5", "ImageNet top-5, %", "tenths", EXACT),
             Column("latency_ms", "Latency, ms", "amount", interval=True),
             Column("device", "Measured on", shown="if_varied"),
         ),
@@ -141,13 +157,14 @@ TABLES: dict[str, Table] = {
         (
             *MODEL,
             MetricColumns(per_class=False),
-            Column("chance_macro_f1", "Chance macro F1", "score"),
-            Column("val_loss", "Val. loss", "loss"),
-            Column("epoch_kept", "Epoch kept", "count"),
-            Column("epochs", "Epochs", "count", shown="if_varied"),
-            Column("epoch_seconds", "s per epoch", "amount"),
-            Column("images_per_s", "Images/s", "amount", shown="never"),
-            *numbers("amount", params_m="Params, M", gmac="GMAC", latency_ms="Latency, ms"),
+            Column("chance_macro_f1", "Chance macro F1", "score", EXACT),
+            Column("val_loss", "Val. loss", "loss", ONE_TRAINING),
+            Column("epoch_kept", "Epoch kept", "count", ONE_TRAINING),
+            Column("epochs", "Epochs", "count", EXACT, shown="if_varied"),
+            Column("epoch_seconds", "s per epoch", "amount", ONE_TRAINING),
+            Column("images_per_s", "Images/s", "amount", ONE_TRAINING, shown="never"),
+            *numbers("amount", EXACT, params_m="Params, M", gmac="GMAC"),
+            Column("latency_ms", "Latency, ms", "amount", "in Table 2"),
             CAUTION,
             PATH,
         ),
@@ -159,11 +176,11 @@ TABLES: dict[str, Table] = {
         " This is how much one training differs from another.",
         (
             *MODEL[:4],
-            Column("n_seeds", "Seeds", "count"),
-            Column("macro_f1_mean", "Macro F1, mean", "score"),
-            Column("macro_f1_sd", "SD", "loss"),
-            *numbers("score", macro_f1_min="Lowest", macro_f1_max="Highest"),
-            Column("epoch_kept_mean", "Epoch kept, mean", "amount"),
+            Column("n_seeds", "Seeds", "count", EXACT),
+            Column("macro_f1_mean", "Macro F1, mean", "score", SEEN_SEEDS),
+            Column("macro_f1_sd", "SD", "loss", SEEN_SEEDS),
+            *numbers("score", SEEN_SEEDS, macro_f1_min="Lowest", macro_f1_max="Highest"),
+            Column("epoch_kept_mean", "Epoch kept, mean", "amount", SEEN_SEEDS),
         ),
         "cxrflow.compare.rows:seed_rows",
         empty="Every model was trained with one seed, so how much one training differs from another is not known here.",
@@ -177,9 +194,9 @@ TABLES: dict[str, Table] = {
             *MODEL,
             Column("region", "Region"),
             *numbers(n_images="Images"),
-            *numbers("share", inside_share="Inside", inside_share_centred="Inside, centred"),
-            *numbers("share", inside_share_uniform="Inside, uniform"),
-            *numbers("share", pointing_hit_rate="Pointing", pointing_hit_rate_centred="Pointing, centred"),
+            *numbers("share", SEEN_IMAGES, inside_share="Inside", inside_share_centred="Inside, centred"),
+            *numbers("share", SEEN_IMAGES, inside_share_uniform="Inside, uniform"),
+            *numbers("share", SEEN_IMAGES, pointing_hit_rate="Pointing", pointing_hit_rate_centred="Pointing, centred"),
             PATH,
         ),
         "cxrflow.compare.rows:explanation_rows",
@@ -207,7 +224,7 @@ TABLES: dict[str, Table] = {
         (
             *MODEL[:3],
             *PAIRED,
-            *numbers("score", macro_f1_scratch="Scratch: macro F1", macro_f1="Transfer: macro F1"),
+            *numbers("score", BY_SEED, macro_f1_scratch="Scratch: macro F1", macro_f1="Transfer: macro F1"),
             DIFFERENCE,
             CAUTION,
         ),
@@ -222,7 +239,7 @@ TABLES: dict[str, Table] = {
             Column("variant", "Variant"),
             Column("change", "What differs"),
             *PAIRED,
-            *numbers("score", macro_f1_base="Base: macro F1", macro_f1="Variant: macro F1"),
+            *numbers("score", BY_SEED, macro_f1_base="Base: macro F1", macro_f1="Variant: macro F1"),
             DIFFERENCE,
         ),
         "cxrflow.compare.paired:ablation_rows",
@@ -238,13 +255,15 @@ TABLES: dict[str, Table] = {
         (
             DATASET,
             Column("best", "Best", width_cm=4),
-            Column("best_val_macro_f1", "Its validation macro F1", "score"),
-            Column("best_latency_ms", "Latency, ms", "amount"),
+            Column(
+                "best_val_macro_f1", "Its validation macro F1", "score", "the highest of several, which flatters it"
+            ),
+            Column("best_latency_ms", "Latency, ms", "amount", "in Table 2"),
             Column("chosen", "Chosen", width_cm=4),
             Column("val_macro_f1", "Its validation macro F1 (95 % interval)", "score", interval=True),
-            Column("difference", "Difference to the best", "difference"),
-            Column("difference_bound", "One-sided 95 % lower bound", "difference"),
-            Column("latency_ms", "Latency, ms", "amount"),
+            Column("difference", "Difference to the best", "difference", "the bound beside it is one-sided"),
+            Column("difference_bound", "One-sided 95 % lower bound", "difference", "itself the end of one"),
+            Column("latency_ms", "Latency, ms", "amount", "in Table 2"),
             Column("macro_f1", "Test macro F1 (95 % interval)", "score", interval=True),
             PATH,
         ),
@@ -264,7 +283,7 @@ TABLES: dict[str, Table] = {
             Column("check", "Check", shown="never"),
             Column("level", "Level", shown="never"),
             Column("value", "Value", "amount", interval=True, shown="never"),
-            Column("threshold", "Threshold", "amount", shown="never"),
+            Column("threshold", "Threshold", "amount", EXACT, shown="never"),
         ),
         "cxrflow.checks.registry:check_rows",
     ),

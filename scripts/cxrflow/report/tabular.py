@@ -12,7 +12,7 @@ from tabulate import tabulate
 from cxrflow.files.atomic import write_text
 from cxrflow.files.formats import KINDS
 from cxrflow.files.tables import read_table, write_table
-from cxrflow.report.tables import Column, MetricColumns, Table
+from cxrflow.report.tables import EXACT, Column, MetricColumns, Table
 from cxrflow.results.metrics import METRICS
 
 Row = Mapping[str, Any]  # column key -> str, int, float or None
@@ -54,17 +54,29 @@ def _is_shown(column: Column, values: set[Any]) -> bool:
     return wanted[column.shown]
 
 
+def write_note(table: Table, rows: Sequence[Row]) -> str:
+    """Return what stands below a table: its note, which columns are exact, and why others have no interval."""
+    titles: dict[str, list[str]] = {}
+    for column in visible_columns(table, rows):
+        if isinstance(column.interval, str):
+            titles.setdefault(column.interval, []).append(column.title)
+    exact = ", ".join(titles.pop(EXACT, []))
+    others = "; ".join(f"{', '.join(of)} ({why})" for why, of in titles.items())
+    sentences = (table.note, exact and f"Exact: {exact}.", others and f"Without an interval: {others}.")
+    return " ".join(filter(None, sentences))
+
+
 def format_markdown(table: Table, rows: Sequence[Row]) -> str:
     """Return the table as GitHub Markdown: title, table, note."""
     parts = [f"**{_escape_markdown(table.title)}**", _escape_markdown(table.empty)]
     if rows:
-        parts[1:] = [_tabulate(table, rows, "pipe", _escape_markdown), _escape_markdown(table.note)]
+        parts[1:] = [_tabulate(table, rows, "pipe", _escape_markdown), _escape_markdown(write_note(table, rows))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def format_latex(table: Table, rows: Sequence[Row]) -> str:
     r"""Return a booktabs tabular to `\input`, with title and note as comments; needs \usepackage{booktabs}."""
-    head = "".join(f"% {line}\n" for text in (table.title, table.note) for line in text.splitlines())
+    head = "".join(f"% {line}\n" for text in (table.title, write_note(table, rows)) for line in text.splitlines())
     if not rows:
         return head + f"% {table.empty}\n"
     tabular = _typeset(_tabulate(table, rows, "latex_booktabs", str))
