@@ -1,9 +1,8 @@
-from collections import Counter
+from collections import Counter, defaultdict
 
-from hypothesis import given
-from hypothesis import strategies as st
+import numpy as np
 
-from cxrflow.data.capping import choose_patients, rank_patients
+from cxrflow.data.capping import rank_images
 from cxrflow.data.readers.base import Candidate
 
 
@@ -16,43 +15,37 @@ def candidates(*patients):
     ]
 
 
-def test_patients_stay_whole_and_order_does_not_matter():
+def test_each_class_is_ranked_alone_and_the_order_of_files_does_not_matter():
     images = candidates("aa", "ab", "b", "aaa", "b")
-    ranked = rank_patients(images, seed=1)
-    assert ranked == rank_patients(images[::-1], seed=1)
-    assert sorted(len(patient) for patient in ranked) == [1, 1, 2, 2, 3]
-    assert {len({image.patient_id for image in patient}) for patient in ranked} == {1}
-
-
-def test_another_seed_gives_another_order():
-    images = candidates(*"abababababab")
-    assert rank_patients(images, seed=1) != rank_patients(images, seed=2)
+    ranked = rank_images(images, seed=1)
+    assert {label: len(of) for label, of in ranked.items()} == {"a": 6, "b": 3}
+    assert ranked == rank_images(images[::-1], seed=1)
+    assert ranked != rank_images(images, seed=2)
 
 
 def test_more_patients_do_not_reorder_the_others():
-    few, many = candidates(*["a"] * 10), candidates(*["a"] * 30)
-    order = [patient[0].patient_id for patient in rank_patients(many, seed=0)]
-    assert [name for name in order if int(name[1:]) < 10] == [
-        patient[0].patient_id for patient in rank_patients(few, 0)
-    ]
+    few, many = candidates(*["aa"] * 10), candidates(*["aa"] * 30)
+    known = {image.image_id for image in few}
+    assert [image for image in rank_images(many, seed=0)["a"] if image.image_id in known] == rank_images(few, 0)["a"]
 
 
-def test_a_patient_that_would_overshoot_is_passed_over():
-    patients = [candidates("aa"), candidates("aaa"), candidates("a"), candidates("bbbb")]
-    chosen, passed_over = choose_patients(patients, {}, cap=3)
-    assert [len(patient) for patient in chosen] == [2, 1]
-    assert [len(patient) for patient in passed_over] == [3, 4]
+def test_a_patient_has_the_same_place_in_every_class():
+    ranked = rank_images(candidates(*["aabb"] * 20), seed=0)
+    orders = [[image.patient_id for image in images[::2]] for images in ranked.values()]
+    assert orders[0] == orders[1]
 
 
-def test_a_full_class_keeps_a_patient_of_two_classes_out():
-    chosen, _ = choose_patients([candidates("ab"), candidates("b")], {"a": 2}, cap=2)
-    assert [patient[0].label for patient in chosen] == ["b"]
-
-
-@given(st.lists(st.text("abc", min_size=1, max_size=6), max_size=30), st.integers(1, 8))
-def test_no_class_exceeds_the_cap_and_nobody_who_fits_is_left_out(patients, cap):
-    chosen, passed_over = choose_patients(rank_patients(candidates(*patients), seed=0), {}, cap)
-    counts = Counter(image.label for patient in chosen for image in patient)
-    assert all(n <= cap for n in counts.values())
-    for patient in passed_over:
-        assert any(counts[label] + n > cap for label, n in Counter(image.label for image in patient).items())
+def test_the_kept_patients_of_a_class_have_its_other_labels_as_often_as_all_of_them():
+    """The cap once kept patients only where every one of their classes had room: few had an image of a large class."""
+    random = np.random.default_rng(0)
+    patients = ["rc"] * 900 + ["r"] * 100 + ["rrc"] * 200 + ["c"] * 5000  # r is rare, c is common
+    images = candidates(*random.permutation(patients))
+    cap = 300
+    kept = [image for of in rank_images(images, seed=0).values() for image in of[:cap]]
+    assert Counter(image.label for image in kept) == {"c": cap, "r": cap}
+    labels = defaultdict(set)
+    for image in images:
+        labels[image.patient_id].add(image.label)
+    rare = {image.patient_id for image in kept if image.label == "r"}
+    share, n = 1100 / 1200, len(rare)
+    assert abs(np.mean(["c" in labels[patient] for patient in rare]) - share) < 3 * np.sqrt(share * (1 - share) / n)

@@ -84,10 +84,15 @@ def test_a_class_of_which_nothing_is_left(tmp_path):
         build_index(tmp_path, settings, IndexSettings(), threads=1)
 
 
-def test_a_cap_below_the_smallest_patient_names_the_class(tmp_path):
-    settings = replace(make_folders(tmp_path), patient_pattern=r"/(?P<patient>p\d+)")
-    with pytest.raises(CxrflowError, match=r"is left\. cap: beyond.*correct who is a patient"):
-        build_index(tmp_path, settings, IndexSettings(max_images_per_class=1), threads=1)
+def test_every_class_keeps_its_cap_or_all_it_has_whoever_the_patients_are(tmp_path):
+    settings = replace(make_folders(tmp_path, per_class=12), patient_pattern=r"/(?P<patient>p\d+)")
+    for number in range(12, 15):
+        write_image(tmp_path / f"ill/p{number}_0.png", number)
+    write_image(tmp_path / "ill/p98_0.png", 70)
+    write_image(tmp_path / "healthy/p99_0.png", 70)
+    for cap in (1, 7, 14, 100):
+        index = build_index(tmp_path, settings, IndexSettings(max_images_per_class=cap), threads=1)
+        assert Counter(row.label for row in index.rows) == {"healthy": min(cap, 12), "ill": min(cap, 15)}
 
 
 def test_the_cap_reads_only_what_it_may_keep_and_fills_places_of_bad_files(tmp_path, monkeypatch):

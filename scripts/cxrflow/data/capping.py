@@ -1,8 +1,8 @@
-"""A seeded cap per class that keeps patients whole. Pure; reads and writes nothing."""
+"""A seeded cap per class, so that every class keeps as many images as it may. Pure; reads and writes nothing."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 
 from cxrflow.data.readers.base import Candidate
 
@@ -12,31 +12,16 @@ def seeded_rank(seed: int, name: str) -> str:
     return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
 
 
-def rank_patients(candidates: Iterable[Candidate], seed: int) -> list[list[Candidate]]:
-    """Return the images of each patient, patients in seeded order; the order of `candidates` does not matter."""
-    patients: dict[str, list[Candidate]] = defaultdict(list)
-    for candidate in sorted(candidates, key=lambda each: each.image_id):
-        patients[candidate.patient_id].append(candidate)
-    return [patients[name] for name in sorted(patients, key=lambda name: seeded_rank(seed, name))]
+def rank_images(candidates: Iterable[Candidate], seed: int) -> dict[str, list[Candidate]]:
+    """Return the images of each class in seeded order: of its patients, and of the images of each patient.
 
-
-def choose_patients(
-    patients: list[list[Candidate]], kept: Mapping[str, int], cap: int
-) -> tuple[list[list[Candidate]], list[list[Candidate]]]:
-    """Choose the patients, in order, whose images still fit under the cap of every class.
-
-    A patient that would overshoot is passed over and a later, smaller one may fill the place.
-
-    kept: images per class that are kept already.
-
-    Returns: (chosen, passed over), both in order.
+    A cap takes the first ones of each class, whatever the other classes hold, so that the patients of a class are a
+    random sample of its patients. Each patient has one place in the order of all classes: who has images of two
+    classes is kept in both as often as two caps allow. The order of `candidates` does not matter.
     """
-    counts, chosen, passed_over = Counter(kept), [], []
-    for patient in patients:
-        added = Counter(candidate.label for candidate in patient)
-        if all(counts[label] + n <= cap for label, n in added.items()):
-            counts += added
-            chosen.append(patient)
-        else:
-            passed_over.append(patient)
-    return chosen, passed_over
+    classes: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        classes[candidate.label].append(candidate)
+    for images in classes.values():
+        images.sort(key=lambda each: (seeded_rank(seed, each.patient_id), seeded_rank(seed, each.image_id)))
+    return dict(sorted(classes.items()))

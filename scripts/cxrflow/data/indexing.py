@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrflow.config.settings import DatasetSettings, IndexSettings
-from cxrflow.data.capping import choose_patients, rank_patients
+from cxrflow.data.capping import rank_images
 from cxrflow.data.readers import list_dataset
 from cxrflow.data.readers.base import Candidate, Listing, escape_name
 from cxrflow.data.reading import ImageFacts, map_in_threads, read_facts, sequence_in_threads
@@ -22,10 +22,6 @@ NOT_UTF8 = "its file name is not UTF-8: rename it"
 CONTROLS = "its class has control characters in its name: rename it, or name it with datasets.<name>.classes"
 CONFLICT = "its pixels equal those of an image with another label"
 CAPPED = "beyond max_images_per_class"
-WHOLE_PATIENTS = (
-    ". Patients stay whole, and none of this class fits under index.max_images_per_class: correct who is a patient"
-    " (patient_pattern, patient_column) or raise the cap"
-)
 
 
 @dataclass(frozen=True)
@@ -86,21 +82,23 @@ class _Reader:
         return []
 
     def read_capped(self, candidates: list[Candidate]) -> list[RejectRow]:
-        """Read patients in seeded order until every class is full; return what the cap leaves out.
+        """Read images in seeded order until every class is full; return what the cap leaves out.
 
         Only what may be kept is read, because decoding is nearly all the cost: a cap of 300 on 56,000 images takes
-        seconds. In each round the patients are read that fit if all of their images are readable; places that
-        unreadable images leave are filled in the next round. So the result depends on the seed and the files alone.
+        seconds. Places that refused images leave are filled in the next round, so that a class keeps fewer than the cap
+        only where it has no more. The result depends on the seed and the files alone.
         """
-        waiting = rank_patients(candidates, self.settings.cap_seed)
-        while waiting:
-            kept = Counter(row.label for row in self.rows)
-            chosen, waiting = choose_patients(waiting, kept, self.settings.max_images_per_class)
+        waiting = rank_images(candidates, self.settings.cap_seed)
+        while True:
+            kept = Counter(row.label for row in refuse_conflicts(self.rows)[0])
+            room = {label: self.settings.max_images_per_class - kept[label] for label in waiting}
+            chosen = [candidate for label, images in waiting.items() for candidate in images[: room[label]]]
             if not chosen:
                 break
-            self._read([candidate for patient in chosen for candidate in patient])
+            waiting = {label: images[room[label] :] for label, images in waiting.items()}
+            self._read(chosen)
         self._check_share(self.n_read)
-        return [_reject(candidate, "cap", CAPPED) for patient in waiting for candidate in patient]
+        return [_reject(candidate, "cap", CAPPED) for images in waiting.values() for candidate in images]
 
     def _read(self, candidates: list[Candidate]) -> None:
         def read(candidate: Candidate) -> ImageFacts | str:
@@ -146,8 +144,10 @@ def check_classes(folder: Path, listing: Listing, rows: list[IndexRow], rejects:
     for label in sorted({each.label for each in listing.candidates} - kept):
         reasons = Counter(f"{row.kind}: {row.reason}" for row in rejects if row.label == label)
         why = "; ".join(f"{reason} ({n} images)" for reason, n in reasons.most_common(3))
-        remedy = WHOLE_PATIENTS if CAPPED in why else ", or leave the class out with datasets.<name>.classes"
-        raise CxrflowError(f"{folder}: no image of class {escape_name(label)} is left. {why}{remedy}")
+        raise CxrflowError(
+            f"{folder}: no image of class {escape_name(label)} is left. {why}, or leave the class out with"
+            " datasets.<name>.classes"
+        )
 
 
 def keep_regions(listing: Listing, rows: list[IndexRow]) -> list[RegionRow]:
