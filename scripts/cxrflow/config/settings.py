@@ -126,7 +126,10 @@ class IndexSettings:
     """Which images are kept."""
 
     max_images_per_class: int = setting(
-        "cap per class for a quick look: of patients in seeded order, whatever the other classes hold; 0: no cap", 0, minimum=0, unit="images"
+        "cap per class for a quick look: of patients in seeded order, whatever the other classes hold; 0: no cap",
+        0,
+        minimum=0,
+        unit="images",
     )
     cap_seed: int = setting("seed of the cap", 0, minimum=0, maximum=MAX_SEED)
     max_rejected_share: float = setting(
