@@ -125,8 +125,8 @@ EDITS = {
     ),
     "what a dataset shares": (
         "config/readers.py",
-        'shares_images_with=("kermany",)',
-        "shares_images_with=()",
+        "        8851,",
+        "        8852,",
         "all",
         JUDGES,
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.layout import BASE, FROM_DATASET, IMAGENET, SCRATCH, Layout, ModelId
 from cxrflow.config.parsing import override_settings
-from cxrflow.config.readers import READERS
+from cxrflow.config.readers import READERS, SharedImages, list_shared
 from cxrflow.config.settings import (
     ComputeSettings,
     DatasetSettings,
@@ -172,14 +172,17 @@ class Study:
             datasets={name: replace(data, folder="") for name, data in self.settings.datasets.items()},
         )
 
+    def list_shared(self, model: ModelId) -> list[SharedImages]:
+        """Return what is written of images that a model's dataset and the one it starts from have in common."""
+        if self.settings.phantoms or not model.init.startswith(FROM_DATASET):
+            return []
+        names = model.init.removeprefix(FROM_DATASET), model.dataset
+        source, own = (self.settings.datasets[name].reader for name in names)
+        return list_shared(source, own)
+
     def may_have_seen_test(self, model: ModelId) -> bool:
         """Return whether a model starts from one of a published set that has images in common with its own."""
-        if self.settings.phantoms or not model.init.startswith(FROM_DATASET):
-            return False
-        source, own = (
-            self.settings.datasets[name].reader for name in (model.init.removeprefix(FROM_DATASET), model.dataset)
-        )
-        return source in READERS[own].shares_images_with
+        return bool(self.list_shared(model))
 
     def missing_data(self) -> list[str]:
         """Return one line per dataset whose folder does not exist yet, with where it is expected."""
