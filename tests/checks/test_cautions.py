@@ -26,9 +26,9 @@ def test_synthetic_images_say_nothing_of_patients_or_published_datasets(tmp_path
 def test_samples_say_how_many_of_how_many_and_name_the_cap(tmp_path: Path):
     verdict = whole_datasets.run(study(tmp_path, index={"max_images_per_class": 300}))
     assert verdict.level == WARN
-    assert "384 of 15,153 images" in verdict.text
+    assert "524 of 15,153 images" in verdict.text
     assert "at most 300 per class" in verdict.text
-    assert verdict.value == pytest.approx(384 / 15_153)
+    assert verdict.value == pytest.approx(524 / 15_153)
 
 
 def test_whole_datasets_are_not_called_samples(tmp_path: Path):

@@ -79,7 +79,7 @@ class FakeStudy:
 
     config: dict[str, Any] = field(default_factory=dict)
     share: float = 0.02
-    least: int = 90
+    least: int = 160  # a seventh of 80 patients: enough for an interval
     skill: Callable[[ModelId], float | None] = lambda model: None
     val_skill: Callable[[ModelId], float | None] | None = None
     history: Callable[[ModelId], list[EpochRow] | None] = lambda model: None

@@ -85,7 +85,7 @@ def odd_page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def undefine(model: ModelId, metrics: dict[str, Any]) -> None:
-    metrics["macro_f1"] = {"value": None, "low": None, "high": None}
+    metrics["macro_f1"] = {"value": None, "low": None, "high": None, "n_patients": 0}
 
 
 def test_nothing_is_loaded_from_anywhere(page: str):

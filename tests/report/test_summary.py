@@ -11,6 +11,7 @@ from PIL import Image
 from cxrflow.compare.collect import Results
 from cxrflow.compare.rows import count_above_chance, model_rows, per_class_rows
 from cxrflow.config.layout import ModelId
+from cxrflow.files.formats import MIN_PATIENTS
 from cxrflow.report.figures_models import break_line, restart_epochs, row_shares
 from cxrflow.report.figures_scores import draw_f1, pareto_front
 from cxrflow.report.manifest import FIGURES, MODULES, SUMMARY_FILES, TABLES, caption_of
@@ -22,9 +23,9 @@ from cxrflow.report.tabular import (
     list_keys,
     read_table_rows,
     visible_columns,
+    write_note,
     write_table_forms,
 )
-from cxrflow.results.bootstrap import MIN_PATIENTS
 from cxrflow.results.metrics import METRICS, Metric, accuracy, recall
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 from tests.report.conftest import summarize
@@ -39,7 +40,9 @@ def test_forms_of_a_table_agree(summary: Path, name: str):
     table = TABLES[name]
     rows = read_table_rows(summary, name, table)
     markdown, latex = ((summary / f"{name}.{form}").read_text(encoding="utf-8") for form in ("md", "tex"))
-    latex = latex.replace("$-$", "−").replace("--", "–").replace(r"$\to$", "→").replace("\\", "")
+    latex = (
+        latex.replace("$-$", "−").replace("--", "–").replace(r"$\to$", "→").replace(r"\ddag{}", "‡").replace("\\", "")
+    )
     for row in rows:
         numbers = [format_cell(c, row) for c in visible_columns(table, rows) if c.kind != "text"]
         for text in (markdown, latex):
@@ -84,10 +87,10 @@ def test_figure_drawn_again_has_the_same_bytes(summary: Path, results: Results, 
 def undefined(model: ModelId, metrics: dict[str, Any]) -> None:
     """A model of which nothing is defined, as when a class has no test image."""
     for key in ("macro_f1", "accuracy", "macro_auroc"):
-        metrics[key] = {"value": None, "low": None, "high": None}
+        metrics[key] = {"value": None, "low": None, "high": None, "n_patients": 0}
     for scores in metrics["per_class"].values():
         for key in ("f1", "precision", "recall", "auroc"):
-            scores[key] = {"value": None, "low": None, "high": None}
+            scores[key] = {"value": None, "low": None, "high": None, "n_patients": 0}
 
 
 STRANGE = {
@@ -137,8 +140,9 @@ def test_a_class_of_few_patients_is_counted_beside_its_scores_and_has_no_interva
     shown = {key: format_cell(columns[key], small) for key in ("support", "n_patients", "recall")}
     assert (int(shown["support"]), int(shown["n_patients"])) == (small["support"], small["n_patients"])
     assert small["n_patients"] < MIN_PATIENTS
-    assert "(" not in shown["recall"] + format_cell(list_columns(TABLES["models"])[5], model_rows(results)[0])
-    assert all(f"fewer than {MIN_PATIENTS} " in TABLES[name].note for name in ("per_class", "models"))
+    of_mean = format_cell(list_columns(TABLES["models"])[5], model_rows(results)[0])
+    assert all(text.endswith(" (too few patients)") for text in (shown["recall"], of_mean))
+    assert f"fewer than {MIN_PATIENTS} " in write_note(TABLES["per_class"], [small])
     assert "cannot be determined" in count_above_chance(results)
 
 

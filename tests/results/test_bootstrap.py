@@ -2,18 +2,21 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.stats import binomtest
 
+from cxrflow.files.formats import MIN_PATIENTS
 from cxrflow.files.records import Predictions
 from cxrflow.results.bootstrap import (
-    LEVEL,
-    MIN_PATIENTS,
+    Estimate,
+    count_behind,
     mean_macro_f1,
-    percentile_interval,
     resample_metrics,
     resample_weights,
     subtract_estimates,
+    wilson_interval,
 )
-from cxrflow.results.metrics import Outcomes
+from cxrflow.results.metrics import METRICS, Outcomes, whole_sample
 
 
 def make_outcomes(generator: np.random.Generator, n: int, hit_rate: float) -> Outcomes:
@@ -27,7 +30,9 @@ def make_outcomes(generator: np.random.Generator, n: int, hit_rate: float) -> Ou
 def interval(
     outcomes: Outcomes, patients: list[str], name: str = "accuracy", resamples: int = 500
 ) -> tuple[float, float]:
-    low, high = percentile_interval(resample_metrics(outcomes, patients, resamples, seed=0)[name])
+    value = METRICS[name].compute(whole_sample(outcomes))[0]
+    resampled = resample_metrics(outcomes, patients, resamples, seed=0)[name]
+    low, high = wilson_interval(value, resampled, count_behind(outcomes, patients)[name])
     assert low is not None
     assert high is not None
     return low, high
@@ -55,34 +60,51 @@ def test_copies_of_a_patients_images_do_not_narrow_the_interval() -> None:
     assert apart == pytest.approx(single / 2, rel=0.15)
 
 
-def test_95_percent_intervals_cover_the_truth_about_95_percent_of_the_time() -> None:
-    """250 simulated studies of 80 patients with 1 to 3 images, whose errors come by patient."""
-    generator = np.random.default_rng(3)
-    covered = 0
-    for _ in range(250):
-        images = generator.integers(1, 4, size=80)
-        hit_rates = np.repeat(generator.choice([0.5, 0.9], size=80), images)  # mean 0.7
-        labels = generator.integers(2, size=images.sum())
-        predicted = np.where(generator.random(images.sum()) < hit_rates, labels, 1 - labels)
+def test_an_interval_of_a_share_is_wilsons_with_the_number_of_images() -> None:
+    """One image each: the design effect is 1, whatever the share; as much as so many resamples can tell."""
+    for n, hits in ((40, 30), (200, 190)):
+        labels = np.arange(n) % 2
+        predicted = np.where(np.arange(n) < hits, labels, 1 - labels)
         outcomes = Outcomes(labels, np.where(np.eye(2)[predicted] == 1, 0.8, 0.2))
-        low, high = interval(outcomes, np.repeat(np.arange(80), images).astype(str).tolist(), resamples=200)
-        covered += low <= 0.7 <= high
-    assert 0.90 <= covered / 250 <= 0.98
+        wilson = binomtest(hits, n).proportion_ci(method="wilson")
+        assert interval(outcomes, [str(i) for i in range(n)], resamples=4000) == pytest.approx(wilson, abs=0.004)
 
 
-def test_the_least_number_of_patients_is_that_whose_range_can_hold_95_percent() -> None:
-    """A class with a recall of 0.5 is all right or all wrong with chance 2 / 2^m: an interval of no width misses it."""
-    assert 2 * 0.5**MIN_PATIENTS <= 1 - LEVEL < 2 * 0.5 ** (MIN_PATIENTS - 1)
+@pytest.mark.parametrize("right", [True, False])
+def test_all_right_or_all_wrong_is_not_certain(right: bool) -> None:
+    """Nothing varies: n is then the patients, not their images, and of a mean over classes those of each class."""
+    labels = np.repeat([0, 1, 2], 24)
+    outcomes = Outcomes(labels, np.eye(3)[labels if right else (labels + 1) % 3])
+    patients = [f"{i // 2}" for i in range(72)]
+    wilson = binomtest(36 * right, 36).proportion_ci(method="wilson")
+    for name in ("accuracy", "macro_f1"):
+        assert interval(outcomes, patients, name) == pytest.approx(wilson, abs=1e-9)
+
+
+def estimate_f1(n_small: int, labels_right: NDArray[np.bool_]) -> Estimate:
+    ids = [f"image{i}" for i in range(60)]
+    labels = (np.arange(60) < n_small).astype(np.int64)
+    predicted = np.where(labels_right, labels, 1 - labels)
+    return mean_macro_f1([Predictions(ids, ids, labels, np.eye(2)[predicted] * 0.8 + 0.1, ["a", "b"])], 200, seed=0)
 
 
 def test_differences_of_macro_f1_have_no_interval_where_the_least_class_has_too_few_patients() -> None:
-    ids = [f"image{i}" for i in range(60)]
     for n, has_interval in ((MIN_PATIENTS - 1, False), (MIN_PATIENTS, True)):
-        labels = (np.arange(60) < n).astype(np.int64)
-        probabilities = np.where(np.arange(60)[:, None] % 2, [0.9, 0.1], [0.2, 0.8])
-        model = mean_macro_f1([Predictions(ids, ids, labels, probabilities, ["a", "b"])], 50, seed=0)
+        model = estimate_f1(n, np.arange(60) % 2 == 0)
         difference = subtract_estimates(model, model)
         assert (model.low is not None, difference.low is not None) == (has_interval, has_interval)
+        assert model.n_patients == difference.n_patients == n
+
+
+def test_a_difference_is_known_better_the_more_two_models_agree_and_never_exactly() -> None:
+    """Equal models, models that err on other images, and two without an error."""
+    even = np.arange(60) % 5 > 0
+    one, other, perfect = (estimate_f1(30, right) for right in (even, np.roll(even, 1), np.ones(60, dtype=bool)))
+    widths = [d.high - d.low for d in (subtract_estimates(one, each) for each in (one, other))]
+    assert 0 < widths[0] < widths[1] / 3
+    none = subtract_estimates(perfect, perfect)
+    assert (none.value, none.low) == (0, -none.high)
+    assert none.high >= perfect.high - perfect.low > 0.01
 
 
 def test_a_class_that_vanishes_in_a_resample_is_left_out_of_it() -> None:
@@ -92,4 +114,4 @@ def test_a_class_that_vanishes_in_a_resample_is_left_out_of_it() -> None:
     assert 0 < vanished.sum() < 200
     assert np.isnan(resampled["macro_auroc"][vanished]).all()
     assert (resampled["macro_f1"][vanished] == 1.0).all()
-    assert percentile_interval(resampled["recall"][:, 1]) == (0.0, 0.0)
+    assert (resampled["recall"][~vanished, 1] == 0.0).all()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from cxrflow.files.formats import MIN_PATIENTS
 from cxrflow.files.records import Predictions
-from cxrflow.results.bootstrap import MIN_PATIENTS
 from cxrflow.results.metrics import METRICS, Metric
 from cxrflow.results.scoring import draw_confusion, format_interval, score_predictions
 
@@ -45,8 +45,8 @@ def test_counts() -> None:
 
 def test_what_is_undefined_is_null_with_null_bounds() -> None:
     scores = score_predictions(make_predictions(), resamples=50, seed=0)
-    assert scores["per_class"]["nodule"]["recall"] == {"value": None, "low": None, "high": None}
-    assert scores["per_class"]["nodule"]["auroc"] == {"value": None, "low": None, "high": None}
+    nothing = {"value": None, "low": None, "high": None, "n_patients": 0}
+    assert scores["per_class"]["nodule"]["recall"] == scores["per_class"]["nodule"]["auroc"] == nothing
 
 
 @pytest.mark.parametrize(("resamples", "n_patients"), [(0, 20), (50, 1), (50, 2 * MIN_PATIENTS - 2)])
@@ -99,7 +99,7 @@ def test_the_value_does_not_depend_on_the_resamples_and_the_interval_on_nothing_
 @pytest.mark.parametrize("per_class", [False, True])
 def test_a_metric_is_one_entry_of_the_table(per_class: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     compute = METRICS["recall" if per_class else "accuracy"].compute
-    monkeypatch.setitem(METRICS, "new", Metric("New", per_class, compute))
+    monkeypatch.setitem(METRICS, "new", Metric("New", per_class, compute, ("true",) if per_class else ("all",)))
     scores = score_predictions(make_predictions(), resamples=50, seed=0)
     of_which = scores["per_class"]["mass"] if per_class else scores
     assert of_which["new"] == of_which["recall" if per_class else "accuracy"]

@@ -3,12 +3,8 @@
 from cxrflow.checks.verdicts import PASS, WARN, Verdict, check
 from cxrflow.compare.collect import DatasetResult, Results
 from cxrflow.config.readers import READERS
-from cxrflow.files.formats import count_words, join_words
-from cxrflow.results.bootstrap import MIN_PATIENTS
+from cxrflow.files.formats import FEW_PATIENTS, FEW_SIGN, MIN_PATIENTS, count_words, join_words
 
-# Below this many test patients of a class, 95 % intervals of a percentile bootstrap cover the truth in 87 to 92 % of
-# simulated studies of 12 patients a class and fewer, and in 94 % of those of 45.
-FEW_PATIENTS = 30
 NAMED = 3  # smallest classes that are named, of each dataset
 
 
@@ -85,7 +81,7 @@ def patients_known(results: Results) -> Verdict:
 
 @check("caution", "Are there enough test patients of every class?", needs=("split",))
 def enough_patients(results: Results) -> Verdict:
-    """A percentile bootstrap over few patients gives intervals that are too narrow; over fewer there are none."""
+    """What rests on few patients is flagged; on fewer, it has no interval."""
     counts = {d.title: d.class_patients["test"] for d in results.datasets.values()}
     few = {title: sorted((n, label) for label, n in of.items() if n < FEW_PATIENTS) for title, of in counts.items()}
     least = min(min(of.values()) for of in counts.values())
@@ -93,9 +89,10 @@ def enough_patients(results: Results) -> Verdict:
         return Verdict(PASS, f"Yes: at least {least:,} in each of them.", value=least, threshold=FEW_PATIENTS)
     return Verdict(
         WARN,
-        f"No: {'; '.join(_name_smallest(title, small) for title, small in few.items() if small)}. With fewer than"
-        f" {FEW_PATIENTS} patients of a class its intervals are too narrow, and so are those of means over all classes;"
-        f" with fewer than {MIN_PATIENTS} there are none.",
+        f"No: {'; '.join(_name_smallest(title, small) for title, small in few.items() if small)}. Scores that rest on"
+        f" fewer than {FEW_PATIENTS} patients of a class are marked {FEW_SIGN}, means over all classes too: other"
+        f" patients could change them much. With fewer than {MIN_PATIENTS} they have no interval, and nothing is"
+        " concluded from them.",
         value=least,
         threshold=FEW_PATIENTS,
         remedy="Use more images (index.max_images_per_class), or give the test subset a larger share (split).",

@@ -7,8 +7,8 @@ from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, Verdict, check, judge_d
 from cxrflow.compare.collect import Results
 from cxrflow.compare.paired import Pair, ablation_pairs, compare_pairs, mean_estimate, score_models, transfer_pairs
 from cxrflow.config.study import SCRATCH, ModelId
-from cxrflow.files.formats import count_words, join_words
-from cxrflow.results.bootstrap import MIN_PATIENTS, Estimate
+from cxrflow.files.formats import MIN_PATIENTS, count_words, join_words
+from cxrflow.results.bootstrap import Estimate
 
 # Who reads a dataset tells which published dataset it is, whatever a config calls it.
 XRAY8, COVID, PNEUMONIA = "nih", "covid_radiography", "kermany"

@@ -66,7 +66,7 @@ def judge_difference(difference: "Estimate") -> str:
 
 def write_estimate(estimate: "Estimate", kind: str = "score") -> str:
     """Return `0.81 (0.76–0.85)`, or only the value where there is no interval."""
-    return KINDS[kind].show_interval(estimate.value, estimate.low, estimate.high)
+    return KINDS[kind].show_interval(estimate.value, estimate.low, estimate.high, estimate.n_patients)
 
 
 def write_p(p: float) -> str:

@@ -116,12 +116,12 @@ def identify(results: Results, model: ModelResult) -> dict[str, Any]:
 
 
 def metric_columns(scores: dict[str, Any], *, per_class: bool) -> dict[str, Any]:
-    """Return three columns, value and interval, for every metric of METRICS of the one kind or the other.
+    """Return four columns, value, interval and patients, for every metric of METRICS of the one kind or the other.
 
     scores: of metrics.json as a whole, or of one class there.
     """
     names = [name for name, metric in METRICS.items() if metric.per_class == per_class]
-    ends = {"": "value", "_low": "low", "_high": "high"}
+    ends = {"": "value", "_low": "low", "_high": "high", "_n_patients": "n_patients"}
     return {f"{name}{end}": scores[name][key] for name in names for end, key in ends.items()}
 
 

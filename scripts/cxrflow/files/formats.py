@@ -4,6 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+# How many test patients a score needs, of every class that it rests on. Under 30 it is flagged: the least number that
+# the US health statistics publish a share of (Parker et al. 2017, Vital and Health Statistics 2(175)). Under 10 it has
+# no interval: a variance from m patients is itself known to sqrt(2 / (m - 1)) of its size, which is half of it.
+FEW_PATIENTS = 30
+MIN_PATIENTS = 10
+FEW_SIGN, TOO_FEW = "‡", "too few patients"
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -12,24 +19,31 @@ class Kind:
     Attributes:
         read: from the CSV's text.
         show: to text for people.
+        finer: the same with more digits, for an interval whose ends would look equal.
         align: `left` or `right`.
         between: what stands between the two ends of an interval.
     """
 
     read: Callable[[str], Any]
     show: Callable[[Any], str]
+    finer: Callable[[Any], str] = str
     align: str = "right"
     between: str = "–"
 
-    def show_interval(self, value: Any, low: Any, high: Any) -> str:
-        """Return `0.81 (0.76–0.85)`, or only the value where there is no interval."""
-        ends = "" if low is None or high is None else f" ({self.show(low)}{self.between}{self.show(high)})"
-        return self.show(value) + ends
+    def show_interval(self, value: Any, low: Any, high: Any, n_patients: int | None = None) -> str:
+        """Return `0.81 (0.76–0.85)`, or only the value where there is no interval; few patients are flagged."""
+        if n_patients is not None and n_patients < MIN_PATIENTS:
+            return f"{self.show(value)} ({TOO_FEW})"
+        if low is None or high is None:
+            return self.show(value)
+        show = self.finer if self.show(low) == self.show(high) else self.show
+        few = f" {FEW_SIGN}" if n_patients is not None and n_patients < FEW_PATIENTS else ""
+        return f"{show(value)} ({show(low)}{self.between}{show(high)}){few}"
 
 
-def format_signed(value: float) -> str:
-    """Return two decimals with a sign; what rounds to zero has none."""
-    text = f"{abs(value):.2f}"
+def format_signed(value: float, decimals: int = 2) -> str:
+    """Return some decimals with a sign; what rounds to zero has none."""
+    text = f"{abs(value):.{decimals}f}"
     return text if float(text) == 0 else ("+" if value > 0 else "−") + text
 
 
@@ -46,12 +60,12 @@ def format_significant(value: float) -> str:
 KINDS = {
     "text": Kind(str, str, align="left"),
     "count": Kind(int, lambda value: f"{value:,}"),
-    "score": Kind(float, lambda value: f"{value:.2f}"),
-    "difference": Kind(float, format_signed, between=" to "),
-    "loss": Kind(float, lambda value: f"{value:.3f}"),
-    "tenths": Kind(float, lambda value: f"{value:,.1f}"),
-    "share": Kind(float, lambda value: f"{100 * value:.0f} %"),
-    "amount": Kind(float, format_significant),
+    "score": Kind(float, lambda value: f"{value:.2f}", lambda value: f"{value:.4f}"),
+    "difference": Kind(float, format_signed, lambda value: format_signed(value, 4), between=" to "),
+    "loss": Kind(float, lambda value: f"{value:.3f}", lambda value: f"{value:.5f}"),
+    "tenths": Kind(float, lambda value: f"{value:,.1f}", lambda value: f"{value:,.3f}"),
+    "share": Kind(float, lambda value: f"{100 * value:.0f} %", lambda value: f"{100 * value:.2f} %"),
+    "amount": Kind(float, format_significant, lambda value: f"{value:,.6g}"),
 }
 
 UNITS_S = ((172_800, 86_400, "days"), (5_400, 3_600, "h"), (90, 60, "min"), (0, 1, "s"))

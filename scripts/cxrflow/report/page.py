@@ -100,7 +100,7 @@ def describe_model(results: Results, model: ModelResult, per_class: Sequence[Row
     }
 
 
-SCORE = Column("macro_f1", "Macro F1", "score", interval=True)
+SCORE = Column("macro_f1", "Macro F1", "score", interval=True, patients=True)
 DENSE_COLUMNS = 8  # a table with more is set in smaller letters
 SHORT_LETTERS = 26
 LONG_ROWS = 40  # a longer table is folded away

@@ -25,6 +25,7 @@ class Column:
     # True: two more CSV columns, {key}_low and {key}_high, shown behind the value in brackets. EXACT: needs none. Other
     # words: why there is none, which stands below the table. Only text has False.
     interval: bool | str = False
+    patients: bool = False  # one more CSV column, {key}_n_patients: of the smallest class; few of them are flagged
     # To people `always`, `if_varied` (only where rows differ in it), `if_any` (only where one row has it) or `never`;
     # the CSV always has it.
     shown: str = "always"
@@ -33,7 +34,8 @@ class Column:
     @property
     def keys(self) -> list[str]:
         """The CSV columns."""
-        return [self.key, f"{self.key}_low", f"{self.key}_high"] if self.interval is True else [self.key]
+        ends = ("_low", "_high") * (self.interval is True) + ("_n_patients",) * self.patients
+        return [self.key, *(f"{self.key}{end}" for end in ends)]
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,8 @@ TABLES: dict[str, Table] = {
     "models": Table(
         "Table 3. All models on the test images",
         "Macro F1, accuracy and AUROC are on test images that neither training nor the choice of the epoch has seen;"
-        " intervals are from a bootstrap over test patients and do not show how another training would differ; there is"
-        " none for a mean over classes of which one has fewer than 6 test patients."
+        " intervals are over test patients (Wilson's, with the effective number of images that a bootstrap over"
+        " patients shows) and do not show how another training would differ."
         " Chance: the best macro F1 that guessing without looking at the image can expect. Loss: the lowest validation"
         " loss, whose epoch is kept. Seconds per epoch: median, training and validation. GMAC and latency are of the"
         " backbone, for one image.",
@@ -204,9 +206,9 @@ TABLES: dict[str, Table] = {
     ),
     "per_class": Table(
         "Table 6. Scores by class",
-        "On the test images; Images is how many of them are of the class, Patients how many people's they are. There is"
-        " no interval where a score rests on fewer than 6 patients: those of the class; for precision, those who are"
-        " predicted to be of it; for AUROC, those of the other classes too.",
+        "On the test images; Images is how many of them are of the class, Patients how many people's they are. A score"
+        " rests on the patients of the class; precision on those who are predicted to be of it; AUROC on those of the"
+        " other classes too. Intervals as in Table 3.",
         (
             *MODEL,
             Column("class", "Class"),

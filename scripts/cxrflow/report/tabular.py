@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from cxrflow.files.atomic import write_text
-from cxrflow.files.formats import KINDS
+from cxrflow.files.formats import FEW_PATIENTS, FEW_SIGN, KINDS, MIN_PATIENTS
 from cxrflow.files.tables import read_table, write_table
 from cxrflow.report.tables import EXACT, Column, MetricColumns, Table
 from cxrflow.results.metrics import METRICS
@@ -26,7 +26,7 @@ def list_columns(table: Table) -> list[Column]:
 
 def _of_metrics(part: MetricColumns) -> list[Column]:
     return [
-        Column(name, f"{metric.title} (95 % interval)", "score", interval=True)
+        Column(name, f"{metric.title} (95 % interval)", "score", interval=True, patients=True)
         for name, metric in METRICS.items()
         if metric.per_class == part.per_class
     ]
@@ -40,8 +40,7 @@ def list_keys(table: Table) -> list[str]:
 def format_cell(column: Column, row: Row) -> str:
     """Return a row's cell as people read it: `0.81 (0.76–0.85)`; a dash where there is no value."""
     value, *ends = (row[key] for key in column.keys)
-    low, high = ends or (None, None)
-    return NOTHING if value is None else KINDS[column.kind].show_interval(value, low, high)
+    return NOTHING if value is None else KINDS[column.kind].show_interval(value, *(ends or (None, None)))
 
 
 def visible_columns(table: Table, rows: Sequence[Row]) -> list[Column]:
@@ -63,7 +62,18 @@ def write_note(table: Table, rows: Sequence[Row]) -> str:
     exact = ", ".join(titles.pop(EXACT, []))
     others = "; ".join(f"{', '.join(of)} ({why})" for why, of in titles.items())
     sentences = (table.note, exact and f"Exact: {exact}.", others and f"Without an interval: {others}.")
-    return " ".join(filter(None, sentences))
+    return " ".join(filter(None, (*sentences, *_explain_signs(table, rows))))
+
+
+def _explain_signs(table: Table, rows: Sequence[Row]) -> list[str]:
+    """Return what the signs of few patients mean that a table's cells show."""
+    counts = [row[f"{c.key}_n_patients"] for c in list_columns(table) if c.patients for row in rows]
+    counts = [n for n in counts if n is not None]
+    few, too_few = any(MIN_PATIENTS <= n < FEW_PATIENTS for n in counts), any(n < MIN_PATIENTS for n in counts)
+    return [
+        f"{FEW_SIGN} It rests on fewer than {FEW_PATIENTS} patients of a class." * few,
+        f"Too few patients: fewer than {MIN_PATIENTS} of a class, so that there is no interval." * too_few,
+    ]
 
 
 def format_markdown(table: Table, rows: Sequence[Row]) -> str:
@@ -105,7 +115,7 @@ def _escape_markdown(text: str) -> str:
 
 def _typeset(latex: str) -> str:
     """Replace the signs that pdflatex has no letters for; LaTeX's own special characters are escaped by tabulate."""
-    for sign, command in {"–": "--", "−": "$-$", "×": r"$\times$", "→": r"$\to$"}.items():
+    for sign, command in {"–": "--", "−": "$-$", "×": r"$\times$", "→": r"$\to$", "‡": r"\ddag{}"}.items():
         latex = latex.replace(sign, command)
     return latex
 

@@ -1,28 +1,31 @@
-"""95 % intervals by resampling patients: of every metric of one model, and of macro F1 on the same resamples.
+"""95 % intervals over patients: of every metric of one model, and of differences between models.
 
-The percentile bootstrap (Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13) with the patient as the
-unit (cluster bootstrap: Field & Welsh 2007, J. R. Statist. Soc. B 69:369-390): images of one patient are alike, and
-intervals that take them as independent are too narrow. What it cannot say: a metric that is 1 in the sample is 1 in
-every resample, and of few patients (say, under 30 of a class) its intervals are too narrow.
+The patient is resampled (cluster bootstrap: Field & Welsh 2007, J. R. Statist. Soc. B 69:369-390): images of one
+patient are alike, and intervals that take them as independent are too narrow.
 
-Of fewer than MIN_PATIENTS patients there is no interval. A percentile interval never leaves the range of its sample: m
-patients of a class with a recall of 0.5 are all right or all wrong with chance 2 / 2^m, and the interval then has zero
-width and is wrong. For m < 6 that alone is more than 5 %, for any method that stays in the range of the sample (the
-exact interval of a median, Conover 1999, Practical Nonparametric Statistics, 3rd ed., section 3.2).
+Every score lies between 0 and 1 and has Wilson's interval (1927, J. Am. Stat. Assoc. 22:209-212) with an effective
+number of images, n = value (1 - value) / variance over the resamples. Of a share of images that is their number by the
+design effect of patients with several (Kish 1965, Survey Sampling; recommended by Franco et al. 2019, J. Surv. Stat.
+Methodol. 7:334-364); macro F1 and AUROC are taken the same way, and `tests/results/coverage.py` measures how often each
+interval covers the truth. Where all resamples are equal, as they are at 0 and 1, n is the number of patients: a design
+effect as if all images of a patient were the same. The interval never has zero width and never leaves 0 to 1.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrflow.errors import CxrflowError
+from cxrflow.files.formats import MIN_PATIENTS
 from cxrflow.files.records import Predictions
 from cxrflow.results.metrics import METRICS, Floats, Outcomes, Sample, macro_f1, whole_sample
 
 LEVEL = 0.95
-MIN_PATIENTS = 6  # the least m with 2 / 2^m <= 1 - LEVEL
+Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+ROUNDING = 1e-12  # a variance below it is rounding
 CHUNK = 100  # resamples made at once. It changes which patients are sampled: leave it
 
 
@@ -64,18 +67,18 @@ def count_patients(outcomes: Outcomes, patient_ids: list[str]) -> dict[str, NDAr
     return {what: of_class.sum(axis=0) for what, of_class in counted.items()}
 
 
-def enough_patients(outcomes: Outcomes, patient_ids: list[str]) -> dict[str, NDArray[np.bool_]]:
-    """Return for every metric of METRICS whether it rests on MIN_PATIENTS or more: bool (n_classes,), or () over all.
+def count_behind(outcomes: Outcomes, patient_ids: list[str]) -> dict[str, NDArray[np.int64]]:
+    """Return how many patients every metric of METRICS rests on: int64 (n_classes,), each class's least.
 
-    A metric over all classes is a mean of theirs, and no surer than that of the smallest class that occurs.
+    Of accuracy, which rests on all images alike, (1,); of a mean over classes, those of the classes that occur.
     """
     counts = count_patients(outcomes, patient_ids)
-    enough = {what: n >= MIN_PATIENTS for what, n in counts.items()}
-    found: dict[str, NDArray[np.bool_]] = {}
+    behind: dict[str, NDArray[np.int64]] = {}
     for name, metric in METRICS.items():
-        each = np.logical_and.reduce([enough[what] for what in metric.rests_on])
-        found[name] = each if metric.per_class else np.asarray(each[counts["true"] > 0].all())
-    return found
+        least = np.minimum.reduce([counts[what] for what in metric.rests_on])
+        of_means = least[:1] if metric.rests_on == ("all",) else least[counts["true"] > 0]
+        behind[name] = least if metric.per_class else of_means
+    return behind
 
 
 def resample_metrics(outcomes: Outcomes, patient_ids: list[str], resamples: int, seed: int) -> dict[str, Floats]:
@@ -91,32 +94,38 @@ def resample_metrics(outcomes: Outcomes, patient_ids: list[str], resamples: int,
     return {name: np.concatenate(values) for name, values in chunks.items()}
 
 
-def percentile_interval(values: Floats) -> tuple[float | None, float | None]:
-    """Return the bounds that leave 2.5 % of the resamples on either side, over those where the metric is defined.
+def wilson_interval(value: float, resampled: Floats, patients: NDArray[np.int64]) -> tuple[float | None, float | None]:
+    """Return Wilson's interval of a score, with the effective number of images that its resamples show.
 
-    values: float64 (resamples,). Returns (None, None) when none defines it.
+    value: 0 to 1. resampled: float64 (resamples,), NaN where it is undefined. patients: int64 (n,), of each class that
+        the score is a plain mean over; fewer than MIN_PATIENTS of one give no interval, nor do no resamples.
     """
-    defined = values[~np.isnan(values)]
-    if not len(defined):
+    defined = resampled[~np.isnan(resampled)]
+    if len(defined) < 2 or patients.min() < MIN_PATIENTS:
         return None, None
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    variance = defined.var(ddof=1)
+    n = value * (1 - value) / variance if variance > ROUNDING else len(patients) ** 2 / (1 / patients).sum()
+    centre, half = value + Z**2 / (2 * n), Z * np.sqrt(value * (1 - value) / n + Z**2 / (4 * n**2))
+    low, high = (centre - half) / (1 + Z**2 / n), (centre + half) / (1 + Z**2 / n)
+    return float(np.clip(low, 0, value)), float(np.clip(high, value, 1))  # at 0 and 1 rounding alone would cross them
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and its 95 % interval; the ends are None where nothing was resampled."""
+    """A value and its 95 % interval; the ends are None where nothing was resampled or a class has too few patients."""
 
     value: float
     low: float | None
     high: float | None
     resampled: Floats  # float64 (resamples,), the value in each resample
+    n_patients: int | None = None  # of the smallest class, where it rests on classes
 
 
-def make_estimate(value: float, resampled: Floats) -> Estimate:
-    """Return the value with the bounds that leave 2.5 % of its resamples on either side."""
-    low, high = percentile_interval(resampled)
-    return Estimate(value, low, high, resampled)
+def make_estimate(value: float, resampled: Floats, n_patients: int | None = None) -> Estimate:
+    """Return the value with the bounds that leave 2.5 % of its resamples on either side (percentile bootstrap)."""
+    defined = resampled[~np.isnan(resampled)]
+    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist() if len(defined) else (None, None)
+    return Estimate(value, low, high, resampled, n_patients)
 
 
 def mean_macro_f1(predictions: Sequence[Predictions], resamples: int, seed: int) -> Estimate:
@@ -131,16 +140,42 @@ def mean_macro_f1(predictions: Sequence[Predictions], resamples: int, seed: int)
     check_same_images(predictions)
     outcomes = [Outcomes(each.labels, each.probabilities) for each in predictions]
     value = float(np.mean([macro_f1(whole_sample(each))[0] for each in outcomes]))
+    patients = count_behind(outcomes[0], predictions[0].patient_ids)["macro_f1"]
     parts = [np.zeros(0)]
-    if enough_patients(outcomes[0], predictions[0].patient_ids)["macro_f1"]:
+    if patients.min() >= MIN_PATIENTS:
         for weights in resample_weights(patient_numbers(predictions[0].patient_ids), resamples, seed):
             parts.append(np.mean([macro_f1(Sample(each, weights)) for each in outcomes], axis=0))
-    return make_estimate(value, np.concatenate(parts))
+    resampled = np.concatenate(parts)
+    return Estimate(value, *wilson_interval(value, resampled, patients), resampled, int(patients.min()))
 
 
 def subtract_estimates(one: Estimate, other: Estimate) -> Estimate:
-    """Return one minus the other; both come from the same images and seed."""
-    return make_estimate(one.value - other.value, one.resampled - other.resampled)
+    """Return one minus the other; both come from the same images and seed.
+
+    The distances of both from the ends of their intervals are added as correlated errors are, by the correlation of
+    their resamples (MOVER: Zou & Donner 2008, Stat. Med. 27:1693-1702; for paired shares, Newcombe 1998, Stat. Med.
+    17:2635-2650), so that two models without an error do not differ by exactly zero.
+    """
+    value, resampled = one.value - other.value, one.resampled - other.resampled
+    n_patients = min((each.n_patients for each in (one, other) if each.n_patients is not None), default=None)
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return Estimate(value, None, None, resampled, n_patients)
+    correlation = _correlate(one.resampled, other.resampled)
+
+    def add_errors(first: float, second: float) -> float:
+        return float(np.sqrt(max(0.0, first**2 + second**2 - 2 * correlation * first * second)))
+
+    low = value - add_errors(one.value - one.low, other.high - other.value)
+    high = value + add_errors(one.high - one.value, other.value - other.low)
+    return Estimate(value, low, high, resampled, n_patients)
+
+
+def _correlate(first: Floats, second: Floats) -> float:
+    """Return the correlation of resamples where both are defined; 0, which widens, where one of them never varies."""
+    defined = ~np.isnan(first + second)
+    errors = [values[defined] - values[defined].mean() for values in (first, second)]
+    size = float(np.sqrt((errors[0] ** 2).sum() * (errors[1] ** 2).sum()))
+    return float(errors[0] @ errors[1]) / size if size > ROUNDING else 0.0
 
 
 def check_same_images(predictions: Sequence[Predictions]) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cxrflow.files.figures import INK, MUTED, SEQUENTIAL, add_title, new_figure
 from cxrflow.files.records import Predictions
-from cxrflow.results.bootstrap import count_patients, enough_patients, percentile_interval, resample_metrics
+from cxrflow.results.bootstrap import count_behind, count_patients, resample_metrics, wilson_interval
 from cxrflow.results.metrics import METRICS, Floats, Outcomes, chance_macro_f1, whole_sample
 
 CELL_IN = 0.62
@@ -18,22 +18,23 @@ MARGIN_IN = 1.5  # for the class names
 
 
 def score_predictions(predictions: Predictions, resamples: int, seed: int) -> dict[str, Any]:
-    """Return what metrics.json holds: every metric of METRICS with its value and 95 % interval, None where undefined.
+    """Return what metrics.json holds: every metric of METRICS with its value, None where undefined, and 95 % interval.
 
-    resamples: of patients; 0 leaves the intervals None, and so do fewer than MIN_PATIENTS patients of what a metric
-        rests on.
+    Beside each stands how many patients it rests on, those of the smallest class. resamples: of patients; 0 leaves the
+    intervals None, and so do fewer than MIN_PATIENTS patients of what a metric rests on.
     """
     names = predictions.class_names
     outcomes = Outcomes(predictions.labels, predictions.probabilities)
     sample = whole_sample(outcomes)
     counts = np.bincount(predictions.labels, minlength=len(names))
     patients = count_patients(outcomes, predictions.patient_ids)["true"]
-    enough = enough_patients(outcomes, predictions.patient_ids)
+    behind = count_behind(outcomes, predictions.patient_ids)
     resampled = resample_metrics(outcomes, predictions.patient_ids, resamples, seed) if resamples else {}
     values: dict[str, Any] = {name: metric.compute(sample)[0] for name, metric in METRICS.items()}
 
     def score(name: str, *k: int) -> dict[str, float | None]:  # k: number of the class, for metrics of each
-        return _with_interval(values[name][k], resampled[name].T[k] if resamples and enough[name][k] else np.zeros(0))
+        of_class = behind[name][k[0] : k[0] + 1] if k else behind[name]
+        return _with_interval(values[name][k], resampled[name].T[k] if resamples else np.zeros(0), of_class)
 
     overall = [name for name, metric in METRICS.items() if not metric.per_class]
     per_class = [name for name, metric in METRICS.items() if metric.per_class]
@@ -56,10 +57,15 @@ def score_predictions(predictions: Predictions, resamples: int, seed: int) -> di
     }
 
 
-def _with_interval(value: float, resampled: Floats) -> dict[str, float | None]:
-    """Return value, low and high; all None where the value is undefined."""
-    low, high = (None, None) if np.isnan(value) else percentile_interval(resampled)
-    return {"value": None if np.isnan(value) else float(value), "low": low, "high": high}
+def _with_interval(value: float, resampled: Floats, patients: NDArray[np.int64]) -> dict[str, float | None]:
+    """Return value, low and high, all None where the value is undefined, and the patients of the smallest class."""
+    low, high = (None, None) if np.isnan(value) else wilson_interval(float(value), resampled, patients)
+    return {
+        "value": None if np.isnan(value) else float(value),
+        "low": low,
+        "high": high,
+        "n_patients": int(patients.min()),
+    }
 
 
 def draw_confusion(scores: Mapping[str, Any], title: str) -> Figure:
