@@ -71,13 +71,13 @@ def transfer_leak(results: Results) -> Verdict:
     counts = {pair: results.seen_test.count(model) for pair, model in pairs.items()}
     listed = []
     for (init, dataset), n_seen in counts.items():
-        known = join_words([each.words for each in results.study.list_shared(pairs[init, dataset])])
         which = f"the model for {results.dataset_title(dataset)} that starts {results.study.init_title(init)}"
         n_test = sum(results.datasets[dataset].counts["test"].values())
         measured = (
             f"starts from one that has seen {n_seen:,} of its {n_test:,} test images, or other images of the patients"
         )
-        listed.append(f"{which} {measured if n_seen else f'may have, because {known}'}")
+        known = [each.words for each in results.study.list_shared(pairs[init, dataset])]
+        listed.append(f"{which} {measured if n_seen else f'may have, because {join_words(known)}'}")
     return Verdict(
         FAIL if any(counts.values()) else WARN,
         f"Yes: {join_words(listed)}. Its gain is not to be trusted, and it is not a candidate for the choice.",
