@@ -1,13 +1,14 @@
 r"""Everything of one trained model that needs its network: predictions, features, Grad-CAM.
 
-Reads images.npy, split.csv, index.csv, regions.csv and the masks it names, and model.pt (checked against
-model.pt.sha256). Predicts the validation images and, by the only door to them, the test images: val_predictions.csv,
-predictions.csv and features.npy, float32 (n, n_features), row by row as predictions.csv. Explains test images:
-gradcam.png, gradcam.csv (one row per scored test image and kind of region) and gradcam.json.
+Reads images.npy and split.csv, the test images and test.csv, index.csv, regions.csv and the masks it names, and
+model.pt (checked against model.pt.sha256). Predicts the validation images and, by the only door to them, the test
+images: val_predictions.csv, predictions.csv and features.npy, float32 (n, n_features), row by row as predictions.csv.
+Explains test images: gradcam.png, gradcam.csv (one row per scored test image and kind of region) and gradcam.json.
 
-    python scripts/evaluate.py --images images.npy --split split.csv --index index.csv --regions regions.csv \
-        --folder data/covid --model model.pt --settings '{"batch_size": 64}' --explain '{"images_per_class": 3}' \
-        --threads 2 --title "ResNet-34 on COVID-19 Radiography" --val-predictions val_predictions.csv \
+    python scripts/evaluate.py --images images.npy --split split.csv --test-images test/images.npy --test test.csv \
+        --index index.csv --regions regions.csv --folder data/covid --model model.pt \
+        --settings '{"batch_size": 64}' --explain '{"images_per_class": 3}' --threads 2 \
+        --title "ResNet-34 on COVID-19 Radiography" --val-predictions val_predictions.csv \
         --predictions predictions.csv --features features.npy \
         --gradcam-png gradcam.png --gradcam-csv gradcam.csv --gradcam-json gradcam.json
 """
@@ -45,6 +46,8 @@ def evaluate_model(
     *,
     images: Path,
     split: Path,
+    test_images: Path,
+    test: Path,
     index: Path,
     regions: Path,
     folder: Path,
@@ -65,6 +68,8 @@ def evaluate_model(
 
     images: images.npy of the model's preprocessing
     split: split.csv of the dataset
+    test_images: images.npy of the test images, of the same preprocessing
+    test: test.csv of the dataset
     index: index.csv of the dataset
     regions: regions.csv of the dataset
     folder: the dataset's folder, where masks lie
@@ -95,9 +100,9 @@ def evaluate_model(
         return Predictions(image_ids, patient_ids, data.labels_of(subset), probabilities, data.class_names), vectors
 
     validated, _ = predict_subset(open_split_images(images, split, size_px), "val")
-    data = open_test_rows(images, split, size_px)
+    data = open_test_rows(test_images, test, size_px)
     tested, vectors = predict_subset(data, "test")
-    test = join_annotations(data, tested, read_records(index, IndexRow), read_records(regions, RegionRow), folder)
+    annotated = join_annotations(data, tested, read_records(index, IndexRow), read_records(regions, RegionRow), folder)
     write_predictions(val_predictions, validated)
     write_predictions(predictions, tested)
     write_array(features, vectors)
@@ -105,9 +110,9 @@ def evaluate_model(
     print(f"on {describe_device(found)}, epoch {saved.epoch}")
     layer = find_gradcam_layer(network, saved.backbone, size_px)
     explainer = Explainer(network, layer, found, explain.engine)
-    gallery = collect_gallery(explainer, test, explain.images_per_class, explain.seed)
+    gallery = collect_gallery(explainer, annotated, explain.images_per_class, explain.seed)
     save_figure(draw_gallery(gallery, title, explain.images_per_class), gradcam_png)
-    scores = score_images(explainer, test, choose_scored(test, explain.scored_images, explain.seed))
+    scores = score_images(explainer, annotated, choose_scored(annotated, explain.scored_images, explain.seed))
     write_records(gradcam_csv, LocalizationRow, scores)
     content = summarize_rows(scores, explainer.layer)
     write_json(gradcam_json, content)

@@ -35,15 +35,15 @@ def prepare_index(folder: Path, n: int) -> Command:
 
 def prepare_split(folder: Path, n: int) -> Command:
     index = inputs.write_long_index(folder / "index.csv", n)
-    return [SCRIPTS / "split.py", "--index", index, "--settings", "{}", "--split", folder / "split.csv"]
+    tables = ["--split", folder / "split.csv", "--test", folder / "test.csv"]
+    return [SCRIPTS / "split.py", "--index", index, "--settings", "{}", *tables]
 
 
 def prepare_preprocess(folder: Path, n: int) -> Command:
     paths = inputs.write_films(folder / "films", SIZE_PX, inputs.DISTINCT)
     index = inputs.write_index(folder / "films", paths, folder / "index.csv", n)
     settings = ["--settings", f'{{"size_px": {SIZE_PX}}}', "--threads", "2"]
-    outputs: Command = ["--resume", folder / "resume", "--images", folder / "images.npy"]
-    return [SCRIPTS / "preprocess.py", "--folder", folder / "films", "--index", index, *settings, *outputs]
+    return [SCRIPTS / "preprocess.py", *inputs.preprocess_files(folder, index, folder / "images.npy"), *settings]
 
 
 def prepare_score(folder: Path, n: int) -> Command:

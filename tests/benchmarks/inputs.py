@@ -19,7 +19,7 @@ from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.preprocessing import preprocess_image
 from cxrflow.data.reading import read_facts
 from cxrflow.files.records import IndexRow, Predictions, SplitRow, write_predictions
-from cxrflow.files.tables import write_records, write_table
+from cxrflow.files.tables import read_records, write_records, write_table
 from cxrflow.models.batches import SplitImages, join_split
 from phantoms.render import Fate, ImageTask, synthesise_image
 from tests.packed import write_image_table
@@ -100,11 +100,25 @@ def pack_films(path: Path, size_px: int, count: int) -> SplitImages:
     return join_split(np.load(path, mmap_mode="r"), split_rows(count))
 
 
+def preprocess_files(folder: Path, index: Path, images: Path) -> list[str | Path]:
+    """Return the flags of preprocess for the films of a folder; its last one is the test subset, the rest is packed."""
+    rows = [
+        SplitRow(row.image_id, row.label, row.patient_id, row.patient_id, "train")
+        for row in read_records(index, IndexRow)
+    ]
+    split, test = index.with_name(f"{index.stem}_split.csv"), index.with_name(f"{index.stem}_test.csv")
+    write_records(split, SplitRow, rows[:-1])
+    write_records(test, SplitRow, rows[-1:])
+    packed = ["--images", images, "--test-images", images.with_name("test_images.npy")]
+    tables = ["--index", index, "--split", split, "--test", test]
+    return ["--folder", folder / "films", *tables, "--resume", folder / "resume", *packed]
+
+
 def split_rows(count: int) -> list[SplitRow]:
-    """Return a split of `count` images, three fifths of them in train."""
+    """Return a split of `count` images, half of them in train."""
     rows = []
     for number in range(count):
-        subset = SUBSETS[number // len(LABELS) % len(SUBSETS)]
+        subset = ("train", "val")[number // len(LABELS) % 2]
         rows.append(SplitRow(str(number), LABELS[number % len(LABELS)], str(number), str(number), subset))
     return rows
 

@@ -15,7 +15,7 @@ import numpy as np
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.files.records import SplitRow
 from cxrflow.files.tables import write_records
-from tests.benchmarks.inputs import split_rows, work_folder, write_films, write_index
+from tests.benchmarks.inputs import preprocess_files, split_rows, work_folder, write_films, write_index
 from tests.benchmarks.measure import MIB, OURS, ROOT, Goal, Row, child_environment, compare
 from tests.benchmarks.startup import SCRIPTS
 from tests.packed import write_image_table
@@ -67,9 +67,9 @@ def watch_preprocess(folder: Path, paths: list[Path], count: int, size_px: int) 
     """Preprocess `count` images, the files in turn, with two threads."""
     index = write_index(folder / "films", paths, folder / f"index{count}.csv", count)
     images = folder / f"packed{count}.npy"
-    command = [sys.executable, SCRIPTS / "preprocess.py", "--folder", folder / "films", "--index", index]
-    settings = ["--settings", f'{{"size_px": {size_px}}}', "--threads", "2", "--resume", folder / "resume"]
-    peak_mib = watch_memory([str(word) for word in [*command, *settings, "--images", images]])
+    command = [sys.executable, SCRIPTS / "preprocess.py", *preprocess_files(folder, index, images)]
+    settings = ["--settings", f'{{"size_px": {size_px}}}', "--threads", "2"]
+    peak_mib = watch_memory([str(word) for word in [*command, *settings]])
     images.unlink()
     return peak_mib
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.packing import pack_images
+from cxrflow.files.records import IndexRow
+from cxrflow.files.tables import read_records
 from tests.benchmarks.inputs import work_folder, write_films, write_index
 from tests.benchmarks.measure import (
     IMAGES_PER_CPU_S,
@@ -81,9 +83,8 @@ def keep_in_memory(paths: list[Path]) -> Gray:
 def pack_ours(folder: Path, threads: int = 1) -> Gray:
     """Preprocess every image of the index as the stage does."""
     target = folder / f"{threads}.npy"
-    pack_images(
-        folder / "films", folder / "index.csv", PreprocessSettings(TARGET_PX), threads, folder / "resume", target
-    )
+    rows = read_records(folder / "index.csv", IndexRow)
+    pack_images(folder / "films", rows, PreprocessSettings(TARGET_PX), threads, folder / "resume", target)
     return np.load(target, mmap_mode="r")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cxrflow.files.records import SplitRow
 from cxrflow.files.tables import write_records
-from tests.benchmarks.inputs import pack_films, split_rows, work_folder, write_films, write_index
+from tests.benchmarks.inputs import pack_films, preprocess_files, split_rows, work_folder, write_films, write_index
 from tests.benchmarks.measure import CPU_S, OURS, ROOT, Goal, Row, Timings, compare, interleave, run_python, show
 
 SIZES = {"full": 3, "quick": 2, "tiny": 1}  # rounds
@@ -42,9 +42,10 @@ run_child = partial(run_python, "-c", status=LEFT)
 
 def begin_preprocess(folder: Path, index: Path) -> None:
     """Start a preprocess job and leave at its first image."""
-    arguments = ["--folder", folder, "--index", index, "--settings", f'{{"size_px": {SIZE_PX}}}', "--threads", "1"]
-    outputs = ["--resume", index.with_name("resume"), "--images", index.with_name("out.npy")]
-    run_child(START_PREPROCESS, SCRIPTS / "preprocess.py", *arguments, *outputs)
+    files = preprocess_files(folder.parent, index, index.with_name("out.npy"))
+    run_child(
+        START_PREPROCESS, SCRIPTS / "preprocess.py", *files, "--settings", f'{{"size_px": {SIZE_PX}}}', "--threads", "1"
+    )
 
 
 def begin_train(images: Path, split: Path) -> None:

@@ -14,7 +14,7 @@ from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 FILES = {
     "index": "data/*/index.json",
     "selection": "selection.json",
-    "split": "data/*/split.csv",
+    "split": "data/*/*t.csv",  # split.csv and test.csv
     "backbones": "backbones/*.json",
     "training": "models/**/training.json",
     "history": "models/**/history.csv",

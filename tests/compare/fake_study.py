@@ -135,7 +135,7 @@ def class_counts(name: str, fake: FakeStudy) -> dict[str, int]:
 
 
 def write_dataset(folder: Path, name: str, study: Study, fake: FakeStudy) -> None:
-    """Write index.json, split.csv and the two pictures of a dataset."""
+    """Write index.json, split.csv, test.csv and the two pictures of a dataset."""
     counts = class_counts(name, fake)
     labels = [label for label, count in counts.items() for _ in range(count)]
     subsets = ["train", "train", "train", "train", "train", "val", "test"]
@@ -143,7 +143,8 @@ def write_dataset(folder: Path, name: str, study: Study, fake: FakeStudy) -> Non
         SplitRow(f"{name}-{i}", label, f"patient{i // 2}", f"patient{i // 2}", subsets[(i // 2) % len(subsets)])
         for i, label in enumerate(labels)
     ]
-    write_records(folder / "split.csv", SplitRow, rows)
+    write_records(folder / "split.csv", SplitRow, [row for row in rows if row.subset != "test"])
+    write_records(folder / "test.csv", SplitRow, [row for row in rows if row.subset == "test"])
     write_records(folder / "index.csv", IndexRow, [fake_image(row) for row in rows])
     write_json(
         folder / "index.json",
@@ -240,7 +241,8 @@ def fake_history(model: ModelId, study: Study) -> list[EpochRow]:
 
 def fake_predictions(results: Path, model: ModelId, fake: FakeStudy, subset: str = "test") -> Predictions:
     """Return predictions of a subset of the dataset, of which a share as large as the model's skill is right."""
-    with (results / "data" / model.dataset / "split.csv").open(encoding="utf-8") as handle:
+    table = results / "data" / model.dataset / ("test.csv" if subset == "test" else "split.csv")
+    with table.open(encoding="utf-8") as handle:
         rows = [row for row in csv.DictReader(handle) if row["subset"] == subset]
     names = sorted({row["label"] for row in rows})
     labels = np.array([names.index(row["label"]) for row in rows], dtype=np.int64)

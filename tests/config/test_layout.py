@@ -24,6 +24,7 @@ def test_paths_are_those_of_the_results_readme() -> None:
 
 def test_wildcards_give_patterns() -> None:
     assert str(LAYOUT.split("{dataset}")) == "results/toy/data/{dataset}/split.csv"
+    assert str(LAYOUT.test("{dataset}")) == "results/toy/data/{dataset}/test.csv"
     assert str(LAYOUT.model(PATTERN)) == "results/toy/models/{dataset}/{backbone}/{init}/{variant}/seed{seed}"
 
 

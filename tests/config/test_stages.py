@@ -206,7 +206,8 @@ def test_outputs_are_checked_before_the_work(tmp_path: Path) -> None:
 
 
 def test_a_stage_checks_its_outputs_first(tmp_path: Path) -> None:
-    command = [sys.executable, SCRIPTS / "split.py", "--index", "none.csv", "--settings", "{}", "--split", tmp_path]
+    flags = ["--index", "none.csv", "--settings", "{}", "--split", tmp_path, "--test", "test.csv"]
+    command = [sys.executable, SCRIPTS / "split.py", *flags]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.stderr == (
         f"error: {tmp_path} is a folder, and a file is to be written: name a file in it, or another name\n"

@@ -16,6 +16,8 @@ from cxrflow.config.stages import build_parser
 from cxrflow.data.images import open_images
 from cxrflow.data.indexing import NOT_UTF8
 from cxrflow.files.provenance import verify_files
+from cxrflow.files.records import SplitRow
+from cxrflow.files.tables import read_records
 from tests.data.toy import make_covid, make_folders, write_image
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -47,11 +49,12 @@ def index_flags(out, folder, settings, **index_settings):
 def preprocess_flags(out, folder):
     return {
         "folder": folder,
-        "index": out / "index.csv",
+        **{name: out / f"{name}.csv" for name in ("index", "split", "test")},
         "settings": '{"size_px": 16}',
         "threads": 2,
         "resume": out / "resume",
         "images": out / "images.npy",
+        "test_images": out / "test/images.npy",
     }
 
 
@@ -74,7 +77,9 @@ def test_from_a_folder_to_figures(tmp_path):
     write_image(folder / "elsewhere/x.png", 77)
     status, output = call("index", **index_flags(out, folder, settings))
     assert (status, "images" in output, "note: 1 image files lie where" in output) == (0, True, True), output
-    status, output = call("split", index=out / "index.csv", settings="{}", split=out / "split.csv")
+    status, output = call(
+        "split", index=out / "index.csv", settings="{}", split=out / "split.csv", test=out / "test.csv"
+    )
     assert (status, "train" in output, "split: by seed" in output) == (0, True, True), output
     assert call("preprocess", **preprocess_flags(out, folder))[0] == 0
     flags = {
@@ -91,14 +96,18 @@ def test_from_a_folder_to_figures(tmp_path):
     assert (status, "drew" in output) == (0, True), output
     with (out / "index.csv").open() as handle:
         ids = [row["image_id"] for row in csv.DictReader(handle)]
-    with (out / "split.csv").open() as handle:
-        assert [row["image_id"] for row in csv.DictReader(handle)] == ids
-    assert [row.image_id for row in open_images(out / "images.npy").rows] == ids
-    names = ["before_after.png", "images.csv", "images.npy", "index.csv", "index.json", "regions.csv", "rejects.csv"]
+    parts = [[row.image_id for row in read_records(out / f"{part}.csv", SplitRow)] for part in ("split", "test")]
+    assert [each for each in ids if each in parts[0]] == parts[0]  # in index order
+    assert [each for each in ids if each in parts[1]] == parts[1]
+    assert sorted(parts[0] + parts[1]) == sorted(ids)
+    for part, images in zip(parts, ("images.npy", "test/images.npy"), strict=True):
+        assert [row.image_id for row in open_images(out / images).rows] == part
+    packed = ["images.csv", "images.csv", "images.npy", "images.npy"]
+    names = ["before_after.png", *packed, "index.csv", "index.json", "regions.csv", "rejects.csv"]
     assert [name for name in files(out) if not name.endswith(".json") or name == "index.json"] == [
-        *names, "samples.png", "split.csv",
+        *names, "samples.png", "split.csv", "test.csv",
     ]  # fmt: skip
-    assert verify_files(out) == (9, [])
+    assert verify_files(out) == (12, [])
 
 
 @pytest.mark.parametrize("stage", COMMANDS)
@@ -142,6 +151,7 @@ def test_bad_files_of_every_kind_below_the_limit(tmp_path):
     with (out / "index.csv").open(newline="") as handle:
         assert "ill/new\nline.png" in {row["path"] for row in csv.DictReader(handle)}
     assert json.loads((out / "index.json").read_text())["rejects"]["unreadable"]
+    assert call("split", index=out / "index.csv", settings="{}", split=out / "split.csv", test=out / "test.csv")[0] == 0
     assert call("preprocess", **preprocess_flags(out, tmp_path / "data"))[0] == 0
 
 

@@ -23,7 +23,7 @@ from cxrflow.data.reading import map_in_processes
 from cxrflow.errors import CxrflowError
 from cxrflow.files import leases
 from cxrflow.files.records import IndexRow
-from cxrflow.files.tables import write_records
+from cxrflow.files.tables import read_records, write_records
 from tests.data.toy import make_folders
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -40,7 +40,8 @@ def dataset(tmp_path):
 
 
 def pack(dataset, settings=SMALL, threads=2, images="images.npy"):
-    pack_images(dataset / "data", dataset / "index.csv", settings, threads, dataset / "resume", dataset / images)
+    rows = read_records(dataset / "index.csv", IndexRow)
+    pack_images(dataset / "data", rows, settings, threads, dataset / "resume", dataset / images)
     packed = open_images(dataset / images)
     packed.check(range(len(packed.rows)))
     return packed.pixels
@@ -224,7 +225,9 @@ def test_killed_three_times_gives_the_same_array(dataset):
         "packing.read_preprocessed = lambda *a, **k: (time.sleep(0.02), slow(*a, **k))[1]\n"
         "d = Path(sys.argv[1])\n"
         "settings = PreprocessSettings(size_px=16)\n"
-        "packing.pack_images(d / 'data', d / 'index.csv', settings, 2, d / 'resume', d / 'images.npy')\n"
+        "from cxrflow.files.tables import read_records\n"
+        "rows = read_records(d / 'index.csv', packing.IndexRow)\n"
+        "packing.pack_images(d / 'data', rows, settings, 2, d / 'resume', d / 'images.npy')\n"
     )
     reached = []
     for _ in range(3):

@@ -13,7 +13,6 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.records import SplitRow
 from cxrflow.files.tables import write_records
 from cxrflow.models.batches import (
-    CLOSED,
     ImageSource,
     ResidentSource,
     batches_in_order,
@@ -24,11 +23,11 @@ from cxrflow.models.batches import (
     open_split_images,
     open_test_rows,
 )
-from tests.models.toy import CPU, toy_images, toy_labels, toy_rows
+from tests.models.toy import CPU, toy_images, toy_labels, toy_rows, write_packed
 from tests.packed import save_images
 
 LABELS = toy_labels(12)
-SPLIT = toy_rows(LABELS, n_train=6, n_val=3)
+SPLIT = toy_rows(LABELS, n_train=8, n_val=4)
 
 
 def test_rows_labels_and_names_belong_together() -> None:
@@ -41,14 +40,17 @@ def test_rows_labels_and_names_belong_together() -> None:
         assert list(rows) == sorted(rows)
         assert [data.class_names[label] for label in data.labels_of(subset)] == [shuffled[i].label for i in rows]
     assert data.image_ids == [row.image_id for row in shuffled]
-    assert data.counts("train") == {"dark": 4, "light": 2}
+    assert data.counts("train") == {"dark": 5, "light": 3}
 
 
 @pytest.mark.parametrize(
     ("last", "message"),
     [
         ([], "images has 12 images and the split has 11 rows"),
-        ([dataclasses.replace(SPLIT[-1], subset="Test")], "image11 is in subset 'Test'; known: train, val, test"),
+        (
+            [dataclasses.replace(SPLIT[-1], subset="test")],
+            "image11 is in subset 'test', and only train and val may be here",
+        ),
     ],
 )
 def test_a_split_that_does_not_fit_stops(last: list[SplitRow], message: str) -> None:
@@ -64,19 +66,18 @@ def test_images_of_another_recipe_stop(tmp_path: Path) -> None:
         open_split_images(tmp_path / "images.npy", tmp_path / "split.csv", 24)
 
 
-def test_test_rows_are_closed_until_they_are_opened(tmp_path: Path) -> None:
-    save_images(tmp_path / "images.npy", toy_images(LABELS, size_px=16), SPLIT)
-    write_records(tmp_path / "split.csv", SplitRow, SPLIT)
-    files = (tmp_path / "images.npy", tmp_path / "split.csv", 16)
-    learned, tested = open_split_images(*files), open_test_rows(*files)
-    assert list(tested.rows) == ["test"]
-    assert tested.rows["test"].tolist() == [9, 10, 11]
-    assert tested.labels_of("test").tolist() == LABELS[9:].tolist()
-    assert (learned.labels[9:] == CLOSED).all()
-    assert (tested.labels[:9] == CLOSED).all()
-    assert learned.class_names == tested.class_names
-    with pytest.raises(CxrflowError, match="holds images of 16x16 px, and the preprocess settings say 24x24 px"):
-        open_split_images(*files[:2], 24)
+def test_each_door_opens_its_own_rows_only(tmp_path: Path) -> None:
+    write_packed(tmp_path, toy_images(LABELS, 16), toy_rows(LABELS, n_train=6, n_val=3))
+    learned = (tmp_path / "images.npy", tmp_path / "split.csv", 16)
+    tested = (tmp_path / "test/images.npy", tmp_path / "test.csv", 16)
+    assert list(open_split_images(*learned).rows) == ["train", "val"]
+    data = open_test_rows(*tested)
+    assert data.rows["test"].tolist() == [0, 1, 2]
+    assert data.labels_of("test").tolist() == LABELS[9:].tolist()
+    with pytest.raises(CxrflowError, match="image9 is in subset 'test', and only train and val may be here"):
+        open_split_images(*tested)
+    with pytest.raises(CxrflowError, match="image0 is in subset 'train', and only test may be here"):
+        open_test_rows(*learned)
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -78,13 +78,17 @@ def toy_labels(n_images: int) -> NDArray[np.int64]:
 
 def toy_data(n_train: int = 30, n_val: int = 12, n_test: int = 9, size_px: int = SIZE_PX) -> SplitImages:
     labels = toy_labels(n_train + n_val + n_test)
-    return join_split(toy_images(labels, size_px), toy_rows(labels, n_train, n_val))
+    learned = slice(n_train + n_val)  # without the test images, which lie in files of their own
+    return join_split(toy_images(labels, size_px)[learned], toy_rows(labels, n_train, n_val)[learned])
 
 
 def write_packed(folder: Path, images: NDArray[np.uint8], rows: list[SplitRow]) -> None:
     """Write a dataset as preprocess and split do."""
-    save_images(folder / "images.npy", images, rows)
-    write_records(folder / "split.csv", SplitRow, rows)
+    for name, table, is_test in (("images.npy", "split.csv", False), ("test/images.npy", "test.csv", True)):
+        places = [place for place, row in enumerate(rows) if (row.subset == "test") == is_test]
+        (folder / name).parent.mkdir(exist_ok=True)
+        save_images(folder / name, images[places], [rows[place] for place in places])
+        write_records(folder / table, SplitRow, [rows[place] for place in places])
 
 
 def training_files(folder: Path, out: Path) -> dict[str, Path]:

@@ -141,7 +141,9 @@ def test_images_are_counted_or_published_and_capped_or_unknown() -> None:
     assert count_images(own, "covid") is None
     assert Estimator(own, has_gpu=False).estimate(model_job()) == JobTime(None, NO_COUNT)
     write_index("new", "folders", 10, seconds=1)
-    write(Path("results/new/data/covid/split.csv"), "image_id,subset\n1,train\n2,train\n3,test\n")
+    head = "image_id,label,patient_id,group,subset,decided_by\n"
+    write(Path("results/new/data/covid/split.csv"), f"{head}1,a,1,1,train,seed\n2,a,2,2,train,seed\n")
+    write(Path("results/new/data/covid/test.csv"), f"{head}3,a,3,3,test,seed\n")
     counted = count_images(own, "covid")
     assert counted is not None
     assert (counted.total, counted.subsets) == (10, {"train": 2, "val": 0, "test": 1})

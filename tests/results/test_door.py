@@ -44,13 +44,20 @@ def find_names(tree: ast.AST) -> Iterator[str]:
         ("_open_subsets", {"cxrflow/models/batches.py"}),
         # The pixels of all subsets; samples shows a few images of each class, and nobody learns from the picture.
         ("open_images", {"cxrflow/data/images.py", "cxrflow/models/batches.py", "samples.py"}),
-        # The labels by subset: made by split, opened by subsets, counted for Table 1 by collect.
+        # The labels by subset: made by split, packed apart by preprocess, joined with the images.
         (
             "SplitRow",
             {
                 "cxrflow/files/records.py", "cxrflow/data/splitting.py", "cxrflow/data/images.py", "split.py",
-                "cxrflow/models/batches.py", "cxrflow/compare/collect.py",
-                "cxrflow/data/overlap.py",  # which test images another dataset trained on
+                "cxrflow/models/batches.py", "cxrflow/data/packing.py", "cxrflow/compare/collect.py",
+            },
+        ),
+        # Both tables together: counted by collect and for a plan; what a transfer has seen.
+        (
+            "read_split",
+            {
+                "cxrflow/files/records.py", "cxrflow/compare/collect.py", "cxrflow/data/overlap.py",
+                "cxrflow/operate/estimates.py",
             },
         ),
         # Saved predictions: validation's are read by select, test's by score and by the comparison.
@@ -97,6 +104,7 @@ def run_study(folder: Path, images: np.ndarray, split: list[SplitRow]) -> dict[s
             threads=1,
         )
         opened = {name: files[name] for name in ("images", "split", "model")}
+        opened |= {"test_images": folder / "test/images.npy", "test": folder / "test.csv"}
         more = {"index": folder / "index.csv", "regions": folder / "regions.csv", "folder": folder}
         evaluate_into(out, **opened, **more)
         candidates.append(Candidate(f"seed{seed}", "Tiny", [read_predictions(out / "val_predictions.csv")], 1.0 + seed))

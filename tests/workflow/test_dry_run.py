@@ -9,6 +9,7 @@ import pytest
 from cxrflow.checks.registry import list_checks
 from cxrflow.files.atomic import write_json
 from cxrflow.files.provenance import record_path, save_record
+from cxrflow.operate.jobs import parse_jobs
 from tests.workflow.conftest import ROOT, copy_workflow, run_snakemake
 
 TRAININGS = 12
@@ -42,6 +43,16 @@ def test_a_cluster_plans_the_published_study_and_imports_no_torch(published: tup
     assert jobs["index"] == jobs["split"] == jobs["preprocess"] == 3
     assert jobs["fetch_weights"] == 1
     assert "phantom" not in jobs
+
+
+def test_no_job_that_trains_gets_a_test_row(published: tuple[Path, Run]) -> None:
+    given = {
+        job.rule
+        for job in parse_jobs(published[1].stdout)
+        if any("/test/" in path or path.endswith("/test.csv") for path in job.inputs)
+    }
+    # select_models compares the bytes of test images with those that a transfer has trained on; it reads no prediction.
+    assert given == {"preprocess", "evaluate", "select_models", "check", "summarize"}
 
 
 def test_a_plan_says_which_data_is_missing(published: tuple[Path, Run]) -> None:

@@ -139,6 +139,18 @@ def table_of(wildcards):
 
 
 @of_wildcards
+def test_images_of(wildcards):
+    """The packed test images of the same preprocessing."""
+    return str(LAYOUT.test_images(wildcards.dataset, recipe_of(wildcards.variant)))
+
+
+@of_wildcards
+def test_table_of(wildcards):
+    """Which image each of the packed test images is."""
+    return str(LAYOUT.test_table(wildcards.dataset, recipe_of(wildcards.variant)))
+
+
+@of_wildcards
 def init_weights_of(wildcards):
     """The file that a model starts from: none, ImageNet weights, or another dataset's model of the same backbone."""
     if wildcards.init == SCRATCH:

@@ -59,6 +59,7 @@ rule split:
         index=rules.index.output.index,
     output:
         split=LAYOUT.split("{dataset}"),
+        test=LAYOUT.test("{dataset}"),
     log:
         f"{DATA}/split.log",
     priority: 90
@@ -72,15 +73,19 @@ rule split:
         "split {wildcards.dataset} by patient"
     shell:
         "python scripts/split.py --index {input.index:q} --settings {params.settings:q}"
-        " --split {output.split:q} > {log:q} 2>&1"
+        " --split {output.split:q} --test {output.test:q} > {log:q} 2>&1"
 
 
 rule preprocess:
     input:
         index=rules.index.output.index,
+        split=rules.split.output.split,
+        test=rules.split.output.test,
     output:
         images=IMAGES,
         table=IMAGE_TABLE,
+        test_images=LAYOUT.test_images("{dataset}", "{recipe}"),
+        test_table=LAYOUT.test_table("{dataset}", "{recipe}"),
     log:
         f"{RECIPE}/preprocess.log",
     benchmark:
@@ -98,9 +103,9 @@ rule preprocess:
     message:
         "preprocess {wildcards.dataset} to {wildcards.recipe}"
     shell:
-        "python scripts/preprocess.py --folder {resources.folder:q} --index {input.index:q}"
-        " --settings {params.settings:q} --threads {threads} --resume {params.resume:q}"
-        " --images {output.images:q} > {log:q} 2>&1"
+        "python scripts/preprocess.py --folder {resources.folder:q} --index {input.index:q} --split {input.split:q}"
+        " --test {input.test:q} --settings {params.settings:q} --threads {threads} --resume {params.resume:q}"
+        " --images {output.images:q} --test-images {output.test_images:q} > {log:q} 2>&1"
 
 
 rule samples:

@@ -7,6 +7,9 @@ rule evaluate:
         images=images_of,
         table=table_of,
         split=rules.split.output.split,
+        test_images=test_images_of,
+        test_table=test_table_of,
+        test=rules.split.output.test,
         index=rules.index.output.index,
         regions=rules.index.output.regions,
         model=rules.train.output.model,
@@ -36,8 +39,8 @@ rule evaluate:
     message:
         "evaluate {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"
     shell:
-        "python scripts/evaluate.py --images {input.images:q} --split {input.split:q} --index {input.index:q}"
-        " --regions {input.regions:q} --folder {resources.folder:q} --model {input.model:q}"
+        "python scripts/evaluate.py --images {input.images:q} --split {input.split:q}"
+        " --test-images {input.test_images:q} --test {input.test:q} --index {input.index:q} --regions {input.regions:q} --folder {resources.folder:q} --model {input.model:q}"
         " --settings {params.settings:q} --explain {params.explain:q} --device {resources.device:q}"
         " --threads {threads} --title {params.name:q} --val-predictions {output.val_predictions:q}"
         " --predictions {output.predictions:q} --features {output.features:q} --gradcam-png {output.gradcam_png:q}"

@@ -34,7 +34,7 @@ rule select_models:
             LAYOUT.model_file("{model.path}", "val_predictions.csv"),
             model=[model for model in MODELS if model.variant == BASE],
         ),
-        collect([rules.index.output.index, rules.split.output.split], dataset=DATASETS),
+        collect([rules.index.output.index, *rules.split.output], dataset=DATASETS),
     output:
         selection=LAYOUT.selection(),
     log:
@@ -58,7 +58,7 @@ rule select_models:
 NEEDED = {
     "index": collect([rules.index.output.summary, rules.index.output.index], dataset=DATASETS),
     "selection": [rules.select_models.output.selection],
-    "split": collect(rules.split.output.split, dataset=DATASETS),
+    "split": collect(rules.split.output, dataset=DATASETS),
     "backbones": collect(rules.profile_backbone.output.profile, backbone=USED_BACKBONES),
     **{
         Path(file).stem: collect(LAYOUT.model_file("{model.path}", file), model=MODELS)
@@ -95,7 +95,7 @@ rule summarize:
     input:
         rules.select_models.output.selection,
         collect(rules.check.output.verdict, check=CHECKS),
-        collect([rules.index.output.summary, rules.index.output.index, rules.split.output.split], dataset=DATASETS),
+        collect([rules.index.output.summary, rules.index.output.index, *rules.split.output], dataset=DATASETS),
         collect(rules.profile_backbone.output.profile, backbone=USED_BACKBONES),
         collect(
             LAYOUT.model_file("{model.path}", "{file}"),

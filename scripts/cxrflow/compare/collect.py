@@ -1,8 +1,8 @@
 """Everything a study's stages have written, each file read once, when it is first asked for.
 
-Reads index.json, index.csv, split.csv, backbones/*.json, selection.json and each model's training.json, history.csv,
-metrics.json, gradcam.json and predictions.csv. Writes nothing. What is never asked for need not exist: a check reads
-only what it needs.
+Reads index.json, index.csv, split.csv, test.csv, backbones/*.json, selection.json and each model's training.json,
+history.csv, metrics.json, gradcam.json and predictions.csv. Writes nothing. What is never asked for need not exist: a
+check reads only what it needs.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from cxrflow.config.study import BASE, ModelId, Study
 from cxrflow.data.overlap import SeenTest
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
-from cxrflow.files.records import SUBSETS, EpochRow, Predictions, SplitRow, read_predictions
+from cxrflow.files.records import SUBSETS, EpochRow, Predictions, SplitRow, read_predictions, read_split
 from cxrflow.files.tables import read_records
 
 
@@ -42,8 +42,8 @@ class DatasetResult:
 
     @cached_property
     def split(self) -> list[SplitRow]:
-        """split.csv."""
-        return read_records(self.folder / "split.csv", SplitRow)
+        """split.csv and test.csv: the subset of every image."""
+        return read_split(self.folder / "split.csv", self.folder / "test.csv")
 
     @cached_property
     def counts(self) -> dict[str, Counter[str]]:

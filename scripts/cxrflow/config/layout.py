@@ -79,10 +79,13 @@ class Layout:
     index_counts = _file("data/{}/index.json")  # how many images are kept and refused
     rejects = _file("data/{}/rejects.csv")  # the refused images and why
     regions = _file("data/{}/regions.csv")  # annotated lesions and lungs
-    split = _file("data/{}/split.csv")  # the subset of every image
+    split = _file("data/{}/split.csv")  # the images that train a model and choose its epoch
+    test = _file("data/{}/test.csv")  # the images that test it
     recipe = _file("data/{}/{}")  # folder of a dataset's images under one preprocessing
-    images = _file("data/{}/{}/images.npy")  # the packed images
-    image_table = _file("data/{}/{}/images.csv")  # which image each of the packed ones is
+    images = _file("data/{}/{}/images.npy")  # the packed images of split.csv
+    image_table = _file("data/{}/{}/images.csv")  # which image each of them is
+    test_images = _file("data/{}/{}/test/images.npy")  # the packed images of test.csv
+    test_table = _file("data/{}/{}/test/images.csv")  # which image each of them is
 
     models = _file("models")  # folder of all models
 

@@ -1,8 +1,8 @@
 """Pack preprocessed images into one array on disk.
 
-Reads the dataset's image files and index.csv; writes images.npy, uint8 (N, size, size), and images.csv, which image
-each of them is. Unfinished work lies in a resume folder that no rule declares, because Snakemake deletes declared
-outputs before a rerun.
+Reads the dataset's image files; writes images.npy, uint8 (N, size, size), and images.csv, which image each of them is.
+Unfinished work lies in a resume folder that no rule declares, because Snakemake deletes declared outputs before a
+rerun.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import errno
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from io import BytesIO, FileIO
 from pathlib import Path
@@ -30,31 +30,46 @@ from cxrflow.files.atomic import read_json, sha256_bytes, write_atomically, writ
 from cxrflow.files.code_hash import code_hash
 from cxrflow.files.leases import FILE as LEASE_FILE
 from cxrflow.files.leases import hold_lease
-from cxrflow.files.records import IndexRow, PackedRow
+from cxrflow.files.records import IndexRow, PackedRow, SplitRow
 from cxrflow.files.tables import read_records
 
 SAVE_EVERY = 256  # images between two notes of progress: a kill loses some seconds of work at most
 DISK_SLACK = 64 * 2**20  # bytes that packing leaves free
 
 
-def pack_images(
-    folder: Path, index: Path, settings: PreprocessSettings, threads: int, resume: Path, images: Path
-) -> None:
-    """Preprocess every image of an index into `images`; a killed run resumes where it was.
-
-    The partial array counts as ours only while index, settings and code are what it was begun with.
+def read_part(index: Path, split: Path) -> list[IndexRow]:
+    """Return the rows of index.csv whose images are in split.csv or test.csv, in index order.
 
     Raises:
-        CxrflowError: the index has no rows, an image is gone or has changed since it was indexed, the disk is too
-        small, or another run packs here.
+        CxrflowError: there are none, or the index lacks one.
+    """
+    wanted = {row.image_id for row in read_records(split, SplitRow)}
+    rows: list[IndexRow] = [row for row in read_records(index, IndexRow) if row.image_id in wanted]
+    if len(rows) < len(wanted) or not rows:
+        raise CxrflowError(
+            f"{split} has {len(wanted):,} images, and {index} knows {len(rows):,} of them: they are of different runs;"
+            " run index and split again"
+        )
+    return rows
+
+
+def pack_images(
+    folder: Path, rows: Sequence[IndexRow], settings: PreprocessSettings, threads: int, resume: Path, images: Path
+) -> None:
+    """Preprocess images of an index into `images`; a killed run resumes where it was.
+
+    The partial array counts as ours only while rows, settings and code are what it was begun with.
+
+    Raises:
+        CxrflowError: an image is gone or has changed since it was indexed, the disk is too small, or another run packs
+        here.
     """
     cv2.setNumThreads(1)  # the threads here are enough; each of them would start its own
-    rows: list[IndexRow] = read_records(index, IndexRow)
-    if not rows:
-        raise CxrflowError(f"{index} has no rows: nothing to preprocess; run index again")
-    parts = [index.read_bytes(), settings_json(settings).encode(), code_hash("preprocess").encode()]
+    parts = [*map(repr, rows), settings_json(settings), code_hash("preprocess")]
     with hold_lease(resume, f"packing {images}") as lease:
-        part = PartialPack(resume, sha256_bytes(b"\0".join(parts)), (len(rows), settings.size_px, settings.size_px))
+        part = PartialPack(
+            resume, sha256_bytes("\0".join(parts).encode()), (len(rows), settings.size_px, settings.size_px)
+        )
         part.check_disk()
         _fill(part, folder, rows, settings, threads)
         lease.check()
@@ -70,7 +85,9 @@ def _clear(resume: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _fill(part: "PartialPack", folder: Path, rows: list[IndexRow], settings: PreprocessSettings, threads: int) -> None:
+def _fill(
+    part: "PartialPack", folder: Path, rows: Sequence[IndexRow], settings: PreprocessSettings, threads: int
+) -> None:
     if part.n_done:
         print(f"resuming after {part.n_done:,} images of an earlier run")
     pack = partial(read_preprocessed, folder, settings=settings)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxrflow.errors import CxrflowError
-from cxrflow.files.tables import read_table, write_table
+from cxrflow.files.tables import read_records, read_table, write_table
 
 if TYPE_CHECKING:  # the Snakefile reads the readers' table through here, and planning needs no numpy
     import numpy as np
@@ -106,7 +106,7 @@ class PackedRow:
 
 @dataclass(frozen=True, slots=True)
 class SplitRow:
-    """split.csv: the subset of one kept image, in index order.
+    """split.csv and test.csv: the subset of one kept image, in index order. The test images are in test.csv alone.
 
     Attributes:
         image_id, label, patient_id: as in the index.
@@ -121,6 +121,11 @@ class SplitRow:
     group: str
     subset: str
     decided_by: str = "seed"
+
+
+def read_split(split: Path, test: Path) -> list[SplitRow]:
+    """Read split.csv and test.csv together, for what describes a whole dataset; nothing that trains or chooses may."""
+    return [*read_records(split, SplitRow), *read_records(test, SplitRow)]
 
 
 @dataclass(frozen=True)

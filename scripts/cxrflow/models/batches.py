@@ -1,7 +1,8 @@
 """Packed images with their subsets, and batches of them: the order of an epoch, its cuts, and the way to the device.
 
-Reads memory-mapped images.npy with images.csv, and split.csv, joined by image_id. `open_test_rows` is the only door
-to the test rows, and `evaluate` the only stage that may use it; a test holds both. Batches are read row by row, by
+Reads memory-mapped images.npy with images.csv, and split.csv, joined by image_id. The test rows are packed apart, and
+listed apart, in test.csv: `open_test_rows` is the only door to them, and `evaluate` and `probe` the only stages that
+may use it; a test holds both. Batches are read row by row, by
 index: no DataLoader, no workers. Gathering one costs under 1 ms.
 """
 
@@ -16,24 +17,23 @@ from torch import Tensor
 
 from cxrflow.data.images import open_images
 from cxrflow.errors import CxrflowError
-from cxrflow.files.records import SUBSETS, SplitRow
+from cxrflow.files.records import SplitRow
 from cxrflow.files.tables import read_records
 from cxrflow.models.devices import derive_generator
 
 # Of the GPU memory that is free before training, images may take this much; the rest is for the network.
 RESIDENT_SHARE = 0.4
-LEARNED_FROM = ("train", "val")  # the subsets that train and choose a model
-CLOSED = -1  # in place of the label of an image whose subset was not opened
+LEARNED_FROM = ("train", "val")  # the subsets that train and choose a model: those of split.csv
 
 
 @dataclass(frozen=True)
 class SplitImages:
-    """A dataset's packed images, and what split.csv says about those of the opened subsets.
+    """Packed images of a dataset, and what split.csv or test.csv says about them.
 
     Attributes:
         images: uint8 (N, H, W), 0-255, memory-mapped.
-        labels: int64 (N,), index into class_names; CLOSED in every other subset.
-        rows: int64 (n,) per opened subset: its images.
+        labels: int64 (N,), index into class_names.
+        rows: int64 (n,) per subset: its images.
         image_ids, patient_ids: one per image.
         class_names: of the whole dataset, alphabetical.
     """
@@ -58,27 +58,30 @@ class SplitImages:
 def join_split(
     images: NDArray[np.uint8], split: list[SplitRow], where: str = "images", subsets: Sequence[str] = LEARNED_FROM
 ) -> SplitImages:
-    """Join packed images, uint8 (N, H, W), with the N rows of their split, open for some subsets.
+    """Join packed images, uint8 (N, H, W), with the N rows of their split, all of these subsets.
 
     `where` names the images in messages.
 
     Raises:
-        CxrflowError: the two are of different length, or a row names no known subset.
+        CxrflowError: the two are of different length, or a row is of another subset.
     """
     if len(images) != len(split):
         raise CxrflowError(
             f"{where} has {len(images)} images and the split has {len(split)} rows: they come from different indexes; "
             "make both again from one index.csv"
         )
-    unknown = next((row for row in split if row.subset not in SUBSETS), None)
-    if unknown is not None:
-        raise CxrflowError(f"split: {unknown.image_id} is in subset {unknown.subset!r}; known: {', '.join(SUBSETS)}")
+    odd = next((row for row in split if row.subset not in subsets), None)
+    if odd is not None:
+        raise CxrflowError(
+            f"the split of {where}: {odd.image_id} is in subset {odd.subset!r}, and only {' and '.join(subsets)} may be"
+            " here: run split again"
+        )
     class_names = sorted({row.label for row in split})
     number = {name: i for i, name in enumerate(class_names)}
     subset_of = np.array([row.subset for row in split], dtype=str)
     return SplitImages(
         images=images,
-        labels=np.array([number[row.label] if row.subset in subsets else CLOSED for row in split], dtype=np.int64),
+        labels=np.array([number[row.label] for row in split], dtype=np.int64),
         rows={subset: np.flatnonzero(subset_of == subset).astype(np.int64) for subset in subsets},
         image_ids=[row.image_id for row in split],
         patient_ids=[row.patient_id for row in split],
@@ -87,7 +90,7 @@ def join_split(
 
 
 def open_split_images(images: Path, split: Path, size_px: int) -> SplitImages:
-    """Open the train and val rows of images.npy, memory-mapped, with its split.csv.
+    """Open images.npy, memory-mapped, with its split.csv: the train and val rows.
 
     Raises:
         CxrflowError: a file is missing, broken or changed, the two do not belong together, or the images are not of
@@ -96,9 +99,9 @@ def open_split_images(images: Path, split: Path, size_px: int) -> SplitImages:
     return _open_subsets(images, split, size_px, LEARNED_FROM)
 
 
-def open_test_rows(images: Path, split: Path, size_px: int) -> SplitImages:
-    """Open the test rows: as `open_split_images`, and the only function that does."""
-    return _open_subsets(images, split, size_px, ("test",))
+def open_test_rows(test_images: Path, test: Path, size_px: int) -> SplitImages:
+    """Open the test rows, those of test.csv: as `open_split_images`, and the only function that does."""
+    return _open_subsets(test_images, test, size_px, ("test",))
 
 
 def _open_subsets(images: Path, split: Path, size_px: int, subsets: Sequence[str]) -> SplitImages:

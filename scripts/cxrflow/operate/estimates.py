@@ -19,8 +19,8 @@ from cxrflow.config.readers import READERS
 from cxrflow.config.study import Study
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
-from cxrflow.files.records import SUBSETS, EpochRow
-from cxrflow.files.tables import read_records, read_table
+from cxrflow.files.records import SUBSETS, EpochRow, read_split
+from cxrflow.files.tables import read_records
 from cxrflow.operate.jobs import Job
 
 NEVER = "never measured"
@@ -59,7 +59,8 @@ class ImageCount:
 
 def count_images(study: Study, dataset: str) -> ImageCount | None:
     """Count a dataset's images: by its index, else as published under the config's cap; None: nobody knows yet."""
-    index, split = study.layout.index_counts(dataset), study.layout.split(dataset)
+    layout = study.layout
+    index, split, test = layout.index_counts(dataset), layout.split(dataset), layout.test(dataset)
     settings, data = study.settings, study.settings.datasets[dataset]
     published, cap = READERS[data.reader].count_published(data.classes), settings.index.max_images_per_class
     if index.exists():
@@ -72,8 +73,8 @@ def count_images(study: Study, dataset: str) -> ImageCount | None:
         total, source = sum(min(cap, n) for n in published.values()), f"published, at most {cap:,} a class"
     else:
         total, source = sum(published.values()), "published"
-    if split.exists():
-        found = Counter(row["subset"] for row in read_table(split, ["subset"]))
+    if split.exists() and test.exists():
+        found = Counter(row.subset for row in read_split(split, test))
         return ImageCount(total, {subset: found[subset] for subset in SUBSETS}, source)
     return ImageCount(total, {subset: round(total * getattr(settings.split, subset)) for subset in SUBSETS}, source)
 

@@ -80,8 +80,8 @@ def join_annotations(
         CxrflowError: the split is of another index.
     """
     by_id = {row.image_id: row for row in index}
-    if by_id.keys() != set(data.image_ids):
-        raise CxrflowError("split.csv and index.csv list different images: they are of different runs; run split again")
+    if not by_id.keys() >= set(data.image_ids):
+        raise CxrflowError("test.csv lists images that index.csv lacks: they are of different runs; run split again")
     tested = [by_id[image_id] for image_id in predictions.image_ids]
     return TestImages(predictions, data, tested, group_regions(regions), folder)
 
