@@ -13,6 +13,7 @@ with importing_much():
     from cxrflow.config.backbones import BACKBONES
     from cxrflow.config.settings import ProfileSettings
     from cxrflow.files.atomic import write_json
+    from cxrflow.files.formats import KINDS
     from cxrflow.models.cost import measure_speed, profile_backbone
     from cxrflow.models.devices import choose_device, prepare_process
 
@@ -48,7 +49,7 @@ def profile(
     print(
         f"{BACKBONES[backbone].title} at {size_px} px: {cost['params'] / 1e6:.2f} M parameters, "
         f"{cost['gmac']:.3f} GMAC per image, {cost['layers']} layers; on {cost['device_name']} ({threads} threads): "
-        f"one image {latency['median']:.1f} ms ({latency['low']:.1f}-{latency['high']:.1f}), "
+        f"one image {KINDS['amount'].show_interval(latency['median'], latency['low'], latency['high'])} ms, "
         f"training {cost['training']['images_per_s']:.1f} images/s, "
         f"inference {cost['inference']['images_per_s']:.1f} images/s (batches of {cost['training']['batch_size']})"
     )

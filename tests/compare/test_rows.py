@@ -1,9 +1,10 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cxrflow.compare.collect import Results
-from cxrflow.compare.paired import ablation_rows, describe_variant, transfer_rows
+from cxrflow.compare.paired import ablation_rows, describe_variant, seed_rows, spread_columns, transfer_rows
 from cxrflow.compare.rows import (
     backbone_rows,
     class_rows,
@@ -13,7 +14,6 @@ from cxrflow.compare.rows import (
     note_rows,
     per_class_rows,
     reject_rows,
-    seed_rows,
 )
 from cxrflow.results.metrics import METRICS, Metric
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
@@ -119,6 +119,13 @@ def test_seeds_are_summed_up_only_where_there_are_several(results: Results, abla
     assert row["n_seeds"] == 2
     assert row["macro_f1_mean"] == pytest.approx(sum(scores) / 2)
     assert row["macro_f1_sd"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
+    assert row["macro_f1_mean_low"] < row["macro_f1_mean"] < row["macro_f1_mean_high"]
+
+
+def test_the_interval_of_a_standard_deviation_covers_it_in_95_percent_of_studies_of_three_seeds():
+    samples = np.random.default_rng(0).normal(0, 0.02, size=(2000, 3)).tolist()
+    ends = [spread_columns("sd", sample) for sample in samples]
+    assert np.mean([each["sd_low"] <= 0.02 <= each["sd_high"] for each in ends]) == pytest.approx(0.95, abs=0.015)
 
 
 def test_every_class_of_every_model_has_a_row(results: Results):

@@ -196,11 +196,11 @@ def test_what_cannot_be_trained_stops_before_anything_is_written(
 
 
 def test_profile_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = ProfileSettings(repeats=3)
+    settings = ProfileSettings(repeats=6)
     path = tmp_path / "tiny.json"
     profile_backbone.profile(backbone="tiny", size_px=16, batch_size=4, settings=settings, threads=1, profile=path)
     cost = read_json(path)
-    assert (cost["backbone"], cost["repeats"], cost["params"]) == ("tiny", 3, count_params(build_tiny()))
+    assert (cost["backbone"], cost["repeats"], cost["params"]) == ("tiny", 6, count_params(build_tiny()))
     assert cost["gmac_batch"] == cost["gmac"] * cost["batch"] == cost["gmac"] * 32
     assert 0 < cost["latency_ms"]["low"] <= cost["latency_ms"]["median"] <= cost["latency_ms"]["high"]
     assert cost["weights_mib"] == cost["params"] * 4 / 2**20

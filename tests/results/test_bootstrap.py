@@ -17,6 +17,7 @@ from cxrflow.results.bootstrap import (
     wilson_interval,
 )
 from cxrflow.results.metrics import METRICS, Outcomes, whole_sample
+from tests.results.coverage import LARGE, SMALL, Setting, measure_coverage
 
 
 def make_outcomes(generator: np.random.Generator, n: int, hit_rate: float) -> Outcomes:
@@ -115,3 +116,14 @@ def test_a_class_that_vanishes_in_a_resample_is_left_out_of_it() -> None:
     assert np.isnan(resampled["macro_auroc"][vanished]).all()
     assert (resampled["macro_f1"][vanished] == 1.0).all()
     assert (resampled["recall"][~vanished, 1] == 0.0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", SMALL + LARGE, ids=lambda setting: setting.title)
+def test_intervals_cover_the_truth_as_often_as_they_say(setting: Setting) -> None:
+    """From 30 patients a class 92 to 98 % of the time, of fewer 89 % or more; so many studies tell it to 3 %."""
+    studies = 300 if sum(setting.patients) < 1000 else 60
+    covered = measure_coverage(setting, studies, resamples=200)
+    unsure = 2 * np.sqrt(0.95 * 0.05 / studies)
+    least, most = (0.92, 0.98) if setting in LARGE else (0.89, 1.0)
+    assert {name: share for name, share in covered.items() if not least - unsure <= share <= most + unsure} == {}

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
 
 from cxrflow.compare.collect import ModelResult, Results, group_seeds
-from cxrflow.compare.rows import describe_seen
+from cxrflow.compare.rows import describe_seen, estimate_columns, identify, timing_columns
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.parsing import settings_dict
 from cxrflow.config.study import BASE, SCRATCH, ModelId
@@ -95,12 +96,40 @@ def _pair_columns(results: Results, pairs: list[Pair], other: str) -> dict[str, 
         "init": results.study.init_title(model.id.init),
         "n_seeds": len(pairs),
         "n_patients": model.metrics["n_patients"],
-        "macro_f1": score_models(results, [first for first, _ in pairs]).value,
-        f"macro_f1_{other}": score_models(results, [second for _, second in pairs]).value,
-        "difference": difference.value,
-        "difference_low": difference.low,
-        "difference_high": difference.high,
+        **estimate_columns("macro_f1", score_models(results, [first for first, _ in pairs])),
+        **estimate_columns(f"macro_f1_{other}", score_models(results, [second for _, second in pairs])),
+        **estimate_columns("difference", difference),
     }
+
+
+def seed_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per group of models that differ only in their seed: mean and standard deviation over seeds."""
+    return [
+        {
+            **{key: value for key, value in identify(results, members[0]).items() if key not in ("seed", "model")},
+            "n_seeds": len(members),
+            **estimate_columns("macro_f1_mean", score_models(results, members)),
+            **spread_columns("macro_f1_sd", scores),
+            "macro_f1_min": min(scores),
+            "macro_f1_max": max(scores),
+            "epoch_kept_mean": mean(model.epoch_kept for model in members),
+        }
+        for members in group_seeds(results.models).values()
+        if len(members) > 1
+        and len(scores := [model.macro_f1 for model in members if model.macro_f1 is not None]) == len(members)
+    ]
+
+
+def spread_columns(key: str, values: Sequence[float]) -> dict[str, float]:
+    """Return three columns: the standard deviation of normal values and its 95 % interval, by chi-square.
+
+    values: at least two. (Sheskin 2011, Handbook of Parametric and Nonparametric Statistical Procedures, test 3.)
+    """
+    from scipy.special import chdtri  # here: it takes longer to import than all else, and one seed needs none
+
+    spread, freedom = stdev(values), len(values) - 1
+    low, high = (spread * float(np.sqrt(freedom / chdtri(freedom, tail))) for tail in (0.025, 0.975))
+    return {key: spread, f"{key}_low": low, f"{key}_high": high}
 
 
 def choice_rows(results: Results) -> list[dict[str, Any]]:
@@ -119,22 +148,28 @@ def choice_rows(results: Results) -> list[dict[str, Any]]:
                 {
                     "dataset": results.dataset_title(name),
                     "best": describe_model(results, ModelId.parse(best["model"])),
-                    "best_val_macro_f1": best["val_macro_f1"],
-                    "best_latency_ms": best["latency_ms"],
+                    **_val_columns("best_val_macro_f1", best),
+                    **timing_columns("best_latency_ms", _time(results, best)),
                     "chosen": describe_model(results, ModelId.parse(chosen["model"])),
-                    "val_macro_f1": chosen["val_macro_f1"],
-                    "val_macro_f1_low": chosen["val_low"],
-                    "val_macro_f1_high": chosen["val_high"],
+                    **_val_columns("val_macro_f1", chosen),
                     "difference": chosen["difference"],
                     "difference_bound": chosen["difference_low"],
-                    "latency_ms": chosen["latency_ms"],
-                    "macro_f1": test.value,
-                    "macro_f1_low": test.low,
-                    "macro_f1_high": test.high,
+                    **timing_columns("latency_ms", _time(results, chosen)),
+                    **estimate_columns("macro_f1", test),
                     "model": chosen["model"],
                 }
             )
     return rows
+
+
+def _val_columns(key: str, candidate: dict[str, Any]) -> dict[str, Any]:
+    ends = {"": "val_macro_f1", "_low": "val_low", "_high": "val_high", "_n_patients": "val_n_patients"}
+    return {f"{key}{end}": candidate[of] for end, of in ends.items()}
+
+
+def _time(results: Results, candidate: dict[str, Any]) -> dict[str, float | None]:
+    latency: dict[str, float | None] = results.profiles[ModelId.parse(candidate["model"]).backbone]["latency_ms"]
+    return latency
 
 
 def chosen_model(results: Results, dataset: str) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """Rows of the tables on data, backbones and single models, and the page's first sentences. Pure functions."""
 
-from statistics import mean, stdev
 from typing import Any
 
-from cxrflow.compare.collect import ModelResult, Results, group_seeds
+from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.study import SCRATCH
 from cxrflow.data.splitting import describe_split
 from cxrflow.files.formats import count_words, join_words
 from cxrflow.files.records import SUBSETS
+from cxrflow.files.timings import describe_times
+from cxrflow.results.bootstrap import Estimate
 from cxrflow.results.metrics import METRICS
 
 REJECT_TITLES = {
@@ -94,9 +95,7 @@ def backbone_rows(results: Results) -> list[dict[str, Any]]:
                 "gmac_batch": profile["gmac_batch"] if profile["size_px"] == PAPER_SIZE_PX else None,
                 "paper_gflops": paper.gflops if paper else None,
                 "imagenet_top5": backbone.imagenet.top5 if backbone.imagenet else None,
-                "latency_ms": profile["latency_ms"]["median"],
-                "latency_ms_low": profile["latency_ms"]["low"],
-                "latency_ms_high": profile["latency_ms"]["high"],
+                **timing_columns("latency_ms", profile["latency_ms"]),
                 "device": profile["device_name"],
             }
         )
@@ -135,8 +134,8 @@ def model_rows(results: Results) -> list[dict[str, Any]]:
             "val_loss": model.training["val_loss"],
             "epoch_kept": model.epoch_kept,
             "epochs": len(model.history),
-            "epoch_seconds": model.epoch_seconds,
-            "images_per_s": model.images_per_s,
+            **timing_columns("epoch_seconds", describe_times([row.seconds for row in model.history])),
+            **timing_columns("images_per_s", describe_times([row.images_per_s for row in model.history])),
             **cost_columns(results, model),
             "caution": describe_seen(results, model),
         }
@@ -158,29 +157,24 @@ def cost_columns(results: Results, model: ModelResult) -> dict[str, Any]:
     return {
         "params_m": profile["params"] / 1e6,
         "gmac": profile["gmac"] if same else None,
-        "latency_ms": profile["latency_ms"]["median"] if same else None,
+        **timing_columns("latency_ms", profile["latency_ms"] if same else None),
     }
 
 
-def seed_rows(results: Results) -> list[dict[str, Any]]:
-    """One row per group of models that differ only in their seed: mean and standard deviation over seeds."""
-    rows = []
-    for members in group_seeds(results.models).values():
-        scores = [model.macro_f1 for model in members if model.macro_f1 is not None]
-        if len(members) > 1:
-            columns = identify(results, members[0])
-            rows.append(
-                {
-                    **{key: columns[key] for key in ("dataset", "backbone", "init", "variant")},
-                    "n_seeds": len(members),
-                    "macro_f1_mean": mean(scores) if scores else None,
-                    "macro_f1_sd": stdev(scores) if len(scores) > 1 else None,
-                    "macro_f1_min": min(scores, default=None),
-                    "macro_f1_max": max(scores, default=None),
-                    "epoch_kept_mean": mean(model.epoch_kept for model in members),
-                }
-            )
-    return rows
+def estimate_columns(key: str, estimate: Estimate) -> dict[str, Any]:
+    """Return four columns: value, interval and the patients of the smallest class."""
+    return {
+        key: estimate.value,
+        f"{key}_low": estimate.low,
+        f"{key}_high": estimate.high,
+        f"{key}_n_patients": estimate.n_patients,
+    }
+
+
+def timing_columns(key: str, timing: dict[str, float | None] | None) -> dict[str, float | None]:
+    """Return three columns, median and interval."""
+    ends = {"": "median", "_low": "low", "_high": "high"}
+    return {f"{key}{end}": timing[of] if timing else None for end, of in ends.items()}
 
 
 def per_class_rows(results: Results) -> list[dict[str, Any]]:

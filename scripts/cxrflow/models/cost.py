@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cxrflow.config.settings import TrainSettings
 from cxrflow.files.records import SUBSETS
+from cxrflow.files.timings import describe_times
 from cxrflow.models.augment import sample_changes
 from cxrflow.models.batches import SplitImages
 from cxrflow.models.devices import describe_device
@@ -32,12 +33,11 @@ def profile_backbone(backbone: str, size_px: int, device: torch.device, repeats:
     """Measure a backbone as published, with its head of 1000 classes, on square images.
 
     repeats: timed passes of one image; threads: of the CPU, for the record.
-    Returns plain values for the backbone's JSON; `gmac` is per image, `gmac_batch` for `batch` images, 1e9
-    multiply-adds.
+    Returns plain values for the backbone's JSON; `latency_ms` has the median pass and its 95 % interval; `gmac` is per
+    image, `gmac_batch` for `batch` images, 1e9 multiply-adds.
     """
     network = build_published(backbone).eval()
     params, gmac = count_params(network), count_gmac(network, size_px)
-    low, median, high = np.percentile(time_one_image(network, size_px, device, repeats), [5, 50, 95]).tolist()
     return {
         "backbone": backbone,
         "size_px": size_px,
@@ -49,7 +49,7 @@ def profile_backbone(backbone: str, size_px: int, device: torch.device, repeats:
         "tool": "torch.utils.flop_counter, forward pass, operations / 2",
         "layers": count_layers(network),
         "layer_rule": "convolutions and linear layers, those in shortcuts and squeeze-and-excitation included",
-        "latency_ms": {"median": median, "low": low, "high": high},
+        "latency_ms": describe_times(time_one_image(network, size_px, device, repeats)),
         "latency_images": 1,
         "repeats": repeats,
         "device": device.type,

@@ -23,7 +23,7 @@ from cxrflow.files.atomic import read_json
 from cxrflow.files.formats import KINDS
 from cxrflow.report.manifest import FIGURES, PROVENANCE, SECTIONS, TABLES
 from cxrflow.report.pictures import embed_chart, embed_gallery
-from cxrflow.report.tables import Column, Table
+from cxrflow.report.tables import Table, score
 from cxrflow.report.tabular import Row, format_cell, read_table_rows, visible_columns, write_note
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -100,7 +100,7 @@ def describe_model(results: Results, model: ModelResult, per_class: Sequence[Row
     }
 
 
-SCORE = Column("macro_f1", "Macro F1", "score", interval=True, patients=True)
+SCORE = score("macro_f1", "Macro F1")
 DENSE_COLUMNS = 8  # a table with more is set in smaller letters
 SHORT_LETTERS = 26
 LONG_ROWS = 40  # a longer table is folded away

@@ -62,10 +62,14 @@ def numbers(kind: str = "count", interval: bool | str = False, /, **titles: str)
     return tuple(Column(key, title, kind, sure) for key, title in titles.items())
 
 
-ONE_TRAINING = "of one training, as it went"
+def score(key: str, title: str) -> Column:
+    """Return the column of a score of models with its interval; the rows have it from `rows.estimate_columns`."""
+    return Column(key, f"{title} (95 % interval)", "score", interval=True, patients=True)
+
+
+ONE_TRAINING = "of one training, on the validation images that chose its epoch"
 SEEN_SEEDS = "of these seeds alone"
 SEEN_IMAGES = "of the images counted here alone"
-BY_SEED = "in Table 3, by seed"
 
 DATASET = Column("dataset", "Dataset")
 PUBLISHED = Column("n_published", "Published", "count", EXACT, shown="if_any")
@@ -77,7 +81,7 @@ MODEL = (
 PATH = Column("model", "Model", shown="never")
 CAUTION = Column("caution", "Caution", shown="if_any")
 PAIRED = (Column("n_seeds", "Seeds", "count", EXACT, shown="if_varied"), *numbers(n_patients="Test patients"))
-DIFFERENCE = Column("difference", "Difference (95 % interval)", "difference", interval=True)
+DIFFERENCE = Column("difference", "Difference (95 % interval)", "difference", interval=True, patients=True)
 
 TABLES: dict[str, Table] = {
     "datasets": Table(
@@ -133,7 +137,8 @@ TABLES: dict[str, Table] = {
         " that batch where the study's images have that size. ImageNet accuracy is torchvision's, top-5, of the weights"
         " that transfer starts from. Layers: convolutions and linear layers, those in shortcuts and"
         " squeeze-and-excitation included; the paper counts otherwise, and has no figures where there is a dash."
-        " Latency: one image, median of repeated passes, in brackets their 5th and 95th percentile.",
+        " Latency: one image, median of repeated passes, with the interval of the median; another measurement on a busy"
+        " machine may lie outside.",
         (
             BACKBONE,
             Column("params_m", "Params, M", "score", EXACT),
@@ -143,7 +148,7 @@ TABLES: dict[str, Table] = {
             Column("gmac_batch", "GMAC, 32 images", "tenths", EXACT),
             Column("paper_gflops", "Paper: GFLOPS", "tenths", EXACT),
             Column("imagenet_top5", "ImageNet top-5, %", "tenths", EXACT),
-            Column("latency_ms", "Latency, ms", "amount", interval=True),
+            Column("latency_ms", "Latency, ms (95 % interval)", "amount", interval=True),
             Column("device", "Measured on", shown="if_varied"),
         ),
         "cxrflow.compare.rows:backbone_rows",
@@ -154,8 +159,8 @@ TABLES: dict[str, Table] = {
         " intervals are over test patients (Wilson's, with the effective number of images that a bootstrap over"
         " patients shows) and do not show how another training would differ."
         " Chance: the best macro F1 that guessing without looking at the image can expect. Loss: the lowest validation"
-        " loss, whose epoch is kept. Seconds per epoch: median, training and validation. GMAC and latency are of the"
-        " backbone, for one image.",
+        " loss, whose epoch is kept. Seconds per epoch: median over the epochs, training and validation, with the"
+        " interval of the median. GMAC and latency are of the backbone, for one image, as in Table 2.",
         (
             *MODEL,
             MetricColumns(per_class=False),
@@ -163,10 +168,10 @@ TABLES: dict[str, Table] = {
             Column("val_loss", "Val. loss", "loss", ONE_TRAINING),
             Column("epoch_kept", "Epoch kept", "count", ONE_TRAINING),
             Column("epochs", "Epochs", "count", EXACT, shown="if_varied"),
-            Column("epoch_seconds", "s per epoch", "amount", ONE_TRAINING),
-            Column("images_per_s", "Images/s", "amount", ONE_TRAINING, shown="never"),
+            Column("epoch_seconds", "s per epoch (95 % interval)", "amount", interval=True),
+            Column("images_per_s", "Images/s", "amount", interval=True, shown="never"),
             *numbers("amount", EXACT, params_m="Params, M", gmac="GMAC"),
-            Column("latency_ms", "Latency, ms", "amount", "in Table 2"),
+            Column("latency_ms", "Latency, ms (95 % interval)", "amount", interval=True),
             CAUTION,
             PATH,
         ),
@@ -175,16 +180,17 @@ TABLES: dict[str, Table] = {
     "seeds": Table(
         "Table 4. Spread over seeds",
         "The same model trained once per seed: mean, standard deviation and range of macro F1 on the same test images."
-        " This is how much one training differs from another.",
+        " This is how much one training differs from another; the interval of the SD is over trainings (chi-square),"
+        " that of the mean over test patients.",
         (
             *MODEL[:4],
             Column("n_seeds", "Seeds", "count", EXACT),
-            Column("macro_f1_mean", "Macro F1, mean", "score", SEEN_SEEDS),
-            Column("macro_f1_sd", "SD", "loss", SEEN_SEEDS),
+            score("macro_f1_mean", "Macro F1, mean"),
+            Column("macro_f1_sd", "SD (95 % interval)", "loss", interval=True),
             *numbers("score", SEEN_SEEDS, macro_f1_min="Lowest", macro_f1_max="Highest"),
             Column("epoch_kept_mean", "Epoch kept, mean", "amount", SEEN_SEEDS),
         ),
-        "cxrflow.compare.rows:seed_rows",
+        "cxrflow.compare.paired:seed_rows",
         empty="Every model was trained with one seed, so how much one training differs from another is not known here.",
     ),
     "explanations": Table(
@@ -226,7 +232,8 @@ TABLES: dict[str, Table] = {
         (
             *MODEL[:3],
             *PAIRED,
-            *numbers("score", BY_SEED, macro_f1_scratch="Scratch: macro F1", macro_f1="Transfer: macro F1"),
+            score("macro_f1_scratch", "Scratch: macro F1"),
+            score("macro_f1", "Transfer: macro F1"),
             DIFFERENCE,
             CAUTION,
         ),
@@ -241,7 +248,8 @@ TABLES: dict[str, Table] = {
             Column("variant", "Variant"),
             Column("change", "What differs"),
             *PAIRED,
-            *numbers("score", BY_SEED, macro_f1_base="Base: macro F1", macro_f1="Variant: macro F1"),
+            score("macro_f1_base", "Base: macro F1"),
+            score("macro_f1", "Variant: macro F1"),
             DIFFERENCE,
         ),
         "cxrflow.compare.paired:ablation_rows",
@@ -257,16 +265,14 @@ TABLES: dict[str, Table] = {
         (
             DATASET,
             Column("best", "Best", width_cm=4),
-            Column(
-                "best_val_macro_f1", "Its validation macro F1", "score", "the highest of several, which flatters it"
-            ),
-            Column("best_latency_ms", "Latency, ms", "amount", "in Table 2"),
+            score("best_val_macro_f1", "Its validation macro F1"),
+            Column("best_latency_ms", "Latency, ms (95 % interval)", "amount", interval=True),
             Column("chosen", "Chosen", width_cm=4),
-            Column("val_macro_f1", "Its validation macro F1 (95 % interval)", "score", interval=True),
-            Column("difference", "Difference to the best", "difference", "the bound beside it is one-sided"),
-            Column("difference_bound", "One-sided 95 % lower bound", "difference", "itself the end of one"),
-            Column("latency_ms", "Latency, ms", "amount", "in Table 2"),
-            Column("macro_f1", "Test macro F1 (95 % interval)", "score", interval=True),
+            score("val_macro_f1", "Its validation macro F1"),
+            Column("difference", "Difference to the best", "difference", "its one-sided bound stands beside it"),
+            Column("difference_bound", "One-sided 95 % lower bound", "difference", "it is itself the end of one"),
+            Column("latency_ms", "Latency, ms (95 % interval)", "amount", interval=True),
+            score("macro_f1", "Test macro F1"),
             PATH,
         ),
         "cxrflow.compare.paired:choice_rows",

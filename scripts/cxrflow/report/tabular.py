@@ -12,7 +12,7 @@ from tabulate import tabulate
 from cxrflow.files.atomic import write_text
 from cxrflow.files.formats import FEW_PATIENTS, FEW_SIGN, KINDS, MIN_PATIENTS
 from cxrflow.files.tables import read_table, write_table
-from cxrflow.report.tables import EXACT, Column, MetricColumns, Table
+from cxrflow.report.tables import EXACT, Column, MetricColumns, Table, score
 from cxrflow.results.metrics import METRICS
 
 Row = Mapping[str, Any]  # column key -> str, int, float or None
@@ -25,11 +25,7 @@ def list_columns(table: Table) -> list[Column]:
 
 
 def _of_metrics(part: MetricColumns) -> list[Column]:
-    return [
-        Column(name, f"{metric.title} (95 % interval)", "score", interval=True, patients=True)
-        for name, metric in METRICS.items()
-        if metric.per_class == part.per_class
-    ]
+    return [score(name, metric.title) for name, metric in METRICS.items() if metric.per_class == part.per_class]
 
 
 def list_keys(table: Table) -> list[str]:

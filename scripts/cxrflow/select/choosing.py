@@ -95,6 +95,7 @@ def choose_model(candidates: Sequence[Candidate], margin: float, score: ScoreSet
             "val_macro_f1": estimate.value,
             "val_low": estimate.low,
             "val_high": estimate.high,
+            "val_n_patients": estimate.n_patients,
             "latency_ms": candidate.latency_ms,
             **_judge_inferiority(estimate, estimates[best], margin, is_best=k == best),
         }
