@@ -6,7 +6,7 @@ import pytest
 
 from cxrflow.errors import CxrflowError
 from cxrflow.files.formats import KINDS
-from cxrflow.report.tables import Column, Table
+from cxrflow.report.tables import Column, Table, score
 from cxrflow.report.tabular import (
     format_cell,
     format_latex,
@@ -14,6 +14,7 @@ from cxrflow.report.tabular import (
     list_keys,
     read_table_rows,
     visible_columns,
+    write_note,
     write_table_forms,
 )
 
@@ -40,10 +41,23 @@ def row(name: str = "a", f1: tuple[float | None, ...] = (0.812, 0.761, 0.853), s
         ((0.812, 0.761, 0.853), "0.81 (0.76–0.85)"),
         ((None, None, None), "–"),
         ((0.812, None, None), "0.81"),
+        ((0.9912, 0.9908, 0.9919), "0.9912 (0.9908–0.9919)"),  # two digits would say that it is certain
     ],
 )
 def test_interval_stands_in_brackets_and_what_is_missing_is_a_dash(f1: tuple[float | None, ...], text: str):
     assert format_cell(TABLE.columns[1], row(f1=f1)) == text
+
+
+@pytest.mark.parametrize(
+    ("n_patients", "text"),
+    [(30, "0.81 (0.76–0.85)"), (29, "0.81 (0.76–0.85) ‡"), (10, "0.81 (0.76–0.85) ‡"), (9, "0.81 (too few patients)")],
+)
+def test_few_patients_are_marked_where_the_score_stands_and_explained_below(n_patients: int, text: str):
+    ends = (0.761, 0.853) if n_patients >= 10 else (None, None)
+    scores = dict(zip(score("f1", "F1").keys, (0.812, *ends, n_patients), strict=True))
+    assert format_cell(score("f1", "F1"), scores) == text
+    note = write_note(Table("Title", "Note.", (score("f1", "F1"),), rows=""), [scores])
+    assert ("‡" in note, "Too few patients" in note) == ("‡" in text, "too few" in text)
 
 
 @pytest.mark.parametrize(

@@ -137,9 +137,10 @@ def test_colour_is_the_share_of_the_true_class_and_a_class_without_images_stays_
 @pytest.mark.parametrize(
     ("score", "text"),
     [
-        ({"value": 0.6534, "low": 0.6, "high": 0.7}, "0.653 (95 % interval 0.600 to 0.700)"),
-        ({"value": 0.6534, "low": None, "high": None}, "0.653"),
-        ({"value": None, "low": None, "high": None}, "undefined"),
+        ({"value": 0.6534, "low": 0.6, "high": 0.7, "n_patients": 30}, "0.653 (95 % interval 0.600 to 0.700)"),
+        ({"value": 0.6534, "low": 0.6, "high": 0.7, "n_patients": 29}, "0.653 (95 % interval 0.600 to 0.700) ‡"),
+        ({"value": 0.6534, "low": None, "high": None, "n_patients": 9}, "0.653 (too few patients)"),
+        ({"value": None, "low": None, "high": None, "n_patients": 0}, "undefined"),
     ],
 )
 def test_interval_as_text(score: dict[str, float | None], text: str) -> None:

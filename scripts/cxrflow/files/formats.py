@@ -9,7 +9,7 @@ from typing import Any
 # no interval: a variance from m patients is itself known to sqrt(2 / (m - 1)) of its size, which is half of it.
 FEW_PATIENTS = 30
 MIN_PATIENTS = 10
-FEW_SIGN, TOO_FEW = "‡", "too few patients"
+FEW_SIGN = "‡"
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,18 @@ class Kind:
 
     def show_interval(self, value: Any, low: Any, high: Any, n_patients: int | None = None) -> str:
         """Return `0.81 (0.76–0.85)`, or only the value where there is no interval; few patients are flagged."""
-        if n_patients is not None and n_patients < MIN_PATIENTS:
-            return f"{self.show(value)} ({TOO_FEW})"
+        mark = mark_patients(n_patients)
         if low is None or high is None:
-            return self.show(value)
+            return self.show(value) + mark
         show = self.finer if self.show(low) == self.show(high) else self.show
-        few = f" {FEW_SIGN}" if n_patients is not None and n_patients < FEW_PATIENTS else ""
-        return f"{show(value)} ({show(low)}{self.between}{show(high)}){few}"
+        return f"{show(value)} ({show(low)}{self.between}{show(high)}){mark}"
+
+
+def mark_patients(n_patients: int | None) -> str:
+    """Return what stands behind a score that rests on few patients of a class; nothing where they are not counted."""
+    if n_patients is None or n_patients >= FEW_PATIENTS:
+        return ""
+    return f" {FEW_SIGN}" if n_patients >= MIN_PATIENTS else " (too few patients)"
 
 
 def format_signed(value: float, decimals: int = 2) -> str:

@@ -129,8 +129,13 @@ def class_names(group: Sequence[ModelResult]) -> list[str]:
 
 
 def name_length(group: Sequence[ModelResult]) -> float:
-    """Return about how long the longest class name is when written, inches."""
-    return LETTER_IN * max(len(name) for name in class_names(group)) + 0.1
+    """Return about how long the longest class name is when written with its number, inches."""
+    return LETTER_IN * max(len(name) for name in list_rows(group[0])) + 0.1
+
+
+def list_rows(model: ModelResult) -> list[str]:
+    """Return each class with its test images, which its percents are of: `COVID, n = 22`."""
+    return [f"{name}, n = {scores['support']:,}" for name, scores in model.metrics["per_class"].items()]
 
 
 def row_shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -149,6 +154,6 @@ def draw_matrix(panel: Any, model: ModelResult, with_rows: bool) -> None:
         color = "white" if share > DARK else INK if share >= 0.005 else MUTED
         panel.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7.5, color=color)
     panel.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    panel.set_yticks(range(len(names)), names if with_rows else [""] * len(names))
+    panel.set_yticks(range(len(names)), list_rows(model) if with_rows else [""] * len(names))
     panel.tick_params(length=0, labelsize=7.5)
     panel.spines[:].set_visible(False)

@@ -12,10 +12,12 @@ from cxrflow.compare.rows import cost_columns
 from cxrflow.config.backbones import BACKBONES, backbone_color, backbone_marker
 from cxrflow.config.study import SCRATCH
 from cxrflow.files.figures import MUTED, RULE, new_figure, save_figure
-from cxrflow.files.formats import KINDS
+from cxrflow.files.formats import KINDS, mark_patients
 
 WIDTH_IN = 5.6  # narrow enough to be read on a phone
 BEHIND = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # keeps the line of chance out of a number
+LETTER = 0.021  # width of a number's letter, as macro F1
+DOT = 0.024  # from the middle of a dot to a number beside it
 ROW_IN = 0.24  # height of a model's row, inches
 
 
@@ -59,11 +61,14 @@ def draw_score(panel: Any, model: ModelResult, y: float) -> None:
     if score["low"] is not None and score["high"] is not None:
         panel.plot([score["low"], score["high"]], [y, y], color=color, lw=2.6, alpha=0.55, clip_on=False)
         right = score["high"]
-    panel.plot(score["value"], y, "o", ms=6.5, mec=color, mew=1.6, mfc=color if model.id.init == SCRATCH else "white")
-    inside = right > 0.93  # the number would leave the panel
-    x = (score["low"] or score["value"]) - 0.012 if inside else right + 0.012
+    face = color if model.id.init == SCRATCH else "white"
+    panel.plot(score["value"], y, "o", ms=6.5, mec=color, mew=1.6, mfc=face, clip_on=False)
+    text = KINDS["score"].show(score["value"]) + mark_patients(score["n_patients"])
+    inside = right + LETTER * len(text) > 1.015  # the number would leave the panel
+    low = score["value"] if score["low"] is None else score["low"]
+    x = min(low - 0.012, score["value"] - DOT) if inside else max(right + 0.012, score["value"] + DOT)
     side = "right" if inside else "left"
-    panel.text(x, y, KINDS["score"].show(score["value"]), fontsize=7, va="center", ha=side, bbox=BEHIND)
+    panel.text(x, y, text, fontsize=7, va="center", ha=side, bbox=BEHIND)
 
 
 COSTS = {"latency_ms": "Latency of one image, ms", "gmac": "Multiply-adds of one image, GMAC"}

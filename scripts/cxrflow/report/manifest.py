@@ -5,6 +5,7 @@ Everything is data: to add a section, a table or a figure is one entry. Imports 
 
 from dataclasses import dataclass
 
+from cxrflow.files.formats import FEW_PATIENTS, FEW_SIGN
 from cxrflow.report.tables import TABLES
 
 __all__ = ["FIGURES", "MODULES", "PICTURES", "PROVENANCE", "SECTIONS", "SUMMARY_FILES", "TABLES", "caption_of"]
@@ -41,14 +42,16 @@ class Section:
 FIGURES: dict[str, Figure] = {
     "f1": Figure(
         "Figure 1. Macro F1 of every model",
-        "Macro F1 on the test images with its 95 % interval (bootstrap over test patients). Filled: from scratch; open:"
-        " transferred; †: may have seen test images. The grey line is chance.",
+        "Macro F1 on the test images with its 95 % interval over test patients. Filled: from scratch; open:"
+        f" transferred; †: may have seen test images; {FEW_SIGN}: a class has fewer than {FEW_PATIENTS} test patients."
+        " The grey line is chance.",
         "Dot plot of macro F1 with 95 % intervals, one row per model, grouped by dataset; numbers as in Table 3.",
         "cxrflow.report.figures_scores:draw_f1",
     ),
     "confusion": Figure(
         "Figure 2. Confusion matrices of every model",
-        "Rows: true class; columns: predicted class; each row adds up to 100 %. Test images.",
+        "Rows: true class with n, its test images; columns: predicted class; each row adds up to 100 %. One image more"
+        " or less moves a percent by 100 / n; on the diagonal is the recall, whose interval is in Table 6.",
         "Sheet of confusion matrices, one per model; the scores by class are in a table of their own.",
         "cxrflow.report.figures_models:draw_confusion",
     ),

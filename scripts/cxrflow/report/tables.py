@@ -104,7 +104,7 @@ TABLES: dict[str, Table] = {
     ),
     "classes": Table(
         "Table 1b. Images by class and subset",
-        "A split by seed is by patient and stratified by class, so its shares are close to the settings and not exact;"
+        "A split by seed is by patient and stratified by class, so its shares are close to the settings, not the same;"
         " a published one has its own.",
         (
             DATASET,
@@ -168,10 +168,10 @@ TABLES: dict[str, Table] = {
             Column("val_loss", "Val. loss", "loss", ONE_TRAINING),
             Column("epoch_kept", "Epoch kept", "count", ONE_TRAINING),
             Column("epochs", "Epochs", "count", EXACT, shown="if_varied"),
-            Column("epoch_seconds", "s per epoch (95 % interval)", "amount", interval=True),
+            Column("epoch_seconds", "s per epoch", "amount", interval=True),
             Column("images_per_s", "Images/s", "amount", interval=True, shown="never"),
             *numbers("amount", EXACT, params_m="Params, M", gmac="GMAC"),
-            Column("latency_ms", "Latency, ms (95 % interval)", "amount", interval=True),
+            Column("latency_ms", "Latency, ms", "amount", interval=True),
             CAUTION,
             PATH,
         ),

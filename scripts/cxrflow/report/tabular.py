@@ -51,14 +51,20 @@ def _is_shown(column: Column, values: set[Any]) -> bool:
 
 def write_note(table: Table, rows: Sequence[Row]) -> str:
     """Return what stands below a table: its note, which columns are exact, and why others have no interval."""
-    titles: dict[str, list[str]] = {}
-    for column in visible_columns(table, rows):
-        if isinstance(column.interval, str):
+    sure = _explain_certainty(visible_columns(table, rows))
+    return " ".join(filter(None, [table.note, *sure, *_explain_signs(table, rows)]))
+
+
+def _explain_certainty(columns: Sequence[Column]) -> list[str]:
+    """Return the columns without an interval, by why there is none."""
+    titles: dict[bool | str, list[str]] = {}
+    for column in columns:
+        if column.kind != "text":
             titles.setdefault(column.interval, []).append(column.title)
-    exact = ", ".join(titles.pop(EXACT, []))
-    others = "; ".join(f"{', '.join(of)} ({why})" for why, of in titles.items())
-    sentences = (table.note, exact and f"Exact: {exact}.", others and f"Without an interval: {others}.")
-    return " ".join(filter(None, (*sentences, *_explain_signs(table, rows))))
+    if set(titles) == {EXACT}:
+        return ["Exact: every number."]
+    heads = {why: "Exact" if why == EXACT else f"Without an interval ({why})" for why in titles if isinstance(why, str)}
+    return [f"{head}: {'; '.join(titles[why])}." for why, head in heads.items()]
 
 
 def _explain_signs(table: Table, rows: Sequence[Row]) -> list[str]:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cxrflow.files.figures import INK, MUTED, SEQUENTIAL, add_title, new_figure
+from cxrflow.files.formats import FEW_PATIENTS, FEW_SIGN, mark_patients
 from cxrflow.files.records import Predictions
 from cxrflow.results.bootstrap import count_behind, count_patients, resample_metrics, wilson_interval
 from cxrflow.results.metrics import METRICS, Floats, Outcomes, chance_macro_f1, whole_sample
@@ -85,20 +86,22 @@ def draw_confusion(scores: Mapping[str, Any], title: str) -> Figure:
 
 def _subtitle(scores: Mapping[str, Any]) -> str:
     score = format_interval(scores["macro_f1"])
+    few = f"{FEW_SIGN} of fewer than {FEW_PATIENTS} patients of a class\n" * score.endswith(FEW_SIGN)
     return (
         f"Test macro F1 {score}\nMacro F1 of guessing without looking {scores['chance_macro_f1']:.3f}\n"
-        f"{scores['n_images']:,} images of {scores['n_patients']:,} patients\n"
+        f"{few}{scores['n_images']:,} images of {scores['n_patients']:,} patients\n"
         "Colour and percent: share of the true class"
     )
 
 
-def format_interval(score: Mapping[str, float | None]) -> str:
+def format_interval(score: Mapping[str, Any]) -> str:
     """Return `0.653 (95 % interval 0.643 to 0.664)`, without the bounds where there are none; `undefined` for null."""
     if score["value"] is None:
         return "undefined"
+    mark = mark_patients(score["n_patients"])
     if score["low"] is None or score["high"] is None:
-        return f"{score['value']:.3f}"
-    return f"{score['value']:.3f} (95 % interval {score['low']:.3f} to {score['high']:.3f})"
+        return f"{score['value']:.3f}{mark}"
+    return f"{score['value']:.3f} (95 % interval {score['low']:.3f} to {score['high']:.3f}){mark}"
 
 
 def _write_cells(axes: Axes, counts: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
