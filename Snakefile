@@ -15,7 +15,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/data.smk"  #     phantom, index, split, preprocess, samples
 include: "workflow/rules/train.smk"  #    fetch_weights, train
-include: "workflow/rules/evaluate.smk"  # evaluate, score
+include: "workflow/rules/evaluate.smk"  # evaluate, probe, score
 include: "workflow/rules/deliver.smk"  #  export
 include: "workflow/rules/summary.smk"  #  profile_backbone, select_models, summarize, report
 include: "workflow/rules/plan.smk"  #     what scripts/plan.py reads

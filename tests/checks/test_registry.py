@@ -15,6 +15,7 @@ FILES = {
     "index": "data/*/index.json",
     "selection": "selection.json",
     "split": "data/*/*t.csv",  # split.csv and test.csv
+    "probes": "probes/*/*.*",
     "backbones": "backbones/*.json",
     "training": "models/**/training.json",
     "history": "models/**/history.csv",

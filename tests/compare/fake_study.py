@@ -5,7 +5,7 @@
 
 import csv
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from cxrflow.checks.registry import list_checks, load_check, run_check
 from cxrflow.compare.collect import Results, collect_results
 from cxrflow.config.layout import Layout
 from cxrflow.config.parsing import parse_settings
+from cxrflow.config.probes import PROBES
 from cxrflow.config.settings import StudySettings
 from cxrflow.config.study import ModelId, Study
 from cxrflow.files.atomic import write_json
@@ -71,6 +72,7 @@ class FakeStudy:
         least: images of a class at least; a seventh of its patients, of two images each, is in the test subset.
         skill: share of test images that a model gets right, by model; the dataset's own where it gives None.
         val_skill: the same for the validation images; as `skill` where it is None.
+        probe_skill: share of test images that the classifiers without a network get right.
         history: rows by model; typical ones where it gives None.
         edit_metrics: changes a model's metrics.json before it is written.
         regions: whether lesions are annotated.
@@ -82,6 +84,7 @@ class FakeStudy:
     least: int = 160  # a seventh of 80 patients: enough for an interval
     skill: Callable[[ModelId], float | None] = lambda model: None
     val_skill: Callable[[ModelId], float | None] | None = None
+    probe_skill: float = 0.5
     history: Callable[[ModelId], list[EpochRow] | None] = lambda model: None
     edit_metrics: Callable[[ModelId, dict[str, Any]], None] = lambda model, metrics: None
     regions: bool = True
@@ -114,12 +117,24 @@ def write_fake_study(folder: Path, fake: FakeStudy | None = None) -> tuple[Study
     study = Study(parse_settings(StudySettings, fake_config(**fake.config), "config"))
     for name in study.settings.datasets:
         write_dataset(folder / "data" / name, name, study, fake)
+        write_probes(folder / "probes" / name, name, folder, fake)
     for backbone in {model.backbone for model in study.models()}:
         write_json(folder / "backbones" / f"{backbone}.json", fake_profile(backbone, study.settings.preprocess.size_px))
     for model in study.models():
         write_model_files(folder / "models" / model.path, model, study, fake)
     write_json(folder / "selection.json", select_models(study, Layout(folder), study.models()))
     return study, [model.path for model in study.models()]
+
+
+def write_probes(folder: Path, dataset: str, results: Path, fake: FakeStudy) -> None:
+    """Write the predictions and scores of classifiers without a network, all as good as the study says."""
+    model, scores = ModelId(dataset, "resnet34", seed=99), {}
+    for probe in PROBES:
+        predictions = fake_predictions(results, model, replace(fake, skill=lambda model: fake.probe_skill))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_predictions(folder / f"{probe}.csv", predictions)
+        scores[probe] = score_predictions(predictions, 200, 0)
+    write_json(folder / "probes.json", scores)
 
 
 def collect_fake(folder: Path, fake: FakeStudy | None = None) -> Results:

@@ -14,7 +14,7 @@ from cxrflow.checks.registry import list_checks
 from cxrflow.checks.verdicts import write_estimate
 from cxrflow.compare.collect import Results, collect_results
 from cxrflow.compare.paired import chosen_model
-from cxrflow.compare.rows import count_above_chance, describe_study
+from cxrflow.compare.rows import describe_study
 from cxrflow.config.layout import ModelId
 from cxrflow.errors import CxrflowError
 from cxrflow.report.manifest import FIGURES, SECTIONS, TABLES, Block, Section
@@ -178,24 +178,6 @@ def test_chosen_models_are_on_the_first_screen_with_interval_and_chance(page: st
 def test_study_is_described_in_one_sentence(results: Results, ablated: Results):
     assert describe_study(results) == "12 models: 3 backbones on 3 datasets; 9 from scratch and 3 by transfer."
     assert "8 as variants of the settings" in describe_study(ablated)
-
-
-@pytest.mark.parametrize(
-    ("lows", "sentence"),
-    [
-        ((0.9, 0.9), "All 2 models score above chance by their 95 % interval."),
-        ((0.9, 0.1), "1 of 2 models score above chance by their 95 % interval."),
-        ((0.9,), "It scores above chance by its 95 % interval."),
-        ((0.1,), "It does not score above chance by its 95 % interval."),
-        ((None, None), "Without intervals, whether a model scores above chance cannot be determined."),
-    ],
-)
-def test_models_above_chance_are_counted(results: Results, lows: tuple[float | None, ...], sentence: str):
-    models = [dataclasses.replace(model) for model, _ in zip(results.models, lows, strict=False)]
-    for model, low in zip(models, lows, strict=True):
-        score = {"value": 0.95, "low": low, "high": 1.0}
-        model.__dict__["metrics"] = {"macro_f1": score, "chance_macro_f1": 0.33}
-    assert count_above_chance(dataclasses.replace(results, models=models)) == sentence
 
 
 def test_best_of_several_seeds_is_their_mean(ablated: Results):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxrflow.compare.baselines import count_above_thumbnail, scored_rows
 from cxrflow.compare.collect import Results
-from cxrflow.compare.rows import count_above_chance, model_rows, per_class_rows
+from cxrflow.compare.rows import model_rows, per_class_rows
 from cxrflow.config.layout import ModelId
 from cxrflow.files.formats import MIN_PATIENTS
 from cxrflow.report.figures_models import break_line, restart_epochs, row_shares
@@ -113,7 +114,7 @@ def test_strange_studies_have_the_same_files(tmp_path: Path, case: str):
 
 
 def test_variants_and_seeds_are_shown_where_there_are_several(tmp_path: Path, ablated: Results, summary: Path):
-    write_table_forms(tmp_path, "models", TABLES["models"], model_rows(ablated))
+    write_table_forms(tmp_path, "models", TABLES["models"], scored_rows(ablated))
     for heading in ("| Variant", "| Seed"):
         assert heading in (tmp_path / "models.md").read_text(encoding="utf-8").replace("   ", " ")
         assert heading not in (summary / "models.md").read_text(encoding="utf-8")
@@ -143,7 +144,7 @@ def test_a_class_of_few_patients_is_counted_beside_its_scores_and_has_no_interva
     of_mean = format_cell(list_columns(TABLES["models"])[5], model_rows(results)[0])
     assert all(text.endswith(" (too few patients)") for text in (shown["recall"], of_mean))
     assert f"fewer than {MIN_PATIENTS} " in write_note(TABLES["per_class"], [small])
-    assert "cannot be determined" in count_above_chance(results)
+    assert "none of 1 model score above" in count_above_thumbnail(scored_rows(results))
 
 
 def test_restarts_are_the_first_epochs_of_later_cycles(results: Results):

@@ -52,7 +52,7 @@ def test_no_job_that_trains_gets_a_test_row(published: tuple[Path, Run]) -> None
         if any("/test/" in path or path.endswith("/test.csv") for path in job.inputs)
     }
     # select_models compares the bytes of test images with those that a transfer has trained on; it reads no prediction.
-    assert given == {"preprocess", "evaluate", "select_models", "check", "summarize"}
+    assert given == {"preprocess", "evaluate", "probe", "select_models", "check", "summarize"}
 
 
 def test_a_plan_says_which_data_is_missing(published: tuple[Path, Run]) -> None:

@@ -25,6 +25,7 @@ from cxrflow.checks.registry import list_checks
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file
 from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.probes import PROBES
 from cxrflow.config.parsing import settings_json
 from cxrflow.report.manifest import MODULES, PICTURES, SUMMARY_FILES, caption_of
 from cxrflow.config.loading import load_config, load_study, read_mapping, refuse_repeated_options

@@ -1,5 +1,5 @@
 # A trained model to its numbers and pictures: evaluate does all that needs the network, by the only door to the test
-# rows; score does the rest from its files, so that a new metric costs no GPU.
+# rows; score does the rest from its files, so that a new metric costs no GPU; probe fits what a network has to beat.
 
 
 rule evaluate:
@@ -45,6 +45,35 @@ rule evaluate:
         " --threads {threads} --title {params.name:q} --val-predictions {output.val_predictions:q}"
         " --predictions {output.predictions:q} --features {output.features:q} --gradcam-png {output.gradcam_png:q}"
         " --gradcam-csv {output.gradcam_csv:q} --gradcam-json {output.gradcam_json:q} > {log:q} 2>&1"
+
+
+rule probe:
+    input:
+        images=LAYOUT.images("{dataset}", STUDY.recipe()),
+        table=LAYOUT.image_table("{dataset}", STUDY.recipe()),
+        split=rules.split.output.split,
+        test_images=LAYOUT.test_images("{dataset}", STUDY.recipe()),
+        test_table=LAYOUT.test_table("{dataset}", STUDY.recipe()),
+        test=rules.split.output.test,
+        index=rules.index.output.index,
+    output:
+        predictions=collect(LAYOUT.probe("{{dataset}}", "{probe}.csv"), probe=PROBES),
+        scores=LAYOUT.probe("{dataset}", "probes.json"),
+    log:
+        LAYOUT.probe("{dataset}", "probe.log"),
+    conda:
+        "../../envs/cxrflow.yaml"
+    params:
+        folder=subpath(output.scores, parent=True),
+        size_px=STUDY.settings.preprocess.size_px,
+        settings=as_is(settings_json(STUDY.settings.score)),
+        code=code_hash("probe"),
+    message:
+        "fit what a network has to beat on {wildcards.dataset}"
+    shell:
+        "python scripts/probe.py --images {input.images:q} --split {input.split:q} --test-images {input.test_images:q}"
+        " --test {input.test:q} --index {input.index:q} --size-px {params.size_px} --settings {params.settings:q}"
+        " --folder {params.folder:q} > {log:q} 2>&1"
 
 
 rule score:

@@ -59,6 +59,7 @@ NEEDED = {
     "index": collect([rules.index.output.summary, rules.index.output.index], dataset=DATASETS),
     "selection": [rules.select_models.output.selection],
     "split": collect(rules.split.output, dataset=DATASETS),
+    "probes": collect(rules.probe.output, dataset=DATASETS),
     "backbones": collect(rules.profile_backbone.output.profile, backbone=USED_BACKBONES),
     **{
         Path(file).stem: collect(LAYOUT.model_file("{model.path}", file), model=MODELS)
@@ -93,6 +94,7 @@ rule check:
 
 rule summarize:
     input:
+        collect(rules.probe.output, dataset=DATASETS),
         rules.select_models.output.selection,
         collect(rules.check.output.verdict, check=CHECKS),
         collect([rules.index.output.summary, rules.index.output.index, *rules.split.output], dataset=DATASETS),

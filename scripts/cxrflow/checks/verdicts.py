@@ -18,7 +18,9 @@ WORDS = {
     "caution": {PASS: "no concern", WARN: "take care", FAIL: "serious concern", **UNDECIDED},
 }
 # What a check can read, all of the study's datasets, backbones or models; the rule's inputs follow from these words.
-NEEDS = ("index", "selection", "split", "backbones", "training", "history", "metrics", "predictions", "gradcam")
+NEEDS = (
+    "index", "selection", "split", "probes", "backbones", "training", "history", "metrics", "predictions", "gradcam",
+)  # fmt: skip
 ALPHA = 0.05  # how often chance alone may give as clear a pattern before it is taken for one
 
 

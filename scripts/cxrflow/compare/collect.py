@@ -21,7 +21,7 @@ from cxrflow.config.study import BASE, ModelId, Study
 from cxrflow.data.overlap import SeenTest
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
-from cxrflow.files.records import SUBSETS, EpochRow, Predictions, SplitRow, read_predictions, read_split
+from cxrflow.files.records import SUBSETS, EpochRow, IndexRow, Predictions, SplitRow, read_predictions, read_split
 from cxrflow.files.tables import read_records
 
 
@@ -44,6 +44,11 @@ class DatasetResult:
     def split(self) -> list[SplitRow]:
         """split.csv and test.csv: the subset of every image."""
         return read_split(self.folder / "split.csv", self.folder / "test.csv")
+
+    @cached_property
+    def has_metadata(self) -> bool:
+        """Whether the index knows of any image more than its label and its file."""
+        return any(row.metadata for row in read_records(self.folder / "index.csv", IndexRow))
 
     @cached_property
     def counts(self) -> dict[str, Counter[str]]:
@@ -167,6 +172,15 @@ class Results:
     def profiles(self) -> dict[str, dict[str, Any]]:
         """backbones/<name>.json by backbone."""
         return {name: read_json(self.layout.backbone(name)) for name in self.backbones}
+
+    @cached_property
+    def probes(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """probes.json by dataset: the scores of each classifier without a network, in the form of metrics.json."""
+        return {name: read_json(self.layout.probe(name, "probes.json")) for name in self.datasets}
+
+    def probe_predictions(self, dataset: str, probe: str) -> Predictions:
+        """Return the test predictions of a classifier without a network."""
+        return read_predictions(self.layout.probe(dataset, f"{probe}.csv"))
 
     @cached_property
     def selection(self) -> dict[str, dict[str, Any]]:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from cxrflow.compare.baselines import describe_against_thumbnail
 from cxrflow.compare.collect import ModelResult, Results, group_seeds
 from cxrflow.compare.rows import describe_seen, estimate_columns, identify, timing_columns
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.parsing import settings_dict
+from cxrflow.config.probes import THUMBNAIL
 from cxrflow.config.study import BASE, SCRATCH, ModelId
 from cxrflow.results.bootstrap import Estimate, check_same_images, make_estimate, mean_macro_f1, subtract_estimates
 
@@ -173,7 +175,7 @@ def _time(results: Results, candidate: dict[str, Any]) -> dict[str, float | None
 
 
 def chosen_model(results: Results, dataset: str) -> dict[str, Any]:
-    """Return the model of a dataset that was chosen on validation images, with its test score and chance."""
+    """Return the model of a dataset chosen on validation images, with its test score, the thumbnail's and chance."""
     title, path = results.dataset_title(dataset), results.selection[dataset]["chosen"]
     members = group_seeds(results.base_models).get(ModelId.parse(path)) if path else None
     if not members or any(model.macro_f1 is None for model in members):
@@ -185,6 +187,8 @@ def chosen_model(results: Results, dataset: str) -> dict[str, Any]:
         "model": f"{describe_model(results, members[0].id)}{seeds}",
         "estimate": estimate,
         "chance": metrics["chance_macro_f1"],
+        "thumbnail": results.probes[dataset][THUMBNAIL]["macro_f1"]["value"],
+        "against": describe_against_thumbnail(results, members),
         "n_classes": len(metrics["class_names"]),
         "n_rivals": len(results.selection[dataset]["candidates"]),
     }

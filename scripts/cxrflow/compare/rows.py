@@ -1,5 +1,6 @@
 """Rows of the tables on data, backbones and single models, and the page's first sentences. Pure functions."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from cxrflow.compare.collect import ModelResult, Results
@@ -124,8 +125,8 @@ def metric_columns(scores: dict[str, Any], *, per_class: bool) -> dict[str, Any]
     return {f"{name}{end}": scores[name][key] for name in names for end, key in ends.items()}
 
 
-def model_rows(results: Results) -> list[dict[str, Any]]:
-    """One row per model: what it scores on the test images and what it costs."""
+def model_rows(results: Results, models: Iterable[ModelResult] | None = None) -> list[dict[str, Any]]:
+    """One row per model, all of them where none are given: what it scores on the test images and what it costs."""
     return [
         {
             **identify(results, model),
@@ -139,7 +140,7 @@ def model_rows(results: Results) -> list[dict[str, Any]]:
             **cost_columns(results, model),
             "caution": describe_seen(results, model),
         }
-        for model in results.models
+        for model in (results.models if models is None else models)
     ]
 
 
@@ -226,17 +227,3 @@ def describe_study(results: Results) -> str:
         f"{count_words(len(results.models), 'model')}: {count_words(len(results.profiles), 'backbone')} on"
         f" {count_words(len(results.datasets), 'dataset')}; {parts}.{missing}"
     )
-
-
-def count_above_chance(results: Results) -> str:
-    """Return one sentence: how many models score above chance, judged by their intervals."""
-    known = [m for m in results.models if m.metrics["macro_f1"]["low"] is not None]
-    above = [m for m in known if m.metrics["macro_f1"]["low"] > m.metrics["chance_macro_f1"]]
-    if not known:
-        return "Without intervals, whether a model scores above chance cannot be determined."
-    everyone = len(above) == len(results.models)
-    who = f"All {len(above)} models score" if everyone else f"{len(above)} of {len(results.models)} models score"
-    if len(results.models) == 1:
-        who = "It scores" if above else "It does not score"
-    unknown = f"; {len(results.models) - len(known)} have no interval" * (len(known) < len(results.models))
-    return f"{who} above chance by {'its' if len(results.models) == 1 else 'their'} 95 % interval{unknown}."

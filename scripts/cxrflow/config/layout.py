@@ -97,6 +97,7 @@ class Layout:
         """Return a file of a model, such as model.pt or metrics.json."""
         return self.model(model) / name
 
+    probe = _file("probes/{}/{}")  # a file of the classifiers without a network, of one dataset
     backbone = _file("backbones/{}.json")  # what a backbone costs, measured
     weights = _file("weights/{}.pth")  # the copy of a file of ImageNet weights, by its name without `.pth`
     check = _file("checks/{}.json")  # the verdict of a check

@@ -34,6 +34,7 @@ class IndexRow:
         sha256: of the file's bytes; preprocess checks it.
         pixel_sha256: of the decoded gray pixels and their shape; images with equal ones stay together.
         part: its subset in the dataset's own split (train, val or test); empty where it publishes none.
+        metadata: what its table says of it beside the label, `view=PA sex=F age_years=58 follow_up=3`, or empty.
     """
 
     image_id: str
@@ -47,6 +48,12 @@ class IndexRow:
     sha256: str
     pixel_sha256: str
     part: str = ""
+    metadata: str = ""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The metadata by name."""
+        return dict(fact.split("=", 1) for fact in self.metadata.split(" ") if fact)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Macro F1 of all base models: with intervals and chance (f1), and against what it costs (efficiency). Writes PNGs."""
+"""Macro F1 of all base models: with what they have to beat (f1), and against what it costs (efficiency)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.compare.rows import cost_columns
 from cxrflow.config.backbones import BACKBONES, backbone_color, backbone_marker
+from cxrflow.config.probes import THUMBNAIL
 from cxrflow.config.study import SCRATCH
 from cxrflow.files.figures import MUTED, RULE, new_figure, save_figure
 from cxrflow.files.formats import KINDS, mark_patients
@@ -36,10 +37,11 @@ def draw_f1(results: Results, path: Path) -> None:
 
 
 def draw_dataset(panel: Any, results: Results, models: list[ModelResult]) -> None:
-    """Draw the models of one dataset, first on top, and chance as a line."""
-    chance = models[0].metrics["chance_macro_f1"]
-    panel.plot([chance, chance], [-0.45, len(models) - 0.5], color=RULE, lw=2.5, zorder=0)
-    panel.text(chance, -0.8, "chance", color=MUTED, fontsize=6.5, ha="center", va="center")
+    """Draw the models of one dataset, first on top, and what they have to beat as lines."""
+    thumbnail = results.probes[models[0].id.dataset][THUMBNAIL]["macro_f1"]["value"]
+    for name, value in (("chance", models[0].metrics["chance_macro_f1"]), (THUMBNAIL, thumbnail)):
+        panel.plot([value, value], [-0.45, len(models) - 0.5], color=RULE, lw=2.5, zorder=0)
+        panel.text(value, -0.8, name, color=MUTED, fontsize=6.5, ha="center", va="center")
     for y, model in enumerate(models):
         draw_score(panel, model, y)
     labels = [results.short_title(m) + " †" * results.seen_test.is_possible(m.id) for m in models]

@@ -44,7 +44,7 @@ FIGURES: dict[str, Figure] = {
         "Figure 1. Macro F1 of every model",
         "Macro F1 on the test images with its 95 % interval over test patients. Filled: from scratch; open:"
         f" transferred; †: may have seen test images; {FEW_SIGN}: a class has fewer than {FEW_PATIENTS} test patients."
-        " The grey line is chance.",
+        " Grey lines: chance, and logistic regression on 16 px thumbnails.",
         "Dot plot of macro F1 with 95 % intervals, one row per model, grouped by dataset; numbers as in Table 3.",
         "cxrflow.report.figures_scores:draw_f1",
     ),

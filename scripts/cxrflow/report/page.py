@@ -15,9 +15,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cxrflow.checks.verdicts import ERROR, FAIL, PASS, UNKNOWN, WARN, write_estimate
+from cxrflow.compare.baselines import count_above_thumbnail
 from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.compare.paired import chosen_model
-from cxrflow.compare.rows import count_above_chance, describe_study, metric_columns
+from cxrflow.compare.rows import describe_study, metric_columns
 from cxrflow.config.readers import READERS
 from cxrflow.files.atomic import read_json
 from cxrflow.files.formats import KINDS
@@ -51,7 +52,7 @@ def render_page(results: Results, summary: Path) -> str:
         study=results.study.settings.study,
         synthetic=results.study.settings.phantoms is not None,
         overview=describe_study(results),
-        above_chance=count_above_chance(results),
+        above_thumbnail=count_above_thumbnail(rows["models"]),
         chosen=[chosen_model(results, name) for name in results.datasets],
         cautions=[row for row in rows["checks"] if row["kind"] == "caution" and row["level"] != PASS],
         sections=SECTIONS,

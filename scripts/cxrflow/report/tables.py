@@ -12,6 +12,8 @@ Every column of numbers says in `interval` how sure they are (a test walks TABLE
 
 from dataclasses import dataclass
 
+from cxrflow.config.probes import PROBES
+
 EXACT = "exact"  # counted, set, published or defined: the same study on other patients or another machine has it too
 
 
@@ -154,16 +156,22 @@ TABLES: dict[str, Table] = {
         "cxrflow.compare.rows:backbone_rows",
     ),
     "models": Table(
-        "Table 3. All models on the test images",
+        "Table 3. All models on the test images, and what they have to beat",
         "Macro F1, accuracy and AUROC are on test images that neither training nor the choice of the epoch has seen;"
         " intervals are over test patients (Wilson's, with the effective number of images that a bootstrap over"
         " patients shows) and do not show how another training would differ."
+        " Baselines, without a network, fitted on the same train images: "
+        + " ".join(f"{probe.title}: {probe.note[0].lower()}{probe.note[1:]}" for probe in PROBES.values())
+        + " Above the thumbnail: whether the paired difference is clear of zero, corrected for the number of"
+        " models of the dataset (Bonferroni)."
         " Chance: the best macro F1 that guessing without looking at the image can expect. Loss: the lowest validation"
         " loss, whose epoch is kept. Seconds per epoch: median over the epochs, training and validation, with the"
         " interval of the median. GMAC and latency are of the backbone, for one image, as in Table 2.",
         (
             *MODEL,
             MetricColumns(per_class=False),
+            Column("over_thumbnail", "Minus the thumbnail's (95 % interval)", "difference", interval=True),
+            Column("above_thumbnail", "Above the thumbnail?"),
             Column("chance_macro_f1", "Chance macro F1", "score", EXACT),
             Column("val_loss", "Val. loss", "loss", ONE_TRAINING),
             Column("epoch_kept", "Epoch kept", "count", ONE_TRAINING),
@@ -175,7 +183,7 @@ TABLES: dict[str, Table] = {
             CAUTION,
             PATH,
         ),
-        "cxrflow.compare.rows:model_rows",
+        "cxrflow.compare.baselines:scored_rows",
     ),
     "seeds": Table(
         "Table 4. Spread over seeds",

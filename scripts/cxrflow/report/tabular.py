@@ -45,7 +45,7 @@ def visible_columns(table: Table, rows: Sequence[Row]) -> list[Column]:
 
 
 def _is_shown(column: Column, values: set[Any]) -> bool:
-    wanted = {"always": True, "if_varied": len(values) > 1, "if_any": any(values), "never": False}
+    wanted = {"always": True, "if_varied": len(values - {None}) > 1, "if_any": any(values), "never": False}
     return wanted[column.shown]
 
 

@@ -44,6 +44,7 @@ class Candidate:
         patient_id: the patient; from a reader empty where the dataset names none, then the image_id.
         source: the part of the dataset that the file lies in (train, test, images_001, ...), or empty.
         part: its subset in the dataset's own split (train, val or test); empty where it publishes none.
+        metadata: as in the index.
     """
 
     image_id: str
@@ -52,6 +53,7 @@ class Candidate:
     patient_id: str
     source: str
     part: str = ""
+    metadata: str = ""
 
 
 @dataclass(frozen=True)

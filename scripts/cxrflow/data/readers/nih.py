@@ -9,6 +9,7 @@ whatever other findings it has; an image with `No Finding` is kept when it is th
 follow-up number. The setting `classes` puts other findings in the place of the six.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,10 @@ TABLES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")  # the second: the
 BOXES = ("BBox_List_2017.csv", "BBox_List_2017_Official_NIH.csv")  # the same list under its two names
 PARTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
 COLUMNS = ("Image Index", "Finding Labels", "Follow-up #", "Patient ID")
+METADATA = {  # what else the table may say of an image: the index's name of it, and how it is spelt
+    "view": ("View Position",), "sex": ("Patient Gender", "Patient Sex"), "age_years": ("Patient Age",),
+}  # fmt: skip
+AGE = re.compile(r"0*(\d+)Y?")  # 58 or 058Y
 FINDINGS = ("Atelectasis", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumothorax")
 NO_FINDING = "No Finding"
 OTHER_FINDINGS = (
@@ -43,12 +48,13 @@ NO_FILE = "the table lists it, and there is no such file"
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the table: file name, its findings, follow-up number, patient."""
+    """One row of the table: file name, its findings, follow-up number, patient, metadata as in the index."""
 
     name: str
     findings: frozenset[str]
     follow_up: int
     patient: str
+    metadata: str = ""
 
 
 def list_images(folder: Path, settings: DatasetSettings) -> Listing:
@@ -73,7 +79,9 @@ def list_images(folder: Path, settings: DatasetSettings) -> Listing:
             listing.rejects.extend([missing] if entry.name in labels else [])
         elif entry.name in labels:
             source, part = path.split("/")[0] if "/" in path else "", parts.get(entry.name, "")
-            listing.candidates.append(Candidate(image_id, path, labels[entry.name], entry.patient, source, part))
+            listing.candidates.append(
+                Candidate(image_id, path, labels[entry.name], entry.patient, source, part, entry.metadata)
+            )
         else:
             listing.rejects.append(RejectRow(image_id, path, "", "selection", reasons[entry.name]))
     strangers = sorted(files.keys() - {entry.name for entry in entries})
@@ -144,8 +152,17 @@ def read_entries(table: Path) -> list[Entry]:
         present = frozenset(map(str.strip, findings.split("|")))
         if unknown := present.difference(KNOWN):
             raise CxrflowError(f"{table}, line {line}: unknown finding {min(unknown)!r}; known: {', '.join(KNOWN)}")
-        entries[name] = Entry(name, present, int(follow_up), patient)
+        entries[name] = Entry(name, present, int(follow_up), patient, _read_metadata(row))
     return list(entries.values())
+
+
+def _read_metadata(row: Mapping[str, str | None]) -> str:
+    """Return view, sex, age and follow-up number as the index has them; what the table does not say is left out."""
+    cells = {name: next((row[c] or "" for c in columns if c in row), "") for name, columns in METADATA.items()}
+    if age := AGE.fullmatch(cells["age_years"].strip()):
+        cells["age_years"] = age[1]
+    cells["follow_up"] = row["Follow-up #"] or ""
+    return " ".join(f"{name}={''.join(value.split())}" for name, value in cells.items() if value.strip())
 
 
 def select_entries(
