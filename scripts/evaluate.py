@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrflow.config.layout import ModelId
 from cxrflow.config.settings import EvaluateSettings, ExplainSettings
 from cxrflow.config.stages import Output, run_stage
-from cxrflow.files.atomic import write_array, write_json
+from cxrflow.files.atomic import sha256_file, write_array, write_json
 from cxrflow.files.figures import save_figure
 from cxrflow.files.records import IndexRow, Predictions, RegionRow, write_predictions
 from cxrflow.files.tables import read_records, write_records
@@ -100,7 +101,8 @@ def evaluate_model(
         return Predictions(image_ids, patient_ids, data.labels_of(subset), probabilities, data.class_names), vectors
 
     validated, _ = predict_subset(open_split_images(images, split, size_px), "val")
-    data = open_test_rows(test_images, test, size_px)
+    model_id = ModelId(saved.dataset, saved.backbone, saved.init, saved.variant, saved.seed)
+    data = open_test_rows(test_images, test, size_px, opener=model_id.path, opener_sha256=sha256_file(model))
     tested, vectors = predict_subset(data, "test")
     annotated = join_annotations(data, tested, read_records(index, IndexRow), read_records(regions, RegionRow), folder)
     write_predictions(val_predictions, validated)

@@ -14,7 +14,8 @@ import cv2
 from cxrflow.config.probes import PROBES
 from cxrflow.config.settings import ScoreSettings
 from cxrflow.config.stages import OutputFolder, run_stage
-from cxrflow.files.atomic import write_json
+from cxrflow.files.atomic import sha256_bytes, sha256_file, write_json
+from cxrflow.files.code_hash import code_hash
 from cxrflow.files.records import IndexRow, write_predictions
 from cxrflow.files.tables import read_records
 from cxrflow.models.batches import open_split_images, open_test_rows
@@ -45,7 +46,9 @@ def probe_dataset(
     folder: where to write <probe>.csv and probes.json
     """
     cv2.setNumThreads(1)
-    data, tested = open_split_images(images, split, size_px), open_test_rows(test_images, test, size_px)
+    data = open_split_images(images, split, size_px)
+    decided = sha256_bytes(f"{code_hash('probe')} {sha256_file(split)}".encode())
+    tested = open_test_rows(test_images, test, size_px, opener="probe", opener_sha256=decided)
     rows = {row.image_id: row for row in read_records(index, IndexRow)}
     scores = {}
     for name, probe in PROBES.items():

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from cxrflow.checks.cautions_images import enough_patients, known_weaknesses, patients, patients_known, whole_datasets
-from cxrflow.checks.cautions_training import batch_norm, intervals, quick_look, transfer_leak, whole_study
-from cxrflow.checks.verdicts import PASS, WARN
+from cxrflow.checks.cautions_training import batch_norm, intervals, quick_look, reused_test, transfer_leak, whole_study
+from cxrflow.checks.verdicts import PASS, UNKNOWN, WARN
 from cxrflow.compare.collect import Results, collect_results
 from cxrflow.compare.rows import describe_study
+from cxrflow.files.openings import OPENINGS, read_openings, record_opening
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake, write_fake_study
 
 
@@ -120,3 +121,40 @@ def test_momentum_is_named_where_it_is_not_torchvisions(results: Results):
     assert "MobileNetV3-Large (0.01)" in batch_norm.run(results).text
     without = dataclasses.replace(results, backbones=["resnet34", "convnext_tiny"])  # ConvNeXt has no BatchNorm
     assert batch_norm.run(without).level == PASS
+
+
+def test_a_model_that_was_changed_and_tested_again_is_flagged(tmp_path: Path, results: Results):
+    verdict = reused_test.run(results)
+    assert (verdict.level, verdict.value) == (PASS, 0)
+    assert "by 4 models for COVID-19 Radiography, 4 times in all, 4 models for Paediatric" in verdict.text
+    again = study(tmp_path, seeds=[0, 1])
+    first, test = again.models[0].id, again.layout.test("covid")
+    weights = [opening.opener_sha256 for opening in read_openings(test.parent / OPENINGS)]
+    record_opening(test, first.path, weights[0])
+    for digit in "01":  # the code of probes changes, and nobody chooses among them
+        record_opening(test, "probe", digit * 64)
+    verdict = reused_test.run(reread(again))
+    assert (verdict.level, verdict.value) == (PASS, 0), "evaluated again as it was"
+    assert "by 2 models and probe for COVID-19 Radiography, 5 times in all." in verdict.text
+    for sha256 in ("1" * 64, "2" * 64):
+        record_opening(test, first.path, sha256)
+    verdict = reused_test.run(reread(again))
+    assert (verdict.level, verdict.value) == (WARN, 2)
+    assert f"{again.study.model_title(first)} (test reused 2 times)" in verdict.text
+    test.write_bytes(test.read_bytes() + b"\n")
+    record_opening(test, "covid/resnet34/scratch/gone/seed0", "3" * 64)
+    text = reused_test.run(reread(again)).text
+    assert "3 models (1 not in this study any more) and probe for COVID-19 Radiography, 8 times in all" in text
+    assert "and over 2 splits" in text
+
+
+def test_models_without_a_record_of_their_test_are_not_passed(tmp_path: Path):
+    results = study(tmp_path)
+    for path in (results.layout.dataset("covid") / OPENINGS).iterdir():
+        path.unlink()
+    verdict = reused_test.run(reread(results))
+    assert (verdict.level, verdict.value) == (UNKNOWN, 1)
+
+
+def reread(results: Results) -> Results:
+    return collect_results(results.root, results.study, [model.id.path for model in results.models])

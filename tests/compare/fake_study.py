@@ -19,7 +19,8 @@ from cxrflow.config.parsing import parse_settings
 from cxrflow.config.probes import PROBES
 from cxrflow.config.settings import StudySettings
 from cxrflow.config.study import ModelId, Study
-from cxrflow.files.atomic import write_json
+from cxrflow.files.atomic import sha256_bytes, write_json
+from cxrflow.files.openings import record_opening
 from cxrflow.files.records import EpochRow, IndexRow, Predictions, SplitRow, write_predictions
 from cxrflow.files.tables import write_records
 from cxrflow.results.scoring import score_predictions
@@ -220,6 +221,7 @@ def write_model_files(folder: Path, model: ModelId, study: Study, fake: FakeStud
     score = study.settings.score
     metrics = score_predictions(predictions, score.bootstrap_resamples, score.bootstrap_seed)
     fake.edit_metrics(model, metrics)
+    record_opening(Layout(folder.parents[5]).test(model.dataset), model.path, sha256_bytes(model.path.encode()))
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "gradcam.json", fake_gradcam(model, fake))
     for picture in ("confusion", "tsne", "gradcam"):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxrflow.errors import CxrflowError
+from cxrflow.files.openings import OPENINGS, read_openings
 from cxrflow.files.records import SplitRow
 from cxrflow.files.tables import write_records
 from cxrflow.models.batches import (
@@ -71,13 +72,14 @@ def test_each_door_opens_its_own_rows_only(tmp_path: Path) -> None:
     learned = (tmp_path / "images.npy", tmp_path / "split.csv", 16)
     tested = (tmp_path / "test/images.npy", tmp_path / "test.csv", 16)
     assert list(open_split_images(*learned).rows) == ["train", "val"]
-    data = open_test_rows(*tested)
+    data = open_test_rows(*tested, opener="me", opener_sha256="0" * 64)
+    assert [opening.opener for opening in read_openings(tmp_path / OPENINGS)] == ["me"]
     assert data.rows["test"].tolist() == [0, 1, 2]
     assert data.labels_of("test").tolist() == LABELS[9:].tolist()
     with pytest.raises(CxrflowError, match="image9 is in subset 'test', and only train and val may be here"):
         open_split_images(*tested)
     with pytest.raises(CxrflowError, match="image0 is in subset 'train', and only test may be here"):
-        open_test_rows(*learned)
+        open_test_rows(*learned, opener="me", opener_sha256="0" * 64)
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

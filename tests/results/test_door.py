@@ -1,4 +1,4 @@
-"""The test rows have one door: nothing but evaluate opens them, and nothing that trains or chooses depends on them."""
+"""The test rows have one door, with a record of who went through; nothing that trains or chooses depends on them."""
 
 import ast
 from collections.abc import Iterator
@@ -11,11 +11,13 @@ import pytest
 import train
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import PreprocessSettings, ScoreSettings, TrainSettings
+from cxrflow.files.atomic import sha256_file
+from cxrflow.files.openings import OPENINGS, read_openings
 from cxrflow.files.records import IndexRow, RegionRow, SplitRow, read_predictions
 from cxrflow.files.tables import write_records
-from cxrflow.models.checkpoints import load_model
+from cxrflow.models.checkpoints import load_model, save_model
 from cxrflow.select.choosing import Candidate, choose_model
-from tests.models.toy import TINY, equal_weights, toy_images, toy_labels, toy_rows, training_files, write_packed
+from tests.models.toy import TINY, toy_images, toy_labels, toy_rows, training_files, write_packed
 from tests.results.conftest import evaluate_into
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -44,22 +46,20 @@ def find_names(tree: ast.AST) -> Iterator[str]:
         ("_open_subsets", {"cxrflow/models/batches.py"}),
         # The pixels of all subsets; samples shows a few images of each class, and nobody learns from the picture.
         ("open_images", {"cxrflow/data/images.py", "cxrflow/models/batches.py", "samples.py"}),
-        # The labels by subset: made by split, packed apart by preprocess, joined with the images.
+        # An opening is recorded where it happens.
+        ("record_opening", {"cxrflow/files/openings.py", "cxrflow/models/batches.py"}),
+        # The labels by subset: made by split, packed apart by preprocess, joined with the images. What a transfer has
+        # seen is told from split.csv alone.
         (
             "SplitRow",
             {
                 "cxrflow/files/records.py", "cxrflow/data/splitting.py", "cxrflow/data/images.py", "split.py",
                 "cxrflow/models/batches.py", "cxrflow/data/packing.py", "cxrflow/compare/collect.py",
+                "cxrflow/data/overlap.py",
             },
         ),
-        # Both tables together: counted by collect and for a plan; what a transfer has seen.
-        (
-            "read_split",
-            {
-                "cxrflow/files/records.py", "cxrflow/compare/collect.py", "cxrflow/data/overlap.py",
-                "cxrflow/operate/estimates.py",
-            },
-        ),
+        # Both tables together: counted by collect and for a plan.
+        ("read_split", {"cxrflow/files/records.py", "cxrflow/compare/collect.py", "cxrflow/operate/estimates.py"}),
         # Saved predictions: validation's are read by select, test's by score and by the comparison.
         (
             "read_predictions",
@@ -85,30 +85,37 @@ N_TRAIN, N_VAL = 30, 12
 
 
 def run_study(folder: Path, images: np.ndarray, split: list[SplitRow]) -> dict[str, Any]:
-    """Train and evaluate two models, and choose between them."""
+    """Train and evaluate two models, and choose between them; there are no test rows while models are trained."""
     folder.mkdir()
     write_packed(folder, images, split)
+    tested = {name: (folder / name).rename(folder / f"{name}.away") for name in ("test", "test.csv")}
     index = [IndexRow(r.image_id, "", r.label, r.patient_id, "", 16, 16, "L", "", "") for r in split]
     write_records(folder / "index.csv", IndexRow, index)
     write_records(folder / "regions.csv", RegionRow, [])
-    candidates = []
-    for seed in (0, 1):
-        out = folder / f"seed{seed}"
-        files = training_files(folder, out)
+    files = [training_files(folder, folder / f"seed{seed}") for seed in (0, 1)]
+    for seed, given in enumerate(files):
         train.train_model(
-            **files,
+            **given,
             model_id=f"toy/tiny/scratch/base/seed{seed}",
             preprocess=PreprocessSettings(size_px=16),
             settings=TrainSettings(epochs=2, batch_size=8, learning_rate=0.01),
             device="cpu",
             threads=1,
         )
-        opened = {name: files[name] for name in ("images", "split", "model")}
-        opened |= {"test_images": folder / "test/images.npy", "test": folder / "test.csv"}
-        more = {"index": folder / "index.csv", "regions": folder / "regions.csv", "folder": folder}
-        evaluate_into(out, **opened, **more)
-        candidates.append(Candidate(f"seed{seed}", "Tiny", [read_predictions(out / "val_predictions.csv")], 1.0 + seed))
+    for name, away in tested.items():
+        away.rename(folder / name)
+    for given in files:
+        evaluate_toy(folder, given)
+    validated = [read_predictions(folder / f"seed{seed}" / "val_predictions.csv") for seed in (0, 1)]
+    candidates = [Candidate(f"seed{seed}", "Tiny", [each], 1.0 + seed) for seed, each in enumerate(validated)]
     return choose_model(candidates, 0.02, ScoreSettings(bootstrap_resamples=50))
+
+
+def evaluate_toy(folder: Path, files: dict[str, Path]) -> None:
+    opened = {name: files[name] for name in ("images", "split", "model")}
+    opened |= {"test_images": folder / "test/images.npy", "test": folder / "test.csv"}
+    more = {"index": folder / "index.csv", "regions": folder / "regions.csv", "folder": folder}
+    evaluate_into(files["model"].parent, **opened, **more)
 
 
 def test_permuted_test_labels_and_black_test_images_change_no_model_and_no_choice(
@@ -129,6 +136,22 @@ def test_permuted_test_labels_and_black_test_images_change_no_model_and_no_choic
     assert run_study(tmp_path / "blind", blinded, [*split[: N_TRAIN + N_VAL], *permuted]) == choice
     for seed in ("seed0", "seed1"):
         seen, blind = tmp_path / "seen" / seed, tmp_path / "blind" / seed
-        assert equal_weights(load_model(seen / "model.pt").state_dict, load_model(blind / "model.pt").state_dict)
-        assert (seen / "val_predictions.csv").read_bytes() == (blind / "val_predictions.csv").read_bytes()
+        for name in ("model.pt", "val_predictions.csv"):
+            assert (seen / name).read_bytes() == (blind / name).read_bytes()
         assert (seen / "predictions.csv").read_bytes() != (blind / "predictions.csv").read_bytes()
+
+
+def test_a_model_that_is_edited_and_evaluated_again_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKBONES, "tiny", TINY)
+    folder = tmp_path / "toy"
+    run_study(folder, toy_images(LABELS, 16), toy_rows(LABELS, N_TRAIN, N_VAL))
+    files = training_files(folder, folder / "seed0")
+    evaluate_toy(folder, files)
+    model = load_model(files["model"])
+    next(iter(model.state_dict.values())).mul_(1.01)
+    save_model(files["model"], model)
+    evaluate_toy(folder, files)
+    openings = read_openings(folder / OPENINGS)
+    assert [opening.opener for opening in openings] == [f"toy/tiny/scratch/base/seed{seed}" for seed in (0, 1, 0, 0)]
+    first, _, again, edited = (opening.opener_sha256 for opening in openings)
+    assert first == again != edited == sha256_file(files["model"])

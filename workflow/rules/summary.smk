@@ -34,7 +34,7 @@ rule select_models:
             LAYOUT.model_file("{model.path}", "val_predictions.csv"),
             model=[model for model in MODELS if model.variant == BASE],
         ),
-        collect([rules.index.output.index, *rules.split.output], dataset=DATASETS),
+        collect([rules.index.output.index, rules.split.output.split], dataset=DATASETS),
     output:
         selection=LAYOUT.selection(),
     log:

@@ -1,10 +1,13 @@
 """Cautions about how models were trained and tested: what their scores and intervals do not cover."""
 
-from cxrflow.checks.verdicts import FAIL, PASS, WARN, Verdict, check
-from cxrflow.compare.collect import Results
+from collections.abc import Mapping
+
+from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, WARN, Verdict, check
+from cxrflow.compare.collect import DatasetResult, Results
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.made import describe_differences
-from cxrflow.files.formats import join_words
+from cxrflow.files.formats import count_words, join_words
+from cxrflow.files.openings import Opening
 
 
 @check("caution", "Is this more than a quick look?", needs=("training",))
@@ -135,3 +138,53 @@ def batch_norm(results: Results) -> Verdict:
         " 0.01 the running statistics lag for hundreds of training steps, and early validations are noise.",
         value=momentum,
     )
+
+
+@check("caution", "Was each model tested once only?", needs=("predictions", "probes"))
+def reused_test(results: Results) -> Verdict:
+    """A model that is changed after its test score was seen is fitted to the test images, and the score flatters it."""
+    titles = {model.id.path: results.study.model_title(model.id) for model in results.models}
+    counts, reused, unrecorded = list[str](), dict[str, int](), set(titles)
+    for dataset in results.datasets.values():
+        weights: dict[str, set[str]] = {}  # of each model: the SHA-256 of every model.pt of it that was tested
+        for opening in filter(_is_model, dataset.openings):
+            weights.setdefault(opening.opener, set()).add(opening.opener_sha256)
+        counts.append(_count_openings(dataset, titles))
+        reused |= {titles.get(name, name): len(found) - 1 for name, found in weights.items() if len(found) > 1}
+        unrecorded -= weights.keys()
+    seen = f"The test images were opened by {join_words(counts)}."
+    if reused:
+        listed = [f"{name} (test reused {count_words(n, 'time')})" for name, n in reused.items()]
+        return Verdict(
+            WARN,
+            f"No: other weights of the same model have been tested before, of {join_words(listed)}. If a test score had"
+            f" a part in the change, the new one is too high. {seen}",
+            value=max(reused.values()),
+            threshold=0,
+            remedy="Say so beside these scores, or test the final models on patients that no model was tested on.",
+        )
+    if unrecorded:
+        return Verdict(
+            UNKNOWN,
+            f"Nobody knows: {count_words(len(unrecorded), 'model')} of this study left no record of being tested. An"
+            f" earlier version of the workflow tested them, or the record was removed. {seen}",
+            value=len(unrecorded),
+            threshold=0,
+        )
+    return Verdict(PASS, f"Yes, each with one set of weights. {seen}", value=0, threshold=0)
+
+
+def _is_model(opening: Opening) -> bool:
+    """A stage that opens the test rows for no model, such as `probe`, has a name without folders."""
+    return "/" in opening.opener
+
+
+def _count_openings(dataset: DatasetResult, titles: Mapping[str, str]) -> str:
+    """Say how many models have opened the test images of a dataset, and how often, those that are gone among them."""
+    models = {opening.opener for opening in filter(_is_model, dataset.openings)}
+    others = sorted({opening.opener for opening in dataset.openings} - models)
+    gone = len(models - titles.keys())
+    names = [f"{count_words(len(models), 'model')}{f' ({gone} not in this study any more)' * bool(gone)}", *others]
+    subsets = len({opening.test_sha256 for opening in dataset.openings})
+    splits = f" and over {subsets} splits" * (subsets > 1)
+    return f"{join_words(names)} for {dataset.title}, {count_words(len(dataset.openings), 'time')} in all{splits}"

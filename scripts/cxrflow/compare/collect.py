@@ -21,6 +21,7 @@ from cxrflow.config.study import BASE, ModelId, Study
 from cxrflow.data.overlap import SeenTest
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
+from cxrflow.files.openings import OPENINGS, Opening, read_openings
 from cxrflow.files.records import SUBSETS, EpochRow, IndexRow, Predictions, SplitRow, read_predictions, read_split
 from cxrflow.files.tables import read_records
 
@@ -49,6 +50,11 @@ class DatasetResult:
     def has_metadata(self) -> bool:
         """Whether the index knows of any image more than its label and its file."""
         return any(row.metadata for row in read_records(self.folder / "index.csv", IndexRow))
+
+    @cached_property
+    def openings(self) -> list[Opening]:
+        """test_openings/: who has opened the test rows, the first one first."""
+        return read_openings(self.folder / OPENINGS)
 
     @cached_property
     def counts(self) -> dict[str, Counter[str]]:

@@ -1,6 +1,6 @@
 """Test images that a transferred model has seen: those that are among the images that trained the one it starts from.
 
-Measured on index.csv, split.csv and test.csv of the two datasets, whatever reads them. What is known of the published
+Measured on index.csv and split.csv of the two datasets, whatever reads them. What is known of the published
 sets, also where copies differ in their pixels, is in the table of readers (`Study.may_have_seen_test`).
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from cxrflow.config.layout import FROM_DATASET, Layout, ModelId
 from cxrflow.config.readers import READERS
 from cxrflow.config.study import Study
-from cxrflow.files.records import IndexRow, read_split
+from cxrflow.files.records import IndexRow, SplitRow
 from cxrflow.files.tables import read_records
 
 
@@ -22,13 +22,12 @@ class DatasetSplit:
 
     @classmethod
     def read(cls, layout: Layout, dataset: str) -> "DatasetSplit":
-        """Read index.csv, split.csv and test.csv of a dataset."""
-        split = read_split(layout.split(dataset), layout.test(dataset))
-        subsets = {row.image_id: row.subset for row in split}
+        """Read index.csv and split.csv of a dataset: what is not in the second tests. test.csv stays closed."""
+        learned = {row.image_id for row in read_records(layout.split(dataset), SplitRow)}
         used: list[IndexRow] = []
         test: list[IndexRow] = []
         for row in read_records(layout.index(dataset), IndexRow):
-            (test if subsets[row.image_id] == "test" else used).append(row)
+            (used if row.image_id in learned else test).append(row)
         return cls(used, test)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 SCRIPTS = Path(__file__).resolve().parents[2]
 UNKNOWN = "of unknown version"
 PACKAGES = ("cxrflow", "phantoms")
-# Their content reaches the rules as params, or cannot change a result (paths, how errors and progress are shown).
+# Their content reaches the rules as params, or cannot change a result (paths, how errors and progress show, records).
 LEFT_OUT = frozenset(
     f"cxrflow.{name}"
     for name in (
@@ -28,6 +28,7 @@ LEFT_OUT = frozenset(
         "errors",
         "files.code_hash",
         "files.leases",
+        "files.openings",
         "models.progress",
     )
 )

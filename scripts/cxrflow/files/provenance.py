@@ -13,6 +13,7 @@ from typing import Any
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import PROVENANCE, READ, WRITTEN, read_record, sha256_file, sign_record, write_json
 from cxrflow.files.code_hash import find_own_version
+from cxrflow.files.openings import OPENINGS, find_opening_faults
 
 # Made by no stage: logs, the times that Snakemake measures, results/README.md.
 UNRECORDED = (".log", ".tsv", "README.md")
@@ -86,7 +87,7 @@ def verify_files(root: Path) -> tuple[int, list[str]]:
         for path, record in records.items()
         for name, sha256 in record["outputs"].items()
     }
-    faults += [*_changed_files(made), *_unrecorded_files(root, made)]
+    faults += [*_changed_files(made), *_unrecorded_files(root, made), *find_opening_faults(root)]
     return len(made), faults + [
         line for path in sorted(records) for line in _other_inputs(path, records[path], made, root)
     ]
@@ -106,7 +107,7 @@ def _changed_files(made: Made) -> Iterator[str]:
 def _unrecorded_files(root: Path, made: Made) -> Iterator[str]:
     for path in sorted(root.rglob("*")):
         parts = path.relative_to(root).parts
-        is_passing = "resume" in parts or any(part.startswith(".") for part in parts)
+        is_passing = {"resume", OPENINGS} & {*parts} or any(part.startswith(".") for part in parts)
         if path not in made and not is_passing and path.is_file() and not path.name.endswith(UNRECORDED):
             yield f"{path} was made by no stage that is recorded there"
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cxrflow.data.images import open_images
 from cxrflow.errors import CxrflowError
+from cxrflow.files.openings import record_opening
 from cxrflow.files.records import SplitRow
 from cxrflow.files.tables import read_records
 from cxrflow.models.devices import derive_generator
@@ -99,9 +100,14 @@ def open_split_images(images: Path, split: Path, size_px: int) -> SplitImages:
     return _open_subsets(images, split, size_px, LEARNED_FROM)
 
 
-def open_test_rows(test_images: Path, test: Path, size_px: int) -> SplitImages:
-    """Open the test rows, those of test.csv: as `open_split_images`, and the only function that does."""
-    return _open_subsets(test_images, test, size_px, ("test",))
+def open_test_rows(test_images: Path, test: Path, size_px: int, *, opener: str, opener_sha256: str) -> SplitImages:
+    """Open the test rows, those of test.csv: as `open_split_images`, and the only function that does.
+
+    Before it gives them away it leaves a record beside test.csv of what opens them, as `Opening` describes it.
+    """
+    data = _open_subsets(test_images, test, size_px, ("test",))
+    record_opening(test, opener, opener_sha256)
+    return data
 
 
 def _open_subsets(images: Path, split: Path, size_px: int, subsets: Sequence[str]) -> SplitImages:
