@@ -1,13 +1,11 @@
 import dataclasses
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cxrflow.compare.collect import ModelResult, Results
-from cxrflow.compare.paired import ablation_pairs, compare_pairs, mean_estimate, score_models, transfer_pairs
+from cxrflow.compare.paired import ablation_pairs, compare_pairs, score_models, transfer_pairs
 from cxrflow.errors import CxrflowError
-from cxrflow.results.bootstrap import make_estimate
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 
 
@@ -52,12 +50,6 @@ def test_different_test_images_cannot_be_paired(results: Results):
     shuffled.__dict__["predictions"] = dataclasses.replace(predictions, image_ids=predictions.image_ids[::-1])
     with pytest.raises(CxrflowError, match="evaluated on different images"):
         compare_pairs(results, [(one, shuffled)])
-
-
-def test_mean_over_datasets_averages_out_and_ignores_that_seeds_are_equal():
-    one = make_estimate(0.0, np.random.default_rng(1).normal(size=4000))
-    both = mean_estimate([one, one])
-    assert both.high - both.low == pytest.approx((one.high - one.low) / np.sqrt(2), rel=0.1)
 
 
 def test_no_resamples_give_no_interval(tmp_path: Path):

@@ -67,7 +67,8 @@ def test_every_number_has_an_interval_or_the_word_exact_or_the_reason_why_there_
     assert {column.key for column in list_columns(table) if column.kind != "text" and not column.interval} == set()
     for column in visible_columns(table, rows) if rows else []:
         if column.interval is True:
-            assert any(row[f"{column.key}_low"] is not None for row in rows), column.key
+            bare = [row for row in rows if row[column.key] is not None and row[f"{column.key}_low"] is None]
+            assert all(row.get(f"{column.key}_n_patients", MIN_PATIENTS) < MIN_PATIENTS for row in bare), column.key
         elif column.kind != "text":
             assert column.title in below or below.endswith("Exact: every number.\n")
             assert ("Exact:" if column.interval == EXACT else column.interval) in below

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from cxrflow.files.records import Predictions
-from cxrflow.results.bootstrap import Z, patient_numbers, resample_weights
+from cxrflow.results.bootstrap import LEVEL, patient_numbers, resample_weights
 from cxrflow.results.metrics import METRICS, Floats, Outcomes, Sample, macro_f1, whole_sample
 from cxrflow.results.scoring import score_predictions
 
 RESAMPLES = 500
+Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 CORRELATION = 0.5  # of the scores of one patient's images
 FAR = 0.03
 INTRODUCTION = """# How often 95 % intervals cover the truth

@@ -9,6 +9,7 @@ from cxrflow.files.formats import MIN_PATIENTS
 from cxrflow.files.records import Predictions
 from cxrflow.results.bootstrap import (
     Estimate,
+    average_estimates,
     count_behind,
     mean_macro_f1,
     resample_metrics,
@@ -106,6 +107,14 @@ def test_a_difference_is_known_better_the_more_two_models_agree_and_never_exactl
     none = subtract_estimates(perfect, perfect)
     assert (none.value, none.low) == (0, -none.high)
     assert none.high >= perfect.high - perfect.low > 0.01
+
+
+def test_the_mean_of_datasets_is_known_better_than_each_and_not_where_one_has_no_interval() -> None:
+    one, none = estimate_f1(30, np.arange(60) % 5 > 0), estimate_f1(9, np.arange(60) % 5 > 0)
+    both = average_estimates([one, one])
+    assert both.value == one.value
+    assert both.high - both.low == pytest.approx((one.high - one.low) / np.sqrt(2))
+    assert average_estimates([one, none]).low is None
 
 
 def test_a_class_that_vanishes_in_a_resample_is_left_out_of_it() -> None:

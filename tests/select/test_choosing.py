@@ -56,6 +56,12 @@ def test_few_patients_do_not_let_a_worse_model_pass() -> None:
     assert "no faster model is shown" in choice["reason"]
 
 
+def test_of_equal_scores_the_fastest_is_the_best_and_equal_is_not_certainly_equal() -> None:
+    choice = choose(candidate("large", 1.0, 9, n=24), candidate("small", 1.0, 1, n=24))
+    assert choice["best"] == choice["chosen"] == "small"
+    assert choice["candidates"][0]["difference_low"] < -0.02
+
+
 def test_of_equally_fast_models_the_one_with_the_higher_score_is_chosen() -> None:
     models = [candidate("scratch", 0.895, 12.0), candidate("transfer", 0.9, 12.0), candidate("large", 0.9, 30.0)]
     for order in (models, models[::-1]):

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, Verdict, check, judge_difference, write_estimate
 from cxrflow.compare.collect import Results
-from cxrflow.compare.paired import Pair, ablation_pairs, compare_pairs, mean_estimate, score_models, transfer_pairs
+from cxrflow.compare.paired import Pair, ablation_pairs, compare_pairs, score_models, transfer_pairs
 from cxrflow.config.study import SCRATCH, ModelId
 from cxrflow.files.formats import MIN_PATIENTS, count_words, join_words
-from cxrflow.results.bootstrap import Estimate
+from cxrflow.results.bootstrap import Estimate, average_estimates
 
 # Who reads a dataset tells which published dataset it is, whatever a config calls it.
 XRAY8, COVID, PNEUMONIA = "nih", "covid_radiography", "kermany"
@@ -134,10 +134,10 @@ def transfer_gain(results: Results) -> Verdict:
 
 
 def _judge_pairs(results: Results, pairs: Sequence[Pair], words: str) -> Verdict:
-    """Judge the mean of (first minus second) over all pairs by its paired bootstrap interval."""
+    """Judge the mean of (first minus second) over all pairs by its paired interval."""
     datasets = list(dict.fromkeys(first.id.dataset for first, _ in pairs))
     each = {d: compare_pairs(results, [pair for pair in pairs if pair[0].id.dataset == d]) for d in datasets}
-    overall = mean_estimate(list(each.values()))
+    overall = average_estimates(list(each.values()))
     level = judge_difference(overall)
     listed = join_words([f"{results.dataset_title(d)} {write_estimate(e, 'difference')}" for d, e in each.items()])
     mean = f"; mean over the datasets {write_estimate(overall, 'difference')}" if len(datasets) > 1 else ""

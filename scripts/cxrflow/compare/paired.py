@@ -14,7 +14,7 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.parsing import settings_dict
 from cxrflow.config.probes import THUMBNAIL
 from cxrflow.config.study import BASE, SCRATCH, ModelId
-from cxrflow.results.bootstrap import Estimate, check_same_images, make_estimate, mean_macro_f1, subtract_estimates
+from cxrflow.results.bootstrap import Estimate, check_same_images, mean_macro_f1, subtract_estimates
 
 Pair = tuple[ModelResult, ModelResult]
 
@@ -34,18 +34,6 @@ def compare_pairs(results: Results, pairs: Sequence[Pair]) -> Estimate:
     check_same_images([model.predictions for pair in pairs for model in pair])
     first, second = (score_models(results, [pair[side] for pair in pairs]) for side in (0, 1))
     return subtract_estimates(first, second)
-
-
-def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
-    """Return the mean of estimates from different datasets.
-
-    Their patients have nothing to do with each other, so the resamples are shuffled before they are averaged: made with
-    one seed, they would otherwise vary together.
-    """
-    generator = np.random.default_rng(0)
-    n_resamples = min(len(each.resampled) for each in estimates)
-    resampled = np.array([generator.permutation(each.resampled)[:n_resamples] for each in estimates]).mean(axis=0)
-    return make_estimate(float(np.mean([each.value for each in estimates])), resampled)
 
 
 def transfer_pairs(results: Results) -> list[Pair]:

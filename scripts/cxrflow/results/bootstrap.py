@@ -24,7 +24,6 @@ from cxrflow.files.records import Predictions
 from cxrflow.results.metrics import METRICS, Floats, Outcomes, Sample, macro_f1, whole_sample
 
 LEVEL = 0.95
-Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 ROUNDING = 1e-12  # a variance below it is rounding
 CHUNK = 100  # resamples made at once. It changes which patients are sampled: leave it
 
@@ -94,7 +93,9 @@ def resample_metrics(outcomes: Outcomes, patient_ids: list[str], resamples: int,
     return {name: np.concatenate(values) for name, values in chunks.items()}
 
 
-def wilson_interval(value: float, resampled: Floats, patients: NDArray[np.int64]) -> tuple[float | None, float | None]:
+def wilson_interval(
+    value: float, resampled: Floats, patients: NDArray[np.int64], level: float = LEVEL
+) -> tuple[float | None, float | None]:
     """Return Wilson's interval of a score, with the effective number of images that its resamples show.
 
     value: 0 to 1. resampled: float64 (resamples,), NaN where it is undefined. patients: int64 (n,), of each class that
@@ -105,14 +106,18 @@ def wilson_interval(value: float, resampled: Floats, patients: NDArray[np.int64]
         return None, None
     variance = defined.var(ddof=1)
     n = value * (1 - value) / variance if variance > ROUNDING else len(patients) ** 2 / (1 / patients).sum()
-    centre, half = value + Z**2 / (2 * n), Z * np.sqrt(value * (1 - value) / n + Z**2 / (4 * n**2))
-    low, high = (centre - half) / (1 + Z**2 / n), (centre + half) / (1 + Z**2 / n)
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    centre, half = value + z**2 / (2 * n), z * np.sqrt(value * (1 - value) / n + z**2 / (4 * n**2))
+    low, high = (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)
     return float(np.clip(low, 0, value)), float(np.clip(high, value, 1))  # at 0 and 1 rounding alone would cross them
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and its 95 % interval; the ends are None where nothing was resampled or a class has too few patients."""
+    """A value and its interval, of 95 % unless another was asked for.
+
+    The ends are None where nothing was resampled, or a class has too few patients.
+    """
 
     value: float
     low: float | None
@@ -121,14 +126,7 @@ class Estimate:
     n_patients: int | None = None  # of the smallest class, where it rests on classes
 
 
-def make_estimate(value: float, resampled: Floats, n_patients: int | None = None) -> Estimate:
-    """Return the value with the bounds that leave 2.5 % of its resamples on either side (percentile bootstrap)."""
-    defined = resampled[~np.isnan(resampled)]
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist() if len(defined) else (None, None)
-    return Estimate(value, low, high, resampled, n_patients)
-
-
-def mean_macro_f1(predictions: Sequence[Predictions], resamples: int, seed: int) -> Estimate:
+def mean_macro_f1(predictions: Sequence[Predictions], resamples: int, seed: int, level: float = LEVEL) -> Estimate:
     """Return the mean macro F1 of models on the same images; without resamples where a class has too few patients.
 
     With equal seeds, every call on the same images sees the same resamples: what two models share (hard patients, easy
@@ -146,7 +144,7 @@ def mean_macro_f1(predictions: Sequence[Predictions], resamples: int, seed: int)
         for weights in resample_weights(patient_numbers(predictions[0].patient_ids), resamples, seed):
             parts.append(np.mean([macro_f1(Sample(each, weights)) for each in outcomes], axis=0))
     resampled = np.concatenate(parts)
-    return Estimate(value, *wilson_interval(value, resampled, patients), resampled, int(patients.min()))
+    return Estimate(value, *wilson_interval(value, resampled, patients, level), resampled, int(patients.min()))
 
 
 def subtract_estimates(one: Estimate, other: Estimate) -> Estimate:
@@ -157,7 +155,7 @@ def subtract_estimates(one: Estimate, other: Estimate) -> Estimate:
     17:2635-2650), so that two models without an error do not differ by exactly zero.
     """
     value, resampled = one.value - other.value, one.resampled - other.resampled
-    n_patients = min((each.n_patients for each in (one, other) if each.n_patients is not None), default=None)
+    n_patients = _least_patients((one, other))
     if one.low is None or one.high is None or other.low is None or other.high is None:
         return Estimate(value, None, None, resampled, n_patients)
     correlation = _correlate(one.resampled, other.resampled)
@@ -168,6 +166,20 @@ def subtract_estimates(one: Estimate, other: Estimate) -> Estimate:
     low = value - add_errors(one.value - one.low, other.high - other.value)
     high = value + add_errors(one.high - one.value, other.value - other.low)
     return Estimate(value, low, high, resampled, n_patients)
+
+
+def average_estimates(estimates: Sequence[Estimate]) -> Estimate:
+    """Return the mean of estimates from different patients, whose errors have nothing to do with each other (MOVER)."""
+    value, n_patients = float(np.mean([each.value for each in estimates])), _least_patients(estimates)
+    if any(each.low is None or each.high is None for each in estimates):
+        return Estimate(value, None, None, np.zeros(0), n_patients)
+    errors = [[getattr(each, end) - each.value for each in estimates] for end in ("low", "high")]
+    below, above = (float(np.linalg.norm(each)) / len(estimates) for each in errors)
+    return Estimate(value, value - below, value + above, np.zeros(0), n_patients)
+
+
+def _least_patients(estimates: Sequence[Estimate]) -> int | None:
+    return min((each.n_patients for each in estimates if each.n_patients is not None), default=None)
 
 
 def _correlate(first: Floats, second: Floats) -> float:
