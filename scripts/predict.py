@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cxrflow.config.stages import run_stage
 from cxrflow.data.readers.base import describe_others
-from cxrflow.deliver.session import open_model
+from cxrflow.deliver.delivered import open_model
 from cxrflow.deliver.xrays import AnswerTable, answer_files, find_xrays, open_csv, print_answer
 from cxrflow.errors import CxrflowError, escape_controls
 

@@ -17,6 +17,12 @@ ABLATED = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow files, so that no process of pytest is left alone with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @contextmanager
 def without_waiting_for_the_disk() -> Iterator[None]:
     """Fake studies are thousands of files, and none of them needs to survive a power cut."""

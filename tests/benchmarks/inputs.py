@@ -1,12 +1,7 @@
-"""What the rows work on: synthetic X-rays as PNG files, their index and packed arrays; rows and files of any number.
-
-The latter are for what grows with the number of images: 16 px of noise, and keys as in ChestX-ray8, 3.64 images a
-patient on average, a few with very many, and some images twice.
-"""
+"""What the rows work on: synthetic X-rays as PNG files, their index and packed arrays."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,18 +13,15 @@ from PIL import Image
 from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.preprocessing import preprocess_image
 from cxrflow.data.reading import read_facts
-from cxrflow.files.records import IndexRow, Predictions, SplitRow, write_predictions
-from cxrflow.files.tables import read_records, write_records, write_table
+from cxrflow.files.records import IndexRow, SplitRow
+from cxrflow.files.tables import read_records, write_records
 from cxrflow.models.batches import SplitImages, join_split
 from phantoms.render import Fate, ImageTask, synthesise_image
 from tests.packed import write_image_table
 
 CLASSES = {"Effusion": ("effusion",), "Mass": ("mass",), "No Finding": ()}
 DISTINCT = 12  # phantoms of one size; one of 1024 px takes longer to synthesise than to preprocess
-NOISE_PX = 16
-LABELS, SHARES = (*CLASSES,), (0.3, 0.1, 0.6)
-IMAGES_PER_PATIENT = 112_120 / 30_805  # of ChestX-ray8
-TWICE_EVERY = 50  # rows between two images with equal pixels, of two patients
+LABELS = (*CLASSES,)
 SUBSETS = ("train", "train", "train", "val", "test")  # in turn
 
 Gray = NDArray[np.uint8]  # uint8 (H, W), 0-255
@@ -121,51 +113,3 @@ def split_rows(count: int) -> list[SplitRow]:
         subset = ("train", "val")[number // len(LABELS) % 2]
         rows.append(SplitRow(str(number), LABELS[number % len(LABELS)], str(number), str(number), subset))
     return rows
-
-
-def sample_keys(n: int) -> Iterator[tuple[int, str, str]]:
-    """Yield n times the number of the image whose pixels it has, a class and a patient."""
-    rng = np.random.default_rng(0)
-    patients = np.repeat(np.arange(n), rng.geometric(1 / IMAGES_PER_PATIENT, n))[:n]
-    labels = rng.choice(len(LABELS), n, p=SHARES)
-    for number in range(n):
-        pixels = number - 1 if number % TWICE_EVERY == TWICE_EVERY - 1 else number
-        yield pixels, LABELS[labels[pixels]], f"{patients[number]:07d}"
-
-
-def write_long_index(path: Path, n: int) -> Path:
-    """Write an index.csv of n images without files; return it."""
-    rows = (
-        IndexRow(f"i{number:07d}", f"{number}.png", label, patient, "", 16, 16, "L", digest, digest)
-        for number, (pixels, label, patient) in enumerate(sample_keys(n))
-        for digest in [sha256(b"%d" % pixels).hexdigest()]
-    )
-    write_records(path, IndexRow, rows)
-    return path
-
-
-def write_noise(folder: Path, n: int) -> Path:
-    """Write n small PNG files of noise and labels.csv beside them; return the folder."""
-    rng = np.random.default_rng(1)
-    rows, noise = [], b""
-    folder.mkdir()
-    for number, (pixels, label, patient) in enumerate(sample_keys(n)):
-        if pixels == number:
-            noise = cv2.imencode(".png", rng.integers(0, 256, (NOISE_PX, NOISE_PX), np.uint8))[1].tobytes()
-        (folder / f"{number}.png").write_bytes(noise)
-        rows.append({"image": f"{number}.png", "label": label, "patient": patient})
-    write_table(folder / "labels.csv", ["image", "label", "patient"], rows)
-    return folder
-
-
-def write_scores(folder: Path, n: int) -> tuple[Path, Path]:
-    """Write predictions.csv and features.npy of the test images of a dataset of n, three in twenty; return both."""
-    rng, n_test = np.random.default_rng(3), 3 * n // 20
-    patients = [patient for _, (*_, patient) in zip(range(n_test), sample_keys(n), strict=False)]
-    labels = rng.choice(len(LABELS), n_test, p=SHARES)
-    scores = rng.random((n_test, len(LABELS))) + np.eye(len(LABELS))[labels]
-    probabilities = scores / scores.sum(axis=1, keepdims=True)
-    ids = [f"i{number:07d}" for number in range(n_test)]
-    write_predictions(folder / "predictions.csv", Predictions(ids, patients, labels, probabilities, [*LABELS]))
-    np.save(folder / "features.npy", rng.random((n_test, 8), dtype=np.float32))
-    return folder / "predictions.csv", folder / "features.npy"

@@ -13,8 +13,8 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.decode import decode_image
 from cxrflow.data.preprocessing import preprocess_image
+from cxrflow.deliver.delivered import DeliveredModel, open_model
 from cxrflow.deliver.exporting import describe_model, export_model
-from cxrflow.deliver.session import DeliveredModel, open_model
 from cxrflow.deliver.xrays import read_xray
 from cxrflow.files.atomic import write_bytes
 from cxrflow.models.checkpoints import SavedModel, load_model, restore_network, save_model

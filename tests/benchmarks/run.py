@@ -22,12 +22,10 @@ from pathlib import Path
 
 from tests.benchmarks.measure import ROOT, Row, format_table, skip
 
-# fmt: off
 ROWS = (
-    "preprocess", "batches", "train_step", "gradcam", "one_xray", "tsne", "memory", "growth", "startup", "dry_run",
-    "gpu_training",
+    *("preprocess", "batches", "train_step", "gradcam", "one_xray"),
+    *("tsne", "memory", "startup", "dry_run", "gpu_training"),
 )
-# fmt: on
 PACKAGES = (
     "numpy opencv-python-headless pillow kornia-rs torch torchvision timm scikit-learn opentsne grad-cam onnxruntime"
     " snakemake"

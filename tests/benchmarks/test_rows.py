@@ -3,22 +3,19 @@
 import importlib
 import re
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.files.records import IndexRow
-from cxrflow.files.tables import read_records
 from tests.benchmarks import gpu_training, gradcam, memory, one_xray, preprocess, run, startup
-from tests.benchmarks.inputs import pack_films, split_rows, write_films, write_index, write_long_index
+from tests.benchmarks.inputs import pack_films, split_rows, write_films, write_index
 from tests.benchmarks.measure import OURS, UnequalError
 from tests.benchmarks.processes import interleave_processes
+from tests.models.conftest import _one_thread  # noqa: F401  # here too
 
 HERE = Path(__file__).parent
 IN_PROCESS = [name for name in run.ROWS if name not in ("startup", "memory", "gpu_training")]
@@ -31,18 +28,11 @@ def bench(test: Callable[..., None]) -> Callable[..., None]:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Compute on one thread and with one backbone, and leave torch and cv2 as they were found."""
-    monkeypatch.setattr("tests.benchmarks.gradcam.BACKBONES", {"resnet34": BACKBONES["resnet34"]})
-    monkeypatch.setattr("tests.benchmarks.gpu_training.BACKBONES", {"resnet34": BACKBONES["resnet34"]})
-    monkeypatch.setattr("tests.benchmarks.train_step.GOALS", {"resnet34": 2.2})
-    monkeypatch.setattr("tests.benchmarks.one_xray.GOALS", {"resnet34": 1.4})
-    threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
-    cv2.setNumThreads(cv2_threads)
+def _one_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for script in ("gradcam", "gpu_training"):
+        monkeypatch.setattr(f"tests.benchmarks.{script}.BACKBONES", {"resnet34": BACKBONES["resnet34"]})
+    for script, goal in (("train_step", 2.2), ("one_xray", 1.4)):
+        monkeypatch.setattr(f"tests.benchmarks.{script}.GOALS", {"resnet34": goal})
 
 
 @bench
@@ -127,14 +117,6 @@ def test_every_subset_of_the_split_has_every_class() -> None:
     assert {(row.subset, row.label) for row in rows} == {
         (subset, label) for subset in ("train", "val") for label in ("Effusion", "Mass", "No Finding")
     }
-
-
-def test_keys_are_like_those_of_a_published_set(tmp_path: Path) -> None:
-    rows = read_records(write_long_index(tmp_path / "index.csv", 5000), IndexRow)
-    per_patient = Counter(row.patient_id for row in rows)
-    assert 3 < len(rows) / len(per_patient) < 4.5
-    assert max(per_patient.values()) > 15
-    assert [n for n in Counter(row.pixel_sha256 for row in rows).values() if n > 1] == [2] * 100
 
 
 def test_peers_are_not_in_the_lock() -> None:

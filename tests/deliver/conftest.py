@@ -1,39 +1,21 @@
 """A tiny model, exported."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import PreprocessSettings
 from cxrflow.deliver.exporting import describe_model, export_model
 from cxrflow.files.atomic import write_bytes
 from cxrflow.models.checkpoints import SavedModel, save_model
 from cxrflow.models.networks import build_network, to_network_input
-from tests.models.toy import TINY
+from tests.models.conftest import _one_thread, _tiny_backbone  # noqa: F401  # here too
 
 SIZE_PX = 18  # its features are then 6x6, which the older exporter can pool to 2x1
 CLASS_NAMES = ["dark", "light", 'third, "odd" é']
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
-    cv2.setNumThreads(cv2_threads)
-
-
-@pytest.fixture(autouse=True)
-def _tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKBONES, "tiny", TINY)
 
 
 def make_noise(n_images: int, size_px: int) -> NDArray[np.uint8]:

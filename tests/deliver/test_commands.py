@@ -14,7 +14,7 @@ import pytest
 import export
 import predict
 from cxrflow.deliver import exporting
-from cxrflow.deliver.session import open_model
+from cxrflow.deliver.delivered import open_model
 from cxrflow.deliver.xrays import Answer, open_csv, read_xray
 from cxrflow.errors import CxrflowError
 from tests.deliver.conftest import CLASS_NAMES, make_noise

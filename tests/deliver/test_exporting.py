@@ -9,8 +9,8 @@ import torch
 
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.deliver import exporting
+from cxrflow.deliver.delivered import DeliveredModel, open_model
 from cxrflow.deliver.exporting import check_export, describe_model, export_model
-from cxrflow.deliver.session import DeliveredModel, open_model
 from cxrflow.errors import CxrflowError
 from cxrflow.models.checkpoints import restore_network
 from cxrflow.models.inference import predict

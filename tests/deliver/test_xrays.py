@@ -10,7 +10,7 @@ from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.preprocessing import preprocess_image
 from cxrflow.data.reading import read_facts
 from cxrflow.deliver import xrays
-from cxrflow.deliver.session import open_model
+from cxrflow.deliver.delivered import open_model
 from cxrflow.deliver.xrays import Answer, answer_files, find_xrays, read_xray
 from tests.data.toy import refuse_to_open
 from tests.deliver.conftest import make_noise

@@ -161,19 +161,19 @@ def ranks_of(process: subprocess.Popen[str]) -> list[int]:
 
 @pytest.mark.slow
 def test_a_killed_rank_ends_the_training_which_then_resumes(files: dict[str, Any]) -> None:
-    with started(files, epochs=30) as process:
+    with started(files, epochs=12) as process:
         read_until(process, 2)
         os.kill(ranks_of(process)[1], signal.SIGKILL)
         said = read_rest(process, status=1)
     assert "error: rank 1 of the 2 processes of this training was ended by SIGKILL" in said
     assert "Traceback" not in said
     assert not files["model"].exists()
-    with started(files, epochs=30) as process:
+    with started(files, epochs=12) as process:
         said = read_rest(process, status=0)
     assert said.count("resuming after epoch") == said.count("kept epoch") == 1
     saved, history = load_model(files["model"]), read_records(files["history"], EpochRow)
     assert ": MobileNetV3-Large on 2 x " in said
-    assert [row.epoch for row in history] == [*range(1, 31)]
+    assert [row.epoch for row in history] == [*range(1, 13)]
     assert saved.val_loss == read_json(files["training"])["val_loss"] == min(row.val_loss for row in history)
     assert saved.state_dict.keys() == build_network("mobilenet_v3_large", 2, 0.1).state_dict().keys()
     assert not files["resume"].exists()

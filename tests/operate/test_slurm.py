@@ -1,11 +1,12 @@
 """What Slurm's commands print is read as its manual pages say."""
 
+import math
 from pathlib import Path
 
 import pytest
 
 from cxrflow.operate import slurm
-from cxrflow.operate.slurm import SlurmError, list_jobs, list_partitions
+from cxrflow.operate.slurm import SlurmError, list_jobs, list_partitions, parse_gpus, parse_gres, parse_limit
 from tests.operate.conftest import FakeCommand
 
 
@@ -40,7 +41,7 @@ def test_partitions(fake: FakeCommand) -> None:
     )
     cpu, gpu = list_partitions()
     assert (cpu.partition, cpu.is_default, cpu.is_up, cpu.max_minutes, cpu.is_usable) == ("cpu", True, True, 1440, True)
-    assert (gpu.partition, gpu.is_default, gpu.is_up, gpu.gpus, gpu.is_usable) == ("gpu", False, False, {"": 2}, False)
+    assert (gpu.partition, gpu.is_default, gpu.is_up, gpu.gres, gpu.is_usable) == ("gpu", False, False, "gpu:2", False)
     assert (cpu.features, gpu.features) == (frozenset(), {"fast", "a100"})
 
 
@@ -55,3 +56,32 @@ def test_nodes_that_take_jobs(fake: FakeCommand, state: str, usable: bool) -> No
 def test_accounts_and_qualities_of_service_are_listed_once(fake: FakeCommand) -> None:
     fake("sacctmgr", "lungs|normal,fast\nhearts|normal\nlungs|normal\n")
     assert slurm.list_accounts() == (["hearts", "lungs"], ["fast", "normal"])
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [("infinite", math.inf), ("30:30", 30.5), ("12:00:00", 720), ("1-00:00:00", 1440), ("2-01:30:00", 2970)],
+)
+def test_time_limits(text: str, minutes: float) -> None:
+    """As sinfo prints them: two numbers are minutes and seconds, which the plugin's reader takes for hours."""
+    assert parse_limit(text) == minutes
+
+
+@pytest.mark.parametrize(
+    ("gres", "gpus"),
+    [
+        ("(null)", {}),
+        ("gpu:2", {"": 2}),
+        ("gpu", {"": 1}),
+        ("gpu:a100", {"a100": 1}),
+        ("gpu:a100:4(S:0-1)", {"a100": 4}),
+        ("gpu:a100:2(S:0,2),gpu:v100:1,lustre:1", {"a100": 2, "v100": 1}),
+        ("gpu:1g.5gb:7", {"1g.5gb": 7}),
+    ],
+)
+def test_gpus(gres: str, gpus: dict[str, int]) -> None:
+    assert parse_gpus(gres) == gpus
+
+
+def test_generic_resources_are_told_apart_by_kind_and_model() -> None:
+    assert parse_gres("gpu:a100:4(S:0-1),lscratch:500G,gpu") == {"gpu:a100": 4, "lscratch": 500, "gpu": 1}

@@ -28,6 +28,7 @@ from pathlib import Path
 PROGRAMS = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "sacctmgr", "sbatch")
 PACKAGES = "slurm-wlm slurmdbd mariadb-server munge"
 ATTEMPTS = 3  # a port may be taken between the look at it and its use
+START_LOCK = Path(tempfile.gettempdir(), "cxrflow-slurm-start.lock")  # several starts at once starve each other
 START_S = 60.0  # a daemon that has not answered by then will not
 ACCOUNT = "lungs"
 MARK = "throwaway"  # a folder in the cluster's, by which it is known
@@ -78,7 +79,7 @@ class Cluster:
         """
         if self._alive():
             raise ClusterError(f"a cluster runs in {self.folder} already: `make slurm-down` ends it")
-        with one_start_at_a_time():
+        with one_at_a_time(START_LOCK):
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     self._start_all()
@@ -220,7 +221,7 @@ AccountingStoreFlags=job_comment
 GresTypes=gpu
 ReturnToService=2
 MinJobAge=3600
-KillWait=10
+KillWait=5
 MailProg=/bin/true
 SlurmdParameters=config_overrides
 NodeName={node} NodeAddr=127.0.0.1 CPUs={CPUS} RealMemory={MEMORY_MB} Gres=gpu:{GPUS} State=UNKNOWN
@@ -300,9 +301,9 @@ def _write_script(path: Path, commands: str) -> None:
 
 
 @contextlib.contextmanager
-def one_start_at_a_time() -> Iterator[None]:
-    """Wait until no other cluster of this machine is being started: several at once starve each other."""
-    with Path(tempfile.gettempdir(), "cxrflow-slurm-start.lock").open("w") as handle:
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Wait until no other process of this machine holds the lock, a file, and hold it."""
+    with lock.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 

@@ -16,9 +16,7 @@ from typing import TypeVar
 import pytest
 
 from cxrflow.files.tables import read_table
-from cxrflow.models.checkpoints import load_model
-from tests.models.toy import equal_weights
-from tests.slurm.cluster import ACCOUNT, CPUS, GPUS, MEMORY_MB, PACKAGES, Cluster, missing_programs
+from tests.slurm.cluster import ACCOUNT, CPUS, GPUS, MEMORY_MB, PACKAGES, Cluster, missing_programs, one_at_a_time
 from tests.workflow.conftest import copy_workflow, run_snakemake
 
 STUDY = """
@@ -29,7 +27,7 @@ datasets:
 backbones: [mobilenet_v3_large]
 seeds: [0]
 preprocess: {size_px: 32}
-train: {epochs: 40, restart_epochs: 10, batch_size: 16}
+train: {epochs: 24, restart_epochs: 10, batch_size: 16}
 explain: {images_per_class: 1, scored_images: 4}
 profile: {repeats: 3}
 score: {bootstrap_resamples: 50}
@@ -49,6 +47,15 @@ partitions:
 PROFILE = ("--profile", "profiles/slurm", "--configfile", "config/proof.yaml")
 ONE_THREAD = ("--set-threads", "train=1", "evaluate=1")
 ON_CLUSTER = (*PROFILE, *ONE_THREAD, "--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "10")
+# Snakemake as installed, but for one thing: after each look at jobs that still run, the Slurm plugin waits ten seconds
+# longer for the next one, up to three minutes. Tests would wait for that most of their time.
+EAGER = """
+import sys
+from snakemake.cli import main
+from snakemake_executor_plugin_slurm import Executor
+Executor.next_seconds_between_status_checks = property(lambda _: 3, lambda _, seconds: None)
+sys.exit(main())
+"""
 EPOCH_LINE = re.compile(r"^ *(\d+) +[\d.e+-]+ +[\d.]+ ", re.MULTILINE)
 T = TypeVar("T")
 
@@ -68,42 +75,60 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Path:
-    """Make the data of the study on this machine, once for all tests of a process."""
-    folder = copy_workflow(tmp_path_factory.mktemp("slurm") / "prepared study")
-    (folder / "config/proof.yaml").write_text(STUDY)
-    (folder / "profiles/slurm/site.yaml").write_text(SITE)
-    run = run_snakemake(folder, "data", *local(), "--cores", "2")
-    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder that all processes of pytest share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def prepared(shared: Path, cluster: Cluster) -> Path:
+    """Make the data of the study on this machine, once for all processes of pytest."""
+    folder = shared / "prepared study"
+    with one_at_a_time(shared / "prepared.lock"):
+        if not folder.exists():
+            new = copy_workflow(shared / "new study")
+            (new / "config/proof.yaml").write_text(STUDY)
+            (new / "profiles/slurm/site.yaml").write_text(SITE)
+            make_here(new, "data")
+            new.rename(folder)
     return folder
 
 
-def local() -> tuple[str, ...]:
-    """Return the arguments of the same study without a cluster."""
-    return ("--profile", "profiles/local", "--configfile", "config/proof.yaml", "--set-threads", "train=1")
+def make_here(folder: Path, *targets: str) -> None:
+    """Make files of the study on this machine, without a cluster."""
+    study = ("--profile", "profiles/local", "--configfile", "config/proof.yaml", "--config", "seeds=[0,1,2,3,4]")
+    run = run_snakemake(folder, *targets, *study, "--cores", "2", "--set-threads", "train=1")
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
 
 
 class Peace:
     """The same trainings on this machine, without a cluster and undisturbed; each is run when it is first asked for."""
 
-    def __init__(self, folder: Path) -> None:
-        """Take a prepared study of its own."""
-        self._folder = folder
+    def __init__(self, prepared: Path) -> None:
+        """Copy a prepared study, once for all processes of pytest."""
+        self._folder = prepared.with_name("undisturbed study")
+        self._lock = prepared.with_name("undisturbed.lock")
+        with one_at_a_time(self._lock):
+            if not self._folder.exists():
+                shutil.copytree(prepared, self._folder)
 
     def train(self, *targets: str) -> None:
-        """Train models of the study."""
-        seeds = ("--config", f"seeds={[*range(5)]}")
-        run = run_snakemake(self._folder, *targets, *local(), "--cores", "2", *seeds)
-        assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+        """Train models of the study that are not there yet."""
+        with one_at_a_time(self._lock):
+            if not all((self._folder / target).exists() for target in targets):
+                make_here(self._folder, *targets)
 
     def assert_equal(self, model: Path) -> None:
         """Assert that a model's weights and history are the undisturbed training's, and nothing is half-written."""
-        other = self._folder / model.relative_to(model.parents[7])
-        if not other.exists():
-            self.train(str(model.relative_to(model.parents[7]) / "model.pt"))
-        one, two = load_model(model / "model.pt"), load_model(other / "model.pt")
+        from cxrflow.models.checkpoints import load_model  # torch takes seconds, and not every process compares
+        from tests.models.toy import equal_weights
+
+        place = model.relative_to(model.parents[7])
+        self.train(str(place / "model.pt"))
+        one, two = load_model(model / "model.pt"), load_model(self._folder / place / "model.pt")
         assert equal_weights(one.state_dict, two.state_dict)
-        assert _read_history(model) == _read_history(other)
+        assert _read_history(model) == _read_history(self._folder / place)
         assert not [path.name for path in model.rglob("*") if path.name.endswith(".tmp")]
         assert not (model / "resume").exists()
 
@@ -117,7 +142,7 @@ def _read_history(model: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="session")
 def undisturbed(prepared: Path) -> Peace:
     """Give the study to compare with."""
-    return Peace(Path(shutil.copytree(prepared, prepared.with_name("undisturbed study"))))
+    return Peace(prepared)
 
 
 @dataclass
@@ -149,6 +174,27 @@ class Head:
         self.process.wait()
 
 
+@dataclass
+class Held:
+    """A training on the cluster that stands still in the middle, until `go_on`, so that a test need not hurry.
+
+    Attributes:
+        model: its folder.
+        head: that started it.
+        job: Slurm's id.
+        process: on the node.
+    """
+
+    model: Path
+    head: Head
+    job: str
+    process: int
+
+    def go_on(self) -> None:
+        """Let it train."""
+        os.kill(self.process, signal.SIGCONT)
+
+
 class Login:
     """A login node: starts Snakemake on the cluster, and looks at jobs and processes."""
 
@@ -157,13 +203,15 @@ class Login:
         self.cluster = cluster
         self._heads: list[Head] = []
         self.python = find_python(cluster.folder)
+        self._snakemake = cluster.folder / "snakemake"
+        self._snakemake.write_text(EAGER)
         path = f"{self.python.parent}:{os.environ['PATH']}"  # as after `source .venv/bin/activate`
         self.environment = {**os.environ, "PATH": path, **cluster.environment}
 
     def snakemake(self, folder: Path, *arguments: str) -> Head:
         """Start Snakemake in a study's folder, in the background."""
         screen = folder / f"screen{len(self._heads)}.txt"
-        command = [self.python, "-m", "snakemake", *arguments]
+        command = [self.python, self._snakemake, *arguments]
         with screen.open("wb") as handle:
             process = subprocess.Popen(
                 command,
@@ -178,6 +226,19 @@ class Login:
             )
         self._heads.append(Head(folder, process, screen))
         return self._heads[-1]
+
+    def train(self, study: Path, epoch: int, *options: str, goal: str = "") -> Held:
+        """Start the training of seed 0, or what needs it, and hold it when it has finished an epoch."""
+        model, head = model_folder(study), self.snakemake(study, goal or target(), *ON_CLUSTER, *options)
+        wait_for(lambda: epochs_done(model) >= epoch, 300, f"epoch {epoch} in {model / 'train.log'}")
+        held = Held(model, head, self.job_of(model), training_process(model))
+        os.kill(held.process, signal.SIGSTOP)
+        return held
+
+    def train_again(self, study: Path) -> None:
+        """Start the same command once more and wait for its end."""
+        again = self.snakemake(study, target(), *ON_CLUSTER)
+        assert again.wait() == 0, again.said[-3000:]
 
     def script(self, folder: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run one of the project's own commands on the login node."""
@@ -248,11 +309,6 @@ def epochs_done(model: Path) -> int:
     """Return the last epoch in a training's log."""
     numbers = EPOCH_LINE.findall(read_log(model))
     return int(numbers[-1]) if numbers else 0
-
-
-def wait_for_epoch(model: Path, epoch: int) -> None:
-    """Wait until a training has finished an epoch."""
-    wait_for(lambda: epochs_done(model) >= epoch, 180, f"epoch {epoch} in {model / 'train.log'}")
 
 
 def wait_for(ask: Callable[[], T], seconds: float, what: str) -> T:

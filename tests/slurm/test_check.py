@@ -1,15 +1,18 @@
 """The check before a study asks a real Slurm: what it would refuse is said, and what fits is not."""
 
-import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cxrflow.operate.cluster_checks import check_cluster
+from cxrflow.operate.jobs import MANY_CORES, Call, dry_run, read_profile
 from tests.slurm.cluster import CPUS, GPUS, MEMORY_MB
 from tests.slurm.conftest import Login
 from tests.workflow.conftest import copy_workflow
 
 pytestmark = pytest.mark.slow
+LUNGS = Call(Path("config/lungs.yaml"), profile=Path("profiles/slurm"))
 PARTITIONS = f"""
 partitions:
   cpu: {{max_runtime: 1d, max_mem_mb: {MEMORY_MB}, max_threads: {CPUS}}}
@@ -22,17 +25,16 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_workflow(tmp_path_factory.mktemp("check") / "a clone")
 
 
-def check(login: Login, clone: Path, site: str, *config: str) -> "subprocess.CompletedProcess[str]":
+def write_site(clone: Path, site: str) -> None:
     (clone / "profiles/slurm/site.yaml").write_text(site + PARTITIONS)
-    return login.script(clone, "slurm_check", *(["--config", *config] if config else []))
 
 
 def test_a_site_file_in_the_notation_of_the_plugin_passes_and_can_be_planned(login: Login, clone: Path) -> None:
-    done = check(login, clone, "gpu: {gpu: 1}")
+    write_site(clone, "gpu: {gpu: 1}")
+    done = login.script(clone, "slurm_check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "OK       sbatch --test-only takes every request" in done.stdout
-    slurm = ("--profile", "profiles/slurm", "--configfile", "config/lungs.yaml")
-    planned = login.script(clone, "plan", *slurm)
+    planned = login.script(clone, "plan", *LUNGS.words)
     assert planned.returncode == 0, planned.stderr
     assert "WARNING" not in planned.stdout
 
@@ -49,19 +51,21 @@ def test_a_site_file_in_the_notation_of_the_plugin_passes_and_can_be_planned(log
     ],
 )
 def test_what_slurm_or_the_plugin_would_refuse_is_a_problem(
-    login: Login, clone: Path, site: str, config: list[str], words: str
+    login: Login, clone: Path, monkeypatch: pytest.MonkeyPatch, site: str, config: list[str], words: str
 ) -> None:
-    done = check(login, clone, site, *config)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert words in done.stdout
+    write_site(clone, site)
+    monkeypatch.chdir(clone)
+    monkeypatch.setenv("SLURM_CONF", login.environment["SLURM_CONF"])
+    jobs = dry_run("--forceall", *replace(LUNGS, config=tuple(config)).words, "--cores", str(MANY_CORES))
+    findings, _ = check_cluster(read_profile(Path("profiles/slurm")), jobs)
+    assert any(finding.level == "PROBLEM" and words in finding.text for finding in findings), findings
 
 
 def test_a_run_stops_where_no_partition_takes_a_job(login: Login, clone: Path) -> None:
     """The Slurm plugin would submit it to the default partition, which has no GPU."""
-    (clone / "profiles/slurm/site.yaml").write_text(f"gpu: {{gpu: 1}}{PARTITIONS}")
+    write_site(clone, "gpu: {gpu: 1}")
     target = "results/lungs/models/covid/resnet34/scratch/base/seed0/model.pt"
-    study = ("--profile", "profiles/slurm", "--configfile", "config/lungs.yaml", "--config", "compute={gpus: 3}")
-    head = login.snakemake(clone, target, *study)
+    head = login.snakemake(clone, target, *LUNGS.words, "--config", "compute={gpus: 3}")
     assert head.wait(120) == 1
     assert "takes train: cpu has max_gpu 0 for 3; gpu has max_gpu 2 for 3" in head.said
     assert "has been submitted" not in head.said

@@ -57,11 +57,12 @@ def disturbed(
         head = login.snakemake(study, *targets, *ON_CLUSTER, "--config", "seeds=[0,1,2,3,4]")
         waiting = {KILLED: kill, CANCELLED: cancel, REQUEUED: requeue}
         jobs = {}
-        while waiting:  # whichever trains first: two run at a time
+        while waiting:  # whichever trains first: two run at a time, and neither is to end meanwhile
             models = {seed: model_folder(study, seed=seed) for seed in waiting}
-            seed = wait_for(lambda at=models: next((s for s in at if epochs_done(at[s]) >= 5), None), 120, "epoch 5")
+            seed = wait_for(lambda at=models: next((s for s in at if epochs_done(at[s]) >= 5), None), 300, "epoch 5")
             jobs[seed] = login.job_of(models[seed])
             waiting.pop(seed)(cluster, models[seed], jobs[seed])
+        start_now(cluster, jobs[REQUEUED])
         status = head.wait()
         undisturbed.train(*(target(seed=seed) for seed in (KILLED, CANCELLED, REQUEUED)))  # two at a time
         yield Disturbed(study, head, status, jobs)
@@ -83,8 +84,12 @@ def cancel(cluster: Cluster, _model: Path, job: str) -> None:
 def requeue(cluster: Cluster, _model: Path, job: str) -> None:
     """Put the job back into the queue, as happens when its node fails or a more urgent job needs it."""
     cluster.ask("scontrol", "requeue", job)
+
+
+def start_now(cluster: Cluster, job: str) -> None:
+    """Start a requeued job, with which Slurm would wait for two minutes."""
     wait_for(lambda: "PENDING" in cluster.ask("squeue", "-h", "-j", job, "-o", "%T"), 60, "the job in the queue")
-    cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm would wait for two minutes
+    cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
 def test_killed_training_goes_on_in_a_job_with_more_memory(

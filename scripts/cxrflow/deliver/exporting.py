@@ -19,8 +19,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cxrflow.deliver.card import INPUT, LOGITS, PROBABILITIES, ModelCard, card_to_metadata, seal_model
-from cxrflow.deliver.session import DeliveredModel
+from cxrflow.deliver.delivered import (
+    INPUT,
+    LOGITS,
+    PROBABILITIES,
+    DeliveredModel,
+    ModelCard,
+    card_to_metadata,
+    seal_model,
+)
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json, sha256_file
 from cxrflow.files.code_hash import find_own_version

@@ -26,7 +26,7 @@ from cxrflow.data.preprocessing import Gray, preprocess_image
 from cxrflow.data.readers.base import IMAGE_SUFFIXES, escape_name, walk_images
 from cxrflow.data.readers.selection import skip_finder
 from cxrflow.data.reading import NO_MEMORY, map_in_threads, read_image_file
-from cxrflow.deliver.session import DeliveredModel
+from cxrflow.deliver.delivered import DeliveredModel
 from cxrflow.errors import CxrflowError, escape_controls
 from cxrflow.files.atomic import refuse_folder
 

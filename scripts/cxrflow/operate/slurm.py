@@ -72,11 +72,6 @@ class NodeGroup:
     features: frozenset[str]  # that a constraint may name
 
     @property
-    def gpus(self) -> dict[str, int]:
-        """{model: GPUs of each node}; the model is empty where the site names none."""
-        return parse_gpus(self.gres)
-
-    @property
     def is_usable(self) -> bool:
         """Whether its nodes take jobs, now or when they are free."""
         return not self.state.lower().startswith(UNUSABLE) and not self.state.endswith("*")

@@ -1,4 +1,6 @@
-"""What a delivered model says about itself: the metadata of model.onnx, and the seal that shows damage to the file.
+"""A delivered model, model.onnx: what it says about itself, the seal that shows damage, and its answers.
+
+It runs in ONNX Runtime on the CPU. Imports no torch: that alone takes seconds.
 
 ONNX Runtime checks nothing but the structure: changed weights load silently. An ONNX file is a message of Protocol
 Buffers, which may be extended by appending to it, so the seal is one more entry of the metadata, `cxrflow_sha256`, at
@@ -14,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cxrflow.config.layout import ModelId
 from cxrflow.config.parsing import parse_settings, settings_dict
 from cxrflow.config.settings import PreprocessSettings
@@ -26,6 +31,7 @@ INPUT, PROBABILITIES, LOGITS = "images", "probabilities", "logits"
 INPUT_MEANING = "uint8 (n, size_px, size_px), gray 0-255, resized, equalized and blurred as `preprocess` says"
 OUTPUT_MEANING = "probabilities float64 (n, n_classes), softmax, in the order of `class_names`; logits float32"
 HOW_TO_EXPORT = "for example `snakemake results/<study>/models/.../seed0/model.onnx`"
+ERRORS_ONLY = 3  # onnxruntime's log level: its warnings are about its own internals
 
 KEY = b"cxrflow_sha256"
 DIGEST_BYTES = 64  # in hex digits
@@ -144,3 +150,54 @@ def read_sealed(path: Path) -> bytes:
             f"{path} is damaged: its content does not match its seal. Copy it again, or export it, {HOW_TO_EXPORT}"
         )
     return data
+
+
+class DeliveredModel:
+    """One model, ready to answer.
+
+    Attributes:
+        card: what it says about itself.
+    """
+
+    def __init__(self, content: bytes, path: Path, threads: int) -> None:
+        """Take the bytes of model.onnx; `path` is named in errors.
+
+        Raises:
+            CxrflowError: ONNX Runtime is missing or cannot run it, or its metadata is not ours or not about this graph.
+        """
+        try:
+            import onnxruntime
+        except ImportError:
+            raise CxrflowError(
+                "the package onnxruntime is missing: pip install onnxruntime, or use the environment in envs/"
+            ) from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = ERRORS_ONLY
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no common base but this one
+            raise CxrflowError(
+                f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__} ({error}): export the model again"
+            ) from None
+        self.card = card_from_metadata(self._session.get_modelmeta().custom_metadata_map, path)
+        n_classes = {output.name: output.shape[-1] for output in self._session.get_outputs()}.get(PROBABILITIES)
+        if n_classes != len(self.card.class_names):
+            raise CxrflowError(
+                f"{path} gives {n_classes} probabilities and names {len(self.card.class_names)} classes: export the"
+                " model again"
+            )
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Turn preprocessed images, uint8 (n, size_px, size_px), into probabilities, float64 (n, n_classes)."""
+        (probabilities,) = self._session.run([PROBABILITIES], {INPUT: images})
+        return np.asarray(probabilities)
+
+
+def open_model(path: Path, threads: int) -> DeliveredModel:
+    """Read model.onnx, check its seal, and make it ready.
+
+    Raises:
+        CxrflowError: it is missing, damaged, foreign, or of another version.
+    """
+    return DeliveredModel(read_sealed(path), path, threads)

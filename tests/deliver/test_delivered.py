@@ -6,8 +6,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from cxrflow.deliver.card import SEAL_BYTES, card_from_metadata, card_to_metadata, seal_model
-from cxrflow.deliver.session import open_model
+from cxrflow.deliver.delivered import SEAL_BYTES, card_from_metadata, card_to_metadata, open_model, seal_model
 from cxrflow.errors import CxrflowError
 
 
