@@ -22,7 +22,6 @@ from tests.packed import write_image_table
 CLASSES = {"Effusion": ("effusion",), "Mass": ("mass",), "No Finding": ()}
 DISTINCT = 12  # phantoms of one size; one of 1024 px takes longer to synthesise than to preprocess
 LABELS = (*CLASSES,)
-SUBSETS = ("train", "train", "train", "val", "test")  # in turn
 
 Gray = NDArray[np.uint8]  # uint8 (H, W), 0-255
 
