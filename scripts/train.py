@@ -18,7 +18,7 @@ from cxrflow.config.stages import Output, importing_much, leave_on_sigterm, run_
 with importing_much():
     from torch import distributed
 
-    from cxrflow.config.layout import ModelId
+    from cxrflow.config.layout import SCRATCH, ModelId
     from cxrflow.config.settings import PreprocessSettings, TrainSettings
     from cxrflow.files.atomic import write_json
     from cxrflow.files.leases import hold_lease
@@ -28,7 +28,7 @@ with importing_much():
     from cxrflow.models.checkpoints import checksum_path, load_init, save_model
     from cxrflow.models.devices import choose_device, claim_gpus, describe_device, note_on_precision, prepare_process
     from cxrflow.models.epochs import fit
-    from cxrflow.models.networks import build_network
+    from cxrflow.models.networks import build_network, find_head
     from cxrflow.models.progress import epoch_line, final_line, header
     from cxrflow.models.ranks import join_ranks, run_together
     from cxrflow.models.resume import CheckpointStore, find_deadline, training_circumstances, training_key
@@ -95,7 +95,10 @@ def train_model(
             return
         network = build_network(identity.backbone, len(data.class_names), settings.batch_norm_momentum, identity.seed)
         load_init(network, identity.backbone, identity.init, init_weights)
-        state = start_training(network, data, settings, seed=identity.seed, device=found, ranks=ranks)
+        new_layers = "" if identity.init == SCRATCH else find_head(network, identity.backbone)
+        state = start_training(
+            network, data, settings, seed=identity.seed, device=found, ranks=ranks, new_layers=new_layers
+        )
         print_start(state, identity, data, threads)
         fit(state, store, lambda row, is_best: print(epoch_line(row, is_best)), find_deadline())
         if store and lease:

@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from cxrflow.checks.cautions_images import enough_patients, known_weaknesses, patients, patients_known, whole_datasets
-from cxrflow.checks.cautions_training import batch_norm, intervals, quick_look, reused_test, transfer_leak, whole_study
+from cxrflow.checks.cautions_training import (
+    batch_norm,
+    intervals,
+    quick_look,
+    reused_test,
+    transfer_leak,
+    transfer_rates,
+    whole_study,
+)
 from cxrflow.checks.verdicts import PASS, UNKNOWN, WARN
 from cxrflow.compare.collect import Results, collect_results
 from cxrflow.compare.rows import describe_study
@@ -117,9 +125,13 @@ def test_intervals_say_whether_seeds_are_in_them(tmp_path: Path, results: Result
     assert "There are none" in intervals.run(study(tmp_path, score={"bootstrap_resamples": 0})).text
 
 
-def test_momentum_is_named_where_it_is_not_torchvisions(results: Results):
-    assert "MobileNetV3-Large (0.01)" in batch_norm.run(results).text
-    without = dataclasses.replace(results, backbones=["resnet34", "convnext_tiny"])  # ConvNeXt has no BatchNorm
+def test_momentum_is_named_where_it_is_not_torchvisions_and_counts(tmp_path: Path, results: Results):
+    assert "momentum decides nothing" in batch_norm.run(results).text
+    lagging = dataclasses.replace(
+        study(tmp_path, train={"precise_batch_norm_images": 0}), backbones=["mobilenet_v3_large", "resnet34"]
+    )
+    assert "MobileNetV3-Large (0.01)" in batch_norm.run(lagging).text
+    without = dataclasses.replace(lagging, backbones=["resnet34", "convnext_tiny"])  # ConvNeXt has no BatchNorm
     assert batch_norm.run(without).level == PASS
 
 
@@ -158,3 +170,20 @@ def test_models_without_a_record_of_their_test_are_not_passed(tmp_path: Path):
 
 def reread(results: Results) -> Results:
     return collect_results(results.root, results.study, [model.id.path for model in results.models])
+
+
+@pytest.mark.parametrize(
+    ("scale", "level", "words"),
+    [
+        (1.0, WARN, "All layers learn at up to 0.001"),
+        (0.1, PASS, "other layers at up to 0.0001"),
+        (0.0, PASS, "frozen"),
+    ],
+)
+def test_what_a_transferred_model_learns_is_said(results: Results, scale: float, level: str, words: str):
+    train = dataclasses.replace(results.study.settings.train, transfer_learning_rate_scale=scale)
+    settings = dataclasses.replace(results.study.settings, train=train)
+    verdict = transfer_rates.run(
+        dataclasses.replace(results, study=dataclasses.replace(results.study, settings=settings))
+    )
+    assert (verdict.level, words in verdict.text) == (level, True)

@@ -32,6 +32,10 @@ def test_seeds_and_ablations_multiply(config: dict[str, Any]) -> None:
     models = load_study(config | {"seeds": [0, 1], "ablation": ablation}).models()
     assert len(models) == 2 * (12 + 1)
     assert ModelId("covid", "resnet34", variant="no_blur", seed=1) in models
+    both = load_study(config | {"seeds": [0, 1], "ablation": ablation | {"transferred": True}}).models()
+    assert {model for model in both if model not in models} == {
+        ModelId("covid", "resnet34", "imagenet", "no_blur", seed) for seed in (0, 1)
+    }
 
 
 @pytest.mark.parametrize("key", ["seeds", "backbones"])

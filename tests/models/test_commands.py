@@ -167,8 +167,13 @@ def test_model_is_written_last_and_after_its_checksum(files: dict[str, Any], mon
 def test_transfer_from_another_dataset(files: dict[str, Any], tmp_path: Path) -> None:
     train.train_model(**files)
     target = {**files, "model": tmp_path / "second" / "model.pt", "model_id": "other/tiny/from_toy/base/seed0"}
-    train.train_model(**{**target, "init_weights": files["model"], "settings": dataclasses.replace(SETTINGS, epochs=1)})
-    assert load_model(target["model"]).init == "from_toy"
+    frozen = dataclasses.replace(SETTINGS, epochs=1, transfer_learning_rate_scale=0.0)
+    train.train_model(**{**target, "init_weights": files["model"], "settings": frozen})
+    source, model = load_model(files["model"]), load_model(target["model"])
+    assert model.init == "from_toy"
+    equal = {name for name, value in model.state_dict.items() if torch.equal(value, source.state_dict[name])}
+    assert equal >= {"features.0.weight", "features.1.bias", "middle.weight"}
+    assert not equal & {"classifier.1.weight", "classifier.1.bias"}
     with pytest.raises(CxrflowError, match="add --init-weights"):
         train.train_model(**target)
 

@@ -8,6 +8,7 @@ from cxrflow.models.networks import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     build_network,
+    estimate_batch_norm,
     find_head,
     to_network_input,
 )
@@ -30,6 +31,20 @@ def test_momentum_reaches_every_batch_norm(name: str) -> None:
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert norms
     assert {norm.momentum for norm in norms} == {0.25}
+
+
+def test_batch_norm_statistics_are_the_means_over_batches_at_the_weights_as_they_are() -> None:
+    """By hand, for two layers: the second sees the first normalized by its batch, and no dropout."""
+    first, second = torch.nn.BatchNorm1d(4, momentum=0.25), torch.nn.BatchNorm1d(4, momentum=0.25)
+    network = torch.nn.Sequential(first, torch.nn.Dropout(0.5), second)
+    first.running_mean.fill_(100)
+    batches = torch.randn(3, 8, 4, generator=torch.Generator().manual_seed(0)) * 5 + 2
+    estimate_batch_norm(network, iter(batches))
+    hidden = (batches - batches.mean(1, keepdim=True)) / (batches.var(1, keepdim=True, correction=0) + 1e-5).sqrt()
+    for layer, inputs in ((first, batches), (second, hidden)):
+        torch.testing.assert_close(layer.running_mean, inputs.mean(1).mean(0))
+        torch.testing.assert_close(layer.running_var, inputs.var(1).mean(0))
+    assert {(layer.momentum, layer.training) for layer in (first, second)} == {(0.25, False)}
 
 
 def test_heads_start_with_small_logits_in_every_backbone() -> None:

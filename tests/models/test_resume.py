@@ -18,13 +18,18 @@ from cxrflow.models.training import Training
 from tests.models.test_checkpoints import flip_bit
 from tests.models.toy import equal_weights, toy_training
 
-SETTINGS = TrainSettings(epochs=4, batch_size=8, learning_rate=0.01, restart_epochs=2)
+SETTINGS = TrainSettings(epochs=4, batch_size=8, learning_rate=0.01, restart_epochs=2, transfer_learning_rate_scale=0.1)
 KEY = {"model": "m", "settings": "s"}
 HERE = {"device": "cpu", "threads": "1", "torch": "2"}
 
 
 class Interrupted(Exception):
     """Stands for a kill at the end of an epoch."""
+
+
+def make_training() -> Training:
+    """Return a training with two learning rates and precise BatchNorm statistics."""
+    return toy_training(SETTINGS, new_layers="classifier.1")
 
 
 def train(resume: Path | None, stop_after: int | None = None) -> Training:
@@ -34,7 +39,7 @@ def train(resume: Path | None, stop_after: int | None = None) -> Training:
         if len(training.history) > (stop_after or 99):
             raise Interrupted(row.epoch)
 
-    training = toy_training(SETTINGS)
+    training = make_training()
     store = CheckpointStore(resume, KEY, HERE, time_share=1) if resume else None
     fit(training, store, report)
     return training
@@ -73,7 +78,7 @@ def test_resumed_training_equals_one_without_interruption(
 
 
 def test_training_out_of_time_saves_leaves_and_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    whole, training = train(None), toy_training(SETTINGS)
+    whole, training = train(None), make_training()
     store = CheckpointStore(tmp_path, KEY, HERE, time_share=0)  # saves nothing unless it must
     end = Deadline(at_s=1000.0, clock=lambda: 0.0 if len(training.history) < 2 else 999.0)
     with pytest.raises(CxrflowError, match=r"saved after epoch 2 of 4\. The next attempt resumes"):
@@ -81,7 +86,7 @@ def test_training_out_of_time_saves_leaves_and_goes_on_to_the_same_bits(tmp_path
     assert "epoch_0002.pt" in files(store.folder)
     late = Deadline(at_s=1000.0, clock=lambda: 999.0)
     with pytest.raises(CxrflowError, match="saved after epoch 3 of 4"):  # an attempt always gets on by an epoch
-        fit(toy_training(SETTINGS), store, lambda _row, _is_best: None, late)
+        fit(make_training(), store, lambda _row, _is_best: None, late)
     resumed = train(tmp_path)
     assert len(resumed.history) == 4
     assert equal_weights(resumed.network.state_dict(), whole.network.state_dict())
@@ -97,7 +102,7 @@ def test_of_several_ranks_none_leaves_before_the_first_has_saved(
         events.append("share")
         return value
 
-    store, training = make_store(tmp_path), toy_training(SETTINGS)
+    store, training = make_store(tmp_path), make_training()
     monkeypatch.setattr(store, "save", lambda *_args, **_flags: events.append("save"))
     monkeypatch.setattr(Ranks, "share", share)
     with pytest.raises(CxrflowError, match="saved after epoch 1 of 4"):
@@ -119,7 +124,7 @@ def test_resumed_training_reports_earlier_epochs_and_their_marks_again(tmp_path:
     reports = []
     for _ in range(2):  # the second finds all epochs done
         seen: list[tuple[EpochRow, bool]] = []
-        fit(toy_training(SETTINGS), make_store(tmp_path), lambda *row, seen=seen: seen.append(row))
+        fit(make_training(), make_store(tmp_path), lambda *row, seen=seen: seen.append(row))
         reports.append(seen)
     assert reports[0] == reports[1]
     assert len(reports[0]) == 4

@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.optim.swa_utils import update_bn
 
 from cxrflow.config.settings import TrainSettings
 from cxrflow.errors import CxrflowError
@@ -12,7 +13,7 @@ from cxrflow.models import epochs
 from cxrflow.models.augment import adjust_sharpness, autocontrast
 from cxrflow.models.batches import SplitImages, join_split
 from cxrflow.models.devices import derive_generator, derive_seed
-from cxrflow.models.epochs import cosine_warm_restart, fit, run_epoch, validate
+from cxrflow.models.epochs import cosine_warm_restart, fit, run_epoch, train_epoch, validate
 from cxrflow.models.networks import build_network, to_network_input
 from cxrflow.models.training import Training, weigh_classes
 from tests.models.toy import equal_weights, toy_data, toy_images, toy_labels, toy_rows, toy_training
@@ -77,6 +78,8 @@ def train_plainly(settings: TrainSettings, data: SplitImages, seed: int) -> torc
             optimizer.zero_grad()
             (losses / weights[labels[batch]].sum()).backward()
             optimizer.step()
+        whole = order[: len(order) - len(order) % settings.batch_size].split(settings.batch_size)
+        update_bn([to_network_input(torch.from_numpy(images[batch])) for batch in whole], network)
     return network
 
 
@@ -133,6 +136,26 @@ def test_train_loss_is_the_weighted_mean_over_the_epoch() -> None:
         labels = training.labels[subset]
         wanted = torch.nn.functional.cross_entropy(bias.expand(len(labels), 2), labels, weight=training.class_weights)
         assert loss == pytest.approx(wanted.item(), rel=1e-6)
+
+
+def test_transferred_layers_learn_at_their_share_of_the_rate_and_new_ones_at_all_of_it() -> None:
+    training = toy_training(dataclasses.replace(SHORT, transfer_learning_rate_scale=0.1), new_layers="classifier.1")
+    train_epoch(training, 2)
+    rates = {id(p): group["lr"] for group in training.optimizer.param_groups for p in group["params"]}
+    new = {id(p) for p in training.network.classifier[1].parameters()}
+    assert len(rates) == len(list(training.network.parameters()))
+    last = cosine_warm_restart(0.01, 1 + 3 / 4, 3)  # the last of four steps
+    for name, rate in rates.items():
+        assert rate == pytest.approx(last if name in new else 0.1 * last)
+
+
+def test_frozen_layers_keep_their_weights_and_adapt_their_statistics() -> None:
+    training = toy_training(dataclasses.replace(SHORT, transfer_learning_rate_scale=0.0), new_layers="classifier.1")
+    before = {name: value.clone() for name, value in training.network.state_dict().items()}
+    fit(training, None, lambda _row, _is_best: None)
+    changed = {name for name, value in training.network.state_dict().items() if not torch.equal(value, before[name])}
+    statistics = {name for name in before if "running" in name or "tracked" in name}
+    assert changed == statistics | {"classifier.1.weight", "classifier.1.bias"}
 
 
 def test_a_last_batch_of_one_image_is_trained_with_the_batch_before() -> None:

@@ -104,10 +104,11 @@ def toy_training(
     seed: int = 0,
     backbone: str = "tiny",
     ranks: Ranks = ALONE,
+    new_layers: str = "",
 ) -> Training:
     data = data or toy_data()
     network = build_network(backbone, len(data.class_names), settings.batch_norm_momentum, seed)
-    return start_training(network, data, settings, seed=seed, device=CPU, ranks=ranks)
+    return start_training(network, data, settings, seed=seed, device=CPU, ranks=ranks, new_layers=new_layers)
 
 
 def equal_weights(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

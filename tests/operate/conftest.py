@@ -25,7 +25,7 @@ CONFIG: dict[str, Any] = {
     "backbones": ["resnet34"],
     "index": {"max_images_per_class": 100},
     "preprocess": {"size_px": 128, "blur_px": 0},
-    "train": {"epochs": 4, "batch_size": 16},
+    "train": {"epochs": 4, "batch_size": 16, "precise_batch_norm_images": 0},
     "compute": {"device": "cpu"},
 }
 
@@ -101,7 +101,7 @@ def write_training(*, train: float = 10.0, infer: float = 50.0, seed: int = 0, *
     folder = Path("results/new/models", ModelId("covid", "resnet34", seed=seed).path)
     rows = [EpochRow(epoch, 1e-3, 1.0, 0.5, 1.0, 0.5, 100 / train + 10 / infer, train) for epoch in (1, 2)]
     write_records(folder / "history.csv", EpochRow, rows)
-    settings = {"precision": "float32", "batch_size": 16}
+    settings = {"precision": "float32", "batch_size": 16, "precise_batch_norm_images": 0}
     values = {"n_train": 100, "n_val": 10, "settings": settings, "device": "cpu", "gpus": 1, "device_name": "Some CPU"}
     write(folder / "training.json", json.dumps({**values, **place}))
 

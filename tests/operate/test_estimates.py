@@ -51,6 +51,14 @@ def test_a_training_takes_its_epochs_at_the_rates_that_profile_backbone_measured
     assert estimate(model_job()).source == "profile_backbone on Some CPU"
 
 
+def test_precise_statistics_take_as_long_as_inference() -> None:
+    precise = {"epochs": 4, "batch_size": 16, "precise_batch_norm_images": 64}
+    write_profile()
+    assert seconds(model_job(), train=precise) == pytest.approx(4 * (210 / 20 + (45 + 64) / 80))
+    write_training(infer=50.0, settings={"precision": "float32", **precise})  # 100 train and 10 validation images
+    assert seconds(model_job("evaluate"), train=precise) == pytest.approx((45 + 45) / (50 * (10 + 64) / 10))
+
+
 def test_rates_of_a_cpu_say_nothing_of_a_gpu() -> None:
     """A GPU study was planned as 33 days by the rates of a demo on a CPU."""
     write_profile()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, WARN, Verdict, check
 from cxrflow.compare.collect import DatasetResult, Results
 from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.layout import SCRATCH
 from cxrflow.config.made import describe_differences
 from cxrflow.files.formats import count_words, join_words
 from cxrflow.files.openings import Opening
@@ -123,10 +124,39 @@ def validation_and_test(results: Results) -> Verdict:
     )
 
 
+@check("caution", "What does a transferred model learn, and at what rate?")
+def transfer_rates(results: Results) -> Verdict:
+    """Transfer is a family of procedures: the one that was used is said, and that at the scratch rate is a caution."""
+    train = results.study.settings.train
+    rate, scale = train.learning_rate, train.transfer_learning_rate_scale
+    if all(model.id.init == SCRATCH for model in results.base_models):
+        return Verdict(PASS, "No model of this study is transferred.")
+    head = f"The new head learns at up to {rate:g}"
+    if scale == 0:
+        return Verdict(PASS, f"{head}, and nothing else does: all other weights are frozen.", value=scale)
+    if scale < 1:
+        return Verdict(PASS, f"{head}, all other layers at up to {scale * rate:g}; nothing is frozen.", value=scale)
+    return Verdict(
+        WARN,
+        f"All layers learn at up to {rate:g}, as from scratch, and nothing is frozen: one way of transfer, which may"
+        " undo much of what the layers bring.",
+        value=scale,
+        remedy="Compare a variant with train.transfer_learning_rate_scale 0.1 or 0, with ablation.transferred: true.",
+    )
+
+
 @check("caution", "Are the networks as torchvision builds them?")
 def batch_norm(results: Results) -> Verdict:
-    """One momentum of BatchNorm for all backbones is not every backbone's own."""
-    momentum = results.study.settings.train.batch_norm_momentum
+    """One momentum of BatchNorm for all backbones is not every backbone's own; precise statistics depend on none."""
+    settings = results.study.settings.train
+    momentum, precise = settings.batch_norm_momentum, settings.precise_batch_norm_images
+    if precise:
+        return Verdict(
+            PASS,
+            f"Yes. BatchNorm's statistics are estimated anew before each validation, from at most {precise:,} train"
+            " images (Wu & Johnson 2021): its momentum decides nothing.",
+            value=precise,
+        )
     built = [BACKBONES[name] for name in results.backbones]
     changed = [b for b in built if b.batch_norm_momentum not in (momentum, None)]
     if not changed:

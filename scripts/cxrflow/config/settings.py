@@ -193,6 +193,20 @@ class TrainSettings:
     autocontrast_probability: float = setting(
         "share of images stretched to full contrast in each epoch", 0.5, minimum=0.0, maximum=1.0
     )
+    transfer_learning_rate_scale: float = setting(
+        "a transferred model's layers below its new head learn at this share of the learning rate, and the head at all"
+        " of it; 1: no difference; 0: their weights are frozen",
+        1.0,
+        minimum=0.0,
+        maximum=1.0,
+    )
+    precise_batch_norm_images: int = setting(
+        "before each validation, BatchNorm's statistics are estimated anew from at most this many train images, with"
+        " the weights as they are then; 0: running averages, which lag behind the weights",
+        1024,
+        minimum=0,
+        unit="images",
+    )
     batch_norm_momentum: float = setting(
         "BatchNorm momentum of every backbone. torchvision builds MobileNetV3 with 0.01, whose running statistics lag"
         " for hundreds of steps, so that early validation losses are noise",
@@ -301,6 +315,7 @@ class AblationSettings:
     variants: tuple[str, ...] = setting("names from `variants`", ())
     datasets: tuple[str, ...] = setting("on these datasets; empty: all", ())
     backbones: tuple[str, ...] = setting("with these backbones, from scratch; empty: all", ())
+    transferred: bool = setting("also of each transferred model", False)
 
 
 @dataclass(frozen=True)

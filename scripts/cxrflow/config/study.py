@@ -127,7 +127,9 @@ class Study:
         if ablation.datasets and dataset not in ablation.datasets:
             return []
         backbones = ablation.backbones or self.settings.backbones
-        return [ModelId(dataset, backbone, variant=v, seed=seed) for v in ablation.variants for backbone in backbones]
+        base = [ModelId(dataset, backbone, seed=seed) for backbone in backbones]
+        base += self._transferred(dataset, seed) if ablation.transferred else []
+        return [replace(model, variant=variant) for variant in ablation.variants for model in base]
 
     def preprocess_settings(self, variant: str) -> PreprocessSettings:
         """Return the preprocessing of a variant, its overrides applied."""

@@ -22,7 +22,7 @@ from cxrflow.models.augment import Changes, augment, sample_changes
 from cxrflow.models.batches import cut_batches, epoch_order
 from cxrflow.models.devices import derive_seed
 from cxrflow.models.inference import predict_logits
-from cxrflow.models.networks import normalize_gray
+from cxrflow.models.networks import estimate_batch_norm, normalize_gray, to_network_input
 from cxrflow.models.ranks import LEAST_ROWS
 from cxrflow.models.resume import CheckpointStore, Deadline
 from cxrflow.models.training import BestEpoch, Training
@@ -71,6 +71,7 @@ def run_epoch(training: Training, epoch: int) -> EpochRow:
     start_s = time.perf_counter()
     train_loss, train_f1 = train_epoch(training, epoch)
     trained_s = time.perf_counter()
+    refresh_batch_norm(training, epoch)
     val_loss, val_f1 = validate(training, epoch)
     row = EpochRow(
         epoch=epoch,
@@ -125,7 +126,7 @@ def train_step(training: Training, places: Tensor, changes: Changes, learning_ra
     with torch.inference_mode():  # nothing is recorded of slices and views: a tenth less time
         images = augment(training.sources["train"].gather(places), changes, settings.sharpness_factor)
     for group in training.optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group["scale"]
     inputs = normalize_gray(images)
     training.optimizer.zero_grad(set_to_none=True)  # before the forward pass, which does not need the last gradients
     with torch.autocast(training.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
@@ -136,6 +137,23 @@ def train_step(training: Training, places: Tensor, changes: Changes, learning_ra
     (loss_sum / (sums[1] / training.ranks.count)).backward()  # type: ignore[no-untyped-call]
     training.optimizer.step()
     return sums, logits.detach().argmax(dim=1)
+
+
+def refresh_batch_norm(training: Training, epoch: int) -> None:
+    """Estimate BatchNorm's statistics from whole batches of this epoch's first train images, not augmented.
+
+    Batches are mixed as in training. Ranks share each of them; without SyncBatchNorm, on the CPU, the first rank's
+    statistics become everyone's (`Ranks.align`).
+    """
+    batch_size, n_train = training.settings.batch_size, len(training.labels["train"])
+    n_images = min(training.settings.precise_batch_norm_images, n_train)
+    if n_images == 0:
+        return
+    order = epoch_order(n_train, training.seed, epoch)
+    parts = cut_batches(max(n_images - n_images % batch_size, min(n_images, batch_size)), batch_size)
+    own = (order[training.ranks.own_part(part)] for part in parts)
+    source = training.sources["train"]
+    estimate_batch_norm(training.network, (to_network_input(source.gather(places)) for places in own))
 
 
 def validate(training: Training, epoch: int) -> tuple[float, float]:

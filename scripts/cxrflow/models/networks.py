@@ -3,6 +3,7 @@
 A network is torchvision's, with one linear layer, the head, from the backbone's features to the classes.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from typing import cast
 
@@ -63,6 +64,28 @@ def build_network(backbone: str, n_classes: int, batch_norm_momentum: float, see
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = batch_norm_momentum
     return network.to(memory_format=torch.channels_last)
+
+
+def estimate_batch_norm(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set the statistics of every BatchNorm to the means over some batches, by the weights as they are now; in place.
+
+    Wu & Johnson 2021, Rethinking "Batch" in BatchNorm (https://arxiv.org/abs/2105.07576), section 3. As
+    torch.optim.swa_utils.update_bn, but with all other layers in eval mode, where the network is left: dropout and
+    stochastic depth would shift what the layers behind them see. The running averages go on from here.
+
+    batches: float (B, 3, H, W) each, from `to_network_input`, equally large; they count alike.
+    """
+    layers = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    network.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.train().momentum = None  # the plain mean of all batches
+    with torch.inference_mode():
+        for inputs in batches:
+            network(inputs)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.eval().momentum = momentum
 
 
 def find_head(network: nn.Module, backbone: str) -> str:

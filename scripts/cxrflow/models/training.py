@@ -86,21 +86,23 @@ def start_training(
     seed: int,
     device: torch.device,
     ranks: Ranks = ALONE,
+    new_layers: str = "",
 ) -> Training:
     """Move a network to the device and get its optimizer, its data and its class weights ready; each rank has all data.
+
+    new_layers: dotted path of the layers that start from random weights; empty: all of them.
 
     Raises:
         CxrflowError: the train or val subset cannot be used.
     """
     check_subsets(data, settings, ranks)
     network = network.to(device)
+    groups = group_parameters(network, new_layers, settings.transfer_learning_rate_scale)
     return Training(
         network=network,
         parallel=ranks.wrap(network),
         # fused: one pass over each weight instead of ten; saves 2/3 of the optimizer's time on a CPU too
-        optimizer=torch.optim.Adam(
-            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        ),
+        optimizer=torch.optim.Adam(groups, weight_decay=settings.weight_decay, fused=True),
         settings=settings,
         seed=seed,
         sources={subset: open_source(data.images, data.rows[subset], device) for subset in ("train", "val")},
@@ -108,6 +110,21 @@ def start_training(
         class_weights=torch.tensor([*weigh_classes(data, settings).values()], dtype=torch.float32, device=device),
         ranks=ranks,
     )
+
+
+def group_parameters(network: nn.Module, new_layers: str, transfer_scale: float) -> list[dict[str, Any]]:
+    """Return Adam's groups of parameters, each with the `scale` of its rate: 1, and another for what is transferred.
+
+    new_layers: as in `start_training`. With a scale of 0 all others are frozen: they get no gradient, which saves the
+    backward pass; their BatchNorm adapts its statistics, not its weights.
+    """
+    prefix = f"{new_layers}." if new_layers else ""
+    new = [parameter for name, parameter in network.named_parameters() if name.startswith(prefix)]
+    old = [parameter for name, parameter in network.named_parameters() if not name.startswith(prefix)]
+    for parameter in old:
+        parameter.requires_grad_(transfer_scale > 0)
+    groups = [{"params": new, "scale": 1.0}, {"params": old, "scale": transfer_scale}]
+    return [group for group in groups if group["params"] and group["scale"]]
 
 
 def check_subsets(data: SplitImages, settings: TrainSettings, ranks: Ranks = ALONE) -> None:

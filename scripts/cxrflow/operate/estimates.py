@@ -158,8 +158,10 @@ class Estimator:
         images = count.subsets
         if job.rule == "evaluate":
             return JobTime((images["val"] + images["test"]) / rate.infer, rate.source)
-        epoch_s = images["train"] / rate.train + images["val"] / rate.infer
-        return JobTime(self.study.train_settings(model.variant).epochs * epoch_s, rate.source)
+        settings = self.study.train_settings(model.variant)
+        inferred = images["val"] + min(settings.precise_batch_norm_images, images["train"])
+        epoch_s = images["train"] / rate.train + inferred / rate.infer
+        return JobTime(settings.epochs * epoch_s, rate.source)
 
     def find_rate(self, model: ModelId, device: str, processes: int = 1) -> Rate | None:
         """Return the images/s of a model on a kind of device; None: nobody has measured them there.
@@ -203,7 +205,8 @@ class Estimator:
             load = {key: values["settings"][key] for key in ("batch_size", "precision")}
             load |= {key: values[key] for key in ("device", "gpus")}
             load |= {"backbone": model.backbone, "size_px": self.study.preprocess_settings(model.variant).size_px}
-            train, infer = values["n_train"] / median(trained_s), values["n_val"] / median(validated_s)
+            inferred = values["n_val"] + min(values["settings"]["precise_batch_norm_images"], values["n_train"])
+            train, infer = values["n_train"] / median(trained_s), inferred / median(validated_s)
             return load, Rate(train, infer, values["device_name"])
         except (KeyError, ValueError, CxrflowError):
             return None
