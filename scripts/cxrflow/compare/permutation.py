@@ -1,4 +1,4 @@
-"""How often chance alone would give as clear a pattern: two permutation tests. Pure functions.
+"""How often chance alone would give as clear a pattern: permutation tests, and their correction. Pure functions.
 
 Permutation tests need no distribution and no large sample: they ask in what share of the rearrangements, were there no
 effect, the statistic would be at least as large (Good 2005, Permutation, Parametric and Bootstrap Tests of Hypotheses).
@@ -11,8 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrflow.files.records import Predictions
+from cxrflow.results.bootstrap import patient_numbers
+
 REARRANGEMENTS = 9999
 SEED = 0
+CHUNK = 500  # rearrangements made at once
+ROUNDING = 1e-9  # two differences that are closer are the same
 
 
 def rank_order_p(blocks: Sequence[Sequence[tuple[float, float]]]) -> tuple[float, float]:
@@ -66,3 +71,63 @@ def larger_p(blocks: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]) ->
         shuffled = generator.permuted(np.tile(ranks, (REARRANGEMENTS, 1)), axis=1)
         rearranged += shuffled[:, : int(marked.sum())].sum(axis=1)
     return float((1 + (rearranged >= seen).sum()) / (1 + REARRANGEMENTS))
+
+
+def swap_p(pairs: Sequence[tuple[Predictions, Predictions]]) -> float:
+    """Ask whether two models differ in macro F1, in the mean over pairs of trainings, tested on the same images.
+
+    If they do not, it does not matter which of the two predicted a patient's images: 9,999 seeded rearrangements swap
+    the predictions of each patient or not. Patients are swapped, not images: McNemar's test, which takes images as
+    independent, calls up to a third of equal models different where patients have many (measured).
+
+    Returns:
+        Share of the rearrangements, the seen one included, with a difference as large, in either direction: never 0
+        (Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39).
+    """
+    counts = [[_count_by_patient(each) for each in pair] for pair in pairs]
+    n_true = np.bincount(pairs[0][0].labels, minlength=len(pairs[0][0].class_names))
+
+    def differ(swapped: NDArray[np.float32]) -> NDArray[np.float64]:  # (n, n_patients) -> (n,)
+        total = np.zeros(len(swapped))
+        for first, second in counts:
+            moved = (swapped @ (second - first).reshape(len(first), -1)).reshape(len(swapped), 2, -1)
+            sides = (first.sum(axis=0) + moved, second.sum(axis=0) - moved)
+            one, other = (_macro_f1_of(side.astype(np.float64), n_true) for side in sides)
+            total += one - other
+        return total / len(counts)
+
+    n_patients = len(counts[0][0])
+    seen = abs(differ(np.zeros((1, n_patients), np.float32))[0])
+    generator, as_large = np.random.default_rng(SEED), 0
+    for start in range(0, REARRANGEMENTS, CHUNK):
+        some = min(CHUNK, REARRANGEMENTS - start)
+        swapped = generator.integers(2, size=(some, n_patients)).astype(np.float32)
+        as_large += int((abs(differ(swapped)) >= seen - ROUNDING).sum())
+    return (1 + as_large) / (1 + REARRANGEMENTS)
+
+
+def _count_by_patient(predictions: Predictions) -> NDArray[np.float32]:
+    """Return each patient's images that are predicted right (0) and at all (1) as each class: (n_patients, 2, n)."""
+    patients, predicted = patient_numbers(predictions.patient_ids), predictions.predicted
+    counts = np.zeros((int(patients.max()) + 1, 2, len(predictions.class_names)), np.float32)
+    right = predicted == predictions.labels
+    for row, (patient, of_class) in enumerate(zip(patients, predicted, strict=True)):
+        counts[patient, 0, of_class] += right[row]
+        counts[patient, 1, of_class] += 1
+    return counts
+
+
+def _macro_f1_of(counts: NDArray[np.float64], n_true: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return macro F1 from images right and predicted, float64 (n, 2, n_classes): float64 (n,)."""
+    either = counts[:, 1] + n_true
+    f1 = np.divide(2 * counts[:, 0], either, out=np.full(either.shape, np.nan), where=either > 0)
+    return np.asarray(np.nanmean(f1, axis=1))
+
+
+def adjust_holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values adjusted for all tests of their family, in their order (Holm 1979, Scand. J. Stat. 6:65-70)."""
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for place, k in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        least = max(least, min(1.0, (len(p_values) - place) * p_values[k]))
+        adjusted[k] = least
+    return adjusted

@@ -105,7 +105,7 @@ ABOUT_CHECKS = (
 SECTIONS = (
     Section("data", "Data", (*show("datasets", "classes"), LEFT_OUT, CHOSEN, Block("galleries"))),
     Section("backbones", "Backbones", show("backbones")),
-    Section("results", "Results", show("f1", "models", "confusion", "seeds", "explanations")),
+    Section("results", "Results", show("backbones_paired", "f1", "models", "confusion", "seeds", "explanations")),
     Section("models", "Model by model", (Block("prose", text=ABOUT_MODELS), Block("models"))),
     Section("curves", "Training curves", show("curves")),
     Section("transfer", "Transfer and ablation", show("transfer", "ablation")),

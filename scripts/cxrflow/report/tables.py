@@ -83,6 +83,10 @@ MODEL = (
 PATH = Column("model", "Model", shown="never")
 CAUTION = Column("caution", "Caution", shown="if_any")
 PAIRED = (Column("n_seeds", "Seeds", "count", EXACT, shown="if_varied"), *numbers(n_patients="Test patients"))
+P_VALUES = (
+    Column("p", "Swap test: p", "loss", "a share of rearrangements, of which 9,999 were made"),
+    Column("p_holm", "Corrected p", "loss", "a share of rearrangements, of which 9,999 were made"),
+)
 DIFFERENCE = Column("difference", "Difference (95 % interval)", "difference", interval=True, patients=True)
 
 TABLES: dict[str, Table] = {
@@ -232,17 +236,40 @@ TABLES: dict[str, Table] = {
         ),
         "cxrflow.compare.rows:per_class_rows",
     ),
+    "backbones_paired": Table(
+        "Table 3b. Which backbone: all pairs, from scratch, on the same test patients",
+        "First minus second, mean over seeds. The interval is from a bootstrap that resamples the same patients for"
+        " both, and with several seeds the trainings, too; with one seed it says how sure these trainings differ, not"
+        " the backbones. p: swapping the predictions of whole patients; corrected for the pairs of a dataset (Holm)."
+        " Detectable: the true difference that such a test sees in 80 of 100 studies, 2.8 standard errors.",
+        (
+            DATASET,
+            Column("backbone", "First"),
+            Column("other", "Second"),
+            Column("init", "Training", shown="if_varied"),
+            *PAIRED,
+            score("macro_f1", "First: macro F1"),
+            score("macro_f1_other", "Second: macro F1"),
+            DIFFERENCE,
+            *P_VALUES,
+            Column("verdict", "Verdict"),
+            Column("detectable", "Detectable", "score", "of this test, as its resamples vary"),
+        ),
+        "cxrflow.compare.paired:backbone_rows",
+        empty="Fewer than two backbones were trained from scratch on one dataset, so there is no pair.",
+    ),
     "transfer": Table(
         "Table 7. Transfer against training from scratch",
         "Transfer minus scratch, same dataset, backbone, settings and test images. The interval is of the difference,"
-        " from a bootstrap that resamples the same test patients for both models; where it excludes zero, the two"
-        " differ on these patients.",
+        " from a bootstrap that resamples the same test patients for both models, and with several seeds the trainings."
+        " p: swapping the predictions of whole patients; corrected for all rows (Holm).",
         (
             *MODEL[:3],
             *PAIRED,
             score("macro_f1_scratch", "Scratch: macro F1"),
             score("macro_f1", "Transfer: macro F1"),
             DIFFERENCE,
+            *P_VALUES,
             CAUTION,
         ),
         "cxrflow.compare.paired:transfer_rows",
@@ -250,7 +277,7 @@ TABLES: dict[str, Table] = {
     ),
     "ablation": Table(
         "Table 8. Ablation: each variant against the study's settings",
-        "Variant minus base, same dataset, backbone and test images; the interval is paired as for transfer.",
+        "Variant minus base, same dataset, backbone and test images; interval and p as for transfer.",
         (
             *MODEL[:3],
             Column("variant", "Variant"),
@@ -259,6 +286,7 @@ TABLES: dict[str, Table] = {
             score("macro_f1_base", "Base: macro F1"),
             score("macro_f1", "Variant: macro F1"),
             DIFFERENCE,
+            *P_VALUES,
         ),
         "cxrflow.compare.paired:ablation_rows",
         empty="This study trains no variants: name some under ablation in the config to see what a setting is worth.",

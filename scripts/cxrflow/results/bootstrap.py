@@ -129,6 +129,11 @@ class Estimate:
 def mean_macro_f1(predictions: Sequence[Predictions], resamples: int, seed: int, level: float = LEVEL) -> Estimate:
     """Return the mean macro F1 of models on the same images; without resamples where a class has too few patients.
 
+    Of several models, trainings that differ in their seed, the models are resampled too, in each resample of patients
+    anew (two levels: Bouthillier et al. 2021, Proc. MLSys 3:747-769): the interval is then of the procedure, not of
+    these trainings alone. K - 1 of K are sampled, with which the variance of their mean is not underestimated (Rao &
+    Wu 1988, J. Am. Stat. Assoc. 83:231-241).
+
     With equal seeds, every call on the same images sees the same resamples: what two models share (hard patients, easy
     patients) cancels out of the difference of their estimates.
 
@@ -139,12 +144,21 @@ def mean_macro_f1(predictions: Sequence[Predictions], resamples: int, seed: int,
     outcomes = [Outcomes(each.labels, each.probabilities) for each in predictions]
     value = float(np.mean([macro_f1(whole_sample(each))[0] for each in outcomes]))
     patients = count_behind(outcomes[0], predictions[0].patient_ids)["macro_f1"]
-    parts = [np.zeros(0)]
+    parts = [np.zeros((len(outcomes), 0))]
     if patients.min() >= MIN_PATIENTS:
         for weights in resample_weights(patient_numbers(predictions[0].patient_ids), resamples, seed):
-            parts.append(np.mean([macro_f1(Sample(each, weights)) for each in outcomes], axis=0))
-    resampled = np.concatenate(parts)
+            parts.append(np.array([macro_f1(Sample(each, weights)) for each in outcomes]))
+    resampled = _resample_models(np.concatenate(parts, axis=1), seed)
     return Estimate(value, *wilson_interval(value, resampled, patients, level), resampled, int(patients.min()))
+
+
+def _resample_models(scores: Floats, seed: int) -> Floats:
+    """Return the mean of models sampled anew in each resample of patients. float64 (n_models, n) -> (n,)."""
+    n_models, n = scores.shape
+    if n_models == 1:
+        return np.asarray(scores[0])
+    sampled = np.random.default_rng([seed, n_models]).integers(n_models, size=(n_models - 1, n))
+    return np.asarray(scores[sampled, np.arange(n)].mean(axis=0))
 
 
 def subtract_estimates(one: Estimate, other: Estimate) -> Estimate:
