@@ -131,7 +131,7 @@ def test_a_class_that_vanishes_in_a_resample_is_left_out_of_it() -> None:
 @pytest.mark.parametrize("setting", SMALL + LARGE, ids=lambda setting: setting.title)
 def test_intervals_cover_the_truth_as_often_as_they_say(setting: Setting) -> None:
     """From 30 patients a class 92 to 98 % of the time, of fewer 89 % or more; so many studies tell it to 3 %."""
-    studies = 300 if sum(setting.patients) < 1000 else 60
+    studies = 220 if sum(setting.patients) < 1000 else 40
     covered = measure_coverage(setting, studies, resamples=200)
     unsure = 2 * np.sqrt(0.95 * 0.05 / studies)
     least, most = (0.92, 0.98) if setting in LARGE else (0.89, 1.0)

@@ -88,8 +88,8 @@ def _subtitle(scores: Mapping[str, Any]) -> str:
     score = format_interval(scores["macro_f1"])
     few = f"{FEW_SIGN} of fewer than {FEW_PATIENTS} patients of a class\n" * score.endswith(FEW_SIGN)
     return (
-        f"Test macro F1 {score}\nMacro F1 of guessing without looking {scores['chance_macro_f1']:.3f}\n"
-        f"{few}{scores['n_images']:,} images of {scores['n_patients']:,} patients\n"
+        f"Test macro F1 {score}\n{few}Macro F1 of guessing without looking {scores['chance_macro_f1']:.3f}\n"
+        f"{scores['n_images']:,} images of {scores['n_patients']:,} patients\n"
         "Colour and percent: share of the true class"
     )
 
