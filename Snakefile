@@ -13,7 +13,7 @@ include: "workflow/rules/common.smk"
 report: "workflow/report/workflow.rst"
 
 
-include: "workflow/rules/data.smk"  #     phantom, index, split, preprocess, samples
+include: "workflow/rules/data.smk"  #     phantom, index, copies, split, preprocess, samples
 include: "workflow/rules/train.smk"  #    fetch_weights, train
 include: "workflow/rules/evaluate.smk"  # evaluate, probe, score
 include: "workflow/rules/deliver.smk"  #  export
@@ -27,6 +27,7 @@ rule all:
         LAYOUT.report(),
         # What the report is made of, so that a file that was deleted is made again; packed images only if they are needed.
         collect([*rules.index.output, *rules.split.output], dataset=DATASETS),
+        rules.copies.output,
         collect(
             LAYOUT.model_file("{model.path}", "{file}"),
             model=MODELS,

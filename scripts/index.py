@@ -1,20 +1,23 @@
 r"""List a dataset, read every image once, and keep those that can be trusted.
 
 Reads the dataset's folder; writes index.csv (kept images, with patient and hashes), rejects.csv (refused images and
-why), regions.csv (annotated lesions and lungs) and index.json (counts).
+why), regions.csv (annotated lesions and lungs), thumbnails.npy (for the search of copies) and index.json (counts).
 
     python scripts/index.py --folder data/covid --dataset covid \
         --reader-settings '{"reader": "covid_radiography", "folder": "covid"}' --settings '{}' --threads 2 \
-        --index index.csv --rejects rejects.csv --regions regions.csv --summary index.json
+        --index index.csv --rejects rejects.csv --regions regions.csv --thumbnails thumbnails.npy \
+        --summary index.json
 """
 
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 from cxrflow.config.readers import READERS
 from cxrflow.config.settings import DatasetSettings, IndexSettings
 from cxrflow.config.stages import Output, run_stage
 from cxrflow.data.indexing import Index, build_index, summarize_index
+from cxrflow.data.thumbnails import ThumbnailFile
 from cxrflow.files.atomic import write_json
 from cxrflow.files.records import IndexRow, RegionRow, RejectRow
 from cxrflow.files.tables import write_records
@@ -30,6 +33,7 @@ def index_dataset(
     index: Output,
     rejects: Output,
     regions: Output,
+    thumbnails: Output,
     summary: Output,
 ) -> None:
     """Index one dataset.
@@ -42,9 +46,12 @@ def index_dataset(
     index: index.csv to write
     rejects: rejects.csv to write
     regions: regions.csv to write
+    thumbnails: thumbnails.npy to write
     summary: index.json to write
     """
-    found = build_index(folder, reader_settings, settings, threads)
+    with closing(ThumbnailFile(thumbnails.parent)) as shrunk:
+        found = build_index(folder, reader_settings, settings, threads, shrunk.keep)
+        shrunk.write(thumbnails, (row.image_id for row in found.rows))
     summary_values = summarize_index(found, dataset, reader_settings)
     print_counts(
         found, summary_values["counts"], READERS[reader_settings.reader].count_published(reader_settings.classes)

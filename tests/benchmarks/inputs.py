@@ -74,7 +74,7 @@ def write_index(folder: Path, paths: list[Path], index: Path, count: int | None 
         if isinstance(found, str):
             raise TypeError(found)
         place = path.relative_to(folder).as_posix()
-        rows.append(IndexRow(str(number), place, path.parent.name, str(number), "", **vars(found)))
+        rows.append(IndexRow(str(number), place, path.parent.name, str(number), "", **found.columns))
     write_records(index, IndexRow, rows)
     return index
 

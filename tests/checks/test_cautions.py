@@ -104,8 +104,8 @@ def from_dataset(target: str, source: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("target", "source", "level"),
     [
-        ("covid", "pneumonia", WARN),
-        ("pneumonia", "covid", WARN),
+        ("covid", "pneumonia", PASS),  # the search for copies sees them
+        ("pneumonia", "covid", PASS),
         ("xray8", "pneumonia", PASS),
         ("covid", "xray8", WARN),  # normal images by way of the RSNA
         ("xray8", "covid", WARN),

@@ -14,6 +14,7 @@ from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 FILES = {
     "index": "data/*/index.json",
     "selection": "selection.json",
+    "copies": "data/*s.csv",  # copies.csv and groups.csv
     "split": "data/*/*t.csv",  # split.csv and test.csv
     "probes": "probes/*/*.*",
     "backbones": "backbones/*.json",

@@ -21,7 +21,7 @@ from cxrflow.config.settings import StudySettings
 from cxrflow.config.study import ModelId, Study
 from cxrflow.files.atomic import sha256_bytes, write_json
 from cxrflow.files.openings import record_opening
-from cxrflow.files.records import EpochRow, IndexRow, Predictions, SplitRow, write_predictions
+from cxrflow.files.records import CopyRow, EpochRow, GroupRow, IndexRow, Predictions, SplitRow, write_predictions
 from cxrflow.files.tables import write_records
 from cxrflow.results.scoring import score_predictions
 from cxrflow.select.choosing import select_models
@@ -116,6 +116,8 @@ def write_fake_study(folder: Path, fake: FakeStudy | None = None) -> tuple[Study
     """Write data/, models/, backbones/ and selection.json of a study into `folder`; return it and its models' paths."""
     fake = fake or FakeStudy()
     study = Study(parse_settings(StudySettings, fake_config(**fake.config), "config"))
+    write_records(folder / "data" / "groups.csv", GroupRow, [])
+    write_records(folder / "data" / "copies.csv", CopyRow, [])
     for name in study.settings.datasets:
         write_dataset(folder / "data" / name, name, study, fake)
         write_probes(folder / "probes" / name, name, folder, fake)

@@ -82,7 +82,7 @@ def test_transfer_is_compared_with_its_twin(results: Results):
 
 LEAKY = {
     "backbones": ["resnet34"],
-    "transfer": {"covid": {"init": "from_pneumonia", "backbone": "resnet34"}},
+    "transfer": {"covid": {"init": "from_xray8", "backbone": "resnet34"}},
     "score": {"bootstrap_resamples": 50},
 }
 
@@ -91,7 +91,7 @@ def test_models_that_may_have_seen_test_images_are_marked(tmp_path: Path, result
     leaky = collect_fake(tmp_path, FakeStudy(config=LEAKY, skill=lambda model: 0.5 + 0.4 * (model.init != "scratch")))
     assert [row["caution"] for row in transfer_rows(leaky)] == ["may have seen test images"]
     marked = [row["model"] for row in model_rows(leaky) if row["caution"]]
-    assert marked == ["covid/resnet34/from_pneumonia/base/seed0"]
+    assert marked == ["covid/resnet34/from_xray8/base/seed0"]
     assert not any(row["caution"] for row in model_rows(results))
 
 

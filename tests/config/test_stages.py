@@ -206,7 +206,20 @@ def test_outputs_are_checked_before_the_work(tmp_path: Path) -> None:
 
 
 def test_a_stage_checks_its_outputs_first(tmp_path: Path) -> None:
-    flags = ["--index", "none.csv", "--settings", "{}", "--split", tmp_path, "--test", "test.csv"]
+    flags = [
+        "--index",
+        "none.csv",
+        "--dataset",
+        "a",
+        "--groups",
+        "none.csv",
+        "--settings",
+        "{}",
+        "--split",
+        tmp_path,
+        "--test",
+        "test.csv",
+    ]
     command = [sys.executable, SCRIPTS / "split.py", *flags]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.stderr == (

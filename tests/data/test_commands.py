@@ -21,7 +21,7 @@ from cxrflow.files.tables import read_records
 from tests.data.toy import make_covid, make_folders, write_image
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-COMMANDS = ("index", "split", "preprocess", "samples")
+COMMANDS = ("index", "copies", "split", "preprocess", "samples")
 
 
 def call(stage, **flags):
@@ -42,8 +42,18 @@ def index_flags(out, folder, settings, **index_settings):
         "index": out / "index.csv",
         "rejects": out / "rejects.csv",
         "regions": out / "regions.csv",
+        "thumbnails": out / "thumbnails.npy",
         "summary": out / "index.json",
     }
+
+
+def call_split(out):
+    """Look for copies and split, with an index in `out`; return what split does."""
+    one = {"datasets": "toy", "indexes": out / "index.csv", "thumbnails": out / "thumbnails.npy", "threads": 2}
+    status, output = call("copies", **one, settings="{}", copies=out / "copies.csv", groups=out / "groups.csv")
+    assert (status, "compared" in output) == (0, True), output
+    given = {"index": out / "index.csv", "dataset": "toy", "groups": out / "groups.csv", "settings": "{}"}
+    return call("split", **given, split=out / "split.csv", test=out / "test.csv")
 
 
 def preprocess_flags(out, folder):
@@ -77,9 +87,7 @@ def test_from_a_folder_to_figures(tmp_path):
     write_image(folder / "elsewhere/x.png", 77)
     status, output = call("index", **index_flags(out, folder, settings))
     assert (status, "images" in output, "note: 1 image files lie where" in output) == (0, True, True), output
-    status, output = call(
-        "split", index=out / "index.csv", settings="{}", split=out / "split.csv", test=out / "test.csv"
-    )
+    status, output = call_split(out)
     assert (status, "train" in output, "split: by seed" in output) == (0, True, True), output
     assert call("preprocess", **preprocess_flags(out, folder))[0] == 0
     flags = {
@@ -102,12 +110,13 @@ def test_from_a_folder_to_figures(tmp_path):
     assert sorted(parts[0] + parts[1]) == sorted(ids)
     for part, images in zip(parts, ("images.npy", "test/images.npy"), strict=True):
         assert [row.image_id for row in open_images(out / images).rows] == part
+    found = ["copies.csv", "groups.csv"]
     packed = ["images.csv", "images.csv", "images.npy", "images.npy"]
-    names = ["before_after.png", *packed, "index.csv", "index.json", "regions.csv", "rejects.csv"]
+    names = ["before_after.png", *found, *packed, "index.csv", "index.json", "regions.csv", "rejects.csv"]
     assert [name for name in files(out) if not name.endswith(".json") or name == "index.json"] == [
-        *names, "samples.png", "split.csv", "test.csv",
+        *names, "samples.png", "split.csv", "test.csv", "thumbnails.npy",
     ]  # fmt: skip
-    assert verify_files(out) == (12, [])
+    assert verify_files(out) == (15, [])
 
 
 @pytest.mark.parametrize("stage", COMMANDS)
@@ -151,7 +160,7 @@ def test_bad_files_of_every_kind_below_the_limit(tmp_path):
     with (out / "index.csv").open(newline="") as handle:
         assert "ill/new\nline.png" in {row["path"] for row in csv.DictReader(handle)}
     assert json.loads((out / "index.json").read_text())["rejects"]["unreadable"]
-    assert call("split", index=out / "index.csv", settings="{}", split=out / "split.csv", test=out / "test.csv")[0] == 0
+    assert call_split(out)[0] == 0
     assert call("preprocess", **preprocess_flags(out, tmp_path / "data"))[0] == 0
 
 

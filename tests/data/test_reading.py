@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cxrflow.data import reading
+from cxrflow.data.hashing import shrink
 from cxrflow.data.reading import ImageFacts, hash_pixels, map_in_threads, read_facts, report_progress
 from cxrflow.files.atomic import sha256_file
 from tests.data.toy import draw, encode, write_image
@@ -14,8 +15,9 @@ from tests.data.toy import draw, encode, write_image
 
 def test_facts_of_a_file(tmp_path):
     write_image(tmp_path / "a.png", 1, size=16)
-    facts = read_facts(tmp_path / "a.png", 100)
-    assert facts == ImageFacts(16, 16, "L", sha256_file(tmp_path / "a.png"), hash_pixels(draw(1, size=16)))
+    facts, pixels = read_facts(tmp_path / "a.png", 100), draw(1, size=16)
+    assert facts == ImageFacts(16, 16, "L", sha256_file(tmp_path / "a.png"), hash_pixels(pixels), shrink(pixels))
+    assert facts.thumbnail.shape == (128, 128)
 
 
 def test_reasons(tmp_path):

@@ -103,7 +103,7 @@ def test_validation_decides_test_is_reported_and_leaks_are_no_candidates(tmp_pat
     """ResNet-34 by transfer would win on test and may have seen it; from scratch, validation and test disagree."""
     config = {
         "backbones": ["mobilenet_v3_large", "resnet34"],
-        "transfer": {"covid": {"init": "from_pneumonia", "backbone": "resnet34"}},
+        "transfer": {"covid": {"init": "from_xray8", "backbone": "resnet34"}},
         "score": {"bootstrap_resamples": 100},
     }
     fake = FakeStudy(
@@ -117,7 +117,7 @@ def test_validation_decides_test_is_reported_and_leaks_are_no_candidates(tmp_pat
     assert [row["model"] for row in choice["candidates"]] == [
         models[0].path for models in list_candidates(results.study, results.layout, results.study.models(), "covid")
     ]
-    assert not any("from_pneumonia" in row["model"] for row in choice["candidates"])
+    assert not any("from_xray8" in row["model"] for row in choice["candidates"])
     row = choice_rows(results)[0]
     (chosen,) = results.select(dataset="covid", backbone="mobilenet_v3_large")
     assert row["chosen"] == "MobileNetV3-Large, from scratch"

@@ -83,7 +83,7 @@ def test_one_target_needs_only_its_own_jobs(clone: Path) -> None:
     run = run_snakemake(clone, "-n", "-p", "--configfile=config/lungs.yaml", target)
     jobs = planned(run)
     del jobs["total"]
-    assert jobs == dict.fromkeys(["index", "split", "preprocess", "train", "evaluate", "score"], 1)
+    assert jobs == dict.fromkeys(["index", "copies", "split", "preprocess", "train", "evaluate", "score"], 1)
     assert "256px-equalized/images.npy" in run.stdout, "the variant decides the recipe"
     assert "covid/resnet34/scratch/no_blur/seed7" in run.stdout
 
@@ -103,7 +103,7 @@ def test_a_new_check_is_planned_by_its_module_alone(clone: Path) -> None:
     plan = ("-n", "--quiet", "rules", "--configfile", "config/lungs.yaml", "--")
     assert planned(run_snakemake(clone, *plan, "summary"))["check"] == len(list_checks()) + 1
     jobs = planned(run_snakemake(clone, *plan, "results/lungs/checks/full_moon.json"))
-    assert jobs == {"index": 3, "split": 3, "check": 1, "total": 7}
+    assert jobs == {"index": 3, "copies": 1, "split": 3, "check": 1, "total": 8}
 
 
 @pytest.mark.parametrize(("override", "gpus"), [("compute={gpus: 2}", 2), ("compute={gpus: 2, device: cpu}", 0)])

@@ -127,6 +127,13 @@ def folder_of(wildcards):
     return str(STUDY.dataset_folder(wildcards.dataset))
 
 
+def compared_datasets():
+    """The datasets among whose images copies are looked for: those that are there, so that one goes without another."""
+    if STUDY.settings.phantoms:
+        return STUDY.datasets()
+    return [name for name in STUDY.datasets() if LAYOUT.index(name).exists() or STUDY.dataset_folder(name).is_dir()]
+
+
 @of_wildcards
 def images_of(wildcards):
     """The packed images that a model's variant is trained on."""

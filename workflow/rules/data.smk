@@ -1,4 +1,4 @@
-# Raw folders to packed images: phantom, index, split, preprocess, samples.
+# Raw folders to packed images: phantom, index, copies, split, preprocess, samples.
 
 
 rule phantom:
@@ -30,6 +30,7 @@ rule index:
         index=LAYOUT.index("{dataset}"),
         rejects=LAYOUT.rejects("{dataset}"),
         regions=LAYOUT.regions("{dataset}"),
+        thumbnails=LAYOUT.thumbnails("{dataset}"),
         summary=LAYOUT.index_counts("{dataset}"),
     log:
         f"{DATA}/index.log",
@@ -50,13 +51,43 @@ rule index:
     shell:
         "python scripts/index.py --folder {resources.folder:q} --dataset {wildcards.dataset:q}"
         " --reader-settings {params.reader:q} --settings {params.settings:q} --threads {threads}"
-        " --rejects {output.rejects:q} --regions {output.regions:q} --summary {output.summary:q}"
+        " --rejects {output.rejects:q} --regions {output.regions:q}"
+        " --thumbnails {output.thumbnails:q} --summary {output.summary:q}"
         " --index {output.index:q} > {log:q} 2>&1"
+
+
+rule copies:
+    input:
+        indexes=lambda wildcards: collect(rules.index.output.index, dataset=compared_datasets()),
+        thumbnails=lambda wildcards: collect(rules.index.output.thumbnails, dataset=compared_datasets()),
+    output:
+        copies=LAYOUT.copies(),
+        groups=LAYOUT.groups(),
+    log:
+        LAYOUT.copies().with_suffix(".log"),
+    benchmark:
+        LAYOUT.copies().with_suffix(".tsv")
+    priority: 95
+    conda:
+        "../../envs/cxrflow.yaml"
+    threads: COMPUTE.threads
+    params:
+        datasets=lambda wildcards: compared_datasets(),
+        settings=as_is(settings_json(STUDY.settings.split)),
+        code=code_hash("copies"),
+    message:
+        "look for copies among the images of {params.datasets}"
+    shell:
+        "python scripts/copies.py --datasets {params.datasets:q} --indexes {input.indexes:q}"
+        " --thumbnails {input.thumbnails:q} --settings {params.settings:q} --threads {threads}"
+        " --copies {output.copies:q} --groups {output.groups:q} > {log:q} 2>&1"
 
 
 rule split:
     input:
         index=rules.index.output.index,
+        # ancient: another dataset, added or left out, trains nothing again; a leak that it brings is counted (checks)
+        groups=ancient(rules.copies.output.groups),
     output:
         split=LAYOUT.split("{dataset}"),
         test=LAYOUT.test("{dataset}"),
@@ -69,11 +100,12 @@ rule split:
     params:
         settings=as_is(settings_json(STUDY.settings.split)),
         code=code_hash("split"),
+        copies_code=rules.copies.params.code,
     message:
         "split {wildcards.dataset} by patient"
     shell:
-        "python scripts/split.py --index {input.index:q} --settings {params.settings:q}"
-        " --split {output.split:q} --test {output.test:q} > {log:q} 2>&1"
+        "python scripts/split.py --index {input.index:q} --dataset {wildcards.dataset:q} --groups {input.groups:q}"
+        " --settings {params.settings:q} --split {output.split:q} --test {output.test:q} > {log:q} 2>&1"
 
 
 rule preprocess:

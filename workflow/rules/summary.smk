@@ -35,6 +35,7 @@ rule select_models:
             model=[model for model in MODELS if model.variant == BASE],
         ),
         collect([rules.index.output.index, rules.split.output.split], dataset=DATASETS),
+        rules.copies.output.groups,
     output:
         selection=LAYOUT.selection(),
     log:
@@ -60,6 +61,7 @@ NEEDED = {
     "selection": [rules.select_models.output.selection],
     "split": collect(rules.split.output, dataset=DATASETS),
     "probes": collect(rules.probe.output, dataset=DATASETS),
+    "copies": rules.copies.output,
     "backbones": collect(rules.profile_backbone.output.profile, backbone=USED_BACKBONES),
     **{
         Path(file).stem: collect(LAYOUT.model_file("{model.path}", file), model=MODELS)
@@ -98,6 +100,7 @@ rule summarize:
         rules.select_models.output.selection,
         collect(rules.check.output.verdict, check=CHECKS),
         collect([rules.index.output.summary, rules.index.output.index, *rules.split.output], dataset=DATASETS),
+        rules.copies.output.groups,
         collect(rules.profile_backbone.output.profile, backbone=USED_BACKBONES),
         collect(
             LAYOUT.model_file("{model.path}", "{file}"),

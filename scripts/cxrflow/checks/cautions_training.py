@@ -61,16 +61,16 @@ def settings_of_files(results: Results) -> Verdict:
     )
 
 
-@check("caution", "Can a transferred model have seen test images?", needs=("index", "split"))
+@check("caution", "Can a transferred model have seen test images?", needs=("index", "copies", "split"))
 def transfer_leak(results: Results) -> Verdict:
     """A model that starts from another dataset's may have met test images there: counted, and as is known."""
     pairs = {(m.id.init, m.id.dataset): m.id for m in results.models if results.seen_test.is_possible(m.id)}
     if not pairs:
         return Verdict(
             PASS,
-            "No, as far as is known: no test image has the bytes or the pixels of one in the dataset that its model"
-            " starts from (resized copies are not looked for), and no two of these published datasets are known to"
-            " share images.",
+            "No, as far as is known: no test image is one, or a copy of one, of those that trained the model that its"
+            " own starts from, nor is one of the same patient; and these published datasets are not known to share"
+            " images whose patients nobody can tell.",
         )
     counts = {pair: results.seen_test.count(model) for pair, model in pairs.items()}
     listed = []
@@ -80,7 +80,7 @@ def transfer_leak(results: Results) -> Verdict:
         measured = (
             f"starts from one that has seen {n_seen:,} of its {n_test:,} test images, or other images of the patients"
         )
-        known = [each.words for each in results.study.list_shared(pairs[init, dataset])]
+        known = [each.words for each in results.study.list_untraced(pairs[init, dataset])]
         listed.append(f"{which} {measured if n_seen else f'may have, because {join_words(known)}'}")
     return Verdict(
         FAIL if any(counts.values()) else WARN,

@@ -114,7 +114,9 @@ def _how_to_answer(results: Results) -> str:
     )
 
 
-@check("claim", "Transfer learning scores above training from scratch.", needs=("index", "split", "predictions"))
+@check(
+    "claim", "Transfer learning scores above training from scratch.", needs=("index", "copies", "split", "predictions")
+)
 def transfer_gain(results: Results) -> Verdict:
     """Transferred models minus their twins from scratch; those that may have seen test images do not count."""
     pairs = transfer_pairs(results)

@@ -79,6 +79,9 @@ class Layout:
     index_counts = _file("data/{}/index.json")  # how many images are kept and refused
     rejects = _file("data/{}/rejects.csv")  # the refused images and why
     regions = _file("data/{}/regions.csv")  # annotated lesions and lungs
+    thumbnails = _file("data/{}/thumbnails.npy")  # the kept images at 128 px
+    copies = _file("data/copies.csv")  # images of the study that show the same exposure, in pairs
+    groups = _file("data/groups.csv")  # the images that copies join, and where they go
     split = _file("data/{}/split.csv")  # the images that train a model and choose its epoch
     test = _file("data/{}/test.csv")  # the images that test it
     recipe = _file("data/{}/{}")  # folder of a dataset's images under one preprocessing

@@ -117,14 +117,19 @@ class SharedImages:
         label: its class that they are in.
         origin: reader of the set that they come from.
         n_images: how many of the class's published images.
+        n_origin: of how many of the other set.
         words: why, as a phrase that follows "because".
+        is_traced: the search for copies sees all of them: the origin names its patients, and a dataset of it has all
+            images of each, so that no other image of a patient can be in it unseen.
     """
 
     taker: str
     label: str
     origin: str
     n_images: int
+    n_origin: int
     words: str
+    is_traced: bool
 
 
 # Counts and origins: the page of the taker on Kaggle. The RSNA took the 30,000 exams of its challenge from the NIH set:
@@ -135,22 +140,28 @@ SHARED_IMAGES = (
         "Viral Pneumonia",
         "kermany",
         1345,
+        5856,
         "all 1,345 viral pneumonia images of the COVID-19 Radiography Database are said to be the paediatric set's",
+        is_traced=True,
     ),
     SharedImages(
         "covid_radiography",
         "Normal",
         "kermany",
         1341,
+        5856,
         "1,341 normal images of the COVID-19 Radiography Database are said to be the paediatric set's",
+        is_traced=True,
     ),
     SharedImages(
         "covid_radiography",
         "Normal",
         "nih",
         8851,
+        112120,
         "8,851 of the 10,192 normal images of the COVID-19 Radiography Database are said to be of the RSNA's challenge,"
         " whose images are the NIH's",
+        is_traced=False,
     ),
 )
 

@@ -198,7 +198,7 @@ def record_outputs(function: Callable[..., None], values: Mapping[str, Any]) -> 
     settings = {
         name: settings_dict(value) if dataclasses.is_dataclass(value) else value
         for name, value in values.items()
-        if not isinstance(value, Path)
+        if not isinstance(value, Path) and hints[name] != list[Path]
     }
     if outputs := [values[name] for name, hint in hints.items() if hint in (Output, OutputFolder)]:
         write_record(Path(inspect.getfile(function)).stem, settings, outputs)

@@ -174,17 +174,17 @@ class Study:
             datasets={name: replace(data, folder="") for name, data in self.settings.datasets.items()},
         )
 
-    def list_shared(self, model: ModelId) -> list[SharedImages]:
-        """Return what is written of images that a model's dataset and the one it starts from have in common."""
+    def list_untraced(self, model: ModelId) -> list[SharedImages]:
+        """Return what is written of images common to a model's dataset and the one it starts from, and not traced."""
         if self.settings.phantoms or not model.init.startswith(FROM_DATASET):
             return []
         names = model.init.removeprefix(FROM_DATASET), model.dataset
         source, own = (self.settings.datasets[name].reader for name in names)
-        return list_shared(source, own)
+        return [each for each in list_shared(source, own) if not each.is_traced]
 
     def may_have_seen_test(self, model: ModelId) -> bool:
         """Return whether a model starts from one of a published set that has images in common with its own."""
-        return bool(self.list_shared(model))
+        return bool(self.list_untraced(model))
 
     def missing_data(self) -> list[str]:
         """Return one line per dataset whose folder does not exist yet, with where it is expected."""

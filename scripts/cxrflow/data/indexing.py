@@ -4,10 +4,13 @@ Reads the dataset's folder. Nothing is written here; scripts/index.py writes wha
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cxrflow.config.settings import DatasetSettings, IndexSettings
 from cxrflow.data.capping import rank_images
@@ -24,6 +27,9 @@ CONFLICT = "its pixels equal those of an image with another label"
 CAPPED = "beyond max_images_per_class"
 
 
+Keep = Callable[[str, NDArray[np.uint8]], None]
+
+
 @dataclass(frozen=True)
 class Index:
     """A dataset's kept images, sorted by image_id, what was refused, the regions of kept images, and the notes."""
@@ -34,15 +40,19 @@ class Index:
     notes: list[str]
 
 
-def build_index(folder: Path, dataset: DatasetSettings, settings: IndexSettings, threads: int) -> Index:
+def build_index(
+    folder: Path, dataset: DatasetSettings, settings: IndexSettings, threads: int, keep: Keep | None = None
+) -> Index:
     """List, read and check a dataset; the result depends on neither the order of files nor the number of threads.
+
+    keep: called with the image_id and the thumbnail of every image that is read.
 
     Raises:
         CxrflowError: another layout, too many unreadable images, or a class of which nothing is left.
     """
     listing = list_dataset(folder, dataset)
     named, misnamed = refuse_misnamed(listing.candidates)
-    reader = _Reader(folder, settings, threads, n_candidates=len(listing.candidates), rejects=misnamed)
+    reader = _Reader(folder, settings, threads, len(listing.candidates), misnamed, keep)
     capped = reader.read_capped(named) if settings.max_images_per_class else reader.read_all(named)
     rows, conflicts = refuse_conflicts(sorted(reader.rows, key=lambda row: row.image_id))
     check_classes(folder, listing, rows, [*reader.rejects, *conflicts, *capped])
@@ -68,8 +78,15 @@ class _Reader:
     """Reads candidates and sorts them into rows and rejects; stops when too many are unreadable."""
 
     def __init__(
-        self, folder: Path, settings: IndexSettings, threads: int, n_candidates: int, rejects: list[RejectRow]
+        self,
+        folder: Path,
+        settings: IndexSettings,
+        threads: int,
+        n_candidates: int,
+        rejects: list[RejectRow],
+        keep: Keep | None,
     ) -> None:
+        self.keep = keep
         self.folder, self.settings, self.threads = folder, settings, threads
         self.n_candidates, self.n_read = n_candidates, len(rejects)
         self.rows: list[IndexRow] = []
@@ -111,7 +128,9 @@ class _Reader:
                 self.rejects.append(_reject(candidate, "unreadable", result))
                 self._check_share(self.n_candidates)  # beyond this no later image can bring the share down
             else:
-                self.rows.append(IndexRow(**vars(candidate), **vars(result)))
+                self.rows.append(IndexRow(**vars(candidate), **result.columns))
+                if self.keep:
+                    self.keep(candidate.image_id, result.thumbnail)
 
     def _check_share(self, total: int) -> None:
         if len(self.rejects) <= self.settings.max_rejected_share * total:

@@ -1,7 +1,8 @@
 """Test images that a transferred model has seen: those that are among the images that trained the one it starts from.
 
-Measured on index.csv and split.csv of the two datasets, whatever reads them. What is known of the published
-sets, also where copies differ in their pixels, is in the table of readers (`Study.may_have_seen_test`).
+Measured on index.csv and split.csv of the two datasets, whatever reads them, and on the copies that the study found
+among its images (groups.csv). What is written of the published sets, and no image shows, is in the table of readers
+(`Study.may_have_seen_test`).
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from cxrflow.config.layout import FROM_DATASET, Layout, ModelId
 from cxrflow.config.readers import READERS
 from cxrflow.config.study import Study
-from cxrflow.files.records import IndexRow, SplitRow
+from cxrflow.files.records import GroupRow, IndexRow, SplitRow
 from cxrflow.files.tables import read_records
 
 
@@ -19,23 +20,27 @@ class DatasetSplit:
 
     used: list[IndexRow]
     test: list[IndexRow]
+    groups: dict[str, str] = field(default_factory=dict)  # image_id: group, of the images that copies join
 
     @classmethod
     def read(cls, layout: Layout, dataset: str) -> "DatasetSplit":
-        """Read index.csv and split.csv of a dataset: what is not in the second tests. test.csv stays closed."""
+        """Read index.csv and split.csv of a dataset: what is not in the second, nor left out, tests. test.csv stays closed."""
+        grouped = {row.image_id: row for row in read_records(layout.groups(), GroupRow) if row.dataset == dataset}
         learned = {row.image_id for row in read_records(layout.split(dataset), SplitRow)}
         used: list[IndexRow] = []
         test: list[IndexRow] = []
         for row in read_records(layout.index(dataset), IndexRow):
-            (used if row.image_id in learned else test).append(row)
-        return cls(used, test)
+            if not (row.image_id in grouped and grouped[row.image_id].left_out):
+                (used if row.image_id in learned else test).append(row)
+        return cls(used, test, {image_id: row.group for image_id, row in grouped.items()})
 
 
 def list_seen(source: DatasetSplit, target: DatasetSplit, *, one_collection: bool = False) -> list[IndexRow]:
     """Return the test images of `target` that are among the used images of `source`, or whose patient is.
 
-    Equal are equal bytes or equal pixels. Patients are compared only where equal names mean the same person: in one
-    published collection (`one_collection`), or where the datasets have an image in common under the same name.
+    Equal are equal bytes, equal pixels, and copies; with a copy all images of its patient are seen. Patients are
+    compared only where equal names mean the same person: in one published collection (`one_collection`), or where the
+    datasets have an image in common under the same name.
     """
     known = {digest for row in source.used for digest in (row.sha256, row.pixel_sha256)}
     both = [
@@ -44,10 +49,13 @@ def list_seen(source: DatasetSplit, target: DatasetSplit, *, one_collection: boo
     patients = (
         {row.patient_id for row in source.used if _is_named(row)} if one_collection or both[0] & both[1] else set()
     )
+    groups = {source.groups[row.image_id] for row in source.used if row.image_id in source.groups}
     return [
         row
         for row in target.test
-        if not known.isdisjoint((row.sha256, row.pixel_sha256)) or (_is_named(row) and row.patient_id in patients)
+        if target.groups.get(row.image_id) in groups
+        or not known.isdisjoint((row.sha256, row.pixel_sha256))
+        or (_is_named(row) and row.patient_id in patients)
     ]
 
 

@@ -14,18 +14,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrflow.data.decode import decode_image
+from cxrflow.data.hashing import shrink
 from cxrflow.data.headers import DecodeError
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_bytes
@@ -44,13 +45,19 @@ PER_MESSAGE = 8  # images sent to a process at a time: it wakes up for each mess
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the index keeps of one file; the fields are those of records.IndexRow."""
+    """What the index keeps of one file: fields of records.IndexRow, and its thumbnail, uint8 (128, 128)."""
 
     width: int
     height: int
     mode: str
     sha256: str
     pixel_sha256: str
+    thumbnail: NDArray[np.uint8] = field(compare=False)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Those of index.csv."""
+        return {name: value for name, value in vars(self).items() if name != "thumbnail"}
 
 
 def read_image_file(path: Path, max_mpx: float) -> bytes:
@@ -83,7 +90,8 @@ def read_facts(path: Path, max_mpx: float) -> ImageFacts | str:
         return f"it cannot be opened: {os.strerror(error.errno or 0)}"
     except MemoryError:
         return NO_MEMORY
-    return ImageFacts(decoded.width, decoded.height, decoded.mode, sha256_bytes(data), hash_pixels(decoded.gray))
+    gray = decoded.gray
+    return ImageFacts(decoded.width, decoded.height, decoded.mode, sha256_bytes(data), hash_pixels(gray), shrink(gray))
 
 
 def hash_pixels(gray: NDArray[np.uint8]) -> str:

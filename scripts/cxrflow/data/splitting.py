@@ -6,30 +6,49 @@ every machine, under every version, and does not depend on the order of files.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from cxrflow.config.settings import SplitSettings
 from cxrflow.data.capping import seeded_rank
 from cxrflow.data.published import place_published
 from cxrflow.errors import CxrflowError
-from cxrflow.files.records import SUBSETS, IndexRow, SplitRow
+from cxrflow.files.records import SUBSETS, GroupRow, IndexRow, SplitRow
+
+LAST = chr(0x10FFFF)  # begins a key that sorts after every name
 
 
-def split_index(rows: Sequence[IndexRow], settings: SplitSettings) -> list[SplitRow]:
-    """Assign a subset to every image, in index order.
+def split_index(rows: Sequence[IndexRow], settings: SplitSettings, grouped: Iterable[GroupRow] = ()) -> list[SplitRow]:
+    """Assign a subset to every image that is not left out, in index order.
+
+    grouped: the rows of groups.csv of this dataset: who else belongs together, whose images they are, and where groups
+        lie that other datasets share.
 
     Raises:
         CxrflowError: a class cannot be in all three subsets, or the published split is incomplete or leaks.
     """
-    groups = join_groups(rows)
+    known = {row.image_id: row for row in grouped}
+    rows = [
+        replace(row, patient_id=known[row.image_id].patient_id) if row.image_id in known else row
+        for row in rows
+        if row.image_id not in known or not known[row.image_id].left_out
+    ]
+    groups = join_groups(rows, {image_id: row.group for image_id, row in known.items()})
     fixed = place_published(rows, groups) if settings.source == "published" else {}
+    shared = {
+        group: known[row.image_id].subset
+        for row, group in zip(rows, groups, strict=True)
+        if row.image_id in known and known[row.image_id].subset
+    }
     classes: dict[str, Counter[str]] = defaultdict(Counter)
     for row, group in zip(rows, groups, strict=True):
         classes[group][row.label] += 1
     free = {group: counts for group, counts in classes.items() if group not in fixed}
     shares = {name: float(getattr(settings, name)) for name in SUBSETS if name not in fixed.values()}
     whole = sum(shares.values()) if fixed else 1.0
-    subsets = fixed | assign_groups(free, {name: share / whole for name, share in shares.items()}, settings.seed)
+    subsets = fixed | assign_groups(
+        free, {name: share / whole for name, share in shares.items()}, settings.seed, shared
+    )
     kept = {*fixed.values(), "train"} if fixed else set[str]()  # subsets whose images are as published
     split = [
         SplitRow(row.image_id, row.label, row.patient_id, group, subset, "published" if subset in kept else "seed")
@@ -48,13 +67,32 @@ def describe_split(split: Iterable[SplitRow]) -> str:
     return "published" + (", val cut from train" if ("seed", "val") in decided else "")
 
 
-def join_groups(rows: Sequence[IndexRow]) -> list[str]:
-    """Return the group of every row: the alphabetically first patient among those joined by patient or equal pixels."""
-    parents: dict[str, str] = {row.patient_id: row.patient_id for row in rows}
-    owner: dict[str, str] = {}  # pixels -> the first patient that has them
-    for row in rows:
-        _join(parents, owner.setdefault(row.pixel_sha256, row.patient_id), row.patient_id)
-    return [_find(parents, row.patient_id) for row in rows]
+def join_groups(rows: Sequence[IndexRow], known: Mapping[str, str] | None = None) -> list[str]:
+    """Return the group of every row: the alphabetically first patient among those joined.
+
+    Joined are rows of one patient, with equal pixels, or of one group in `known`, {image_id: group}.
+    """
+    known = known or {}
+    return join_rows(
+        [
+            [
+                row.patient_id,
+                f"{LAST}{row.pixel_sha256}",
+                *(f"{LAST}group {known[i]}" for i in [row.image_id] if i in known),
+            ]
+            for row in rows
+        ]
+    )
+
+
+def join_rows(keys: Sequence[Sequence[str]]) -> list[str]:
+    """Return the alphabetically first key of every row's group: rows with a key in common are in one group."""
+    parents: dict[str, str] = {}
+    for row in keys:
+        for key in row:
+            parents.setdefault(key, key)
+            _join(parents, row[0], key)
+    return [_find(parents, row[0]) for row in keys]
 
 
 def _find(parents: dict[str, str], name: str) -> str:
@@ -72,7 +110,9 @@ def _join(parents: dict[str, str], first: str, second: str) -> None:
     parents[high] = low  # the smaller name is the root, so that the group's name does not depend on the order of rows
 
 
-def assign_groups(classes: dict[str, Counter[str]], shares: dict[str, float], seed: int) -> dict[str, str]:
+def assign_groups(
+    classes: dict[str, Counter[str]], shares: dict[str, float], seed: int, placed: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Return {group: subset}; each group goes where its classes are furthest below their share.
 
     Iterative stratification (Sechidis et al. 2011, "On the stratification of multi-label data") on whole groups: groups
@@ -81,6 +121,7 @@ def assign_groups(classes: dict[str, Counter[str]], shares: dict[str, float], se
 
     classes: images per class of each group.
     shares: {subset: its share of the images}; they add up to 1.
+    placed: {group: subset} of those whose place is known; the others fill up what these leave.
     """
     holders: Counter[str] = Counter()  # class -> groups that have it
     for counts in classes.values():
@@ -91,7 +132,10 @@ def assign_groups(classes: dict[str, Counter[str]], shares: dict[str, float], se
         return min(holders[label] for label in counts), -counts.total(), seeded_rank(seed, group)
 
     stratifier = _Stratifier(classes, holders, shares)
-    return {group: stratifier.place(classes[group]) for group in sorted(classes, key=place)}
+    known = {group: subset for group, subset in (placed or {}).items() if group in classes and subset in shares}
+    for group, subset in known.items():
+        stratifier.add(classes[group], subset)
+    return known | {group: stratifier.place(classes[group]) for group in sorted(classes.keys() - known, key=place)}
 
 
 class _Stratifier:
@@ -108,12 +152,18 @@ class _Stratifier:
 
     def place(self, counts: Counter[str]) -> str:
         """Choose the subset of one group with these images per class, and count them there."""
-        weights = {label: n / self.totals[label] for label, n in sorted(counts.items())}
-        subset = self._choose(weights)
-        for label, weight in weights.items():
+        subset = self._choose(self._weigh(counts))
+        self.add(counts, subset)
+        return subset
+
+    def add(self, counts: Counter[str], subset: str) -> None:
+        """Count the images of one group in a subset."""
+        for label, weight in self._weigh(counts).items():
             self.filled[subset][label] += weight / self.shares[subset]
             self.left[label] -= 1
-        return subset
+
+    def _weigh(self, counts: Counter[str]) -> dict[str, float]:
+        return {label: n / self.totals[label] for label, n in sorted(counts.items())}
 
     def _choose(self, weights: dict[str, float]) -> str:
         """Return the least filled subset that the group does not overfill, else the one that lacks most images."""

@@ -228,6 +228,22 @@ def read_array(path: Path) -> "NDArray[Any]":
     return array
 
 
+def read_mapped(path: Path) -> "NDArray[Any]":
+    """Map a .npy file of numbers into memory, read-only; only what is looked at is read.
+
+    Raises:
+        CxrflowError: it is missing or no complete .npy file.
+    """
+    import numpy as np
+
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except FileNotFoundError:
+        raise CxrflowError(MISSING.format(path)) from None
+    except (ValueError, EOFError) as error:
+        raise CxrflowError(f"{path} is not a complete .npy file ({error}): delete it and run its stage again") from None
+
+
 def sha256_bytes(data: bytes) -> str:
     """Return the SHA-256 of bytes as 64 hex digits."""
     return hashlib.sha256(data).hexdigest()

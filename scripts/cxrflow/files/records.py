@@ -112,6 +112,59 @@ class PackedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyRow:
+    """copies.csv: two images of a study that show the same exposure, or may.
+
+    Attributes:
+        dataset, image_id, other_dataset, other_image_id: the two images.
+        kind: `copy`, or `look-alike` for what a person should look at.
+        view: how the second lies on the first: whole, cut, turned, mirrored; inverse.
+        distance: bits of 256 in which their hashes differ.
+        correlation: of the registered pictures, -1 to 1.
+    """
+
+    dataset: str
+    image_id: str
+    other_dataset: str
+    other_image_id: str
+    kind: str
+    view: str
+    distance: int
+    correlation: float
+
+    @property
+    def first(self) -> tuple[str, str]:
+        """Dataset and image_id of the first image."""
+        return self.dataset, self.image_id
+
+    @property
+    def second(self) -> tuple[str, str]:
+        """Dataset and image_id of the second image."""
+        return self.other_dataset, self.other_image_id
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """groups.csv: one image that copies join with others, of the same dataset or not.
+
+    Attributes:
+        dataset, image_id, label: the image.
+        group: equal for all images of the group.
+        patient_id: as in the index; the group where the dataset names no patient.
+        subset: where the group lies in every dataset that it spans; empty where it spans one, or as is published.
+        left_out: why the image is not used; empty: it is.
+    """
+
+    dataset: str
+    image_id: str
+    label: str
+    group: str
+    patient_id: str
+    subset: str = ""
+    left_out: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SplitRow:
     """split.csv and test.csv: the subset of one kept image, in index order. The test images are in test.csv alone.
 
