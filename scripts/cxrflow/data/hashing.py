@@ -55,7 +55,8 @@ def hash_views(thumbnails: Sequence[Gray]) -> Iterator[tuple[str, Float]]:
     small = np.empty((len(thumbnails), *size), np.uint8)
     is_good = np.empty(len(thumbnails), bool)
     for number, thumbnail in enumerate(thumbnails):
-        is_good[number] = measure_quality(cv2.resize(thumbnail, size, interpolation=cv2.INTER_AREA)) >= MIN_QUALITY
+        plain = np.asarray(cv2.resize(thumbnail, size, interpolation=cv2.INTER_AREA), np.uint8)
+        is_good[number] = measure_quality(plain) >= MIN_QUALITY
         small[number] = cv2.resize(cv2.equalizeHist(thumbnail), size, interpolation=cv2.INTER_AREA)
     waves = dct(np.eye(HASH_PX, dtype=np.float32), axis=0)[FREQUENCIES]
     for name, affine in list_views(HASH_PX).items():

@@ -24,7 +24,7 @@ class DatasetSplit:
 
     @classmethod
     def read(cls, layout: Layout, dataset: str) -> "DatasetSplit":
-        """Read index.csv and split.csv of a dataset: what is not in the second, nor left out, tests. test.csv stays closed."""
+        """Read index.csv and split.csv: what is not in the second, nor left out, tests. test.csv stays closed."""
         grouped = {row.image_id: row for row in read_records(layout.groups(), GroupRow) if row.dataset == dataset}
         learned = {row.image_id for row in read_records(layout.split(dataset), SplitRow)}
         used: list[IndexRow] = []
