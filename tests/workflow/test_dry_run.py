@@ -13,6 +13,7 @@ from cxrflow.operate.jobs import parse_jobs
 from tests.workflow.conftest import ROOT, copy_workflow, run_snakemake
 
 TRAININGS = 12
+TEST_FILE = r"/test/|/test\.csv"
 Run = subprocess.CompletedProcess[str]
 
 
@@ -33,7 +34,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXRFLOW_PLAN", "1")  # print what jobs ask for
         patch.setenv("TMPDIR", str(clone.parent))
-        run = run_snakemake(clone, "-n", "--profile", "profiles/slurm", "--configfile", "config/lungs.yaml")
+        run = run_snakemake(clone, "-n", "-p", "--profile", "profiles/slurm", "--configfile", "config/lungs.yaml")
     return clone, run
 
 
@@ -46,13 +47,14 @@ def test_a_cluster_plans_the_published_study_and_imports_no_torch(published: tup
 
 
 def test_no_job_that_trains_gets_a_test_row(published: tuple[Path, Run]) -> None:
-    given = {
-        job.rule
-        for job in parse_jobs(published[1].stdout)
-        if any("/test/" in path or path.endswith("/test.csv") for path in job.inputs)
-    }
+    jobs = parse_jobs(published[1].stdout)
+    given = {job.rule for job in jobs if re.search(TEST_FILE, " ".join(job.inputs))}
     # preprocess packs them apart; check and summarize count them.
     assert given == {"preprocess", "evaluate", "probe", "check", "summarize"}
+    commands = re.findall(r"python scripts/(\w+)\.py (.*)", published[1].stdout.replace("\\\n", " "))
+    assert len(commands) == len(jobs)
+    named = {stage for stage, arguments in commands if re.search(TEST_FILE, arguments)}
+    assert named == {"split", "preprocess", "evaluate", "probe"}
 
 
 def test_a_plan_says_which_data_is_missing(published: tuple[Path, Run]) -> None:
