@@ -1,9 +1,11 @@
 """The one exception that a user of cxrflow is meant to read, and text that a terminal can show."""
 
-import re
+import unicodedata
 
-# Control characters (a terminal takes some as commands), ends of lines, and what reverses the order of the text.
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# Of Unicode: control (a terminal takes some as commands), surrogate, line and paragraph separator, and format (which
+# turns the direction of writing), but for the two joiners that some languages write with.
+CONTROLS = ("Cc", "Cs", "Zl", "Zp", "Cf")
+JOINERS = "\u200c\u200d"
 
 
 class CxrflowError(Exception):
@@ -14,6 +16,11 @@ class CxrflowError(Exception):
     """
 
 
+def is_control(character: str) -> bool:
+    """Return whether a character is not to be seen, but commands what shows it."""
+    return unicodedata.category(character) in CONTROLS and character not in JOINERS
+
+
 def escape_controls(text: str, keep: str = "") -> str:
     r"""Return text without commands to a terminal: `\x1b` and its like are written out; those in `keep` stay."""
-    return CONTROL.sub(lambda found: found[0] if found[0] in keep else repr(found[0])[1:-1], text)
+    return "".join(repr(c)[1:-1] if is_control(c) and c not in keep else c for c in text)

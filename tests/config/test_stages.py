@@ -36,7 +36,9 @@ class Knobs:
     size_px: int = setting("side", 8, unit="px", minimum=1)
 
 
-def example(*, path: Path, names: list[str], knobs: Knobs, extra: Path | None = None, rate: float = 0.5) -> None:
+def example(
+    *, path: Path, names: list[str], knobs: Knobs, extra: Path | None = None, rate: float = 0.5, threads: int = 1
+) -> None:
     """Do it.
 
     path: a file,
@@ -45,13 +47,15 @@ def example(*, path: Path, names: list[str], knobs: Knobs, extra: Path | None = 
     knobs: the knobs.
     extra: one more, 5 % of it.
     rate: a share.
+    threads: how many.
     """
 
 
 def test_flags_follow_the_signature() -> None:
     values = vars(build_parser(example).parse_args(["--path", "a b", "--names", "x", "y", "--knobs", '{"size_px": 9}']))
     converted = convert_arguments(example, values)
-    assert converted == {"path": Path("a b"), "names": ["x", "y"], "knobs": Knobs(9), "extra": None, "rate": 0.5}
+    rest = {"extra": None, "rate": 0.5, "threads": 1}
+    assert converted == {"path": Path("a b"), "names": ["x", "y"], "knobs": Knobs(9), **rest}
     assert parameter_meanings(example)["path"] == "a file, over two lines."
 
 
@@ -100,11 +104,14 @@ def test_starred_parameters_need_no_flag() -> None:
             parser.parse_args(words)
 
 
-@pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "1e999", "much"])
-def test_a_flag_takes_finite_numbers_only(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "flag",
+    [*(f"--rate={text}" for text in ("nan", "inf", "-Infinity", "1e999", "much")), "--threads=0", "--threads=-3"],
+)
+def test_a_flag_takes_finite_numbers_and_counts_from_one(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        build_parser(example).parse_args(["--path", "x", "--names", "--knobs", "{}", f"--rate={text}"])
-    assert "--rate" in capsys.readouterr().err
+        build_parser(example).parse_args(["--path", "x", "--names", "--knobs", "{}", flag])
+    assert f"argument {flag.partition('=')[0]}" in capsys.readouterr().err
 
 
 def test_an_error_of_the_system_names_the_file_and_the_remedy() -> None:
@@ -225,16 +232,3 @@ def test_a_stage_checks_its_outputs_first(tmp_path: Path) -> None:
     assert run.stderr == (
         f"error: {tmp_path} is a folder, and a file is to be written: name a file in it, or another name\n"
     )
-
-
-@pytest.mark.parametrize("text", ["0", "-3"])
-def test_a_flag_that_counts_takes_no_less_than_one(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    def stage(*, threads: int) -> None:
-        """Count.
-
-        threads: CPU threads
-        """
-
-    with pytest.raises(SystemExit):
-        build_parser(stage).parse_args([f"--threads={text}"])
-    assert f"expected 1 or more, got {text}" in capsys.readouterr().err

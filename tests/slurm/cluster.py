@@ -116,7 +116,19 @@ class Cluster:
             self._wait_quietly(lambda: not self.ask("squeue", "-h", "-t", "R,CG", check=False).strip(), 10)
         for name in ("slurmd", "slurmctld", "slurmdbd", "mariadbd", "munged"):
             self.stop(name)
+        for pid in self._find_job_processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _find_job_processes(self) -> Iterator[int]:
+        """Yield what is left of jobs: without cgroups Slurm loses sight of a process whose parent was killed."""
+        mark = f"SLURM_CONF={self.folder}/slurm.conf".encode()
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                words = path.read_bytes().split(b"\0")
+                if mark in words and any(word.startswith(b"SLURM_JOB_ID=") for word in words):
+                    yield int(path.parent.name)
 
     def ask(self, *command: str, check: bool = True) -> str:
         """Run a Slurm command against this cluster; return what it prints."""

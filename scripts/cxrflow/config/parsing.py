@@ -10,12 +10,11 @@ import math
 import re
 import types
 import typing
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from cxrflow.errors import CxrflowError
+from cxrflow.errors import CxrflowError, escape_controls, is_control
 
 S = typing.TypeVar("S")  # a settings dataclass; Python 3.11 has no def f[S]
 
@@ -26,10 +25,6 @@ TEXT_FORMS: dict[type, str] = {
     float: r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?",
     bool: r"true|false",
 }
-# Of Unicode: control, surrogate, line and paragraph separator, and format (which turns the direction of writing), but
-# for the two joiners that some languages write with.
-CONTROLS = ("Cc", "Cs", "Zl", "Zp", "Cf")
-JOINERS = "\u200c\u200d"
 YAML_TRAP = "YAML reads yes, no, on and off without quotes as true and false"
 
 
@@ -76,20 +71,12 @@ def find_problems(cls: type, value: Any, where: str) -> list[str]:
 def raise_problems(problems: list[str]) -> None:
     """Raise a CxrflowError that lists the problems, if there are any, one line each and without control characters."""
     if problems:
-        raise CxrflowError("\n  ".join(["the settings are wrong:", *map(_escape_controls, problems)]))
-
-
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character) in CONTROLS and character not in JOINERS
-
-
-def _escape_controls(text: str) -> str:
-    return "".join(repr(c)[1:-1] if _is_control(c) else c for c in text)
+        raise CxrflowError("\n  ".join(["the settings are wrong:", *map(escape_controls, problems)]))
 
 
 def _text_problems(text: str, where: str, allowed: str = "") -> list[str]:
     """Name the control characters of a text, which could command a terminal or stand in a file's name unseen."""
-    bad = sorted({c for c in text if _is_control(c) and c not in allowed})
+    bad = sorted({c for c in text if is_control(c) and c not in allowed})
     return [f"{where}: {text!r} has the control characters {', '.join(map(repr, bad))}: take them out"] if bad else []
 
 

@@ -17,7 +17,7 @@ from cxrflow.data.capping import rank_images
 from cxrflow.data.readers import list_dataset
 from cxrflow.data.readers.base import Candidate, Listing, escape_name
 from cxrflow.data.reading import ImageFacts, map_in_threads, read_facts, sequence_in_threads
-from cxrflow.errors import CONTROL, CxrflowError
+from cxrflow.errors import CxrflowError, is_control
 from cxrflow.files.atomic import sha256_file
 from cxrflow.files.records import IndexRow, RegionRow, RejectRow
 
@@ -67,7 +67,7 @@ def refuse_misnamed(candidates: Sequence[Candidate]) -> tuple[list[Candidate], l
     for each in sorted(candidates, key=lambda each: each.image_id):
         if not _is_utf8(each.path + each.patient_id + each.label):
             refused.append(_reject(each, "unreadable", NOT_UTF8))
-        elif CONTROL.search(each.label):  # every stage prints it
+        elif any(map(is_control, each.label)):  # every stage prints it
             refused.append(_reject(each, "unreadable", CONTROLS))
         else:
             named.append(each)
