@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from cxrflow.config.missing import read_error
 from cxrflow.errors import CxrflowError
 from cxrflow.files.formats import format_duration
 from cxrflow.files.leases import FILE, STALE_S, read_holder
@@ -29,7 +30,6 @@ from cxrflow.operate.slurm import FAILED, RUNNING, WAITING, SlurmJob, list_jobs
 STATES = ("done", "running", "queued", "failed", "stopped", "not started")
 LEASED = ("train", "preprocess")  # rules whose worker holds a lease in resume/ next to the log
 SLURM_LOGS = Path("logs/slurm")  # slurm-logdir of profiles/slurm: <rule>/<wildcards>/<job id>.log
-CRASH = re.compile(r"error: .+|[\w.]*(?:Error|Exception)\b.*")  # the last line: a user's error, or a traceback's end
 KILLED = re.compile(r"slurmstepd: error: (.*(?:oom|out of memory|time limit|node failure).*)", re.IGNORECASE)
 RECENT_EPOCHS = 5
 
@@ -137,11 +137,11 @@ def _see_logs(job: Job, seen: Look) -> State | None:
     logs = (seen.folder / SLURM_LOGS / f"rule_{job.rule}" / wildcards_text(job)).glob("*.log")
     slurm_log = max(logs, key=lambda path: _number(path.stem), default=None)
     killed = KILLED.search(slurm_log.read_text("utf-8", "replace")) if slurm_log else None
-    line = last_line(seen.folder / job.log)
     if slurm_log and killed:
         return State("failed", f"job {slurm_log.stem}: {killed[1]}")
-    if CRASH.fullmatch(line):
-        return State("failed", line)
+    if error := read_error(seen.folder / job.log):
+        return State("failed", error)
+    line = last_line(seen.folder / job.log)
     return State("stopped", f"the log ends: {line}") if line else None
 
 
