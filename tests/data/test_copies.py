@@ -72,11 +72,15 @@ def test_thumbnails_are_written_in_the_order_of_the_index(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thumbnails.npy"]
 
 
+@pytest.fixture(scope="module")
+def many():
+    return draw_films(200, seed=1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_200_planted_copies_of_each_kind_99_percent_are_found(kind):
+def test_of_200_planted_copies_of_each_kind_99_percent_are_found(many, kind):
     """The acceptance number: at least 198 of 200, and no two phantoms are taken for copies of each other."""
-    many = draw_films(200, seed=1)
     found = [each for each in find_copies(plant(many, kind), threads=2) if each.is_copy]
     assert len({each.first % 200 for each in found if abs(each.first - each.second) == 200}) >= 198
     assert all(abs(each.first - each.second) == 200 for each in found)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from cxrflow.checks.verdicts import PASS, WARN, Verdict, check
 from cxrflow.compare.collect import Results
 from cxrflow.config.readers import READERS, SharedImages, list_shared
-from cxrflow.files.formats import count_words, join_words
+from cxrflow.files.formats import join_words
 from cxrflow.files.records import CopyRow, GroupRow, IndexRow
 from cxrflow.files.tables import read_records
 
@@ -33,10 +33,8 @@ def copies(results: Results) -> Verdict:
             f"Left out, because a copy in the same dataset has another label: {names}{more} (data/groups.csv)."
         )
     if n_alike := len(pairs) - len(found):
-        sentences.append(
-            f"{count_words(n_alike, 'more pair').capitalize()} of images look alike and should be looked at"
-            " (data/copies.csv)."
-        )
+        pairs_of = "One pair of images looks" if n_alike == 1 else f"{n_alike:,} pairs of images look"
+        sentences.append(f"{pairs_of} alike and should be looked at by a person (data/copies.csv).")
     n_copies = len({image for pair in found for image in (pair.first, pair.second)})
     lead = (
         "Yes, and all images of a group of copies and their patients are in one subset"
