@@ -156,6 +156,8 @@ def test_frozen_layers_keep_their_weights_and_adapt_their_statistics() -> None:
     changed = {name for name, value in training.network.state_dict().items() if not torch.equal(value, before[name])}
     statistics = {name for name in before if "running" in name or "tracked" in name}
     assert changed == statistics | {"classifier.1.weight", "classifier.1.bias"}
+    learning = {name for name, parameter in training.network.named_parameters() if parameter.grad is not None}
+    assert learning == {"classifier.1.weight", "classifier.1.bias"}, "others cost no backward pass"
 
 
 def test_a_last_batch_of_one_image_is_trained_with_the_batch_before() -> None:
