@@ -1,7 +1,8 @@
 r"""Answer one question about a study: a claim of the paper, or something that could weaken the study's numbers.
 
 Reads those results of the study that the check needs; writes the verdict as JSON: level (pass, warn, fail, unknown or
-error), value, interval, threshold, text and remedy. A check that fails to run is an error, never a pass.
+error), value, interval, threshold, text and remedy. A check that fails to run is an error, never a pass. Where the
+settings are strict, a caution that is a serious concern stops with exit code 1.
 
     python scripts/check.py --check larger_overfit_earlier --results results/demo --verdict verdict.json \
         --config '{"study": "demo", "datasets": {"covid": {"reader": "covid_radiography", "folder": "covid"}}}' \
@@ -11,10 +12,12 @@ error), value, interval, threshold, text and remedy. A check that fails to run i
 from pathlib import Path
 
 from cxrflow.checks.registry import load_check, run_check
+from cxrflow.checks.verdicts import FAIL
 from cxrflow.compare.collect import collect_results
 from cxrflow.config.settings import StudySettings
 from cxrflow.config.stages import Output, run_stage
 from cxrflow.config.study import Study
+from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import write_json
 
 
@@ -30,6 +33,11 @@ def check_study(*, check: str, results: Path, config: StudySettings, models: lis
     row = run_check(load_check(check), collect_results(results, Study(config), models))
     write_json(verdict, row)
     print(f"{row['question']} {row['verdict']}: {row['text']}")
+    if config.strict and (row["kind"], row["level"]) == ("caution", FAIL):
+        raise CxrflowError(
+            f"{row['question']} A {row['verdict']}: {row['text']} {row['remedy']} With strict: false the study goes on"
+            " and its page says so"
+        )
 
 
 if __name__ == "__main__":

@@ -1,25 +1,28 @@
-r"""Fit what a network has to beat on one dataset: the most frequent class, a thumbnail, the frame, the metadata.
+r"""Fit what a network has to beat on one dataset, and what must not tell its classes: frame, metadata, file, no lungs.
 
-Reads images.npy and split.csv, the test images and test.csv, and index.csv; writes one table of test predictions per
-probe, in the format of predictions.csv, and probes.json with their scores.
+Reads images.npy and split.csv, the test images and test.csv, index.csv, regions.csv and the lung masks that it names;
+writes one table of test predictions per probe, in the format of predictions.csv, and probes.json with their scores. Of
+a probe that this dataset does not allow the table is empty, and probes.json says why.
 
     python scripts/probe.py --images images.npy --split split.csv --test-images test/images.npy --test test.csv \
-        --index index.csv --size-px 256 --settings '{"bootstrap_resamples": 2000}' --folder probes/covid
+        --index index.csv --regions regions.csv --masks data/covid --size-px 256 --threads 2 \
+        --settings '{"bootstrap_resamples": 2000}' --folder probes/covid
 """
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 
 from cxrflow.config.probes import PROBES
 from cxrflow.config.settings import ScoreSettings
 from cxrflow.config.stages import OutputFolder, run_stage
-from cxrflow.files.atomic import sha256_bytes, sha256_file, write_json
+from cxrflow.files.atomic import sha256_bytes, sha256_file, write_json, write_text
 from cxrflow.files.code_hash import code_hash
-from cxrflow.files.records import IndexRow, write_predictions
+from cxrflow.files.records import IndexRow, RegionRow, write_predictions
 from cxrflow.files.tables import read_records
 from cxrflow.models.batches import open_split_images, open_test_rows
-from cxrflow.results.probes import fit_probe
+from cxrflow.results.probes import explain_absence, fit_probe, read_lungs
 from cxrflow.results.scoring import format_interval, score_predictions
 
 
@@ -30,7 +33,10 @@ def probe_dataset(
     test_images: Path,
     test: Path,
     index: Path,
+    regions: Path,
+    masks: Path,
     size_px: int,
+    threads: int,
     settings: ScoreSettings,
     folder: OutputFolder,
 ) -> None:
@@ -41,7 +47,10 @@ def probe_dataset(
     test_images: images.npy of the test images, of the same preprocessing
     test: test.csv of the dataset
     index: index.csv of the dataset
+    regions: regions.csv of the dataset
+    masks: the dataset's folder, which the paths of masks are relative to
     size_px: side of the images, pixels
+    threads: that read masks
     settings: how the intervals are resampled, as JSON.
     folder: where to write <probe>.csv and probes.json
     """
@@ -50,9 +59,15 @@ def probe_dataset(
     decided = sha256_bytes(f"{code_hash('probe')} {sha256_file(split)}".encode())
     tested = open_test_rows(test_images, test, size_px, opener="probe", opener_sha256=decided)
     rows = {row.image_id: row for row in read_records(index, IndexRow)}
-    scores = {}
+    lungs = read_lungs(list(rows.values()), read_records(regions, RegionRow), masks, threads)
+    scores: dict[str, dict[str, Any]] = {}
     for name, probe in PROBES.items():
-        predictions = fit_probe(name, data, tested, rows)
+        if absence := explain_absence(name, rows.values(), lungs):
+            write_text(folder / f"{name}.csv", "")
+            scores[name] = {"absent": absence}
+            print(f"{probe.title}: not run, {absence}")
+            continue
+        predictions = fit_probe(name, data, tested, rows, lungs)
         write_predictions(folder / f"{name}.csv", predictions)
         scores[name] = score_predictions(predictions, settings.bootstrap_resamples, settings.bootstrap_seed)
         print(f"{probe.title}: macro F1 {format_interval(scores[name]['macro_f1'])}")

@@ -14,7 +14,7 @@ from cxrflow.compare.baselines import (
     judge_difference,
     scored_rows,
 )
-from cxrflow.config.probes import PROBES
+from cxrflow.config.probes import BASELINES
 from cxrflow.results.bootstrap import Estimate
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 
@@ -33,7 +33,7 @@ def test_a_model_is_above_the_thumbnail_below_it_or_not_told_from_it(
     fake = FakeStudy(config=ONE_MODEL, skill=lambda _: model, probe_skill=probe)
     results = collect_fake(tmp_path, fake)
     rows = scored_rows(results)
-    assert [row["above_thumbnail"] for row in rows] == [verdict, *[""] * len(PROBES)]
+    assert [row["above_thumbnail"] for row in rows] == [verdict, *[""] * len(BASELINES)]
     assert rows[0]["over_thumbnail"] == pytest.approx(rows[0]["macro_f1"] - rows[2]["macro_f1"])
     assert count_above_thumbnail(rows).endswith(sentence)
     words = {ABOVE: "Above", BELOW: "Below", UNKNOWN: "Cannot be told from"}

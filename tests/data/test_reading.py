@@ -15,8 +15,9 @@ from tests.data.toy import draw, encode, write_image
 
 def test_facts_of_a_file(tmp_path):
     write_image(tmp_path / "a.png", 1, size=16)
-    facts, pixels = read_facts(tmp_path / "a.png", 100), draw(1, size=16)
-    assert facts == ImageFacts(16, 16, "L", sha256_file(tmp_path / "a.png"), hash_pixels(pixels), shrink(pixels))
+    path, pixels = tmp_path / "a.png", draw(1, size=16)
+    facts, hashes = read_facts(path, 100), (sha256_file(path), hash_pixels(pixels))
+    assert facts == ImageFacts(16, 16, "L", *hashes, path.stat().st_size, shrink(pixels))
     assert facts.thumbnail.shape == (128, 128)
 
 

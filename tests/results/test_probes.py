@@ -1,14 +1,30 @@
 """Classifiers without a network: each sees what it says it sees, and nothing else."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cxrflow.config.probes import PROBES
-from cxrflow.files.records import IndexRow, SplitRow
+from cxrflow.files.atomic import sha256_file
+from cxrflow.files.records import IndexRow, RegionRow, SplitRow
 from cxrflow.models.batches import SplitImages, join_split
-from cxrflow.results.probes import _PROBES, fit_probe, take_frame, take_thumbnail
+from cxrflow.results.probes import (
+    _PROBES,
+    Seen,
+    box_lungs,
+    explain_absence,
+    fit_probe,
+    read_lungs,
+    take_frame,
+    take_header,
+    take_histogram,
+    take_lungless,
+    take_silhouette,
+    take_thumbnail,
+)
 
 SIZE, N_TRAIN, N_TEST = 48, 60, 30
 NAMES = ("healthy", "ill")
@@ -67,6 +83,52 @@ def test_the_most_frequent_class_is_always_said() -> None:
 def test_shapes(side: int) -> None:
     images = np.zeros((2, side, side), np.uint8)
     rows = [dataclasses.replace(IndexRow("", "", "", "", "", 1, 1, "L", "", ""), image_id=f"{k}") for k in range(2)]
-    assert take_thumbnail(images, rows).shape == (2, 256)
+    seen = Seen(images, np.arange(2), rows, {})
+    assert take_thumbnail(seen).shape == (2, 256)
     small, width = min(side, 64), round(min(side, 64) * 6 / 64)
-    assert take_frame(images, rows).shape == (2, small**2 - (small - 2 * width) ** 2)
+    assert take_frame(seen).shape == (2, small**2 - (small - 2 * width) ** 2)
+
+
+def test_a_black_box_hides_the_lungs_and_leaves_the_rest() -> None:
+    mask = np.zeros((32, 32), np.uint8)
+    mask[10:20, 5:25] = 255
+    rows, columns = box_lungs(mask, 64, 96)
+    assert (rows, columns) == (slice(18, 42), slice(9, 81))  # 10 % wider on every side
+    image = np.full((1, 64, 96), 200, np.uint8)
+    row = IndexRow("a", "", "", "", "", 96, 64, "L", "", "")
+    seen = Seen(image, np.arange(1), [row], {"a": mask})
+    thumbnail = take_lungless(seen)[0].reshape(16, 16)
+    assert thumbnail[7, 8] == 0
+    assert thumbnail[0, 0] == 200
+    assert image.min() == 200
+    assert take_silhouette(seen)[0].sum() == (mask > 0).sum()
+
+
+def test_lungs_are_read_from_what_is_annotated(tmp_path: Path) -> None:
+    Image.fromarray(np.pad(np.full((10, 10), 255, np.uint8), 3)).save(tmp_path / "mask.png")
+    rows = [IndexRow(name, "", "", "", "", 16, 16, "L", "", "") for name in "ab"]
+    regions = [
+        RegionRow("a", "lungs", 0, 0, 0, 0, "mask.png", sha256_file(tmp_path / "mask.png")),
+        RegionRow("b", "lesion", 2, 2, 4, 4, ""),
+    ]
+    lungs = read_lungs(rows, regions, tmp_path, threads=1)
+    assert list(lungs) == ["a"]
+    assert lungs["a"][16, 16] == 255
+    assert lungs["a"][0, 0] == 0
+    assert explain_absence("lungless", rows, lungs) == "1 of 2 images have no lung mask"
+    assert explain_absence("silhouette", rows, {}) == "the dataset has no lung masks"
+    assert explain_absence("silhouette", rows[:1], lungs) == ""
+
+
+def test_metadata_need_a_fact_of_their_own() -> None:
+    row = IndexRow("a", "", "", "", "", 16, 16, "L", "", "", metadata="ignored=Edema")
+    assert "no view" in explain_absence("metadata", [row], {})
+    assert explain_absence("metadata", [dataclasses.replace(row, metadata="sex=F")], {}) == ""
+
+
+def test_the_header_tells_files_apart_and_the_histogram_grey_values() -> None:
+    rows = [IndexRow(f"{k}", "", "", "", "", 16, 16, "L", "", "", size_bytes=100 + k) for k in range(2)]
+    images = np.stack([np.zeros((16, 16)), np.full((16, 16), 255)]).astype(np.uint8)
+    seen = Seen(images, np.arange(2), rows, {})
+    assert take_header(seen)[:, 0].tolist() == [100, 101]
+    assert take_histogram(seen)[:, [0, -1]].tolist() == [[1, 0], [0, 1]]

@@ -56,6 +56,7 @@ rule probe:
         test_table=LAYOUT.test_table("{dataset}", STUDY.recipe()),
         test=rules.split.output.test,
         index=rules.index.output.index,
+        regions=rules.index.output.regions,
     output:
         predictions=collect(LAYOUT.probe("{{dataset}}", "{probe}.csv"), probe=PROBES),
         scores=LAYOUT.probe("{dataset}", "probes.json"),
@@ -68,12 +69,15 @@ rule probe:
         size_px=STUDY.settings.preprocess.size_px,
         settings=as_is(settings_json(STUDY.settings.score)),
         code=code_hash("probe"),
+    threads: STUDY.settings.compute.threads
+    resources:
+        masks=folder_of,
     message:
         "fit what a network has to beat on {wildcards.dataset}"
     shell:
         "python scripts/probe.py --images {input.images:q} --split {input.split:q} --test-images {input.test_images:q}"
-        " --test {input.test:q} --index {input.index:q} --size-px {params.size_px} --settings {params.settings:q}"
-        " --folder {params.folder:q} > {log:q} 2>&1"
+        " --test {input.test:q} --index {input.index:q} --regions {input.regions:q} --masks {resources.masks:q}"
+        " --size-px {params.size_px} --threads {threads} --settings {params.settings:q} --folder {params.folder:q} > {log:q} 2>&1"
 
 
 rule score:

@@ -7,7 +7,7 @@ import numpy as np
 
 from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.compare.rows import metric_columns, model_rows
-from cxrflow.config.probes import PROBES, THUMBNAIL
+from cxrflow.config.probes import BASELINES, THUMBNAIL
 from cxrflow.config.study import BASE
 from cxrflow.files.formats import KINDS, count_words, join_words
 from cxrflow.results.bootstrap import LEVEL, Estimate, mean_macro_f1, subtract_estimates
@@ -32,21 +32,24 @@ def scored_rows(results: Results) -> list[dict[str, Any]]:
 
 def probe_rows(results: Results, dataset: str) -> list[dict[str, Any]]:
     """One row per classifier without a network of one dataset, in the columns of Table 3 that it has."""
-    has_metadata = results.datasets[dataset].has_metadata
     return [
         {
             "dataset": results.dataset_title(dataset),
-            "backbone": PROBES[probe].title,
+            "backbone": probe.title,
             "init": "baseline",
             "variant": BASE,
-            **metric_columns(scores, per_class=False),
-            "chance_macro_f1": scores["chance_macro_f1"],
-            "above_thumbnail": "",
-            "caution": "" if probe != "metadata" or has_metadata else "the dataset has none",
-            "model": f"probes/{dataset}/{probe}",
+            **_probe_scores(results.probes[dataset][name]),
+            "model": f"probes/{dataset}/{name}",
         }
-        for probe, scores in results.probes[dataset].items()
+        for name, probe in BASELINES.items()
     ]
+
+
+def _probe_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+    if "absent" in scores:
+        return {"above_thumbnail": "", "caution": f"not run: {scores['absent']}"}
+    columns = metric_columns(dict(scores), per_class=False)
+    return {**columns, "chance_macro_f1": scores["chance_macro_f1"], "above_thumbnail": "", "caution": ""}
 
 
 def subtract_thumbnail(results: Results, models: Sequence[ModelResult]) -> Estimate:

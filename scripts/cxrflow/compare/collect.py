@@ -47,9 +47,9 @@ class DatasetResult:
         return read_split(self.folder / "split.csv", self.folder / "test.csv")
 
     @cached_property
-    def has_metadata(self) -> bool:
-        """Whether the index knows of any image more than its label and its file."""
-        return any(row.metadata for row in read_records(self.folder / "index.csv", IndexRow))
+    def images(self) -> list[IndexRow]:
+        """index.csv."""
+        return read_records(self.folder / "index.csv", IndexRow)
 
     @cached_property
     def openings(self) -> list[Opening]:
@@ -181,7 +181,10 @@ class Results:
 
     @cached_property
     def probes(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """probes.json by dataset: the scores of each classifier without a network, in the form of metrics.json."""
+        """probes.json by dataset: the scores of each classifier without a network, in the form of metrics.json.
+
+        Where one could not be fitted it has `absent` instead: why, a phrase.
+        """
         return {name: read_json(self.layout.probe(name, "probes.json")) for name in self.datasets}
 
     def probe_predictions(self, dataset: str, probe: str) -> Predictions:

@@ -345,6 +345,11 @@ class StudySettings:
     phantoms: PhantomSettings | None = setting(
         "synthesise the three datasets instead of reading them from data_root", None
     )
+    strict: bool = setting(
+        "stop where a caution is a serious concern, such as a probe that tells the classes without the lungs; otherwise"
+        " the page says so and the study goes on",
+        False,
+    )
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
     split: SplitSettings = field(default_factory=SplitSettings)

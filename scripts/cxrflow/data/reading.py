@@ -52,6 +52,7 @@ class ImageFacts:
     mode: str
     sha256: str
     pixel_sha256: str
+    size_bytes: int
     thumbnail: NDArray[np.uint8] = field(compare=False)
 
     @property
@@ -91,7 +92,8 @@ def read_facts(path: Path, max_mpx: float) -> ImageFacts | str:
     except MemoryError:
         return NO_MEMORY
     gray = decoded.gray
-    return ImageFacts(decoded.width, decoded.height, decoded.mode, sha256_bytes(data), hash_pixels(gray), shrink(gray))
+    hashes = sha256_bytes(data), hash_pixels(gray)
+    return ImageFacts(decoded.width, decoded.height, decoded.mode, *hashes, len(data), shrink(gray))
 
 
 def hash_pixels(gray: NDArray[np.uint8]) -> str:

@@ -34,7 +34,9 @@ class IndexRow:
         sha256: of the file's bytes; preprocess checks it.
         pixel_sha256: of the decoded gray pixels and their shape; images with equal ones stay together.
         part: its subset in the dataset's own split (train, val or test); empty where it publishes none.
-        metadata: what its table says of it beside the label, `view=PA sex=F age_years=58 follow_up=3`, or empty.
+        metadata: what its table says of it beside the label, `view=PA sex=F age_years=58 follow_up=3`, or empty;
+            `ignored=Edema|Hernia` are its findings that the dataset's rule takes no notice of.
+        size_bytes: of the file.
     """
 
     image_id: str
@@ -49,6 +51,7 @@ class IndexRow:
     pixel_sha256: str
     part: str = ""
     metadata: str = ""
+    size_bytes: int = 0
 
     @property
     def facts(self) -> dict[str, str]:

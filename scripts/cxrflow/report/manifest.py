@@ -110,7 +110,7 @@ SECTIONS = (
     Section("curves", "Training curves", show("curves")),
     Section("transfer", "Transfer and ablation", show("transfer", "ablation")),
     Section("efficiency", "Efficiency and choice", show("efficiency", "choice")),
-    Section("checks", "Checks", (Block("prose", text=ABOUT_CHECKS), Block("checks"))),
+    Section("checks", "Checks", (Block("prose", text=ABOUT_CHECKS), Block("checks"), *show("shortcuts"))),
     Section("provenance", "Provenance", (Block("provenance"),)),
     Section("citing", "Citing and terms", (Block("terms"),)),
 )

@@ -14,6 +14,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from cxrflow.checks.cautions_shortcuts import describe_gate
 from cxrflow.checks.verdicts import ERROR, FAIL, PASS, UNKNOWN, WARN, write_estimate
 from cxrflow.compare.baselines import count_above_thumbnail
 from cxrflow.compare.collect import ModelResult, Results
@@ -53,7 +54,10 @@ def render_page(results: Results, summary: Path) -> str:
         synthetic=results.study.settings.phantoms is not None,
         overview=describe_study(results),
         above_thumbnail=count_above_thumbnail(rows["models"]),
-        chosen=[chosen_model(results, name) for name in results.datasets],
+        chosen=[
+            {**card, "gate": describe_gate(rows["shortcuts"], card["dataset"])}
+            for card in (chosen_model(results, name) for name in results.datasets)
+        ],
         cautions=[row for row in rows["checks"] if row["kind"] == "caution" and row["level"] != PASS],
         sections=SECTIONS,
         datasets=[describe_dataset(results, name, rows["per_class"]) for name in results.datasets],

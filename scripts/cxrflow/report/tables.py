@@ -12,7 +12,7 @@ Every column of numbers says in `interval` how sure they are (a test walks TABLE
 
 from dataclasses import dataclass
 
-from cxrflow.config.probes import PROBES
+from cxrflow.config.probes import BASELINES, SHORTCUTS
 
 EXACT = "exact"  # counted, set, published or defined: the same study on other patients or another machine has it too
 
@@ -165,7 +165,7 @@ TABLES: dict[str, Table] = {
         " intervals are over test patients (Wilson's, with the effective number of images that a bootstrap over"
         " patients shows) and do not show how another training would differ."
         " Baselines, without a network, fitted on the same train images: "
-        + " ".join(f"{probe.title}: {probe.note[0].lower()}{probe.note[1:]}" for probe in PROBES.values())
+        + " ".join(f"{probe.title}: {probe.note[0].lower()}{probe.note[1:]}" for probe in BASELINES.values())
         + " Above the thumbnail: whether the paired difference is clear of zero, corrected for the number of"
         " models of the dataset (Bonferroni)."
         " Chance: the best macro F1 that guessing without looking at the image can expect. Loss: the lowest validation"
@@ -330,5 +330,26 @@ TABLES: dict[str, Table] = {
             Column("threshold", "Threshold", "amount", EXACT, shown="never"),
         ),
         "cxrflow.checks.registry:check_rows",
+    ),
+    "shortcuts": Table(
+        "Table 11. Shortcut gate: what tells the classes without the lungs",
+        "Each probe is fitted on the train images and must not work: "
+        + " ".join(f"{probe.title}: {probe.note[0].lower()}{probe.note[1:]}" for probe in SHORTCUTS.values())
+        + " Reach: the probe's gain over chance as a share of the gain of the model chosen on validation images, on the"
+        " same test patients. No concern: its interval ends below 25 %; serious concern: it begins above 50 %; between"
+        " them, take care. What was not run counts as nothing, never as no concern. A probe that works shows what a"
+        " model could use, not that it does.",
+        (
+            DATASET,
+            Column("probe", "Probe"),
+            score("macro_f1", "Probe's macro F1"),
+            score("model_macro_f1", "Model's macro F1"),
+            Column("reach", "Reach (95 % interval)", "share", interval=True, patients=True),
+            Column("verdict", "Verdict"),
+            Column("reason", "Why none", shown="if_any"),
+            Column("level", "Level", shown="never"),
+            PATH,
+        ),
+        "cxrflow.checks.cautions_shortcuts:shortcut_rows",
     ),
 }

@@ -4,67 +4,175 @@ The thumbnail, its classifier and its regularization are those with which a logi
 MobileNetV3 on small sets of real X-rays; the settings were fixed before, and nothing here is chosen by a score.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrflow.files.records import IndexRow, Predictions
+from cxrflow.data.reading import map_in_threads
+from cxrflow.files.records import IndexRow, Predictions, RegionRow
 from cxrflow.models.batches import SplitImages
+from cxrflow.results.explaining import cover_regions, group_regions
 
 THUMBNAIL_PX = 16
 FRAME_PX = 64  # a larger image is shrunk to this side before its frame is taken
 FRAME_SHARE = 6 / 64  # of the side
 REGULARIZATION = 0.01  # scikit-learn's C
 FACTS = ("view", "sex", "age_years", "follow_up")  # of `IndexRow.facts`
+GREY_BINS = 32
+LUNGS_PX = 32  # side of the masks that are kept: 1 kB for an image
+BOX_MARGIN = 0.1  # of the box's width and height, on every side
 Floats = NDArray[np.float32]
+Lungs = Mapping[str, NDArray[np.uint8]]  # {image_id: uint8 (LUNGS_PX, LUNGS_PX), 0-255: how much of a pixel is lung}
 
 
-def fit_probe(name: str, data: SplitImages, test: SplitImages, index: Mapping[str, IndexRow]) -> Predictions:
+@dataclass(frozen=True)
+class Seen:
+    """What a probe may look at.
+
+    Attributes:
+        packed: uint8 (N, H, W), memory-mapped; whole sets are not copied.
+        numbers: int64 (n,), its images among them.
+        rows: of the index, one per image of its own.
+        lungs: the masks of the dataset.
+    """
+
+    packed: NDArray[np.uint8]
+    numbers: NDArray[np.int64]
+    rows: Sequence[IndexRow]
+    lungs: Lungs
+
+    def images(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield its images, uint8 (H, W)."""
+        return (self.packed[number] for number in self.numbers)
+
+
+def fit_probe(
+    name: str, data: SplitImages, test: SplitImages, index: Mapping[str, IndexRow], lungs: Lungs | None = None
+) -> Predictions:
     """Fit one of PROBES on the train rows of `data` and predict the test rows of `test`.
 
     index: the dataset's rows by image_id.
     """
     train, tested = data.rows["train"], test.rows["test"]
-    fit = (data.images[train], [index[data.image_ids[row]] for row in train])
-    predict = (test.images[tested], [index[test.image_ids[row]] for row in tested])
+    fit = Seen(data.images, train, [index[data.image_ids[row]] for row in train], lungs or {})
+    predict = Seen(test.images, tested, [index[test.image_ids[row]] for row in tested], lungs or {})
     take, make_classifier = _PROBES[name]
     classifier = make_classifier()
-    classifier.fit(take(*fit), data.labels_of("train"))
-    found = classifier.predict_proba(take(*predict))
+    classifier.fit(take(fit), data.labels_of("train"))
+    found = classifier.predict_proba(take(predict))
     probabilities = np.zeros((len(tested), len(data.class_names)))
     probabilities[:, classifier.classes_] = found / found.sum(axis=1, keepdims=True)
     image_ids, patient_ids = ([ids[row] for row in tested] for ids in (test.image_ids, test.patient_ids))
     return Predictions(image_ids, patient_ids, test.labels_of("test"), probabilities, data.class_names)
 
 
-def take_nothing(images: NDArray[np.uint8], rows: Sequence[IndexRow]) -> Floats:
+def explain_absence(name: str, index: Iterable[IndexRow], lungs: Lungs) -> str:
+    """Return why a probe cannot be fitted on these images, a phrase; empty where it can."""
+    index = list(index)
+    if name == "metadata" and not any(row.facts.keys() & set(FACTS) for row in index):
+        return "the dataset's table has no view, sex, age or follow-up number"
+    without = sum(row.image_id not in lungs for row in index)
+    if name in ("silhouette", "lungless") and without:
+        return f"{without:,} of {len(index):,} images have no lung mask" if lungs else "the dataset has no lung masks"
+    return ""
+
+
+def read_lungs(index: Sequence[IndexRow], regions: Iterable[RegionRow], folder: Path, threads: int) -> Lungs:
+    """Return the lungs of every image that has them annotated, on the square that a network sees.
+
+    Raises:
+        CxrflowError: a mask is missing, changed, empty or cannot be read.
+    """
+    by_image = {image_id: kinds["lungs"] for image_id, kinds in group_regions(regions).items() if "lungs" in kinds}
+    annotated = [row for row in index if row.image_id in by_image]
+
+    def read(row: IndexRow) -> NDArray[np.uint8]:
+        return np.rint(255 * cover_regions(by_image[row.image_id], row, folder, LUNGS_PX)).astype(np.uint8)
+
+    return dict(zip((row.image_id for row in annotated), map_in_threads(read, annotated, threads), strict=True))
+
+
+def take_nothing(seen: Seen) -> Floats:
     """Return float32 (n, 1), zeros."""
-    return np.zeros((len(rows), 1), np.float32)
+    return np.zeros((len(seen.rows), 1), np.float32)
 
 
-def take_thumbnail(images: NDArray[np.uint8], rows: Sequence[IndexRow]) -> Floats:
-    """Return the images, uint8 (n, H, W), shrunk to THUMBNAIL_PX: float32 (n, 256), 0-255."""
-    return _shrink(images, THUMBNAIL_PX).reshape(len(rows), -1)
+def take_thumbnail(seen: Seen) -> Floats:
+    """Return the images shrunk to THUMBNAIL_PX: float32 (n, 256), 0-255."""
+    return _shrink(seen.images(), THUMBNAIL_PX).reshape(len(seen.rows), -1)
 
 
-def take_frame(images: NDArray[np.uint8], rows: Sequence[IndexRow]) -> Floats:
-    """Return the outer frame of the images, uint8 (n, H, W): float32 (n, n_pixels), 0-255."""
-    side = min(FRAME_PX, *images.shape[1:])
+def take_frame(seen: Seen) -> Floats:
+    """Return the outer frame of the images: float32 (n, n_pixels), 0-255."""
+    side = min(FRAME_PX, *seen.packed.shape[1:])
     width = round(FRAME_SHARE * side)
     outside = np.ones((side, side), np.bool_)
     outside[width:-width, width:-width] = False
-    return _shrink(images, side)[:, outside]
+    return _shrink(seen.images(), side)[:, outside]
 
 
-def take_metadata(images: NDArray[np.uint8], rows: Sequence[IndexRow]) -> Floats:
+def take_histogram(seen: Seen) -> Floats:
+    """Return the share of pixels in each of GREY_BINS ranges of grey values: float32 (n, GREY_BINS)."""
+    bins = [
+        np.bincount(image.ravel() // (256 // GREY_BINS), minlength=GREY_BINS) / image.size for image in seen.images()
+    ]
+    return np.array(bins, np.float32)
+
+
+def take_silhouette(seen: Seen) -> Floats:
+    """Return where the lungs are and nothing of what is in them: float32 (n, LUNGS_PX**2), 0 or 1."""
+    return np.array([seen.lungs[row.image_id].ravel() > 127 for row in seen.rows], np.float32)
+
+
+def take_lungless(seen: Seen) -> Floats:
+    """Return thumbnails of the images without their lungs: float32 (n, 256), 0-255.
+
+    What is black is the box around both lungs, wider by BOX_MARGIN on every side, not the mask: its outline may tell
+    the classes (Maguolo & Nanni 2021, Inf. Fusion 76:1-7, cover the lungs and train again).
+    """
+
+    def cover(image: NDArray[np.uint8], row: IndexRow) -> NDArray[np.uint8]:
+        covered = image.copy()
+        covered[box_lungs(seen.lungs[row.image_id], *image.shape)] = 0
+        return covered
+
+    return _shrink(map(cover, seen.images(), seen.rows), THUMBNAIL_PX).reshape(len(seen.rows), -1)
+
+
+def box_lungs(mask: NDArray[np.uint8], height: int, width: int) -> tuple[slice, slice]:
+    """Return the box around a mask, wider by BOX_MARGIN on every side, in an image of another size: rows, columns."""
+
+    def span(inside: Any, length: int) -> slice:
+        first, last = np.flatnonzero(inside)[[0, -1]]
+        margin = BOX_MARGIN * (last + 1 - first)
+        start, stop = (length / len(inside) * end for end in (first - margin, last + 1 + margin))
+        return slice(max(0, int(np.floor(start))), min(length, int(np.ceil(stop))))
+
+    return span(mask.any(axis=1), height), span(mask.any(axis=0), width)
+
+
+def take_metadata(seen: Seen) -> Floats:
     """Return what the index knows of each image beside its pixels: float32 (n, n_facts), -1 where it is unknown.
 
     Numbers as they are; words, such as F and M, as the number that their first two bytes make: trees need no order.
     """
-    return np.array([[_read_fact(row.facts.get(name, "")) for name in FACTS] for row in rows], np.float32)
+    return np.array([[_read_fact(row.facts.get(name, "")) for name in FACTS] for row in seen.rows], np.float32)
+
+
+def take_header(seen: Seen) -> Floats:
+    """Return what the file is, before it is opened: float32 (n, 5): bytes, width, height, bytes per pixel and mode."""
+    return np.array(
+        [
+            (row.size_bytes, row.width, row.height, row.size_bytes / (row.width * row.height), _read_fact(row.mode))
+            for row in seen.rows
+        ],
+        np.float32,
+    )
 
 
 def _read_fact(text: str) -> float:
@@ -74,7 +182,7 @@ def _read_fact(text: str) -> float:
         return float(int.from_bytes(text.encode()[:2], "big")) if text else -1.0
 
 
-def _shrink(images: NDArray[np.uint8], side: int) -> Floats:
+def _shrink(images: Iterable[NDArray[np.uint8]], side: int) -> Floats:
     small = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in images]
     return np.array(small, np.float32)
 
@@ -100,10 +208,14 @@ def _make_trees() -> Any:
     return HistGradientBoostingClassifier(class_weight="balanced", early_stopping=False, random_state=0)
 
 
-Take = Callable[[NDArray[np.uint8], Sequence[IndexRow]], Floats]
+Take = Callable[[Seen], Floats]
 _PROBES: dict[str, tuple[Take, Callable[[], Any]]] = {
     "majority": (take_nothing, _make_constant),
     "thumbnail": (take_thumbnail, _make_regression),
     "frame": (take_frame, _make_regression),
     "metadata": (take_metadata, _make_trees),
+    "histogram": (take_histogram, _make_regression),
+    "header": (take_header, _make_trees),
+    "silhouette": (take_silhouette, _make_regression),
+    "lungless": (take_lungless, _make_regression),
 }

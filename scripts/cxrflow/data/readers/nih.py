@@ -79,9 +79,10 @@ def list_images(folder: Path, settings: DatasetSettings) -> Listing:
             listing.rejects.extend([missing] if entry.name in labels else [])
         elif entry.name in labels:
             source, part = path.split("/")[0] if "/" in path else "", parts.get(entry.name, "")
-            listing.candidates.append(
-                Candidate(image_id, path, labels[entry.name], entry.patient, source, part, entry.metadata)
-            )
+            ignored = "|".join(sorted(entry.findings - classes.keys() - {NO_FINDING}))
+            metadata = f"{entry.metadata} ignored={ignored}" if ignored else entry.metadata
+            candidate = Candidate(image_id, path, labels[entry.name], entry.patient, source, part, metadata)
+            listing.candidates.append(candidate)
         else:
             listing.rejects.append(RejectRow(image_id, path, "", "selection", reasons[entry.name]))
     strangers = sorted(files.keys() - {entry.name for entry in entries})

@@ -1,0 +1,214 @@
+"""Cautions about shortcuts: what tells the classes without the lungs, and what the way of selecting images adds to it.
+
+The gate trains probes on what must not work, such as the frame of the image, and holds what they gain over chance
+against what the chosen model gains: R = (probe - chance) / (model - chance), of macro F1. It weighs how much of the
+model's score *could* be had that way; it does not show that the model takes it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, WARN, WORDS, Verdict, check
+from cxrflow.compare.associations import associate, group_fact
+from cxrflow.compare.collect import DatasetResult, Results, group_seeds
+from cxrflow.compare.paired import score_models
+from cxrflow.compare.rows import estimate_columns
+from cxrflow.config.probes import SHORTCUTS
+from cxrflow.config.study import ModelId
+from cxrflow.files.formats import KINDS, join_words
+from cxrflow.results.bootstrap import Estimate, divide_estimates, mean_macro_f1, scale_estimate
+
+# Of the model's gain over chance: what a probe must stay below, and what it must not exceed. Set beforehand.
+LITTLE, MUCH = 0.25, 0.5
+WORST_FIRST = (FAIL, WARN, UNKNOWN, PASS)
+SMALL_V = 0.1  # Cramer's V from which an association is called small, not none (Cohen 1988, Statistical Power Analysis)
+FACT_WORDS = {"view": "view", "sex": "sex", "age_years": "age group", "follow_up": "follow-up number"}
+MOST_RESAMPLES = 500  # of Cramer's V: the ends of its interval are known to a twentieth of its width
+
+
+@check(
+    "caution",
+    "Could the score come from something else than the lungs?",
+    needs=("selection", "predictions", "metrics", "probes"),
+)
+def shortcuts(results: Results) -> Verdict:
+    """The gate: the worst of all probes and datasets; what was not run is never a pass."""
+    rows = shortcut_rows(results)
+    level = next(level for level in WORST_FIRST if any(row["level"] == level for row in rows))
+    measured = [row for row in rows if row["level"] == level and row["reach"] is not None]
+    worst = max(measured, key=lambda row: row["reach"], default=None)
+    interval = (worst["reach_low"], worst["reach_high"]) if worst and worst["reach_low"] is not None else None
+    texts = {title: describe_gate(rows, title) for title in dict.fromkeys(row["dataset"] for row in rows)}
+    return Verdict(
+        level,
+        " ".join(f"{title}: {text}" for title, text in texts.items()),
+        value=worst["reach"] if worst else None,
+        interval=interval,
+        threshold={FAIL: MUCH}.get(level, LITTLE),
+        remedy=""
+        if level == PASS
+        else "Crop to the lungs, or take the classes from one source, and train again; where lung masks are missing,"
+        " put them where the dataset's reader looks for them.",
+    )
+
+
+def shortcut_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per dataset and shortcut probe: its score, the chosen model's, and how much of its gain it reaches."""
+    return [row for name in results.datasets for row in _rows_of_dataset(results, name)]
+
+
+def _rows_of_dataset(results: Results, dataset: str) -> list[dict[str, Any]]:
+    path, score = results.selection[dataset]["chosen"], results.study.settings.score
+    members = group_seeds(results.base_models).get(ModelId.parse(path)) if path else None
+    model = score_models(results, members) if members else None
+    rows = []
+    for name, probe in SHORTCUTS.items():
+        row = {"dataset": results.dataset_title(dataset), "probe": probe.title, "model": path, "reason": ""}
+        absent = results.probes[dataset][name].get("absent")
+        reach, level, reason = None, UNKNOWN, f"not run: {absent}" if absent else "no model was chosen"
+        if not absent:
+            predictions = results.probe_predictions(dataset, name)
+            estimate = mean_macro_f1([predictions], score.bootstrap_resamples, score.bootstrap_seed)
+            row |= estimate_columns("macro_f1", estimate)
+            if model and members:
+                reach = estimate_reach(estimate, model, members[0].metrics["chance_macro_f1"])
+                level, reason = judge_reach(reach)
+        row |= estimate_columns("model_macro_f1", model) if model else {}
+        row |= {"reach": None, "reach_low": None, "reach_high": None}
+        row |= estimate_columns("reach", reach) if reach and reach.low is not None else {}
+        rows.append(row | {"level": level, "verdict": WORDS["caution"][level], "reason": reason})
+    return rows
+
+
+def estimate_reach(probe: Estimate, model: Estimate, chance: float) -> Estimate:
+    """Return R, the share of a model's gain over chance that a probe reaches; both on the same resamples."""
+    above_chance = (scale_estimate(each, 1.0, shift=-chance) for each in (probe, model))
+    return divide_estimates(*above_chance)
+
+
+def judge_reach(reach: Estimate) -> tuple[str, str]:
+    """Return the level of a probe by the interval of R, and why it has none."""
+    if reach.low is None or reach.high is None:
+        return UNKNOWN, "the model is not clear of chance, or a class has too few patients"
+    return PASS if reach.high < LITTLE else FAIL if reach.low > MUCH else WARN, ""
+
+
+def describe_gate(rows: Iterable[Mapping[str, Any]], dataset: str) -> str:
+    """Return what the gate found on one dataset, from the rows of its table: sentences, the worst first."""
+    of_dataset = [row for row in rows if row["dataset"] == dataset]
+    sentences = []
+    for level in WORST_FIRST:
+        found = [row for row in of_dataset if row["level"] == level]
+        if found and level == UNKNOWN:
+            reasons = dict.fromkeys(row["reason"] for row in found)
+            named = [f"{_name(r for r in found if r['reason'] == reason)} ({reason})" for reason in reasons]
+            sentences.append(f"Cannot be determined: {'; '.join(named)}.")
+        elif found:
+            reached = [f"{row['probe'].lower()} {_write_reach(row)}" for row in found]
+            verdict = WORDS["caution"][level].capitalize()
+            sentences.append(f"{verdict}: {join_words(reached)} of the model's gain over chance.")
+    return " ".join(sentences)
+
+
+def _name(rows: Iterable[Mapping[str, Any]]) -> str:
+    return join_words([row["probe"].lower() for row in rows])
+
+
+def _write_reach(row: Mapping[str, Any]) -> str:
+    return KINDS["share"].show_interval(row["reach"], row["reach_low"], row["reach_high"], row["reach_n_patients"])
+
+
+@check("caution", "Does the way of selecting images make a shortcut?", needs=("index", "probes"))
+def selection_shortcut(results: Results) -> Verdict:
+    """What is known of each image beside its pixels, against its class."""
+    found = {dataset.title: _associate_facts(results, dataset) for dataset in results.datasets.values()}
+    strengths = [(v, title) for title, facts in found.items() for v in facts.values() if v.low is not None]
+    texts = [_describe_facts(results, name, found[dataset.title]) for name, dataset in results.datasets.items()]
+    if not strengths:
+        return Verdict(
+            UNKNOWN, " ".join(texts), remedy="Publish view, sex and age with the images where they are known."
+        )
+    strongest = max((v for v, _ in strengths), key=lambda v: v.value)
+    level = WARN if any((v.low or 0) > SMALL_V for v, _ in strengths) else PASS
+    if level == PASS and not all(found.values()):
+        level = UNKNOWN
+    return Verdict(
+        level,
+        " ".join(texts),
+        value=strongest.value,
+        interval=(strongest.low or 0.0, strongest.high or 0.0),
+        threshold=SMALL_V,
+        remedy=""
+        if level == PASS
+        else "Compare classes within one view and one visit, or select images alike in them.",
+    )
+
+
+def _associate_facts(results: Results, dataset: DatasetResult) -> dict[str, Estimate]:
+    """Return Cramer's V of the class and each fact that the index has, in at least two groups."""
+    score, found = results.study.settings.score, {}
+    for name in FACT_WORDS:
+        known = [(row, group) for row in dataset.images if (group := group_fact(name, row.facts.get(name, "")))]
+        if len({group for _, group in known}) > 1:
+            columns = [row.label for row, _ in known], [group for _, group in known], [r.patient_id for r, _ in known]
+            found[name] = associate(*columns, min(MOST_RESAMPLES, score.bootstrap_resamples), score.bootstrap_seed)
+    return found
+
+
+def _describe_facts(results: Results, name: str, facts: Mapping[str, Estimate]) -> str:
+    dataset = results.datasets[name]
+    if not facts:
+        return f"{dataset.title}: nothing is known of its images but their class."
+    listed = [f"{FACT_WORDS[fact]} {KINDS['score'].show_interval(v.value, v.low, v.high)}" for fact, v in facts.items()]
+    parts = [f"{dataset.title}: Cramer's V with the class is {join_words(listed)}.", *_describe_probe(results, name)]
+    return " ".join([*parts, *_describe_visits(dataset), *_describe_ignored(dataset)])
+
+
+def _describe_probe(results: Results, name: str) -> list[str]:
+    scores = results.probes[name]["metadata"]
+    if "absent" in scores:
+        return []
+    areas = {label: of["auroc"] for label, of in scores["per_class"].items() if of["auroc"]["value"] is not None}
+    macro = scores["macro_f1"]
+    text = (
+        f"From these alone, without the image, boosted trees reach macro F1 {_write(macro)} on the test images, where"
+        f" guessing expects {KINDS['score'].show(scores['chance_macro_f1'])}"
+    )
+    listed = [f"{label} {_write(area)}" for label, area in areas.items()]
+    return [f"{text}, and AUROC of each class against the rest: {join_words(listed)}." if listed else f"{text}."]
+
+
+def _write(score: Mapping[str, Any]) -> str:
+    return KINDS["score"].show_interval(score["value"], score["low"], score["high"], score["n_patients"])
+
+
+def _describe_visits(dataset: DatasetResult) -> list[str]:
+    """Return a sentence on the class with the most first visits; the rule of the NIH's reader makes it No Finding."""
+    known = [(row.label, row.facts["follow_up"] == "0") for row in dataset.images if "follow_up" in row.facts]
+    shares = {label: _share(first for of, first in known if of == label) for label in {of for of, _ in known}}
+    if len(shares) < 2:
+        return []
+    most = max(sorted(shares), key=lambda label: shares[label])
+    rest = _share(first for of, first in known if of != most)
+    show = KINDS["share"].show
+    why = " The rule keeps each patient's first No Finding image, which makes the visit part of the label."
+    return [
+        f"First visits are {show(shares[most])} of {most} and {show(rest)} of the other images."
+        + why * (most == "No Finding")
+    ]
+
+
+def _describe_ignored(dataset: DatasetResult) -> list[str]:
+    """Return a sentence on images whose table lists findings that the rule takes no notice of."""
+    classes = {row.label for row in dataset.images if "ignored" in row.facts}
+    if not classes:
+        return []
+    n_ignored = sum("ignored" in row.facts for row in dataset.images)
+    single = [row for row in dataset.images if row.label in classes]
+    shares = [KINDS["share"].show(n_ignored / n) for n in (len(single), len(dataset.images))]
+    return [f"{shares[0]} of the images with one finding ({shares[1]} of all) have another, which the rule ignores."]
+
+
+def _share(values: Iterable[bool]) -> float:
+    listed: Sequence[bool] = list(values)
+    return sum(listed) / len(listed)
