@@ -1,5 +1,6 @@
 """The shortcut gate and the way of selecting images: planted shortcuts are found, nothing is found where none is."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from check import check_study
 from cxrflow.checks.cautions_shortcuts import (
     describe_gate,
     estimate_reach,
@@ -19,8 +21,9 @@ from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, WARN
 from cxrflow.compare.associations import associate, cramers_v, group_fact
 from cxrflow.compare.collect import Results
 from cxrflow.config.probes import SHORTCUTS
+from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json, write_json
-from cxrflow.files.records import IndexRow, Predictions, SplitRow
+from cxrflow.files.records import IndexRow, SplitRow
 from cxrflow.files.tables import read_records, write_records
 from cxrflow.models.batches import SplitImages, join_split
 from cxrflow.results.bootstrap import Estimate, mean_macro_f1
@@ -130,6 +133,23 @@ def test_what_was_not_run_is_never_a_pass(tmp_path: Path) -> None:
     assert describe_gate(shortcut_rows(fake), row["dataset"]) in verdict.text
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_serious_concern_stops_a_strict_study_alone(fake: Results, tmp_path: Path, strict: bool) -> None:
+    config, models = replace(fake.study.settings, strict=strict), [model.id.path for model in fake.models]
+    stops = pytest.raises(CxrflowError, match="With strict: false the study goes on") if strict else nullcontext()
+    with stops:
+        check_study(
+            check="shortcuts", results=fake.root, config=config, models=models, verdict=tmp_path / "verdict.json"
+        )
+    assert read_json(tmp_path / "verdict.json")["level"] == FAIL
+
+
+def test_without_a_chosen_model_nothing_is_held_against_it(fake: Results) -> None:
+    fake.selection["covid"]["chosen"] = None
+    assert shortcuts.run(fake).level == UNKNOWN
+    assert {row["reason"] for row in shortcut_rows(fake)} == {"no model was chosen"}
+
+
 def test_facts_that_go_with_the_class_are_told(fake: Results) -> None:
     path = fake.root / "data/covid/index.csv"
     rows = read_records(path, IndexRow)
@@ -191,7 +211,3 @@ def test_ages_and_visits_are_grouped_and_a_mistyped_age_is_none() -> None:
     assert [group_fact("age_years", age) for age in ("17", "18", "59", "414", "")] == ["0", "1", "2", "", ""]
     assert [group_fact("follow_up", visit) for visit in ("0", "1", "12")] == ["0", "1", "4"]
     assert group_fact("view", "PA") == "PA"
-
-
-def test_predictions_of_a_probe_are_a_models(fake: Results) -> None:
-    assert isinstance(fake.probe_predictions("covid", "frame"), Predictions)

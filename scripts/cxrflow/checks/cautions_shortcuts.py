@@ -23,6 +23,11 @@ LITTLE, MUCH = 0.25, 0.5
 WORST_FIRST = (FAIL, WARN, UNKNOWN, PASS)
 SMALL_V = 0.1  # Cramer's V from which an association is called small, not none (Cohen 1988, Statistical Power Analysis)
 FACT_WORDS = {"view": "view", "sex": "sex", "age_years": "age group", "follow_up": "follow-up number"}
+NONE_MEASURED = {
+    f"{key}{end}": None
+    for key in ("macro_f1", "model_macro_f1", "reach")
+    for end in ("", "_low", "_high", "_n_patients")
+}
 MOST_RESAMPLES = 500  # of Cramer's V: the ends of its interval are known to a twentieth of its width
 
 
@@ -74,9 +79,8 @@ def _rows_of_dataset(results: Results, dataset: str) -> list[dict[str, Any]]:
                 reach = estimate_reach(estimate, model, members[0].metrics["chance_macro_f1"])
                 level, reason = judge_reach(reach)
         row |= estimate_columns("model_macro_f1", model) if model else {}
-        row |= {"reach": None, "reach_low": None, "reach_high": None}
         row |= estimate_columns("reach", reach) if reach and reach.low is not None else {}
-        rows.append(row | {"level": level, "verdict": WORDS["caution"][level], "reason": reason})
+        rows.append(NONE_MEASURED | row | {"level": level, "verdict": WORDS["caution"][level], "reason": reason})
     return rows
 
 

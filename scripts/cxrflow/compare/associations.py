@@ -1,13 +1,12 @@
 """How strongly what is known of an image beside its pixels goes with its class. Pure functions."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrflow.files.formats import MIN_PATIENTS
-from cxrflow.results.bootstrap import Estimate, make_estimate, patient_numbers, resample_weights, wilson_interval
+from cxrflow.results.bootstrap import LEVEL, Estimate, patient_numbers, resample_weights, wilson_interval
 
 AGE_BOUNDS = (18, 40, 60, 80)  # years; the groups begin here
 OLDEST = 120  # an age above it is an error of typing: the NIH's table has some
@@ -49,13 +48,14 @@ def associate(
 
     value = float(measure(np.ones((shape[1], 1)), 1)[0])
     chunks = resample_weights(np.arange(shape[1]), resamples, seed) if resamples else ()
-    resampled = [measure(weights, 2 - value**2) for weights in chunks]
-    estimate = make_estimate(value, np.concatenate([np.zeros(0), *resampled]))
-    if not np.allclose(estimate.resampled, value) and shape[1] >= MIN_PATIENTS:
-        return estimate
-    # At 0 and 1 the resamples may all be equal: that is no certainty.
-    ends = wilson_interval(value, np.full(len(estimate.resampled), value), np.array([shape[1]]))
-    return replace(estimate, low=ends[0], high=ends[1])
+    resampled = np.concatenate([np.zeros(0), *(measure(weights, 2 - value**2) for weights in chunks)])
+    defined = resampled[~np.isnan(resampled)]
+    if shape[1] < MIN_PATIENTS or not len(defined):
+        return Estimate(value, None, None, resampled)
+    if np.allclose(defined, value):  # as at 0 and 1, which is no certainty
+        return Estimate(value, *wilson_interval(value, np.full(2, value), np.array([shape[1]])), resampled)
+    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    return Estimate(value, low, high, resampled)
 
 
 def cramers_v(counts: NDArray[np.float64], n_biases: float = 1) -> float:
