@@ -64,20 +64,21 @@ rule probe:
         LAYOUT.probe("{dataset}", "probe.log"),
     conda:
         "../../envs/cxrflow.yaml"
+    threads: STUDY.settings.compute.threads
+    resources:
+        masks=folder_of,
     params:
         folder=subpath(output.scores, parent=True),
         size_px=STUDY.settings.preprocess.size_px,
         settings=as_is(settings_json(STUDY.settings.score)),
         code=code_hash("probe"),
-    threads: STUDY.settings.compute.threads
-    resources:
-        masks=folder_of,
     message:
         "fit what a network has to beat on {wildcards.dataset}"
     shell:
         "python scripts/probe.py --images {input.images:q} --split {input.split:q} --test-images {input.test_images:q}"
         " --test {input.test:q} --index {input.index:q} --regions {input.regions:q} --masks {resources.masks:q}"
-        " --size-px {params.size_px} --threads {threads} --settings {params.settings:q} --folder {params.folder:q} > {log:q} 2>&1"
+        " --size-px {params.size_px} --threads {threads} --settings {params.settings:q} --folder {params.folder:q}"
+        " > {log:q} 2>&1"
 
 
 rule score:
