@@ -193,7 +193,7 @@ TABLES: dict[str, Table] = {
         "Table 4. Spread over seeds",
         "The same model trained once per seed: mean, standard deviation and range of macro F1 on the same test images."
         " This is how much one training differs from another; the interval of the SD is over trainings (chi-square),"
-        " that of the mean over test patients.",
+        " that of the mean over test patients and trainings.",
         (
             *MODEL[:4],
             Column("n_seeds", "Seeds", "count", EXACT),
