@@ -59,8 +59,8 @@ def test_a_started_preprocess_leaves_at_its_first_image(tmp_path: Path) -> None:
     index = write_index(tmp_path / "films", paths, tmp_path / "index.csv")
     startup.begin_preprocess(tmp_path / "films", index)
     assert not (tmp_path / "out.npy").exists()
-    with pytest.raises(RuntimeError, match=r"none\.csv does not exist"):
-        startup.begin_preprocess(tmp_path / "elsewhere", tmp_path / "none.csv")
+    with pytest.raises(RuntimeError, match=r"ended with status 3: .*no such film"):
+        startup.run_child("import sys; print('no such film'); sys.exit(3)")
 
 
 @bench
