@@ -12,6 +12,7 @@ from cxrflow.errors import CxrflowError
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 
 FILES = {
+    "plan": "analysis_plan.json",
     "index": "data/*/index.json",
     "selection": "selection.json",
     "copies": "data/*s.csv",  # copies.csv and groups.csv

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from cxrflow.checks.analysis_plan import plan_analysis, write_plan
 from cxrflow.checks.registry import list_checks, load_check, run_check
 from cxrflow.compare.collect import Results, collect_results
 from cxrflow.config.layout import Layout
@@ -116,6 +117,7 @@ def write_fake_study(folder: Path, fake: FakeStudy | None = None) -> tuple[Study
     """Write data/, models/, backbones/ and selection.json of a study into `folder`; return it and its models' paths."""
     fake = fake or FakeStudy()
     study = Study(parse_settings(StudySettings, fake_config(**fake.config), "config"))
+    write_plan(folder / "analysis_plan.json", plan_analysis(study.settings))
     write_records(folder / "data" / "groups.csv", GroupRow, [])
     write_records(folder / "data" / "copies.csv", CopyRow, [])
     for name in study.settings.datasets:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow  # a plan takes two seconds, and these are a dozen
 STUDY = ("--configfile", "config/quick.yaml", "config/imagenet.yaml", "--cores", "1")
 IMAGENET = "transfer: {covid: {init: imagenet, backbone: resnet34}}\n"
 MODELS = 12
-JUDGES = {"select_models", "check", "summarize", "report"}
+JUDGES = {"analysis_plan", "select_models", "check", "summarize", "report"}
 
 
 @pytest.fixture(scope="module")

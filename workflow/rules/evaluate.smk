@@ -2,8 +2,26 @@
 # rows; score does the rest from its files, so that a new metric costs no GPU; probe fits what a network has to beat.
 
 
+rule analysis_plan:
+    output:
+        plan=update(LAYOUT.analysis_plan()),  # earlier versions stay
+    log:
+        LAYOUT.analysis_plan().with_suffix(".log"),
+    localrule: True  # shorter than the wait for a job of its own
+    conda:
+        "../../envs/cxrflow.yaml"
+    params:
+        config=as_is(settings_json(STUDY.settings_without_places())),
+        code=code_of_all("analysis_plan", *MODULES),
+    message:
+        "write down the analysis before any test row is opened"
+    shell:
+        "python scripts/analysis_plan.py --config {params.config:q} --plan {output.plan:q} > {log:q} 2>&1"
+
+
 rule evaluate:
     input:
+        plan=ancient(rules.analysis_plan.output.plan),  # first, but another plan predicts nothing anew
         images=images_of,
         table=table_of,
         split=rules.split.output.split,
@@ -49,6 +67,7 @@ rule evaluate:
 
 rule probe:
     input:
+        plan=ancient(rules.analysis_plan.output.plan),
         images=LAYOUT.images("{dataset}", STUDY.recipe()),
         table=LAYOUT.image_table("{dataset}", STUDY.recipe()),
         split=rules.split.output.split,

@@ -57,6 +57,7 @@ rule select_models:
 
 # What the words of a check's `needs` mean.
 NEEDED = {
+    "plan": [rules.analysis_plan.output.plan],
     "index": collect([rules.index.output.summary, rules.index.output.index], dataset=DATASETS),
     "selection": [rules.select_models.output.selection],
     "split": collect(rules.split.output, dataset=DATASETS),

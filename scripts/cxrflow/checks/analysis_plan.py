@@ -1,0 +1,78 @@
+"""What a study will ask and how it will decide, written before its test rows are opened, and whether it was so.
+
+analysis_plan.json has every version of the plan with its SHA-256 and the time of writing; the last one is in force.
+"""
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cxrflow.checks.registry import list_checks, load_check
+from cxrflow.checks.verdicts import ALPHA, PASS, UNKNOWN, WARN, Verdict, check
+from cxrflow.compare.collect import Results
+from cxrflow.compare.paired import DETECTABLE
+from cxrflow.compare.permutation import REARRANGEMENTS
+from cxrflow.config.parsing import settings_dict
+from cxrflow.config.settings import StudySettings
+from cxrflow.files.atomic import read_json, write_json
+from cxrflow.files.formats import count_words
+from cxrflow.results.metrics import METRICS
+
+# The tests that are corrected for their number together.
+FAMILIES = {
+    "backbones": "per dataset the pairs of backbones from scratch (primary)",
+    "transfer": "all rows of transfer minus scratch (secondary)",
+    "ablation": "all rows of variant minus base (secondary)",
+}
+
+
+def plan_analysis(settings: StudySettings) -> dict[str, Any]:
+    """Return what is decided before the test: models, questions, families, selection, metrics and resampling."""
+    parts = settings_dict(settings)
+    return {
+        **{key: parts[key] for key in ("study", "backbones", "transfer", "seeds", "ablation", "select", "score")},
+        "datasets": sorted(settings.datasets),
+        "questions": {name: [(one := load_check(name)).kind, one.question] for name in list_checks()},
+        "families": FAMILIES,
+        "correction": "Holm",
+        "alpha": ALPHA,
+        "metrics": list(METRICS),
+        "rearrangements": REARRANGEMENTS,
+        "detectable_standard_errors": DETECTABLE,
+    }
+
+
+def write_plan(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
+    """Add a plan to the versions in a file, with its time, unless it is the last one; return the version in force."""
+    versions = read_json(path)["versions"] if path.exists() else []
+    digest = hashlib.sha256(json.dumps(plan, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    if not versions or versions[-1]["sha256"] != digest:
+        versions.append({"sha256": digest, "time": datetime.now(UTC).isoformat(), "plan": plan})
+    write_json(path, {"versions": versions})
+    in_force: dict[str, Any] = versions[-1]
+    return in_force
+
+
+@check(
+    "caution", "Was the analysis planned before the test images were opened?", needs=("plan", "split", "predictions")
+)
+def planned_before_test(results: Results) -> Verdict:
+    """The time of the plan in force against that of every opening of the test rows."""
+    plan = read_json(results.layout.analysis_plan())["versions"][-1]
+    written = datetime.fromisoformat(plan["time"])
+    times = [datetime.fromisoformat(o.time) for dataset in results.datasets.values() for o in dataset.openings]
+    about = f"Plan {plan['sha256'][:12]} was written at {written:%Y-%m-%d %H:%M:%S} UTC."
+    if not times:
+        return Verdict(UNKNOWN, f"{about} No opening of the test images is on record.")
+    early = sum(time < written for time in times)
+    if early:
+        return Verdict(
+            WARN,
+            f"{about} Test images had been opened {count_words(early, 'time')} before, under another plan or none:"
+            " what was decided since may have been decided on test scores.",
+            value=float(early),
+            threshold=0.0,
+        )
+    return Verdict(PASS, f"{about} Every opening of the test images came later.", value=0.0, threshold=0.0)
