@@ -6,7 +6,7 @@ Reads the settings alone; adds the plan, its SHA-256 and the time to analysis_pl
         --config '{"study": "demo", "datasets": {"covid": {"reader": "covid_radiography", "folder": "covid"}}}'
 """
 
-from cxrflow.checks.analysis_plan import plan_analysis, write_plan
+from cxrflow.checks.cautions_plan import plan_analysis, write_plan
 from cxrflow.config.settings import StudySettings
 from cxrflow.config.stages import Output, run_stage
 

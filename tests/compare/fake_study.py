@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cxrflow.checks.analysis_plan import plan_analysis, write_plan
+from cxrflow.checks.cautions_plan import plan_analysis, write_plan
 from cxrflow.checks.registry import list_checks, load_check, run_check
 from cxrflow.compare.collect import Results, collect_results
 from cxrflow.config.layout import Layout

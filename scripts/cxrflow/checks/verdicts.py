@@ -19,8 +19,8 @@ WORDS = {
 }
 # What a check can read, all of the study's datasets, backbones or models; the rule's inputs follow from these words.
 NEEDS = (
-    "plan", "index", "copies", "selection", "split", "probes", "backbones", "training", "history", "metrics", "predictions",
-    "gradcam",
+    "plan", "index", "copies", "selection", "split", "probes", "backbones", "training", "history", "metrics",
+    "predictions", "gradcam",
 )  # fmt: skip
 ALPHA = 0.05  # how often chance alone may give as clear a pattern before it is taken for one
 

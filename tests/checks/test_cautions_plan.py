@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from cxrflow.checks.analysis_plan import plan_analysis, planned_before_test, write_plan
+from cxrflow.checks.cautions_plan import plan_analysis, planned_before_test, write_plan
 from cxrflow.compare.collect import collect_results
 from cxrflow.config.settings import SelectSettings
 from cxrflow.files.atomic import read_json
