@@ -7,9 +7,9 @@ rule analysis_plan:
         plan=update(LAYOUT.analysis_plan()),  # earlier versions stay
     log:
         LAYOUT.analysis_plan().with_suffix(".log"),
-    localrule: True  # shorter than the wait for a job of its own
     # No input of evaluate, or every changed setting would open test rows anew; the check compares their times.
     priority: 100
+    localrule: True  # shorter than the wait for a job of its own
     conda:
         "../../envs/cxrflow.yaml"
     params:
