@@ -118,7 +118,7 @@ def test_disk_is_a_byte_a_pixel_and_four_bytes_a_weight() -> None:
 
 def test_too_short_a_request_is_warned_of_on_a_cluster() -> None:
     short = [replace(job, resources={"device": "cpu", "runtime": 1}) for job in JOBS[1:]]
-    longer = make_study(train={"epochs": 40, "batch_size": 16})
+    longer = make_study(train={"epochs": 40, "batch_size": 16, "precise_batch_norm_images": 0})
     text = say(Plan(short, CLUSTER, Estimator(longer, has_gpu=False)))
     assert "WARNING: train covid/resnet34/scratch/base/seed0 is estimated at 7.4 min and asks for 1 min" in text
     assert "WARNING" not in say(Plan(short, LOCAL, Estimator(longer, has_gpu=False))), "nothing is killed here"

@@ -30,7 +30,7 @@ def state_of(folder: Path, job: Job = TRAIN) -> tuple[str, str]:
 
 
 def describe(folder: Path, jobs: list[Job], remaining: list[Job], epochs: int = 10) -> str:
-    study = make_study(train={"epochs": epochs, "batch_size": 16})
+    study = make_study(train={"epochs": epochs, "batch_size": 16, "precise_batch_norm_images": 0})
     return describe_study(Estimator(study, has_gpu=False), jobs, remaining, look(folder))
 
 
