@@ -13,9 +13,7 @@ Explains test images: gradcam.png, gradcam.csv (one row per scored test image an
         --gradcam-png gradcam.png --gradcam-csv gradcam.csv --gradcam-json gradcam.json
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,22 +23,15 @@ from cxrflow.config.settings import EvaluateSettings, ExplainSettings
 from cxrflow.config.stages import Output, run_stage
 from cxrflow.files.atomic import sha256_file, write_array, write_json
 from cxrflow.files.figures import save_figure
-from cxrflow.files.records import IndexRow, Predictions, RegionRow, write_predictions
+from cxrflow.files.records import IndexRow, LocalizationRow, Predictions, RegionRow, write_predictions
 from cxrflow.files.tables import read_records, write_records
 from cxrflow.models.batches import SplitImages, open_split_images, open_test_rows
 from cxrflow.models.checkpoints import load_model, restore_network
 from cxrflow.models.devices import choose_device, describe_device, prepare_process
 from cxrflow.models.inference import check_classes, predict
-from cxrflow.models.networks import find_gradcam_layer
-from cxrflow.results.explaining import (
-    Explainer,
-    LocalizationRow,
-    choose_scored,
-    join_annotations,
-    score_images,
-    summarize_rows,
-)
+from cxrflow.results.explaining import Explainer, join_annotations, score_images, summarize_rows
 from cxrflow.results.gallery import collect_gallery, draw_gallery
+from cxrflow.results.gradcam import find_map_layer
 
 
 def evaluate_model(
@@ -85,7 +76,7 @@ def evaluate_model(
     features: features.npy to write: the test images
     gradcam_png: gallery to write
     gradcam_csv: table to write
-    gradcam_json: means to write, last
+    gradcam_json: layer and counts to write, last
     """
     prepare_process(threads)
     saved, found = load_model(model), choose_device(device)
@@ -110,23 +101,14 @@ def evaluate_model(
     write_array(features, vectors)
     print(f"{len(validated.labels)} validation and {len(tested.labels)} test images through {model}", end=" ")
     print(f"on {describe_device(found)}, epoch {saved.epoch}")
-    layer = find_gradcam_layer(network, saved.backbone, size_px)
-    explainer = Explainer(network, layer, found, explain.engine)
+    explainer = Explainer(network, find_map_layer(network, saved.backbone, size_px), found, explain.engine)
     gallery = collect_gallery(explainer, annotated, explain.images_per_class, explain.seed)
-    save_figure(draw_gallery(gallery, title, explain.images_per_class), gradcam_png)
-    scores = score_images(explainer, annotated, choose_scored(annotated, explain.scored_images, explain.seed))
+    save_figure(draw_gallery(gallery, title, explainer.layer, explain.images_per_class), gradcam_png)
+    scores = score_images(explainer, annotated, explain.scored_images, explain.seed)
     write_records(gradcam_csv, LocalizationRow, scores)
     content = summarize_rows(scores, explainer.layer)
     write_json(gradcam_json, content)
-    print_localization(content)
-
-
-def print_localization(content: Mapping[str, Any]) -> None:
-    """Print the means of gradcam.json for the log."""
-    print(f"Grad-CAM at {content['layer']}; {content['n_scored']} annotated test images scored")
-    for kind, means in content["regions"].items():
-        inside, centred, uniform = (means[f"inside_share{end}"] for end in ("", "_centred", "_uniform"))
-        print(f"{kind}: {inside:.3f} of the map inside, {centred:.3f} of a centred and {uniform:.3f} of a uniform map")
+    print(f"{explainer.layer}; {content['n_scored']} annotated test images scored")
 
 
 if __name__ == "__main__":

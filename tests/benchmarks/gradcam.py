@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.models.networks import build_network, find_gradcam_layer, to_network_input
-from cxrflow.results.gradcam import compute_by_reference, iterate_maps
+from cxrflow.models.networks import build_network, to_network_input
+from cxrflow.results.gradcam import MapLayer, compute_by_reference, find_map_layer, iterate_maps
 from tests.benchmarks.inputs import pack_films, work_folder
 from tests.benchmarks.measure import IMAGES_PER_CPU_S, OURS, Goal, Row, compare, require_equal
 from tests.benchmarks.processes import interleave_processes
@@ -30,14 +30,14 @@ def build_lively(backbone: str, images: np.ndarray) -> nn.Module:
     return network.eval()
 
 
-def map_ours(network: nn.Module, layer: str, images: np.ndarray, targets: list[int]) -> np.ndarray:
+def map_ours(network: nn.Module, layer: MapLayer, images: np.ndarray, targets: list[int]) -> np.ndarray:
     return np.stack([*iterate_maps(network, layer, images, range(len(images)), targets, CPU)])
 
 
-def map_by_package(network: nn.Module, layer: str, images: np.ndarray, targets: list[int]) -> np.ndarray:
+def map_by_package(network: nn.Module, layer: MapLayer, images: np.ndarray, targets: list[int]) -> np.ndarray:
     """Return the maps of the package, the network as it is: gradients reach back through all of it."""
     inputs = to_network_input(torch.from_numpy(np.array(images)))
-    return compute_by_reference(network, network.get_submodule(layer), inputs, targets)
+    return compute_by_reference(network, network.get_submodule(layer.path), layer.method, inputs, targets)
 
 
 def pass_forward(network: nn.Module, images: np.ndarray) -> None:
@@ -48,7 +48,7 @@ def pass_forward(network: nn.Module, images: np.ndarray) -> None:
 def make_sides(backbone: str, images: np.ndarray, targets: list[int]) -> dict[str, Callable[[], object]]:
     """Return ours, the peer and the floor."""
     network = build_lively(backbone, images)
-    layer = find_gradcam_layer(network, backbone, images.shape[-1])
+    layer = find_map_layer(network, backbone, images.shape[-1])
     arguments = (network, layer, images, targets)
     return {
         OURS: partial(map_ours, *arguments),

@@ -23,7 +23,7 @@ FILES = {
     "history": "models/**/history.csv",
     "metrics": "models/**/metrics.json",
     "predictions": "models/**/predictions.csv",
-    "gradcam": "models/**/gradcam.json",
+    "gradcam": "models/**/gradcam.*",
 }
 
 

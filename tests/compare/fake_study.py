@@ -22,7 +22,16 @@ from cxrflow.config.settings import StudySettings
 from cxrflow.config.study import ModelId, Study
 from cxrflow.files.atomic import sha256_bytes, write_json
 from cxrflow.files.openings import record_opening
-from cxrflow.files.records import CopyRow, EpochRow, GroupRow, IndexRow, Predictions, SplitRow, write_predictions
+from cxrflow.files.records import (
+    CopyRow,
+    EpochRow,
+    GroupRow,
+    IndexRow,
+    LocalizationRow,
+    Predictions,
+    SplitRow,
+    write_predictions,
+)
 from cxrflow.files.tables import write_records
 from cxrflow.results.scoring import score_predictions
 from cxrflow.select.choosing import select_models
@@ -227,7 +236,10 @@ def write_model_files(folder: Path, model: ModelId, study: Study, fake: FakeStud
     fake.edit_metrics(model, metrics)
     record_opening(Layout(folder.parents[5]).test(model.dataset), model.path, sha256_bytes(model.path.encode()))
     write_json(folder / "metrics.json", metrics)
-    write_json(folder / "gradcam.json", fake_gradcam(model, fake))
+    localizations = fake_localizations(predictions, fake)
+    write_records(folder / "gradcam.csv", LocalizationRow, localizations)
+    maps = {"layer": "layer1", "grid": [12, 12], "method": "LayerCAM", "is_scored": True, "n_empty_maps": 0}
+    write_json(folder / "gradcam.json", {**maps, "n_scored": len(localizations)})
     for picture in ("confusion", "tsne", "gradcam"):
         write_picture(folder / f"{picture}.png", f"{picture}\n{model.path}", fake.pictures)
 
@@ -303,22 +315,19 @@ def fake_training(model: ModelId, study: Study, kept: EpochRow, epochs: int) -> 
     }
 
 
-def fake_gradcam(model: ModelId, fake: FakeStudy) -> dict[str, Any]:
-    """Return gradcam.json, with lesions where they are annotated."""
-    summary: dict[str, Any] = {"layer": "features", "n_scored": 0}
-    if fake.regions:
-        summary["n_scored"] = 40
-        summary["regions"] = {
-            "lesion": {
-                "n_images": 40,
-                "inside_share": 0.31,
-                "inside_share_centred": 0.18,
-                "inside_share_uniform": 0.09,
-                "pointing_hit_rate": 0.55,
-                "pointing_hit_rate_centred": 0.2,
-            }
-        }
-    return summary
+def fake_localizations(predictions: Predictions, fake: FakeStudy) -> list[LocalizationRow]:
+    """Return gradcam.csv: maps that point at every second lesion, where random ones hit one in ten."""
+    names = predictions.class_names
+    each = zip(predictions.image_ids, predictions.patient_ids, predictions.labels, predictions.predicted, strict=True)
+    return [
+        LocalizationRow(
+            image_id, patient_id, names[label], names[predicted], "lesion",
+            inside_share=0.2 + 0.1 * (place % 3), inside_share_random=0.09, inside_share_fixed=0.18,
+            inside_share_uniform=0.09, hit=place % 2, hit_random=0.1, hit_fixed=0.2, empty_map=0,
+        )
+        for place, (image_id, patient_id, label, predicted) in enumerate(each)
+        if fake.regions and place % 4
+    ]  # fmt: skip
 
 
 def write_picture(path: Path, text: str, size: tuple[int, int] | None) -> None:

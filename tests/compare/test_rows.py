@@ -9,7 +9,6 @@ from cxrflow.compare.rows import (
     backbone_rows,
     class_rows,
     dataset_rows,
-    explanation_rows,
     model_rows,
     note_rows,
     per_class_rows,
@@ -132,12 +131,6 @@ def test_every_class_of_every_model_has_a_row(results: Results):
     rows = per_class_rows(results)
     assert len(rows) == 4 * (3 + 3 + 7)
     assert all(row["support"] > 0 for row in rows)
-
-
-def test_explanations_stand_beside_their_baselines_or_are_absent(results: Results, tmp_path: Path):
-    row = explanation_rows(results)[0]
-    assert (row["region"], row["inside_share"], row["inside_share_centred"]) == ("lesions", 0.31, 0.18)
-    assert explanation_rows(collect_fake(tmp_path, FakeStudy(ONE_MODEL, regions=False))) == []
 
 
 def test_a_metric_of_metrics_json_has_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

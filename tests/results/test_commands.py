@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,24 @@ import pytest
 import torch
 
 import score
+from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import EmbedSettings, ExplainSettings, PreprocessSettings, ScoreSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file
-from cxrflow.files.records import IndexRow, Predictions, RegionRow, SplitRow, read_predictions, write_predictions
+from cxrflow.files.records import (
+    IndexRow,
+    LocalizationRow,
+    Predictions,
+    RegionRow,
+    SplitRow,
+    read_predictions,
+    write_predictions,
+)
 from cxrflow.files.tables import read_records, read_table, write_records
 from cxrflow.models.checkpoints import SavedModel, load_model, restore_network, save_model
 from cxrflow.models.inference import predict
 from cxrflow.models.networks import build_network
-from cxrflow.results.explaining import LocalizationRow
+from cxrflow.results.gradcam import iterate_maps
 from tests.packed import save_images
 from tests.results.conftest import evaluate_into
 
@@ -133,13 +143,43 @@ def test_annotated_test_images_alone_are_scored(evaluated: Path) -> None:
     predictions = read_predictions(evaluated / "predictions.csv")
     predicted = dict(zip(predictions.image_ids, predictions.predicted, strict=True))
     assert all(row.predicted == NAMES[predicted[row.image_id]] for row in rows)
+    assert {row.image_id: row.patient_id for row in rows}["i04"] == "p1"
+    assert (content["grid"], content["method"], content["is_scored"]) == ([8, 8], "LayerCAM", True)
+    for row in rows:  # the box and the mask are the same region: the image's middle quarter, also of those fitted on
+        assert row.inside_share_uniform == pytest.approx(0.25, abs=1e-3)
+        assert row.inside_share_random == pytest.approx(0.25, abs=0.01)
+        assert (row.inside_share_fixed, row.hit_fixed) == (pytest.approx(1, abs=0.1), 1)
     assert content["n_scored"] == len(tested)
-    assert set(content["regions"]) == {"lesion", "lungs"}
-    for means in content["regions"].values():  # the box and the mask are the same region: the image's middle quarter
-        assert means["inside_share_uniform"] == pytest.approx(0.25, abs=1e-3)
-        assert means["pointing_hit_rate_centred"] == 1.0
-        assert means["n_images"] == len(tested)
     assert (evaluated / "gradcam.png").stat().st_size > 10_000
+
+
+def test_the_scored_map_is_of_the_true_class_and_the_shown_one_of_the_predicted(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[int]] = []
+
+    def note(*arguments: Any) -> Iterator[np.ndarray]:
+        asked.append(arguments[4])
+        return iterate_maps(*arguments)
+
+    monkeypatch.setattr("cxrflow.results.explaining.iterate_maps", note)
+    run_evaluate(dataset, tmp_path)
+    shown, scored = asked
+    assert scored == [k % 3 for k in TEST if k != 0]
+    assert shown != [k % 3 for k in TEST[: len(shown)]]
+    predicted = read_predictions(tmp_path / "predictions.csv").predicted.tolist()
+    assert set(shown) <= set(predicted)
+
+
+def test_maps_of_too_few_cells_are_shown_and_not_scored(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coarse = dataclasses.replace(BACKBONES["mobilenet_v3_large"], gradcam_layer="features")
+    monkeypatch.setitem(BACKBONES, "mobilenet_v3_large", coarse)
+    content = run_evaluate(dataset, tmp_path)
+    assert (content["grid"], content["method"]) == ([2, 2], "Grad-CAM")
+    assert (content["n_scored"], content["is_scored"]) == (0, False)
+    assert (tmp_path / "gradcam.png").exists()
 
 
 def test_the_number_of_scored_images_is_capped_and_the_sample_repeats(dataset: Path, tmp_path: Path) -> None:
@@ -153,7 +193,7 @@ def test_the_number_of_scored_images_is_capped_and_the_sample_repeats(dataset: P
 
 def test_without_annotations_the_gallery_is_drawn_and_nothing_scored(dataset: Path, tmp_path: Path) -> None:
     content = run_evaluate(dataset, tmp_path, regions=dataset / "none.csv")
-    assert (content["n_scored"], content["regions"]) == (0, {})
+    assert (content["n_scored"], content["is_scored"]) == (0, True)
     with (tmp_path / "gradcam.csv").open() as handle:
         assert list(csv.reader(handle)) == [[field.name for field in dataclasses.fields(LocalizationRow)]]
     assert (tmp_path / "gradcam.png").exists()

@@ -11,13 +11,13 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file
 from cxrflow.files.records import IndexRow, RegionRow
 from cxrflow.results.explaining import (
-    centred_map,
     cover_regions,
-    find_peak,
     group_regions,
+    read_map,
+    read_random,
     score_map,
-    summarize_rows,
 )
+from cxrflow.results.gradcam import enlarge
 
 
 def image_of(width: int, height: int) -> IndexRow:
@@ -139,8 +139,9 @@ def square(top: int, left: int, side: int) -> np.ndarray:
     return pixels
 
 
-def score(heat: np.ndarray, region: np.ndarray, image_id: str = "a", kind: str = "lesion"):
-    return score_map(heat, region, image_id=image_id, label="Mass", predicted="Nodule", kind=kind)
+def read_peak(cells: np.ndarray, size_px: int = SIZE) -> np.ndarray:
+    """Return the share of a map's maximum on every pixel, after its cells are enlarged."""
+    return read_map(enlarge(cells.astype(np.float32), (size_px, size_px))).peak
 
 
 @pytest.mark.parametrize(
@@ -148,61 +149,66 @@ def score(heat: np.ndarray, region: np.ndarray, image_id: str = "a", kind: str =
     [
         (1e-6 * square(6, 6, 4), square(4, 4, 8), 1.0, 1),
         (square(20, 20, 8), square(4, 4, 8), 0.0, 0),
-        (square(0, 0, SIZE), square(4, 4, 8), 64 / 1024, 0),  # uniform: the region's share of the image
+        (square(0, 0, SIZE), square(4, 4, 8), 64 / 1024, 64 / 1024),  # uniform: the region's share, by both
         (square(0, 0, 2) + 0.5 * square(20, 20, 2), square(0, 0, 10), 2 / 3, 1),
-        (square(0, 0, 1) + square(30, 30, 1), square(0, 0, 1) + square(30, 30, 1), 1.0, 1),  # either peak
+        (square(0, 0, 1) + square(30, 30, 1), square(0, 0, 1), 0.5, 0.5),  # one of two peaks
         (square(5, 5, 1), 0.1 * square(5, 5, 1), 0.1, 1),  # a pixel that the region only touches
         (0 * square(0, 0, 1), square(4, 4, 8), 0.0, 0),  # an empty map
     ],
 )
 def test_a_map_scores_the_share_of_its_heat_inside_and_hits_by_its_peak(
-    heat: np.ndarray, region: np.ndarray, share: float, hit: int
+    heat: np.ndarray, region: np.ndarray, share: float, hit: float
 ) -> None:
-    row = score(heat, region)
-    assert (row.inside_share, row.hit, row.empty_map) == (pytest.approx(share), hit, int(not heat.any()))
-    assert row.inside_share_uniform == pytest.approx(region.mean())
-    assert row.inside_share_centred > 0
-    assert (row.label, row.predicted, row.region) == ("Mass", "Nodule", "lesion")
+    other = read_map(square(0, 0, SIZE))
+    scores = score_map(read_map(heat), other, None, region)
+    assert (scores["inside_share"], scores["hit"]) == (pytest.approx(share), pytest.approx(hit))
+    assert scores["inside_share_uniform"] == scores["inside_share_random"] == pytest.approx(region.mean())
+    assert np.isnan([scores["inside_share_fixed"], scores["hit_fixed"]]).all()
 
 
-def test_the_centred_baseline_favours_the_middle() -> None:
-    middle, corner = score(square(0, 0, 4), square(12, 12, 8)), score(square(0, 0, 4), square(0, 0, 8))
-    assert middle.inside_share_centred > middle.inside_share_uniform > corner.inside_share_centred
-    assert (middle.hit_centred, corner.hit_centred) == (1, 0)
-    assert (middle.hit, corner.hit) == (0, 1)
+@pytest.mark.parametrize("grid", [(2, 2), (7, 7), (12, 12)])
+def test_a_peak_has_no_bias_for_the_middle(grid: tuple[int, int]) -> None:
+    """Every cell in turn the only hot one: as many peaks lie in the middle half as cells have their centre there."""
+    cells = [read_peak(np.eye(1, grid[0] * grid[1], place).reshape(grid), 84) for place in range(grid[0] * grid[1])]
+    peaks = np.mean(cells, axis=0)
+    np.testing.assert_allclose(peaks, peaks[::-1, ::-1], atol=1e-9)
+    np.testing.assert_allclose(peaks, peaks.T, atol=1e-9)
+    centres = (np.arange(grid[0]) + 0.5) / grid[0]
+    inside = np.mean((centres > 0.25) & (centres < 0.75))
+    assert peaks[21:63, 21:63].sum() == pytest.approx(inside**2, abs=0.01)
 
 
-def test_the_centred_map_is_symmetric_and_falls_by_its_deviation() -> None:
-    heat = centred_map(101)
-    np.testing.assert_allclose(heat, heat[::-1], rtol=1e-6)
-    np.testing.assert_allclose(heat, heat.T, rtol=1e-6)
-    assert find_peak(heat) == (50, 50)
-    across = 0.25 * 101  # one deviation: exp(-1/2) of the middle
-    assert np.interp(50 + across, np.arange(101), heat[50]) == pytest.approx(np.exp(-0.5), abs=1e-3)
-
-
-@pytest.mark.parametrize(("cell", "peak"), [((0, 0), (15, 15)), ((0, 4), (15, 144)), ((4, 2), (144, 80))])
-def test_the_peak_of_an_enlarged_map_is_the_centre_of_its_hottest_cell(cell: tuple, peak: tuple) -> None:
+@pytest.mark.parametrize(
+    ("cell", "peak"), [((1, 1), (48, 48)), ((2, 3), (80, 112)), ((0, 0), (8, 8)), ((0, 4), (8, 152))]
+)
+def test_the_peak_of_an_enlarged_map_lies_in_its_hottest_cell(cell: tuple, peak: tuple) -> None:
     cells = np.zeros((5, 5), np.float32)
     cells[cell] = 1
-    row, column = find_peak(cv2.resize(cells, (160, 160)))
-    assert abs(row - peak[0]) <= 1
-    assert abs(column - peak[1]) <= 1
+    where = read_peak(cells, 160)
+    assert where.sum() == pytest.approx(1)
+    row, column = np.average(np.indices(where.shape).reshape(2, -1), axis=1, weights=where.ravel())
+    assert (row, column) == pytest.approx(peak, abs=1)  # at the border the middle of the plateau
+    assert not where[np.kron(cells, np.ones((32, 32))) == 0].any()
 
 
-def test_the_summary_has_means_by_kind_and_counts_images_once() -> None:
-    zeros = np.zeros((SIZE, SIZE), np.float32)
-    rows = [
-        score(square(6, 6, 2), square(4, 4, 8), "a"),
-        score(square(20, 20, 2), square(4, 4, 8), "b"),
-        score(zeros, square(4, 4, 8), "c"),
-        score(zeros, square(0, 0, 32), "c", kind="lungs"),
-    ]
-    summary = summarize_rows(rows, "layer4")
-    assert (summary["layer"], summary["n_scored"], summary["n_empty_maps"]) == ("layer4", 3, 1)
-    lesion = summary["regions"]["lesion"]
-    assert lesion["n_images"] == 3
-    assert lesion["inside_share"] == pytest.approx(1 / 3)
-    assert lesion["pointing_hit_rate"] == pytest.approx(1 / 3)
-    assert lesion["inside_share_uniform"] == pytest.approx(64 / 1024)
-    assert summary["regions"]["lungs"]["inside_share_centred"] == pytest.approx(1)
+@pytest.mark.parametrize("grid", [(7, 7), (12, 12)])
+def test_random_maps_have_a_regions_share_inside_and_repeat_by_seed(grid: tuple[int, int]) -> None:
+    random = read_random(grid, SIZE, seed=0)
+    assert random.heat.sum() == pytest.approx(1)
+    assert random.peak.sum() == pytest.approx(1)
+    for region in (square(0, 0, 10), square(11, 11, 10), square(4, 20, 12)):
+        scores = score_map(random, random, random, region)
+        assert scores["inside_share"] == pytest.approx(region.mean(), abs=0.004)
+    half = np.repeat([[1], [0]], SIZE // 2, axis=0).repeat(SIZE, axis=1).astype(np.float32)
+    assert score_map(random, random, None, half)["hit"] == pytest.approx(0.5, abs=0.05)
+    np.testing.assert_array_equal(read_random(grid, SIZE, seed=0, n_maps=3).peak, read_random(grid, SIZE, 0, 3).peak)
+    assert not np.array_equal(read_random(grid, SIZE, 1, 3).peak, read_random(grid, SIZE, 0, 3).peak)
+
+
+def test_the_average_reading_scores_what_maps_score_on_average() -> None:
+    generator, region = np.random.default_rng(3), square(3, 5, 9)
+    heats = [enlarge(generator.random((7, 7), dtype=np.float32), (SIZE, SIZE)) for _ in range(200)]
+    each = [score_map(read_map(heat), read_map(heat), None, region) for heat in heats]
+    random = score_map(read_random((7, 7), SIZE, 3, 200), read_map(heats[0]), None, region)
+    for name in ("inside_share", "hit"):
+        assert random[name] == pytest.approx(np.mean([scores[name] for scores in each]))

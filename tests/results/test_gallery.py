@@ -15,7 +15,9 @@ from cxrflow.results.gallery import (
     draw_gallery,
     write_caption,
 )
+from cxrflow.results.gradcam import MapLayer
 
+LAYER = MapLayer("layer1", (12, 12), "LayerCAM")
 NAMES = ["Atelectasis", "No Finding", "Pneumothorax"]
 
 
@@ -61,7 +63,7 @@ def test_captions_name_the_prediction_and_for_a_wrong_one_the_truth() -> None:
 
 def test_every_tile_is_a_picture_and_its_overlay_and_empty_blocks_say_none() -> None:
     rows = [ClassRow("Atelectasis", [make_tile(), make_tile()], [], 9, 0), ClassRow("Mass", [], [make_tile()], 0, 4)]
-    figure = draw_gallery(rows, "title", per_class=3)
+    figure = draw_gallery(rows, "title", LAYER, per_class=3)
     assert sum(bool(axes.images) for axes in figure.axes) == 6
     inside = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert inside.count("none") == 2
@@ -70,24 +72,31 @@ def test_every_tile_is_a_picture_and_its_overlay_and_empty_blocks_say_none() -> 
     assert EMPTY not in inside
 
 
+def test_the_title_says_of_which_class_layer_and_grid_the_maps_are() -> None:
+    figure = draw_gallery([ClassRow("Mass", [make_tile()], [], 1, 0)], "title", LAYER, per_class=3)
+    said = " ".join(text.get_text() for text in figure.texts)
+    assert "LayerCAM at layer1, 12x12 cells" in said
+    assert "of the predicted class" in said
+
+
 def test_an_empty_map_is_marked_as_such() -> None:
-    figure = draw_gallery([ClassRow("Mass", [make_tile(heat=0.0)], [], 1, 0)], "title", per_class=1)
+    figure = draw_gallery([ClassRow("Mass", [make_tile(heat=0.0)], [], 1, 0)], "title", LAYER, per_class=1)
     assert [text.get_text() for axes in figure.axes for text in axes.texts] == [EMPTY, "none"]
 
 
 def test_annotated_regions_are_outlined_on_both_pictures_and_named_below() -> None:
     rows = [ClassRow("Mass", [make_tile(kinds=("lesion", "lungs")), make_tile(kinds=("lungs",))], [make_tile()], 2, 1)]
-    figure = draw_gallery(rows, "title", per_class=2)
+    figure = draw_gallery(rows, "title", LAYER, per_class=2)
     assert [len(axes.collections) for axes in figure.axes if axes.images] == [2, 2, 1, 1, 0, 0]
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.texts] == ["lesion", "lungs"]
-    assert not draw_gallery([ClassRow("Mass", [make_tile()], [], 1, 0)], "title", per_class=1).legends
+    assert not draw_gallery([ClassRow("Mass", [make_tile()], [], 1, 0)], "title", LAYER, per_class=1).legends
 
 
 @pytest.mark.parametrize("per_class", [1, 4])
 def test_pictures_are_square_and_neither_overlap_nor_leave_the_page(per_class: int) -> None:
     row = ClassRow("Mass", [make_tile()] * per_class, [make_tile()] * per_class, 9, 9)
-    figure = draw_gallery([row, row], "title", per_class)
+    figure = draw_gallery([row, row], "title", LAYER, per_class)
     width_in, height_in = figure.get_size_inches()
     pictures = [axes.get_position() for axes in figure.axes if axes.images]
     assert len(pictures) == 2 * 2 * 2 * per_class
@@ -102,7 +111,7 @@ def test_pictures_are_square_and_neither_overlap_nor_leave_the_page(per_class: i
 
 def test_captions_are_no_wider_than_their_tile() -> None:
     caption = "Pneumothorax \u2192 Infiltration 100 %"
-    figure = draw_gallery([ClassRow("Mass", [make_tile(caption)] * 2, [], 2, 0)], "title", per_class=2)
+    figure = draw_gallery([ClassRow("Mass", [make_tile(caption)] * 2, [], 2, 0)], "title", LAYER, per_class=2)
     renderer = figure.canvas.get_renderer() if hasattr(figure.canvas, "get_renderer") else None
     figure.draw_without_rendering()
     boxes = [text.get_window_extent(renderer) for text in figure.texts if text.get_text() == caption]

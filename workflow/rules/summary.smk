@@ -66,8 +66,9 @@ NEEDED = {
     "backbones": collect(rules.profile_backbone.output.profile, backbone=USED_BACKBONES),
     **{
         Path(file).stem: collect(LAYOUT.model_file("{model.path}", file), model=MODELS)
-        for file in ("training.json", "history.csv", "metrics.json", "predictions.csv", "gradcam.json")
+        for file in ("training.json", "history.csv", "metrics.json", "predictions.csv")
     },
+    "gradcam": collect(LAYOUT.model_file("{model.path}", "gradcam.{suffix}"), model=MODELS, suffix=["json", "csv"]),
 }
 
 
@@ -108,7 +109,7 @@ rule summarize:
             model=MODELS,
             file=["history.csv", "training.json", "predictions.csv", "metrics.json"],
         ),
-        collect(LAYOUT.model_file("{model.path}", "gradcam.json"), model=MODELS),
+        collect(LAYOUT.model_file("{model.path}", "gradcam.{suffix}"), model=MODELS, suffix=["json", "csv"]),
     output:
         [in_report(LAYOUT.summary(file)) for file in SUMMARY_FILES],
     log:

@@ -1,8 +1,8 @@
 """Everything a study's stages have written, each file read once, when it is first asked for.
 
 Reads index.json, index.csv, split.csv, test.csv, backbones/*.json, selection.json and each model's training.json,
-history.csv, metrics.json, gradcam.json and predictions.csv. Writes nothing. What is never asked for need not exist: a
-check reads only what it needs.
+history.csv, metrics.json, gradcam.json and .csv, and predictions.csv. Writes nothing. What is never asked for need
+not exist: a check reads only what it needs.
 """
 
 from collections import Counter
@@ -22,7 +22,16 @@ from cxrflow.data.overlap import SeenTest
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 from cxrflow.files.openings import OPENINGS, Opening, read_openings
-from cxrflow.files.records import SUBSETS, EpochRow, IndexRow, Predictions, SplitRow, read_predictions, read_split
+from cxrflow.files.records import (
+    SUBSETS,
+    EpochRow,
+    IndexRow,
+    LocalizationRow,
+    Predictions,
+    SplitRow,
+    read_predictions,
+    read_split,
+)
 from cxrflow.files.tables import read_records
 
 
@@ -130,6 +139,11 @@ class ModelResult:
         """gradcam.json."""
         gradcam: dict[str, Any] = read_json(self.folder / "gradcam.json")
         return gradcam
+
+    @cached_property
+    def localizations(self) -> list[LocalizationRow]:
+        """gradcam.csv."""
+        return read_records(self.folder / "gradcam.csv", LocalizationRow)
 
     @property
     def is_base(self) -> bool:

@@ -21,7 +21,6 @@ REJECT_TITLES = {
 }
 PAPER_SIZE_PX = 256  # the paper's FLOPS are closest to one forward pass of 32 images of this side
 SEEN = "may have seen test images"
-REGION_TITLES = {"lesion": "lesions", "lungs": "lungs"}
 
 
 def dataset_rows(results: Results) -> list[dict[str, Any]]:
@@ -190,23 +189,6 @@ def per_class_rows(results: Results) -> list[dict[str, Any]]:
         }
         for model in results.models
         for name, scores in model.metrics["per_class"].items()
-    ]
-
-
-def explanation_rows(results: Results) -> list[dict[str, Any]]:
-    """One row per model and kind of annotated region: where Grad-CAM falls, next to baselines that know nothing."""
-    keys = [f"inside_share{what}" for what in ("", "_centred", "_uniform")]
-    keys += ["pointing_hit_rate", "pointing_hit_rate_centred"]
-    return [
-        {
-            **identify(results, model),
-            "region": REGION_TITLES.get(kind, kind),
-            "n_images": scores["n_images"],
-            **{key: scores.get(key) for key in keys},
-        }
-        for model in results.models
-        for kind, scores in (model.gradcam.get("regions") or {}).items()
-        if scores and scores["n_images"]
     ]
 
 

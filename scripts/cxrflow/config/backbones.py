@@ -51,8 +51,8 @@ class Backbone:
         imagenet: the weights that a transfer from ImageNet starts from; without, it cannot be transferred from there.
         head: dotted path of the linear layer that is replaced by one with as many outputs as classes; without, the last
             linear layer of the network.
-        gradcam_layer: dotted path of the layer whose maps Grad-CAM weighs; without, the last one whose output has more
-            than one pixel.
+        gradcam_layer: dotted path of the layer whose maps are weighed; without, the deepest of at least 7x7 cells at
+            the study's image size.
         paper: the paper's figures; without, tables show a dash.
         batch_norm_momentum: that torchvision builds it with; None: it has no BatchNorm.
     """

@@ -261,10 +261,10 @@ class EmbedSettings:
 
 @dataclass(frozen=True)
 class ExplainSettings:
-    """Grad-CAM of test images."""
+    """Maps of test images: Grad-CAM, or LayerCAM at an earlier layer where the last has under 7x7 cells."""
 
     engine: str = setting(
-        "direct, or the package pytorch_grad_cam, whose maps agree to 1e-5 and take longer",
+        "direct, or the package pytorch_grad_cam, whose maps differ by less than 1e-4 of their maximum and take longer",
         "direct",
         choices=("direct", "pytorch_grad_cam"),
     )

@@ -215,6 +215,38 @@ class EpochRow:
 
 
 @dataclass(frozen=True)
+class LocalizationRow:
+    """gradcam.csv: the map of one scored test image against one kind of region.
+
+    Attributes:
+        image_id, patient_id: as in the index.
+        label: the true class, which the map explains.
+        predicted: class name.
+        region: `lesion` or `lungs`.
+        inside_share, inside_share_random, inside_share_fixed: 0 to 1, of the map's heat; of random maps' on average,
+            and of a fixed place's (NaN where none is known).
+        inside_share_uniform: the region's share of the image.
+        hit, hit_random, hit_fixed: 1 when the maximum lies in the region, else 0; between them where it is several
+            pixels, and on average.
+        empty_map: 1 when the map is 0 everywhere; its inside_share and hit are 0.
+    """
+
+    image_id: str
+    patient_id: str
+    label: str
+    predicted: str
+    region: str
+    inside_share: float
+    inside_share_random: float
+    inside_share_fixed: float
+    inside_share_uniform: float
+    hit: float
+    hit_random: float
+    hit_fixed: float
+    empty_map: int
+
+
+@dataclass(frozen=True)
 class Predictions:
     """predictions.csv: the test images, in index order.
 

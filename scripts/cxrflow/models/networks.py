@@ -106,36 +106,6 @@ def find_head(network: nn.Module, backbone: str) -> str:
     )
 
 
-def find_gradcam_layer(network: nn.Module, backbone: str, size_px: int) -> str:
-    """Return the dotted path of the layer for Grad-CAM: the one that the table names, else the last with an extent.
-
-    That is the last module to end, in a forward pass of one image, with an output (B, C, H, W) larger than 1x1.
-
-    Raises:
-        CxrflowError: there is no such layer.
-    """
-    named = find_backbone(backbone).gradcam_layer
-    if named is not None:
-        return named
-    paths = {module: path for path, module in network.named_modules() if path}
-    found: list[str] = []
-
-    def note(module: nn.Module, _inputs: object, output: object) -> None:
-        if module in paths and isinstance(output, Tensor) and output.dim() == 4 and max(output.shape[2:]) > 1:
-            found.append(paths[module])
-
-    was_training = network.training
-    with nn.modules.module.register_module_forward_hook(note), torch.inference_mode():
-        network.eval()(torch.zeros(1, 3, size_px, size_px, device=next(network.parameters()).device))
-    network.train(was_training)
-    if not found:
-        raise CxrflowError(
-            f"no layer of {backbone} has maps larger than 1x1 for images of {size_px} px, which Grad-CAM needs: "
-            f"choose larger images, or name a layer as `gradcam_layer` in {TABLE}"
-        )
-    return found[-1]
-
-
 def to_unit_range(images: Tensor) -> Tensor:
     """Turn uint8 (B, H, W), 0-255, into float32 (B, 1, H, W), 0-1."""
     return images.unsqueeze(1).float().div_(255)

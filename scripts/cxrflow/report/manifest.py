@@ -81,7 +81,8 @@ PICTURES = {
     "confusion": "Confusion matrix of the test images.",
     "tsne": "t-SNE of the test features. What lies together looks alike to the network; distances between groups mean"
     " little.",
-    "gradcam": "Grad-CAM of test images, right and wrong ones of each class: where the network looked, not why.",
+    "gradcam": "Maps (Grad-CAM, or LayerCAM at an earlier layer) of the predicted class, of test images predicted right"
+    " and wrong: what raised its score, not why. Table 5 and the cautions say whether they show more than random maps.",
 }
 
 
@@ -94,8 +95,8 @@ LEFT_OUT = Block("table", "rejects", "Images left out, and why")
 CHOSEN = Block("table", "notes", "What was chosen, passed over or joined")
 ABOUT_MODELS = (
     "Each model opens to its scores by class, its confusion matrix, the t-SNE of its test features (what lies together"
-    " looks alike to the network; distances between groups mean little) and Grad-CAM overlays of test images (where it"
-    " looked, not why)."
+    " looks alike to the network; distances between groups mean little) and maps over test images (what"
+    " raised the score of the predicted class, not why)."
 )
 ABOUT_CHECKS = (
     "First the paper's claims, each answered from this study's numbers alone: a claim holds or does not hold only where"

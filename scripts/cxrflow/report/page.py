@@ -101,7 +101,7 @@ def describe_model(results: Results, model: ModelResult, per_class: Sequence[Row
         "per_class": lay_out(TABLES["per_class"], rows, without=IDENTITY),
         "confusion": embed_chart(model.folder / "confusion.png", f"Confusion matrix, {title}"),
         "tsne": embed_chart(model.folder / "tsne.png", f"t-SNE of the test features, {title}"),
-        "gradcam": embed_gallery(model.folder / "gradcam.png", f"Grad-CAM overlays of test images, {title}"),
+        "gradcam": embed_gallery(model.folder / "gradcam.png", f"Maps laid over test images, {title}"),
     }
 
 

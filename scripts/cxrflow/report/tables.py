@@ -64,14 +64,13 @@ def numbers(kind: str = "count", interval: bool | str = False, /, **titles: str)
     return tuple(Column(key, title, kind, sure) for key, title in titles.items())
 
 
-def score(key: str, title: str) -> Column:
+def score(key: str, title: str, kind: str = "score", shown: str = "always") -> Column:
     """Return the column of a score of models with its interval; the rows have it from `rows.estimate_columns`."""
-    return Column(key, f"{title} (95 % interval)", "score", interval=True, patients=True)
+    return Column(key, f"{title} (95 % interval)", kind, interval=True, patients=True, shown=shown)
 
 
 ONE_TRAINING = "of one training, on the validation images that chose its epoch"
 SEEN_SEEDS = "of these seeds alone"
-SEEN_IMAGES = "of the images counted here alone"
 
 DATASET = Column("dataset", "Dataset")
 PUBLISHED = Column("n_published", "Published", "count", EXACT, shown="if_any")
@@ -206,20 +205,34 @@ TABLES: dict[str, Table] = {
         empty="Every model was trained with one seed, so how much one training differs from another is not known here.",
     ),
     "explanations": Table(
-        "Table 5. Where Grad-CAM falls on annotated test images",
-        "Inside: share of the heat that lies inside the annotated region. Centred: the same for a blob in the middle of"
-        " the image; uniform: for heat spread evenly, which is the region's share of the area. Pointing: how often the"
-        " hottest point lies inside. A model that looks where the finding is should beat the centred blob.",
+        "Table 5. Where the maps of the true class fall on annotated test images",
+        "Maps: how, at which layer, and how many cells are enlarged to the image; under 7x7 none is scored. Each is of"
+        " the image's true class; images predicted right and wrong apart. Inside: share of the heat in the region."
+        " Pointing: how often the hottest point lies inside; where several are, the share of them. Area: the region's"
+        " share of the image, which evenly spread heat, and that of random maps on average, has inside. Random: 1,000"
+        " random maps of as many cells, enlarged and read alike. Fixed place: the mean region of the images that"
+        " the model was fitted on, the same for every image. In words: better by a measure where the whole interval of"
+        " its difference to random maps is above 0, else no better; of 40 such differences without any effect, one is"
+        " expected to look better.",
         (
             *MODEL,
             Column("region", "Region"),
-            *numbers(n_images="Images"),
-            *numbers("share", SEEN_IMAGES, inside_share="Inside", inside_share_centred="Inside, centred"),
-            *numbers("share", SEEN_IMAGES, inside_share_uniform="Inside, uniform"),
-            *numbers("share", SEEN_IMAGES, pointing_hit_rate="Pointing", pointing_hit_rate_centred="Pointing, centred"),
+            Column("predicted", "Predicted"),
+            *numbers(n_images="Images", n_patients="Patients"),
+            score("inside_share_uniform", "Area"),
+            score("inside_share", "Inside"),
+            score("inside_share_random", "Inside, random", shown="never"),
+            score("inside_share_fixed", "Inside, fixed place", shown="never"),
+            score("inside_share_gain", "Inside, minus random", "difference"),
+            score("hit", "Pointing"),
+            score("hit_random", "Pointing, random"),
+            score("hit_fixed", "Pointing, fixed place"),
+            score("hit_gain", "Pointing, minus random", "difference"),
+            Column("verdict", "In words", width_cm=3),
+            Column("maps", "Maps", width_cm=3),
             PATH,
         ),
-        "cxrflow.compare.rows:explanation_rows",
+        "cxrflow.compare.explanations:explanation_rows",
         empty="No lesions or lungs are annotated on these test images, so the explanations are not scored.",
     ),
     "per_class": Table(

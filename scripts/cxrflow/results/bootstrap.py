@@ -11,7 +11,7 @@ interval covers the truth. Where all resamples are equal, as they are at 0 and 1
 effect as if all images of a patient were the same. The interval never has zero width and never leaves 0 to 1.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -159,6 +159,21 @@ def _resample_models(scores: Floats, seed: int) -> Floats:
         return np.asarray(scores[0])
     sampled = np.random.default_rng([seed, n_models]).integers(n_models, size=(n_models - 1, n))
     return np.asarray(scores[sampled, np.arange(n)].mean(axis=0))
+
+
+def average_images(
+    shares: Mapping[str, Sequence[float]], patient_ids: list[str], resamples: int, seed: int
+) -> dict[str, Estimate]:
+    """Return the mean over images of each share, 0 to 1 and one per image; all see the same resamples."""
+    values = np.array([*shares.values()], dtype=np.float64).T  # (n, shares)
+    patients = patient_numbers(patient_ids)
+    n_patients = np.array([patients.max() + 1])
+    weights = np.concatenate([*resample_weights(patients, resamples, seed)], axis=1)  # (n, resamples)
+    resampled = weights.T @ values / weights.sum(axis=0)[:, None]
+    return {
+        name: Estimate(mean, *wilson_interval(mean, each, n_patients), each, int(n_patients[0]))
+        for name, mean, each in zip(shares, values.mean(axis=0).tolist(), resampled.T, strict=True)
+    }
 
 
 def subtract_estimates(one: Estimate, other: Estimate) -> Estimate:

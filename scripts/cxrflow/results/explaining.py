@@ -1,13 +1,15 @@
-"""Where a model looks, scored: how much of a Grad-CAM map lies in what is annotated on the test image.
+"""Where a model looks, scored: how much of the map of an image's true class lies in what is annotated on it.
 
 Two numbers per image and kind of region. The inside share is the share of the map's sum that lies in the region
 (the energy-based pointing game, Wang et al. 2020, Score-CAM, CVPR workshops). A hit is a map whose maximum lies in the
-region (the pointing game, Zhang et al. 2018, Top-down Neural Attention by Excitation Backprop, IJCV 126). They allow
-15 px around objects of photographs; here the tolerance is 0, because 15 of 224 px is as large as many a lesion.
+region (the pointing game, Zhang et al. 2018, Top-down Neural Attention by Excitation Backprop, IJCV 126); where several
+pixels are the maximum, the share of them that does. Both take the map of the true class. Zhang et al. allow 15 px
+around objects of photographs; here the tolerance is 0, because 15 of 224 px is as large as many a lesion.
 
-Neither number means anything alone: most lesions lie near the middle of a chest X-ray. Hence the baselines.
-A centred map is a Gaussian around the image's middle with a standard deviation of a quarter of the side: it knows where
-lungs usually are. A uniform map scores the region's share of the image.
+Neither number means anything alone: a few coarse cells, or the middle of every chest, hit a lesion often enough. So
+the same is given of maps that know nothing of the image: random ones, of as many cells, enlarged and read in the same
+way; and one fixed place, the mean region of the images that the model was fitted on. A uniform map scores the
+region's share of the image, which is also the inside share that random maps have on average.
 """
 
 from collections import defaultdict
@@ -25,30 +27,25 @@ from torch import nn
 from cxrflow.data.headers import read_orientation, turn_upright
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_bytes
-from cxrflow.files.records import IndexRow, Predictions, RegionRow
+from cxrflow.files.records import IndexRow, LocalizationRow, Predictions, RegionRow
 from cxrflow.models.batches import SplitImages
-from cxrflow.results.gradcam import Map, iterate_maps
+from cxrflow.results.gradcam import Map, MapLayer, enlarge, iterate_maps
 
 Coverage = NDArray[np.float32]  # float32 (h, w), 0-1: the share of each pixel that lies in an annotated region
 
-CENTRED_DEVIATION = 0.25  # of the side: one deviation around the middle covers the middle half of the image
+N_RANDOM = 1000  # random maps; at 12x12 cells each is the hottest 7 times
 TIE = 1e-6  # values this close to the maximum, relative to it, are equal to it
 
 
 @dataclass(frozen=True)
-class LocalizationRow:
-    """gradcam.csv: one scored test image and kind of region."""
+class Reading:
+    """What scores read from a map, or on average from several: where its heat and its maximum lie.
 
-    image_id: str
-    label: str
-    predicted: str  # what the map explains
-    region: str  # `lesion` or `lungs`
-    inside_share: float  # 0 to 1, of the map and of the two baselines
-    inside_share_centred: float
-    inside_share_uniform: float
-    hit: int  # 1 when the maximum lies in the region, else 0
-    hit_centred: int
-    empty_map: int  # 1 when the map is 0 everywhere; its inside_share and hit are 0
+    Both float64 (h, w), summing to 1, or 0 everywhere where the map is.
+    """
+
+    heat: NDArray[np.float64]
+    peak: NDArray[np.float64]  # the maximum, shared evenly by the pixels that have it
 
 
 @dataclass(frozen=True)
@@ -61,14 +58,18 @@ class TestImages:
     data: SplitImages  # opened for test
     index: list[IndexRow]  # of the test images
     regions: dict[str, dict[str, list[RegionRow]]]  # {image_id: {kind: its rows}} of the dataset
+    fitted: list[IndexRow]  # the images that the model was fitted on
     folder: Path  # of the dataset, for masks
 
-    def coverages(self, number: int) -> dict[str, Coverage]:
-        """Return {kind: coverage} of what is annotated on test image `number`."""
-        image = self.index[number]
+    @property
+    def size_px(self) -> int:
+        """The side of the images that the network sees."""
+        return int(self.data.images.shape[1])
+
+    def coverages(self, image: IndexRow) -> dict[str, Coverage]:
+        """Return {kind: coverage} of what is annotated on an image."""
         kinds = self.regions.get(image.image_id, {})
-        size_px = self.data.images.shape[1]
-        return {kind: cover_regions(rows, image, self.folder, size_px) for kind, rows in kinds.items()}
+        return {kind: cover_regions(rows, image, self.folder, self.size_px) for kind, rows in kinds.items()}
 
 
 def join_annotations(
@@ -82,117 +83,107 @@ def join_annotations(
     by_id = {row.image_id: row for row in index}
     if not by_id.keys() >= set(data.image_ids):
         raise CxrflowError("test.csv lists images that index.csv lacks: they are of different runs; run split again")
-    tested = [by_id[image_id] for image_id in predictions.image_ids]
-    return TestImages(predictions, data, tested, group_regions(regions), folder)
+    tested = [by_id.pop(image_id) for image_id in predictions.image_ids]
+    return TestImages(predictions, data, tested, group_regions(regions), [*by_id.values()], folder)
 
 
 @dataclass(frozen=True)
 class Explainer:
-    """A trained network, the dotted path of its Grad-CAM layer, the device that computes, and how (gradcam.ENGINES)."""
+    """A trained network, the layer whose maps are weighed, the device that computes, and how (gradcam.ENGINES)."""
 
     network: nn.Module
-    layer: str
+    layer: MapLayer
     device: torch.device
     engine: str = "direct"
 
-    def explain(self, test: TestImages, numbers: Sequence[int]) -> "zip[tuple[int, Map]]":
-        """Yield (number, Grad-CAM of its predicted class) of test images, in the order of `numbers`."""
-        rows = test.data.rows["test"][list(numbers)].tolist()
-        targets = test.predictions.predicted[list(numbers)].tolist()
+    def explain(self, test: TestImages, numbers: Sequence[int], classes: NDArray[np.int64]) -> "zip[tuple[int, Map]]":
+        """Yield (number, map) of test images, in the order of `numbers`; classes: int64, one for each test image."""
+        rows, targets = test.data.rows["test"][list(numbers)].tolist(), classes[list(numbers)].tolist()
         maps = iterate_maps(self.network, self.layer, test.data.images, rows, targets, self.device, self.engine)
         return zip(numbers, maps, strict=True)
 
 
-def choose_scored(test: TestImages, at_most: int, seed: int) -> list[int]:
-    """Choose which annotated test images are scored: all of them, or `at_most`, sampled by seed."""
-    annotated = [number for number, image in enumerate(test.index) if image.image_id in test.regions]
+def choose_annotated(test: TestImages, index: Sequence[IndexRow], at_most: int, seed: int) -> list[int]:
+    """Choose the numbers of annotated images: all of them, or `at_most`, sampled by seed."""
+    annotated = [number for number, image in enumerate(index) if image.image_id in test.regions]
     sampled = np.random.default_rng(seed).permutation(annotated)[:at_most]
     return sorted(int(number) for number in sampled)
 
 
-def score_images(explainer: Explainer, test: TestImages, numbers: Sequence[int]) -> list[LocalizationRow]:
-    """Score the maps of test images against each kind of region that is annotated on them."""
-    names = test.predictions.class_names
-    labels, predicted = test.predictions.labels, test.predictions.predicted
+def score_images(explainer: Explainer, test: TestImages, at_most: int, seed: int) -> list[LocalizationRow]:
+    """Score the maps of up to `at_most` test images against each kind of region that is annotated on them.
+
+    None where the layer's grid is too coarse for a score.
+    """
+    numbers = choose_annotated(test, test.index, at_most, seed) if explainer.layer.is_scored else []
+    if not numbers:
+        return []
+    random, fixed = read_random(explainer.layer.grid, test.size_px, seed), read_fixed(test, at_most, seed)
+    names, predictions = test.predictions.class_names, test.predictions
     return [
-        score_map(heat, region, test.index[number].image_id, names[labels[number]], names[predicted[number]], kind)
-        for number, heat in explainer.explain(test, numbers)
-        for kind, region in test.coverages(number).items()
+        LocalizationRow(
+            image_id=image.image_id,
+            patient_id=image.patient_id,
+            label=names[predictions.labels[number]],
+            predicted=names[predictions.predicted[number]],
+            region=kind,
+            **score_map(read_map(heat), random, fixed.get(kind), region),
+            empty_map=int(not heat.any()),
+        )
+        for number, heat in explainer.explain(test, numbers, predictions.labels)
+        for image in [test.index[number]]
+        for kind, region in test.coverages(image).items()
     ]
 
 
-# The means in gradcam.json, and the columns of gradcam.csv that they are of.
-MEANS = {
-    "inside_share": "inside_share",
-    "inside_share_centred": "inside_share_centred",
-    "inside_share_uniform": "inside_share_uniform",
-    "pointing_hit_rate": "hit",
-    "pointing_hit_rate_centred": "hit_centred",
-}
+def read_map(heat: Map) -> Reading:
+    """Return where a map's heat and maximum lie; a map of zeros has neither."""
+    tied = (heat >= heat.max() * (1 - TIE)) & (heat > 0)
+    return Reading(heat / max(heat.sum(dtype=np.float64), np.finfo(float).tiny), tied / max(tied.sum(), 1))
 
 
-def inside_share(heat: Map, region: Coverage) -> float:
-    """Return the share of the map's sum that lies in the region, pixels counted by the share of them that is covered.
+def read_random(grid: tuple[int, int], size_px: int, seed: int, n_maps: int = N_RANDOM) -> Reading:
+    """Return what is read on average from random maps of a grid: every cell uniform between 0 and 1.
 
-    0 for a map that is 0 everywhere: it explains nothing.
+    Scores are sums over a reading, so those of the average are the average of theirs.
     """
-    total = float(heat.sum(dtype=np.float64))
-    return float((heat * region).sum(dtype=np.float64)) / total if total > 0 else 0.0
+    generator = np.random.default_rng(seed)
+    heat, peak = np.zeros((2, size_px, size_px))
+    for _ in range(n_maps):
+        reading = read_map(enlarge(generator.random(grid, dtype=np.float32), (size_px, size_px)))
+        heat += reading.heat / n_maps
+        peak += reading.peak / n_maps
+    return Reading(heat, peak)
 
 
-def hits_region(heat: Map, region: Coverage) -> bool:
-    """Return whether the map's maximum lies on a pixel that the region touches; False for a map of zeros."""
-    return bool(heat.any()) and bool(region[find_peak(heat)] > 0)
+def read_fixed(test: TestImages, at_most: int, seed: int) -> dict[str, Reading]:
+    """Return by kind what is read from the mean region of up to `at_most` images that the model was fitted on."""
+    found: dict[str, list[Coverage]] = defaultdict(list)
+    for number in choose_annotated(test, test.fitted, at_most, seed):
+        for kind, coverage in test.coverages(test.fitted[number]).items():
+            found[kind].append(coverage)
+    return {kind: read_map(np.mean(coverages, axis=0)) for kind, coverages in found.items()}
 
 
-def find_peak(heat: Map) -> tuple[int, int]:
-    """Return row and column of the maximum; of several equal ones, the one nearest to the image's middle.
-
-    A map is enlarged from a few cells. A cell at the border then has one value from its centre out to the image's edge;
-    the pixel of that plateau nearest to the middle is the cell's centre, while the first one may be the image's corner.
-    """
-    places = np.argwhere(heat >= heat.max() * (1 - TIE))
-    distance = ((places - (np.array(heat.shape) - 1) / 2) ** 2).sum(axis=1)
-    row, column = places[distance.argmin()]
-    return int(row), int(column)
+def score_map(heat: Reading, random: Reading, fixed: Reading | None, region: Coverage) -> dict[str, float]:
+    """Score a map and those that know nothing against one region; NaN for a fixed place that is not known."""
+    touched = region > 0
+    scores = {"inside_share_uniform": float(region.mean(dtype=np.float64))}
+    for end, reading in {"": heat, "_random": random, "_fixed": fixed}.items():
+        scores[f"inside_share{end}"] = float((reading.heat * region).sum()) if reading else np.nan
+        scores[f"hit{end}"] = float(reading.peak[touched].sum()) if reading else np.nan
+    return scores
 
 
-def centred_map(size_px: int) -> Map:
-    """Return the Gaussian baseline: float32 (size_px, size_px), 1 in the middle."""
-    offset = (np.arange(size_px) + 0.5) / size_px - 0.5
-    line = np.exp(-0.5 * (offset / CENTRED_DEVIATION) ** 2)
-    return np.outer(line, line).astype(np.float32)
-
-
-def score_map(heat: Map, region: Coverage, image_id: str, label: str, predicted: str, kind: str) -> LocalizationRow:
-    """Score one map and its two baselines against one region."""
-    centred = centred_map(len(heat))
-    return LocalizationRow(
-        image_id=image_id,
-        label=label,
-        predicted=predicted,
-        region=kind,
-        inside_share=inside_share(heat, region),
-        inside_share_centred=inside_share(centred, region),
-        inside_share_uniform=float(region.mean(dtype=np.float64)),
-        hit=int(hits_region(heat, region)),
-        hit_centred=int(hits_region(centred, region)),
-        empty_map=int(not heat.any()),
-    )
-
-
-def summarize_rows(rows: Sequence[LocalizationRow], layer: str) -> dict[str, Any]:
-    """Return the content of gradcam.json: the means over images for each kind of region that occurs."""
-    by_kind = {kind: [row for row in rows if row.region == kind] for kind in sorted({row.region for row in rows})}
+def summarize_rows(rows: Sequence[LocalizationRow], layer: MapLayer) -> dict[str, Any]:
+    """Return the content of gradcam.json: of which maps gradcam.csv is, and how many."""
     return {
-        "layer": layer,
+        "layer": layer.path,
+        "grid": list(layer.grid),
+        "method": layer.method,
+        "is_scored": layer.is_scored,
         "n_scored": len({row.image_id for row in rows}),
         "n_empty_maps": len({row.image_id for row in rows if row.empty_map}),
-        "regions": {
-            kind: {"n_images": len(some)}
-            | {key: float(np.mean([getattr(row, column) for row in some])) for key, column in MEANS.items()}
-            for kind, some in by_kind.items()
-        },
     }
 
 

@@ -1,4 +1,4 @@
-"""The gallery of explanations: for each class, test images that were predicted right and wrong, with their Grad-CAM."""
+"""The gallery of explanations: for each class, test images that were predicted right and wrong, with their maps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cxrflow.files.figures import HEAT, INK, MUTED, PAPER, RULE, add_title, new_figure
 from cxrflow.files.records import Predictions
 from cxrflow.results.explaining import Coverage, Explainer, TestImages
+from cxrflow.results.gradcam import MapLayer
 
 THUMB_IN = 0.92  # side of one picture, inches
 PAIR_GAP_IN = 0.03  # between an image and its overlay
@@ -29,7 +30,7 @@ COLUMN_HEAD_IN = 0.3
 FOOT_IN = 0.4  # colour bar and key of outlines
 TEXT_PT = 9.0
 EMPTY = "empty map"
-SUBTITLE = "Test images sampled by seed, each next to its Grad-CAM; percent: probability of the predicted class"
+SUBTITLE = "Test images sampled by seed, each next to its map: {layer}; percent: probability of the predicted class"
 TILE_IN = 2 * THUMB_IN + PAIR_GAP_IN
 OVERLAY_OPACITY = 0.75  # of the hottest pixel; in proportion below, so that without heat the X-ray alone is seen
 # Seen on grey and on every colour of the heat.
@@ -41,7 +42,7 @@ class Tile:
     """One explained test image."""
 
     image: NDArray[np.uint8]  # (h, w), what the network saw
-    heat: NDArray[np.float32]  # (h, w), its Grad-CAM, at least 0
+    heat: NDArray[np.float32]  # (h, w), its map, at least 0
     caption: str  # below the picture
     regions: Mapping[str, Coverage]  # {kind: coverage}, plotted as outlines
 
@@ -87,8 +88,10 @@ def collect_gallery(explainer: Explainer, test: TestImages, per_class: int, seed
     shown = [number for right, wrong in chosen.values() for number in (*right, *wrong)]
     images, rows = test.data.images, test.data.rows["test"]
     tiles = {
-        number: Tile(images[rows[number]], heat, write_caption(test.predictions, number), test.coverages(number))
-        for number, heat in explainer.explain(test, shown)
+        number: Tile(
+            images[rows[number]], heat, write_caption(test.predictions, number), test.coverages(test.index[number])
+        )
+        for number, heat in explainer.explain(test, shown, test.predictions.predicted)
     }
     labels = test.predictions.labels
     is_right = test.predictions.predicted == labels
@@ -99,17 +102,17 @@ def collect_gallery(explainer: Explainer, test: TestImages, per_class: int, seed
     ]
 
 
-def draw_gallery(rows: Sequence[ClassRow], title: str, per_class: int) -> Figure:
+def draw_gallery(rows: Sequence[ClassRow], title: str, layer: MapLayer, per_class: int) -> Figure:
     """Draw one row of tiles per class: right predictions to the left, wrong ones to the right.
 
-    per_class: tiles that a block has room for.
+    layer: of which the maps are; per_class: tiles that a block has room for.
     """
     block_in = per_class * TILE_IN + (per_class - 1) * TILE_GAP_IN
     width_in = 2 * block_in + BLOCK_GAP_IN
     row_in = ROW_HEAD_IN + THUMB_IN + CAPTION_IN
     height_in = COLUMN_HEAD_IN + len(rows) * row_in + FOOT_IN
     figure = new_figure(width_in, height_in, layout=None)
-    add_title(figure, title, SUBTITLE, scale=1.3)
+    add_title(figure, title, SUBTITLE.format(layer=layer), scale=1.3)
     page = _Page(figure, height_in)
     longest = max((len(tile.caption) for row in rows for tile in (*row.right, *row.wrong)), default=1)
     caption_pt = min(TEXT_PT, TILE_IN * 72 / (0.57 * longest))  # a letter of DejaVu Sans is about 0.57 of its size wide
@@ -194,7 +197,7 @@ def _draw_foot(page: _Page, rows: Sequence[ClassRow], width_in: float, y_in: flo
     bar = page.axes(0.1, y_in, 1.6, 0.1)
     page.figure.colorbar(ScalarMappable(Normalize(0, 1), HEAT), cax=bar, orientation="horizontal", ticks=[0, 0.5, 1])
     bar.tick_params(labelsize=TEXT_PT - 1, length=2, pad=1)
-    page.write(1.85, y_in + 0.11, "Grad-CAM of the predicted class, relative to its maximum")
+    page.write(1.85, y_in + 0.11, "Map of the predicted class, relative to its maximum")
     shown = [kind for kind in OUTLINES if any(kind in t.regions for r in rows for t in (*r.right, *r.wrong))]
     lines = [Line2D([], [], color=OUTLINES[kind][0], linestyle=OUTLINES[kind][1], label=kind) for kind in shown]
     if lines:
