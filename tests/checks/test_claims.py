@@ -1,5 +1,6 @@
 """Each claim must be answered both ways when the numbers are turned, and left open when they cannot tell."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,17 +9,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrflow.checks.claims_scores import covid_above_pneumonia, preprocessing_gain, transfer_gain, xray8_lowest
-from cxrflow.checks.claims_training import epoch_time, larger_overfit_earlier, restarts_show
-from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, Check, write_p
+from cxrflow.checks.claims_scores import (
+    correct_for_chance,
+    covid_above_pneumonia,
+    covid_distinct,
+    preprocessing_gain,
+    similar_datasets,
+    transfer_gain,
+    xray8_by_classes,
+    xray8_lowest,
+)
+from cxrflow.checks.claims_training import epoch_time, larger_overfit_earlier, overfit_after_50, restarts_show
+from cxrflow.checks.registry import list_checks, load_check
+from cxrflow.checks.verdicts import FAIL, N_CLAIMS, PASS, UNKNOWN, WARN, Check, write_p
 from cxrflow.compare.collect import Results
 from cxrflow.config.layout import ModelId
 from cxrflow.files.formats import join_words
 from cxrflow.files.records import EpochRow
+from cxrflow.results.bootstrap import Estimate
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 
 MOBILENET_ONLY = {"backbones": ["mobilenet_v3_large"], "transfer": {}, "score": {"bootstrap_resamples": 100}}
-NO_TRANSFER = {"transfer": {}, "score": {"bootstrap_resamples": 0}}
+NO_TRANSFER = {"transfer": {}, "score": {"bootstrap_resamples": 0}, "seeds": [0, 1]}
 
 
 def epochs(train: list[float], val: list[float], seconds: float = 10.0) -> list[EpochRow]:
@@ -79,11 +91,26 @@ def saw(height: float, length: int = 30, every: int = 10) -> Callable[[ModelId],
     return history
 
 
-@pytest.mark.parametrize(("height", "level"), [(0.5, PASS), (-0.5, FAIL), (0.004, UNKNOWN)])
+@pytest.mark.parametrize(("height", "level"), [(0.5, WARN), (-0.5, FAIL), (0.004, UNKNOWN)])
 def test_restarts_show_where_the_loss_jumps(tmp_path: Path, height: float, level: str):
     claim = restarts_show.run(study(tmp_path, MOBILENET_ONLY, history=saw(height)))
     assert claim.level == level, claim.text
     assert "6 restarts of 3 models" in claim.text
+
+
+@pytest.mark.parametrize(("other", "level"), [(0.1, PASS), (0.9, FAIL)])
+def test_restarts_impact_mobilenet_the_most_only_if_another_backbone_less(tmp_path: Path, other: float, level: str):
+    history: Callable[[ModelId], list[EpochRow]] = lambda model: saw(  # noqa: E731
+        0.5 if model.backbone == "mobilenet_v3_large" else other
+    )(model)
+    config = {**MOBILENET_ONLY, "backbones": ["mobilenet_v3_large", "resnet34"]}
+    assert restarts_show.run(study(tmp_path, config, history=history)).level == level
+
+
+@pytest.mark.parametrize(("lowest", "level"), [(20, FAIL), (55, PASS), (60, UNKNOWN)])
+def test_overfitting_after_50_epochs(tmp_path: Path, lowest: int, level: str):
+    results = study(tmp_path, MOBILENET_ONLY, history=lambda model: lowest_at(lowest, length=60))
+    assert overfit_after_50.run(results).level == level
 
 
 @pytest.mark.parametrize("length", [1, 9, 10])
@@ -112,6 +139,38 @@ def test_covid_above_pneumonia(tmp_path: Path, covid: float, pneumonia: float, l
     skill = skill_of(covid=covid, pneumonia=pneumonia, xray8=0.4)
     claim = covid_above_pneumonia.run(study(tmp_path, MOBILENET_ONLY, skill=skill))
     assert claim.level == level, claim.text
+
+
+def test_the_number_of_classes_is_not_all_where_xray8_stays_lowest_without_guessing(tmp_path: Path):
+    low = study(tmp_path / "low", MOBILENET_ONLY, skill=skill_of(covid=0.95, pneumonia=0.9, xray8=0.3), share=0.05)
+    assert xray8_by_classes.run(low).level == FAIL
+    assert similar_datasets.run(low).level == FAIL
+    # 7 classes at 0.74 are as far above guessing as 3 classes at 0.8
+    alike = study(tmp_path / "alike", MOBILENET_ONLY, skill=skill_of(covid=0.8, pneumonia=0.8, xray8=0.76), share=0.05)
+    assert {check.run(alike).level for check in (xray8_by_classes, similar_datasets)} == {UNKNOWN}
+
+
+def test_scores_without_guessing() -> None:
+    corrected = correct_for_chance(Estimate(0.6, 0.4, 1.0, np.array([0.2]), 40), 0.2)
+    assert (corrected.value, corrected.low, corrected.high, *corrected.resampled) == pytest.approx((0.5, 0.25, 1, 0))
+
+
+@pytest.mark.parametrize(("covid", "viral", "level"), [(1.0, 0.2, PASS), (0.2, 1.0, FAIL), (0.7, 0.7, UNKNOWN)])
+def test_covid_is_told_more_easily_than_viral_pneumonia(tmp_path: Path, covid: float, viral: float, level: str):
+    results = study(tmp_path, {**ONE_MODEL, "score": {"bootstrap_resamples": 400}})
+    (model,) = results.models
+    found = model.predictions
+    skill = np.array([covid, 0.9, viral])[found.labels]
+    luck = np.random.default_rng(0).random(len(found.labels))
+    guess = np.where(luck < skill, found.labels, 1)
+    model.__dict__["predictions"] = dataclasses.replace(found, probabilities=np.eye(3)[guess])
+    assert covid_distinct.run(results).level == level
+
+
+def test_every_claim_is_counted() -> None:
+    """The level of each follows from their number."""
+    kinds = [load_check(name).kind for name in list_checks()]
+    assert kinds.count("claim") == N_CLAIMS
 
 
 def test_datasets_are_known_by_their_reader_not_their_name(tmp_path: Path):
@@ -143,10 +202,14 @@ def test_time_of_an_epoch(tmp_path: Path, seconds: float, share: float, level: s
     assert re.search(words, claim.text)
 
 
-def ablation(worse: float) -> dict[str, Any]:
+def ablation(worse: float, seeds: tuple[int, ...] = (0, 1)) -> dict[str, Any]:
     """A fake study in which models without preprocessing get `worse` fewer images right."""
     return {
-        "config": {**MOBILENET_ONLY, "ablation": {"variants": ["no_preprocessing", "no_class_weights"]}},
+        "config": {
+            **MOBILENET_ONLY,
+            "seeds": list(seeds),
+            "ablation": {"variants": ["no_preprocessing", "no_class_weights"]},
+        },
         "skill": lambda model: 0.7 - worse * (model.variant == "no_preprocessing"),
     }
 
@@ -155,7 +218,18 @@ def ablation(worse: float) -> dict[str, Any]:
 def test_preprocessing_gained(tmp_path: Path, worse: float, level: str):
     claim = preprocessing_gain.run(collect_fake(tmp_path, FakeStudy(**ablation(worse))))
     assert claim.level == level, claim.text
-    assert "3 pairs" in claim.text  # class weights are another matter
+    assert "6 pairs" in claim.text  # class weights are another matter
+
+
+@pytest.mark.parametrize(("worse", "words"), [(0.06, "lies inside the interval"), (0.3, "lies outside the interval")])
+def test_the_gain_has_the_size_that_the_paper_says_or_not(tmp_path: Path, worse: float, words: str):
+    assert words in preprocessing_gain.run(collect_fake(tmp_path, FakeStudy(**ablation(worse)))).text
+
+
+def test_one_training_each_tells_nothing_of_the_procedure(tmp_path: Path):
+    claim = preprocessing_gain.run(collect_fake(tmp_path, FakeStudy(**ablation(0.3, seeds=(0,)))))
+    assert claim.level == UNKNOWN
+    assert "of the procedure, nothing can be told" in claim.text
 
 
 def test_preprocessing_without_variant_says_which_command_answers(tmp_path: Path, results: Results):
@@ -177,7 +251,8 @@ def test_preprocessing_that_the_study_does_not_use(tmp_path: Path):
 @pytest.mark.parametrize(("gain", "level"), [(0.2, PASS), (-0.2, FAIL), (0.0, UNKNOWN)])
 def test_transfer_against_scratch(tmp_path: Path, gain: float, level: str):
     skill: Callable[[ModelId], float] = lambda model: 0.6 + gain * (model.init != "scratch")  # noqa: E731
-    results = study(tmp_path, {"backbones": ["resnet34"], "score": {"bootstrap_resamples": 100}}, skill=skill)
+    config = {"backbones": ["resnet34"], "score": {"bootstrap_resamples": 100}, "seeds": [0, 1]}
+    results = study(tmp_path, config, skill=skill)
     assert transfer_gain.run(results).level == level
 
 
@@ -185,12 +260,12 @@ def test_transfer_that_may_have_seen_test_images_does_not_count(tmp_path: Path):
     """Only the model for pneumonia is judged: the search for copies cannot trace what the other two have in common."""
     inits = {"covid": "from_xray8", "pneumonia": "from_xray8", "xray8": "from_covid"}
     transfer = {name: {"init": init, "backbone": "resnet34"} for name, init in inits.items()}
-    config = {"backbones": ["resnet34"], "transfer": transfer, "score": {"bootstrap_resamples": 100}}
+    config = {"backbones": ["resnet34"], "transfer": transfer, "score": {"bootstrap_resamples": 100}, "seeds": [0, 1]}
     gain = {"covid": 0.3, "pneumonia": -0.3, "xray8": 0.3}
     results = study(tmp_path, config, skill=lambda model: 0.6 + gain[model.dataset] * (model.init != "scratch"))
     claim = transfer_gain.run(results)
     assert claim.level == FAIL
-    assert "1 pair: Paediatric pneumonia" in claim.text
+    assert "2 pairs: Paediatric pneumonia" in claim.text
     assert "Left out: COVID-19 Radiography and ChestX-ray8" in claim.text
 
 

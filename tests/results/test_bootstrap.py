@@ -87,7 +87,7 @@ def estimate_f1(n_small: int, labels_right: NDArray[np.bool_]) -> Estimate:
     ids = [f"image{i}" for i in range(60)]
     labels = (np.arange(60) < n_small).astype(np.int64)
     predicted = np.where(labels_right, labels, 1 - labels)
-    return mean_macro_f1([Predictions(ids, ids, labels, np.eye(2)[predicted] * 0.8 + 0.1, ["a", "b"])], 200, seed=0)
+    return mean_macro_f1([[Predictions(ids, ids, labels, np.eye(2)[predicted] * 0.8 + 0.1, ["a", "b"])]], 200, seed=0)
 
 
 def test_differences_of_macro_f1_have_no_interval_where_the_least_class_has_too_few_patients() -> None:

@@ -12,7 +12,7 @@ from cxrflow.files.provenance import record_path, save_record
 from cxrflow.operate.jobs import parse_jobs
 from tests.workflow.conftest import ROOT, copy_workflow, run_snakemake
 
-TRAININGS = 12
+TRAININGS = 12 * 5  # seeds
 TEST_FILE = r"/test/|/test\.csv"
 Run = subprocess.CompletedProcess[str]
 

@@ -23,6 +23,8 @@ NEEDS = (
     "predictions", "gradcam",
 )  # fmt: skip
 ALPHA = 0.05  # how often chance alone may give as clear a pattern before it is taken for one
+N_CLAIMS = 12
+CLAIM_ALPHA = ALPHA / N_CLAIMS  # of each claim, so that all of them together are wrong in 5 % of studies (Bonferroni)
 
 
 @dataclass(frozen=True)

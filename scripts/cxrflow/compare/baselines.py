@@ -57,7 +57,7 @@ def subtract_thumbnail(results: Results, models: Sequence[ModelResult]) -> Estim
     score = results.study.settings.score
     thumbnail = results.probe_predictions(models[0].id.dataset, THUMBNAIL)
     ours, theirs = (
-        mean_macro_f1(predictions, score.bootstrap_resamples, score.bootstrap_seed)
+        mean_macro_f1([predictions], score.bootstrap_resamples, score.bootstrap_seed)
         for predictions in ([model.predictions for model in models], [thumbnail])
     )
     return subtract_estimates(ours, theirs)

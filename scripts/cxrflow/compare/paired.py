@@ -16,27 +16,28 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.parsing import settings_dict
 from cxrflow.config.probes import THUMBNAIL
 from cxrflow.config.study import BASE, SCRATCH, ModelId
-from cxrflow.results.bootstrap import Estimate, check_same_images, mean_macro_f1, subtract_estimates
+from cxrflow.results.bootstrap import LEVEL, Estimate, check_same_images, mean_macro_f1, subtract_estimates
 
 Pair = tuple[ModelResult, ModelResult]
 ALPHA = 0.05  # of a family of tests together
 DETECTABLE = 2.8  # standard errors
 
 
-def score_models(results: Results, models: Sequence[ModelResult]) -> Estimate:
-    """Return the mean macro F1 of models of one dataset on its test images."""
+def score_models(results: Results, models: Sequence[ModelResult], level: float = LEVEL) -> Estimate:
+    """Return the mean macro F1 of models of one dataset on its test images, those of different seeds as one."""
     score = results.study.settings.score
-    return mean_macro_f1([model.predictions for model in models], score.bootstrap_resamples, score.bootstrap_seed)
+    procedures = [[model.predictions for model in trainings] for trainings in group_seeds(models).values()]
+    return mean_macro_f1(procedures, score.bootstrap_resamples, score.bootstrap_seed, level)
 
 
-def compare_pairs(results: Results, pairs: Sequence[Pair]) -> Estimate:
+def compare_pairs(results: Results, pairs: Sequence[Pair], level: float = LEVEL) -> Estimate:
     """Return the mean over pairs of (first minus second) macro F1; all of one dataset, on the same resamples.
 
     Raises:
         CxrflowError: the models were tested on different images.
     """
     check_same_images([model.predictions for pair in pairs for model in pair])
-    first, second = (score_models(results, [pair[side] for pair in pairs]) for side in (0, 1))
+    first, second = (score_models(results, [pair[side] for pair in pairs], level) for side in (0, 1))
     return subtract_estimates(first, second)
 
 

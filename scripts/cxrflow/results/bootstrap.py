@@ -126,13 +126,15 @@ class Estimate:
     n_patients: int | None = None  # of the smallest class, where it rests on classes
 
 
-def mean_macro_f1(predictions: Sequence[Predictions], resamples: int, seed: int, level: float = LEVEL) -> Estimate:
-    """Return the mean macro F1 of models on the same images; without resamples where a class has too few patients.
+def mean_macro_f1(
+    procedures: Sequence[Sequence[Predictions]], resamples: int, seed: int, level: float = LEVEL
+) -> Estimate:
+    """Return the mean over procedures of the mean macro F1 of their trainings, all on the same images.
 
-    Of several models, trainings that differ in their seed, the models are resampled too, in each resample of patients
-    anew (two levels: Bouthillier et al. 2021, Proc. MLSys 3:747-769): the interval is then of the procedure, not of
-    these trainings alone. K - 1 of K are sampled, with which the variance of their mean is not underestimated (Rao &
-    Wu 1988, J. Am. Stat. Assoc. 83:231-241).
+    Without resamples where a class has too few patients. A procedure's trainings, which differ in their seed, are
+    resampled, too, in each resample of patients anew (two levels: Bouthillier et al. 2021, Proc. MLSys 3:747-769): the
+    interval is then of the procedure, not of these trainings alone. K - 1 of K are sampled, with which the variance of
+    their mean is not underestimated (Rao & Wu 1988, J. Am. Stat. Assoc. 83:231-241).
 
     With equal seeds, every call on the same images sees the same resamples: what two models share (hard patients, easy
     patients) cancels out of the difference of their estimates.
@@ -140,24 +142,28 @@ def mean_macro_f1(predictions: Sequence[Predictions], resamples: int, seed: int,
     Raises:
         CxrflowError: the predictions are of different images.
     """
-    check_same_images(predictions)
-    outcomes = [Outcomes(each.labels, each.probabilities) for each in predictions]
-    value = float(np.mean([macro_f1(whole_sample(each))[0] for each in outcomes]))
-    patients = count_behind(outcomes[0], predictions[0].patient_ids)["macro_f1"]
-    parts = [np.zeros((len(outcomes), 0))]
+    check_same_images([each for trainings in procedures for each in trainings])
+    outcomes = [[Outcomes(each.labels, each.probabilities) for each in trainings] for trainings in procedures]
+    value = float(np.mean([np.mean([macro_f1(whole_sample(each))[0] for each in group]) for group in outcomes]))
+    patient_ids = procedures[0][0].patient_ids
+    patients = count_behind(outcomes[0][0], patient_ids)["macro_f1"]
+    parts = [[np.zeros((len(group), 0))] for group in outcomes]
     if patients.min() >= MIN_PATIENTS:
-        for weights in resample_weights(patient_numbers(predictions[0].patient_ids), resamples, seed):
-            parts.append(np.array([macro_f1(Sample(each, weights)) for each in outcomes]))
-    resampled = _resample_models(np.concatenate(parts, axis=1), seed)
+        for weights in resample_weights(patient_numbers(patient_ids), resamples, seed):
+            for part, group in zip(parts, outcomes, strict=True):
+                part.append(np.array([macro_f1(Sample(each, weights)) for each in group]))
+    generators = [np.random.default_rng([seed, number]) for number in range(len(parts))]
+    means = [_resample_trainings(np.concatenate(p, axis=1), g) for p, g in zip(parts, generators, strict=True)]
+    resampled = np.mean(means, axis=0)
     return Estimate(value, *wilson_interval(value, resampled, patients, level), resampled, int(patients.min()))
 
 
-def _resample_models(scores: Floats, seed: int) -> Floats:
-    """Return the mean of models sampled anew in each resample of patients. float64 (n_models, n) -> (n,)."""
-    n_models, n = scores.shape
-    if n_models == 1:
+def _resample_trainings(scores: Floats, generator: np.random.Generator) -> Floats:
+    """Return the mean of trainings sampled anew in each resample of patients. float64 (n_trainings, n) -> (n,)."""
+    n_trainings, n = scores.shape
+    if n_trainings == 1:
         return np.asarray(scores[0])
-    sampled = np.random.default_rng([seed, n_models]).integers(n_models, size=(n_models - 1, n))
+    sampled = generator.integers(n_trainings, size=(n_trainings - 1, n))
     return np.asarray(scores[sampled, np.arange(n)].mean(axis=0))
 
 

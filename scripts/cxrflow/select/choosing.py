@@ -86,8 +86,8 @@ def choose_model(candidates: Sequence[Candidate], margin: float, score: ScoreSet
         return {"best": None, "chosen": None, "reason": "There is no model to choose.", "candidates": []}
     check_same_images([each for candidate in candidates for each in candidate.predictions])
     how = (score.bootstrap_resamples, score.bootstrap_seed)
-    estimates = [mean_macro_f1(candidate.predictions, *how) for candidate in candidates]
-    narrower = [mean_macro_f1(candidate.predictions, *how, TWO_SIDED) for candidate in candidates]
+    estimates = [mean_macro_f1([candidate.predictions], *how) for candidate in candidates]
+    narrower = [mean_macro_f1([candidate.predictions], *how, TWO_SIDED) for candidate in candidates]
     best = max(range(len(candidates)), key=lambda k: (estimates[k].value, -candidates[k].latency_ms))
     rows = [
         {
