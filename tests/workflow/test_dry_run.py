@@ -12,7 +12,7 @@ from cxrflow.files.provenance import record_path, save_record
 from cxrflow.operate.jobs import parse_jobs
 from tests.workflow.conftest import ROOT, copy_workflow, run_snakemake
 
-TRAININGS = 12 * 5  # seeds
+TRAININGS = {"demo": 12, "quick": 12 * 3, "lungs": 12 * 5}  # models x seeds
 TEST_FILE = r"/test/|/test\.csv"
 Run = subprocess.CompletedProcess[str]
 
@@ -40,7 +40,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
 
 def test_a_cluster_plans_the_published_study_and_imports_no_torch(published: tuple[Path, Run]) -> None:
     jobs = planned(published[1])
-    assert jobs["train"] == jobs["evaluate"] == jobs["score"] == TRAININGS
+    assert jobs["train"] == jobs["evaluate"] == jobs["score"] == TRAININGS["lungs"]
     assert jobs["index"] == jobs["split"] == jobs["preprocess"] == 3
     assert jobs["fetch_weights"] == 1
     assert "phantom" not in jobs
@@ -74,7 +74,7 @@ def test_one_machine_plans_a_study(clone: Path, monkeypatch: pytest.MonkeyPatch,
     study = ("--profile", "profiles/local", "--configfile", f"config/{config}.yaml")
     run = run_snakemake(clone, "-n", *study, "--default-resources", "tmpdir='/chosen'")
     jobs = planned(run)
-    assert jobs["train"] == jobs["evaluate"] == jobs["score"] == TRAININGS
+    assert jobs["train"] == jobs["evaluate"] == jobs["score"] == TRAININGS[config]
     assert jobs.get("phantom", 0) == (config == "demo")
     assert "fetch_weights" not in jobs
     assert set(re.findall(r"resources: .*tmpdir=([^,\n]+)", run.stdout)) == {"/chosen"}
