@@ -55,7 +55,7 @@ def reach_of_mark(dose: float, *, on_class: bool = True) -> Estimate:
     guess = np.where(rng.random(N_TEST) < 0.9, probe.labels, 1 - probe.labels)
     model = replace(probe, probabilities=np.eye(2)[guess])
     chance = chance_macro_f1(np.bincount(probe.labels))
-    return estimate_reach(*(mean_macro_f1([each], 300, 0) for each in (probe, model)), chance)
+    return estimate_reach(*(mean_macro_f1([[each]], 300, 0) for each in (probe, model)), chance)
 
 
 def test_the_more_of_a_class_has_a_mark_the_more_the_frame_reaches() -> None:
@@ -80,7 +80,7 @@ def test_shuffled_labels_average_chance() -> None:
     rng, scores = np.random.default_rng(0), []
     for _ in range(20):
         shuffled = replace(train, labels=rng.permutation(train.labels))
-        scores.append(mean_macro_f1([fit_probe("frame", shuffled, test, index)], 0, 0).value)
+        scores.append(mean_macro_f1([[fit_probe("frame", shuffled, test, index)]], 0, 0).value)
     assert abs(np.mean(scores) - 0.5) < 2 * np.std(scores, ddof=1) / np.sqrt(20)
 
 

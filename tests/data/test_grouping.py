@@ -85,3 +85,11 @@ def test_across_datasets_labels_may_differ_and_look_alikes_join_nothing():
     grouped = group_images({"new": differing, "old": OLD}, COPIES[:1], SplitSettings())
     assert not any(row.left_out for row in grouped)
     assert group_images({"new": NEW, "old": OLD}, [pair("new/n0", "old/o0", "look-alike")], SplitSettings()) == []
+
+
+def test_the_next_image_of_a_named_patient_may_look_the_same_and_have_another_label():
+    rows = [image("x", "anna", "a"), image("y", "anna", "b"), image("z", "bert", "b"), *NEW]
+    grouped = group_images({"d": rows}, [pair("d/x", "d/y")], SplitSettings())
+    assert [(row.image_id, row.left_out) for row in grouped] == [("x", ""), ("y", "")]
+    grouped = group_images({"d": rows}, [pair("d/x", "d/z")], SplitSettings())
+    assert all(row.left_out for row in grouped if row.image_id in "xz")

@@ -73,7 +73,7 @@ def _rows_of_dataset(results: Results, dataset: str) -> list[dict[str, Any]]:
         reach, level, reason = None, UNKNOWN, f"not run: {absent}" if absent else "no model was chosen"
         if not absent:
             predictions = results.probe_predictions(dataset, name)
-            estimate = mean_macro_f1([predictions], score.bootstrap_resamples, score.bootstrap_seed)
+            estimate = mean_macro_f1([[predictions]], score.bootstrap_resamples, score.bootstrap_seed)
             row |= estimate_columns("macro_f1", estimate)
             if model and members:
                 reach = estimate_reach(estimate, model, members[0].metrics["chance_macro_f1"])

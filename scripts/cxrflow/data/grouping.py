@@ -22,7 +22,8 @@ def group_images(
 
     Joined are images of one patient, with equal pixels, and copies. Where a dataset names no patient, all copies of an
     image are one patient's, and have the name that another dataset gives him. A copy with another label in the same
-    dataset is left out with its twin: one of the two labels is wrong.
+    dataset is left out with its twin: one of the two labels is wrong. Not of one named patient: his next X-ray may look
+    the same and have another finding, and both are on one side in any case.
     """
     images = [(name, row) for name, rows in datasets.items() for row in rows]
     pairs = [(pair.first, pair.second) for pair in copies if pair.kind == "copy"]
@@ -32,7 +33,9 @@ def group_images(
     for (dataset, _), group in groups.items():
         spans[group].add(dataset)
     joined |= {group for group, found in spans.items() if len(found) > 1}  # by equal pixels
-    conflicts = find_conflicts({(name, row.image_id): row.label for name, row in images}, pairs)
+    named = {(name, row.image_id): row.patient_id for name, row in images if row.patient_id != row.image_id}
+    others = [(one, two) for one, two in pairs if named.get(one) is None or named[one] != named.get(two)]
+    conflicts = find_conflicts({(name, row.image_id): row.label for name, row in images}, others)
     rows = [
         GroupRow(
             name,
