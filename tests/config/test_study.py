@@ -20,6 +20,7 @@ def config() -> dict[str, Any]:
 
 
 def test_the_study_has_twelve_models_and_by_one_switch_eighteen(config: dict[str, Any]) -> None:
+    config = config | {"seeds": [0]}
     models = load_study(config).models()
     assert len(models) == len(set(models)) == 12
     assert sum(model.init == "scratch" for model in models) == 9
