@@ -213,8 +213,8 @@ TABLES: dict[str, Table] = {
         " random maps of as many cells, enlarged and read alike. Fixed place: the mean region of the images that"
         " the model was fitted on, the same for every image. In words: better by a measure where the whole interval of"
         " its difference to random maps is above 0, else no better; of 40 such differences without any effect, one is"
-        " expected to look better. Better than random maps is no proof of use: what is conspicuous draws the maps of a model"
-        " of shuffled labels, too.",
+        " expected to look better. Better than random maps is no proof of use: what is conspicuous draws the maps of a"
+        " model of shuffled labels, too.",
         (
             *MODEL,
             Column("region", "Region"),
