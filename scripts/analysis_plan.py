@@ -1,4 +1,4 @@
-r"""Write down what a study will ask and how it will decide, before its test rows are opened.
+r"""Write down what a study will ask and how it will decide. A check says whether test rows were opened earlier.
 
 Reads the settings alone; adds the plan, its SHA-256 and the time to analysis_plan.json unless it is there already.
 

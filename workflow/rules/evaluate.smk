@@ -16,7 +16,7 @@ rule analysis_plan:
         config=as_is(settings_json(STUDY.settings_without_places())),
         code=code_of_all("analysis_plan", *MODULES),
     message:
-        "write down the analysis before any test row is opened"
+        "write down what is asked and how it is decided"
     shell:
         "python scripts/analysis_plan.py --config {params.config:q} --plan {output.plan:q} > {log:q} 2>&1"
 

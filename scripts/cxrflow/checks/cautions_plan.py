@@ -1,4 +1,4 @@
-"""What a study will ask and how it will decide, written before its test rows are opened, and whether it was so.
+"""What a study will ask and how it will decide, written down with its time, and whether test rows were opened earlier.
 
 analysis_plan.json has every version of the plan with its SHA-256 and the time of writing; the last one is in force.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrflow.checks.registry import list_checks, load_check
-from cxrflow.checks.verdicts import ALPHA, PASS, UNKNOWN, WARN, Verdict, check
+from cxrflow.checks.verdicts import ALPHA, N_CLAIMS, PASS, UNKNOWN, WARN, Verdict, check
 from cxrflow.compare.collect import Results
 from cxrflow.compare.paired import DETECTABLE
 from cxrflow.compare.permutation import REARRANGEMENTS
@@ -20,23 +20,29 @@ from cxrflow.files.atomic import read_json, write_json
 from cxrflow.files.formats import count_words
 from cxrflow.results.metrics import METRICS
 
-# The tests that are corrected for their number together.
+# The tests that are corrected for their number together, and by what.
 FAMILIES = {
-    "backbones": "per dataset the pairs of backbones from scratch (primary)",
-    "transfer": "all rows of transfer minus scratch (secondary)",
-    "ablation": "all rows of variant minus base (secondary)",
+    "backbones": "per dataset the pairs of backbones from scratch (primary): Holm",
+    "transfer": "all rows of transfer minus scratch (secondary): Holm",
+    "ablation": "all rows of variant minus base (secondary): Holm",
+    "thumbnail": "per dataset all models minus the thumbnail: Bonferroni",
+    "claims": f"all {N_CLAIMS} claims of the paper: Bonferroni",
 }
+SELECTION = (
+    "per dataset the fastest model whose validation macro F1 is not inferior to the best: the one-sided 95 % bound of the"
+    " difference lies above -margin; of equally fast ones the higher score"
+)
 
 
 def plan_analysis(settings: StudySettings) -> dict[str, Any]:
-    """Return what is decided before the test: models, questions, families, selection, metrics and resampling."""
+    """Return what is decided without the test: models, questions, families, selection, metrics and resampling."""
     parts = settings_dict(settings)
     return {
         **{key: parts[key] for key in ("study", "backbones", "transfer", "seeds", "ablation", "select", "score")},
         "datasets": sorted(settings.datasets),
         "questions": {name: [(one := load_check(name)).kind, one.question] for name in list_checks()},
         "families": FAMILIES,
-        "correction": "Holm",
+        "selection": SELECTION,
         "alpha": ALPHA,
         "metrics": list(METRICS),
         "rearrangements": REARRANGEMENTS,

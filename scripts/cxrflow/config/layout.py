@@ -104,7 +104,7 @@ class Layout:
     backbone = _file("backbones/{}.json")  # what a backbone costs, measured
     weights = _file("weights/{}.pth")  # the copy of a file of ImageNet weights, by its name without `.pth`
     check = _file("checks/{}.json")  # the verdict of a check
-    analysis_plan = _file("analysis_plan.json")  # what is asked and decided, written before the test
+    analysis_plan = _file("analysis_plan.json")  # what is asked and how it is decided, with its time
     selection = _file("selection.json")  # the model chosen for each dataset
     report = _file("report.html")  # the page
 
