@@ -1,4 +1,4 @@
-"""Controls of the scored maps: a mark that decides the class is found; what a model of shuffled labels finds."""
+"""Controls of the scored maps: a mark that decides the class is found; but a model of shuffled labels finds it, too."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ N_BODIES = 40
 
 
 def draw_marked(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return phantoms uint8 (N, 48, 48), their class int64 (N,), and the marks of class 1: float32 (N, 48, 48)."""
+    """Return phantoms uint8 (N, 48, 48), their classes int64 (N,), and class 1's marks, float32 (N, 48, 48)."""
     generator = np.random.default_rng(seed)
     bodies = [resize_gray(synthesise_image(draw_task(number), seed).pixels, SIZE_PX) for number in range(N_BODIES)]
     n = N_TRAIN + N_VAL + N_TEST
@@ -72,8 +72,12 @@ def test_a_mark_that_decides_the_class_is_found_in_more_than_0_8() -> None:
 
 
 @pytest.mark.slow
-def test_a_conspicuous_mark_draws_the_maps_of_shuffled_labels_too() -> None:
-    """Above random maps is no proof that the model uses what is there; the note of Table 5 says so."""
+@pytest.mark.xfail(
+    strict=True,
+    reason="early activations follow what is conspicuous: of shuffled labels, MobileNet points at the mark in 0.63 to"
+    " 0.88 (5 label orders), and so it does untrained, and by Grad-CAM and HiResCAM; the page says so",
+)
+def test_a_model_of_shuffled_labels_equals_random_maps() -> None:
     images, labels, marks = draw_marked()
     found = score_marked(images, np.random.default_rng(1).permutation(labels), marks, epochs=2)
-    assert found["hit_gain"].low > 0
+    assert found["hit_gain"].low <= 0 <= found["hit_gain"].high

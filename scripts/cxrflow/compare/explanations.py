@@ -17,8 +17,14 @@ SHARES = (
     "hit", "hit_random", "hit_fixed",
 )  # fmt: skip
 GAINS = {"inside_share_gain": "inside_share", "hit_gain": "hit"}  # each minus that of random maps
-BETTER, NO_BETTER, UNSURE = "better than random maps", "no better than random maps", "too few patients"
+FIXED_GAIN = "hit_fixed_gain"  # pointing minus that of the fixed place
+BETTER, NO_BETTER, UNSURE = (
+    "better than random maps and a fixed place",
+    "no better than random maps",
+    "too few patients",
+)
 COARSE = "not scored: too few cells"
+NOT_FIXED = "better than random maps, not than a fixed place"
 IN_PART: dict[str, str] = {
     "inside_share_gain": "better by the inside share only",
     "hit_gain": "better by pointing only",
@@ -32,7 +38,7 @@ class Localization:
     region: str
     predicted: str  # `right` or `wrong`
     n_images: int
-    estimates: dict[str, Estimate]  # of SHARES and GAINS; a fixed place that is not known has none
+    estimates: dict[str, Estimate]  # of SHARES, GAINS and FIXED_GAIN; a fixed place that is not known has none
 
     @property
     def n_patients(self) -> int | None:
@@ -41,12 +47,15 @@ class Localization:
 
     @property
     def verdict(self) -> str:
-        """What the two differences to random maps show."""
+        """What the differences to random maps and to the fixed place show."""
         gains = {name: self.estimates[name] for name in GAINS}
         better = [name for name, gain in gains.items() if gain.low is not None and gain.low > 0]
         if any(gain.low is None for gain in gains.values()):
             return UNSURE
-        return BETTER if len(better) == len(GAINS) else IN_PART[better[0]] if better else NO_BETTER
+        if len(better) < len(GAINS):
+            return IN_PART[better[0]] if better else NO_BETTER
+        fixed = self.estimates.get(FIXED_GAIN)
+        return BETTER if fixed and fixed.low is not None and fixed.low > 0 else NOT_FIXED
 
 
 def localize(results: Results, model: ModelResult) -> Iterator[Localization]:
@@ -66,7 +75,9 @@ def estimate_localization(rows: Sequence[LocalizationRow], resamples: int, seed:
     shares = {name: [getattr(row, name) for row in rows] for name in SHARES}
     known = {name: values for name, values in shares.items() if not isnan(sum(values))}
     means = average_images(known, [row.patient_id for row in rows], resamples, seed)
-    return means | {gain: subtract_estimates(means[of], means[f"{of}_random"]) for gain, of in GAINS.items()}
+    gains = {gain: subtract_estimates(means[of], means[f"{of}_random"]) for gain, of in GAINS.items()}
+    fixed = {FIXED_GAIN: subtract_estimates(means["hit"], means["hit_fixed"])} if "hit_fixed" in means else {}
+    return means | gains | fixed
 
 
 def describe_maps(model: ModelResult) -> str:
@@ -87,7 +98,7 @@ def explanation_rows(results: Results) -> list[dict[str, Any]]:
 def _localization_columns(results: Results, model: ModelResult) -> Iterator[dict[str, Any]]:
     nothing = dict.fromkeys(("region", "predicted", "n_images", "n_patients"))
     nothing |= dict.fromkeys(
-        f"{name}{end}" for name in (*SHARES, *GAINS) for end in ("", "_low", "_high", "_n_patients")
+        f"{name}{end}" for name in (*SHARES, *GAINS, FIXED_GAIN) for end in ("", "_low", "_high", "_n_patients")
     )
     if not model.gradcam["is_scored"]:
         yield {**nothing, "verdict": COARSE}

@@ -211,10 +211,10 @@ TABLES: dict[str, Table] = {
         " Pointing: how often the hottest point lies inside; where several are, the share of them. Area: the region's"
         " share of the image, which evenly spread heat, and that of random maps on average, has inside. Random: 1,000"
         " random maps of as many cells, enlarged and read alike. Fixed place: the mean region of the images that"
-        " the model was fitted on, the same for every image. In words: better by a measure where the whole interval of"
-        " its difference to random maps is above 0, else no better; of 40 such differences without any effect, one is"
-        " expected to look better. Better than random maps is no proof of use: what is conspicuous draws the maps of a"
-        " model of shuffled labels, too.",
+        " the model was fitted on, the same for every image. In words: better where the whole interval of a difference"
+        " is above 0, else no better; of 40 such differences without any effect, one is expected to look better. Better"
+        " does not show that a model uses what it points at: on small images, networks trained on shuffled labels and"
+        " untrained ones point at a conspicuous mark too.",
         (
             *MODEL,
             Column("region", "Region"),
@@ -229,6 +229,7 @@ TABLES: dict[str, Table] = {
             score("hit_random", "Pointing, random"),
             score("hit_fixed", "Pointing, fixed place"),
             score("hit_gain", "Pointing, minus random", "difference"),
+            score("hit_fixed_gain", "Pointing, minus fixed place", "difference"),
             Column("verdict", "In words", width_cm=3),
             Column("maps", "Maps", width_cm=3),
             PATH,

@@ -30,7 +30,7 @@ COLUMN_HEAD_IN = 0.3
 FOOT_IN = 0.4  # colour bar and key of outlines
 TEXT_PT = 9.0
 EMPTY = "empty map"
-SUBTITLE = "Test images sampled by seed, each next to its map: {layer}; percent: probability of the predicted class"
+SUBTITLE = "Test images sampled by seed, each next to its map: {layer}; percent: probability of the prediction"
 TILE_IN = 2 * THUMB_IN + PAIR_GAP_IN
 OVERLAY_OPACITY = 0.75  # of the hottest pixel; in proportion below, so that without heat the X-ray alone is seen
 # Seen on grey and on every colour of the heat.
