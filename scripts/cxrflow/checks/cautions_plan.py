@@ -29,8 +29,8 @@ FAMILIES = {
     "claims": f"all {N_CLAIMS} claims of the paper: Bonferroni",
 }
 SELECTION = (
-    "per dataset the fastest model whose validation macro F1 is not inferior to the best: the one-sided 95 % bound of the"
-    " difference lies above -margin; of equally fast ones the higher score"
+    "per dataset the fastest model whose validation macro F1 is not inferior to the best: the one-sided 95 % bound of"
+    " the difference lies above -margin; of equally fast ones the higher score"
 )
 
 
