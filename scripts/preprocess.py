@@ -8,6 +8,7 @@ resumes where it was, from the resume folder.
         --settings '{"size_px": 256}' --threads 2 --resume resume/ --images images.npy --test-images test/images.npy
 """
 
+import contextlib
 from pathlib import Path
 
 from cxrflow.config.settings import PreprocessSettings
@@ -42,6 +43,8 @@ def preprocess_dataset(
     for part, packed in ((test, test_images), (split, images)):
         pack_images(folder, read_part(index, part), settings, threads, resume / part.stem, packed)
         print(f"wrote {packed} ({packed.stat().st_size / 2**20:,.1f} MiB)")
+    with contextlib.suppress(OSError):  # another run waits in it, or works
+        resume.rmdir()
 
 
 if __name__ == "__main__":

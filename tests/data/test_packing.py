@@ -17,12 +17,12 @@ from cxrflow.data import packing, reading
 from cxrflow.data.decode import decode_image
 from cxrflow.data.images import open_images
 from cxrflow.data.indexing import build_index
-from cxrflow.data.packing import pack_images
+from cxrflow.data.packing import pack_images, read_part
 from cxrflow.data.preprocessing import preprocess_image
 from cxrflow.data.reading import map_in_processes
 from cxrflow.errors import CxrflowError
 from cxrflow.files import leases
-from cxrflow.files.records import IndexRow
+from cxrflow.files.records import IndexRow, SplitRow
 from cxrflow.files.tables import read_records, write_records
 from tests.data.toy import make_folders
 
@@ -141,10 +141,17 @@ def test_a_missing_or_changed_file_is_named(dataset, change, said):
     assert not (dataset / "images.npy").exists()
 
 
-def test_an_index_without_rows(dataset):
-    write_records(dataset / "index.csv", IndexRow, [])
-    with pytest.raises(CxrflowError, match="has no rows"):
-        pack(dataset)
+def test_a_split_of_another_index_and_an_empty_one_stop(dataset):
+    rows = read_records(dataset / "index.csv", IndexRow)
+    split = [SplitRow(row.image_id, row.label, row.patient_id, row.patient_id, "train") for row in rows]
+    write_records(dataset / "split.csv", SplitRow, split[:3])
+    assert read_part(dataset / "index.csv", dataset / "split.csv") == rows[:3]
+    write_records(dataset / "index.csv", IndexRow, rows[1:])
+    with pytest.raises(CxrflowError, match=r"has 3 images, and \S+ knows 2 of them"):
+        read_part(dataset / "index.csv", dataset / "split.csv")
+    write_records(dataset / "split.csv", SplitRow, [])
+    with pytest.raises(CxrflowError, match="has 0 images"):
+        read_part(dataset / "index.csv", dataset / "split.csv")
 
 
 def test_too_small_a_disk_stops_before_any_work(dataset, monkeypatch):

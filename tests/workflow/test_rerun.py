@@ -11,7 +11,7 @@ from tests.workflow.conftest import copy_workflow, run_snakemake
 # With a model that starts from ImageNet weights, so that these are part of it.
 pytestmark = pytest.mark.slow  # a plan takes two seconds, and these are a dozen of them
 STUDY = ("--configfile", "config/quick.yaml", "config/imagenet.yaml", "--cores", "1")
-IMAGENET = "transfer: {covid: {init: imagenet, backbone: resnet34}}\n"
+IMAGENET = "seeds: [0]\ntransfer: {covid: {init: imagenet, backbone: resnet34}}\n"
 MODELS = 12
 JUDGES = {"analysis_plan", "select_models", "check", "summarize", "report"}
 

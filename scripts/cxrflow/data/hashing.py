@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dct
 
 Gray = NDArray[np.uint8]
 Float = NDArray[np.float32]
@@ -52,6 +51,8 @@ def hash_views(thumbnails: Sequence[Gray]) -> Iterator[tuple[str, Float]]:
     The product of two of them is their similarity, 1 to -1. A thumbnail of a quality below MIN_QUALITY has zeros.
     """
     size = (HASH_PX, HASH_PX)
+    from scipy.fft import dct  # here: whatever reads an image would pay for its import
+
     small = np.empty((len(thumbnails), *size), np.uint8)
     is_good = np.empty(len(thumbnails), bool)
     for number, thumbnail in enumerate(thumbnails):
