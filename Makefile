@@ -76,6 +76,7 @@ lock: $(STAMP)   ## resolve pyproject.toml anew into the exact lock
 	uv=$$(mktemp -d); trap 'rm -rf "$$uv"' EXIT; \
 	  $(VENV) python -m pip install --quiet --disable-pip-version-check --target "$$uv" uv; \
 	  "$$uv"/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --group dev pyproject.toml -o $(LOCK)
+	sed -i '1i # The exact lock of every package, for Python 3.11 and newer. Made by `make lock` from pyproject.toml; do not edit.' $(LOCK)
 	$(MAKE) --no-print-directory $(CONDA)
 
 $(CONDA): $(LOCK)
