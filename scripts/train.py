@@ -28,6 +28,7 @@ with importing_much():
     from cxrflow.models.checkpoints import checksum_path, load_init, save_model
     from cxrflow.models.devices import choose_device, claim_gpus, describe_device, note_on_precision, prepare_process
     from cxrflow.models.epochs import fit
+    from cxrflow.models.losses import weigh_classes
     from cxrflow.models.networks import build_network, find_head
     from cxrflow.models.progress import epoch_line, final_line, header
     from cxrflow.models.ranks import join_ranks, run_together
@@ -38,7 +39,6 @@ with importing_much():
         is_finished,
         saved_model,
         start_training,
-        weigh_classes,
     )
 
 
@@ -117,7 +117,11 @@ def print_start(training: Training, identity: ModelId, data: SplitImages, thread
     if note := note_on_precision(training.device, training.settings.precision):
         print(note)
     device_name = describe_device(training.device, training.ranks.count)
-    print(header(identity, device_name, threads, data.counts("train"), weigh_classes(data, training.settings)))
+    print(
+        header(
+            identity, device_name, threads, data.counts("train"), weigh_classes(data.counts("train"), training.settings)
+        )
+    )
 
 
 if __name__ == "__main__":

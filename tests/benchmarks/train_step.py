@@ -79,7 +79,7 @@ def make_timm(backbone: str, inputs: Tensor, labels: Tensor) -> Callable[[], flo
 def make_sides(backbone: str, data: SplitImages, precision: str, batch: int) -> dict[str, Callable[[], object]]:
     """Return one step of every side, from the same weights and the same batch; alike in every process."""
     network = build_network(backbone, len(data.class_names), 0.1, seed=0)
-    settings = TrainSettings(batch_size=batch, precision=precision, class_weights=False)
+    settings = TrainSettings(batch_size=batch, precision=precision, class_weights="none")
     training = start_training(network, data, settings, seed=0, device=CPU)
     places = torch.arange(batch)
     inputs, labels = to_network_input(training.sources["train"].gather(places)), training.labels["train"][places]
@@ -103,7 +103,7 @@ def check_losses(backbone: str, data: SplitImages, precision: str, batch: int) -
     turn_off_dropout(plain)
     settings = TrainSettings(
         precision=precision,
-        class_weights=False,
+        class_weights="none",
         flip_probability=0.0,
         sharpness_probability=0.0,
         autocontrast_probability=0.0,

@@ -50,6 +50,21 @@ def finished(tmp_path: Path) -> Layout:
     return layout
 
 
+def test_a_switch_that_has_got_more_choices_is_no_difference(tmp_path: Path) -> None:
+    study = load_study(CONFIG)
+    make_files(study, layout := Layout(tmp_path))
+    model = study.models()[0]
+    train = settings_dict(study.settings.train) | {"class_weights": True}
+    record = {
+        "stage": "s",
+        "settings": {"settings": train, "preprocess": {}},
+        "inputs": {},
+        "outputs": {"model.pt": "0"},
+    }
+    save_record(record_path(layout.model_file(model, "model.pt")), record)
+    assert describe_differences(list_made(study, layout, study.models())) == ""
+
+
 def test_a_study_is_what_its_files_were_made_with(finished: Layout) -> None:
     now = load_study({**CONFIG, "train": {"epochs": 50}, "split": {"seed": 7}})
     words = describe_differences(list_made(now, finished, now.models()))

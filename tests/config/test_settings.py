@@ -20,8 +20,19 @@ CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
 
 def test_text_that_is_plainly_a_value_is_that_value() -> None:
     assert yaml.safe_load("1e-4") == "1e-4"
-    settings = parse_settings(TrainSettings, {"epochs": "3", "learning_rate": "1e-4", "class_weights": "false"})
-    assert settings == TrainSettings(epochs=3, learning_rate=1e-4, class_weights=False)
+    settings = parse_settings(TrainSettings, {"epochs": "3", "learning_rate": "1e-4"})
+    assert settings == TrainSettings(epochs=3, learning_rate=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("true", "inverse"), ("off", "none"), ("'False'", "none"), ("none", "none")]
+)
+def test_a_switch_of_old_configs_means_what_it_meant(text: str, meant: str) -> None:
+    value = yaml.safe_load(f"class_weights: {text}")
+    assert parse_settings(TrainSettings, value) == TrainSettings(class_weights=meant)
+    jsonschema.validate(
+        {"study": "x", "datasets": {}, "train": yaml.safe_load("class_weights: off")}, json_schema(StudySettings)
+    )
 
 
 @pytest.mark.parametrize(
@@ -35,7 +46,7 @@ def test_text_that_is_plainly_a_value_is_that_value() -> None:
         ({"learning_rate": float("nan")}, ["config.learning_rate", "out of range"]),
         ({"precision": False}, ["config.precision", "YAML reads"]),
         ({"precision": "half"}, ["config.precision", "float32, bfloat16"]),
-        ({"class_weights": "no"}, ["config.class_weights", "true or false"]),
+        ({"class_weights": "no"}, ["config.class_weights", "none, inverse, effective_number"]),
         ([1], ["config", "section of keys"]),
     ],
 )

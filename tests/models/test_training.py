@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from cxrflow.models.batches import SplitImages, join_split
 from cxrflow.models.devices import derive_generator, derive_seed
 from cxrflow.models.epochs import cosine_warm_restart, fit, run_epoch, train_epoch, validate
 from cxrflow.models.networks import build_network, to_network_input
-from cxrflow.models.training import Training, weigh_classes
+from cxrflow.models.training import Training
 from tests.models.toy import equal_weights, toy_data, toy_images, toy_labels, toy_rows, toy_training
 
 SHORT = TrainSettings(epochs=3, batch_size=8, learning_rate=0.01, restart_epochs=3)
@@ -119,8 +120,27 @@ def test_kept_weights_have_the_validation_loss_of_their_epoch() -> None:
 def test_class_weights_come_from_the_train_subset_alone() -> None:
     labels = np.array([0] * 8 + [1] * 2 + [1] * 24 + [0])
     data = join_split(toy_images(labels), toy_rows(labels, n_train=10, n_val=25))
-    assert weigh_classes(data, SHORT) == {"dark": 10 / (2 * 8), "light": 10 / (2 * 2)}
-    assert weigh_classes(data, dataclasses.replace(SHORT, class_weights=False)) == {"dark": 1.0, "light": 1.0}
+    assert toy_training(SHORT, data).class_weights.tolist() == [10 / (2 * 8), 10 / (2 * 2)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"class_weights": "none"},
+        {"class_weights": "effective_number", "effective_number_beta": 0.9},
+        {"loss": "focal"},
+        {"label_smoothing": 0.1},
+    ],
+)
+def test_every_loss_trains_another_network_and_is_the_validation_loss(change: dict[str, Any]) -> None:
+    one, other = train(), train(dataclasses.replace(SHORT, **change))
+    assert not equal_weights(one.network.state_dict(), other.network.state_dict())
+    losses = []
+    for settings in (SHORT, other.settings):
+        training = toy_training(settings)
+        training.network.load_state_dict(one.network.state_dict())
+        losses.append(validate(training, 1)[0])
+    assert losses[0] != losses[1]
 
 
 def test_train_loss_is_the_weighted_mean_over_the_epoch() -> None:

@@ -132,6 +132,8 @@ def _schema(annotation: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
         return {"type": "null"}
     name = {bool: "boolean", int: "integer", float: "number", str: "string"}[annotation]
     limits = {key: meta[key] for key in ("minimum", "maximum") if meta.get(key) is not None}
+    if meta.get("switch"):
+        return {"enum": [*meta["choices"], False, True]}
     return {"type": name, **limits, **({"enum": list(meta["choices"])} if meta.get("choices") else {})}
 
 

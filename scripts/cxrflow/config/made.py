@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrflow.config.layout import BASE, Layout, ModelId
-from cxrflow.config.parsing import parse_settings, settings_dict
+from cxrflow.config.parsing import override_settings, parse_settings, settings_dict
 from cxrflow.config.study import Study
 from cxrflow.files.provenance import made_with
 
@@ -36,11 +36,9 @@ class Made:
     def differences(self) -> dict[str, tuple[Any, Any]]:
         """Return {section.key: (made with, config)}; a key that one of the two does not know is no difference."""
         wanted = settings_dict(self.wanted)
-        return {
-            f"{self.section}.{key}": (value, wanted[key])
-            for key, value in self.found.items()
-            if key in wanted and value != wanted[key]
-        }
+        known = {key: value for key, value in self.found.items() if key in wanted}
+        found = settings_dict(override_settings(self.wanted, known, self.section))  # a switch may have got more choices
+        return {f"{self.section}.{key}": (value, wanted[key]) for key, value in found.items() if value != wanted[key]}
 
 
 def list_made(study: Study, layout: Layout, models: Iterable[ModelId]) -> Iterator[Made]:

@@ -36,14 +36,16 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
+    switch: tuple[str, str] | None = None,
     is_name: bool = False,
 ) -> Any:
     """Declare one setting of a settings dataclass; a type as default makes an empty one; without it must be given.
 
-    A name is text of one line.
+    A name is text of one line. A switch is the two of the choices that false and true stand for, as they did before
+    there were others; YAML reads off and on as these.
     """
     metadata = {"meaning": meaning, "unit": unit, "minimum": minimum, "maximum": maximum, "choices": choices}
-    metadata["is_name"] = is_name
+    metadata |= {"switch": switch, "is_name": is_name}
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata, kw_only=default is dataclasses.MISSING)
@@ -156,6 +158,8 @@ def _parse_scalar(kind: type, value: Any, where: str, problems: list[str], meta:
     """Check one bool, int, float or str, and its range."""
     if isinstance(value, str) and kind in TEXT_FORMS and re.fullmatch(TEXT_FORMS[kind], value):
         value = value == "true" if kind is bool else kind(value)
+    if meta.get("switch") and str(value).lower() in ("true", "false"):
+        value = meta["switch"][str(value).lower() == "true"]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):

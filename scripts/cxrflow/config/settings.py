@@ -184,7 +184,32 @@ class TrainSettings:
     learning_rate: float = setting("Adam's learning rate at the start of each cycle", 1e-3, minimum=0.0)
     weight_decay: float = setting("Adam's L2 penalty", 0.0, minimum=0.0)
     restart_epochs: int = setting("length of a cosine cycle (warm restarts)", 10, minimum=1, unit="epochs")
-    class_weights: bool = setting("weight the loss by inverse class frequency of the train subset", True)
+    loss: str = setting(
+        "cross_entropy, or focal, which counts images less the surer the network already is of their class",
+        "cross_entropy",
+        choices=("cross_entropy", "focal"),
+    )
+    focal_gamma: float = setting("loss focal: how much less; 0: cross entropy", 2.0, minimum=0.0, maximum=10.0)
+    label_smoothing: float = setting(
+        "share of each label that is spread evenly over all classes, in the loss of training and validation",
+        0.0,
+        minimum=0.0,
+        maximum=0.9,
+    )
+    class_weights: str = setting(
+        "weight of each class in the loss, from the train subset: none, all alike; inverse, by 1 / images;"
+        " effective_number, between the two by effective_number_beta. false and true mean none and inverse",
+        "inverse",
+        choices=("none", "inverse", "effective_number"),
+        switch=("none", "inverse"),
+    )
+    effective_number_beta: float = setting(
+        "class_weights effective_number: after about 1 / (1 - beta) images of a class another one adds little; 0 weighs"
+        " all classes alike, towards 1 it is inverse",
+        0.999,
+        minimum=0.0,
+        maximum=0.999999,
+    )
     flip_probability: float = setting(
         "share of images flipped left to right in each epoch", 0.5, minimum=0.0, maximum=1.0
     )

@@ -1,4 +1,4 @@
-"""The epochs of a training: Adam, cosine warm restarts, weighted cross entropy; the lowest validation loss is kept.
+"""The epochs of a training: Adam, cosine warm restarts, weighted loss; the lowest validation loss is kept.
 
 Reads train and val images through memory-mapped images.npy; writes nothing itself: checkpoints go through a store.
 Interrupted at an epoch's end and resumed, it gives the same bits as uninterrupted: everything random comes from (seed,
@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from cxrflow.config.settings import TrainSettings
 from cxrflow.errors import CxrflowError
@@ -22,6 +21,7 @@ from cxrflow.models.augment import Changes, augment, sample_changes
 from cxrflow.models.batches import cut_batches, epoch_order
 from cxrflow.models.devices import derive_seed
 from cxrflow.models.inference import predict_logits
+from cxrflow.models.losses import sum_losses
 from cxrflow.models.networks import estimate_batch_norm, normalize_gray, to_network_input
 from cxrflow.models.ranks import LEAST_ROWS
 from cxrflow.models.resume import CheckpointStore, Deadline
@@ -131,7 +131,7 @@ def train_step(training: Training, places: Tensor, changes: Changes, learning_ra
     training.optimizer.zero_grad(set_to_none=True)  # before the forward pass, which does not need the last gradients
     with torch.autocast(training.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
         logits = training.parallel(inputs)
-    loss_sum, weight_sum = weighted_cross_entropy(logits.float(), labels, training.class_weights)
+    loss_sum, weight_sum = sum_losses(logits.float(), labels, training.class_weights, settings)
     sums = training.ranks.total(torch.stack([loss_sum.detach(), weight_sum]))
     # gradients are averaged over the ranks: by a weight as much smaller, their mean is the sum over the batch
     (loss_sum / (sums[1] / training.ranks.count)).backward()  # type: ignore[no-untyped-call]
@@ -161,21 +161,10 @@ def validate(training: Training, epoch: int) -> tuple[float, float]:
     labels = training.labels["val"].cpu()
     source, batch_size = training.sources["val"], training.settings.batch_size
     logits = predict_logits(training.network, source, len(labels), batch_size, training.ranks)
-    loss_sum, weight_sum = weighted_cross_entropy(logits, labels, training.class_weights.double().cpu())
+    loss_sum, weight_sum = sum_losses(logits, labels, training.class_weights.double().cpu(), training.settings)
     loss = float(loss_sum / weight_sum)
     _check_finite(loss, f"the validation of epoch {epoch}", _learning_rate(training.settings, epoch, 0.0))
     return loss, macro_f1(labels.numpy(), logits.argmax(dim=1).numpy(), training.n_classes)
-
-
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sum of weight * cross entropy over the images, and the sum of the weights.
-
-    Their ratio is torch's weighted mean. As sums they add up over batches to the mean over all images.
-
-    logits: float (B, n_classes); labels: int64 (B,); class_weights: (n_classes,), of the same type as the logits.
-    """
-    loss_sum = functional.cross_entropy(logits, labels, weight=class_weights, reduction="sum")
-    return loss_sum, class_weights[labels].sum()
 
 
 def macro_f1(labels: NDArray[np.int64], predicted: NDArray[np.int64], n_classes: int) -> float:

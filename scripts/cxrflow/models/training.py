@@ -23,6 +23,7 @@ from cxrflow.files.records import EpochRow
 from cxrflow.models.batches import ImageSource, SplitImages, open_source
 from cxrflow.models.checkpoints import SavedModel, load_model, set_aside
 from cxrflow.models.devices import describe_device
+from cxrflow.models.losses import weigh_classes
 from cxrflow.models.ranks import ALONE, LEAST_ROWS, Ranks
 
 
@@ -107,7 +108,9 @@ def start_training(
         seed=seed,
         sources={subset: open_source(data.images, data.rows[subset], device) for subset in ("train", "val")},
         labels={subset: torch.from_numpy(data.labels_of(subset)).to(device) for subset in ("train", "val")},
-        class_weights=torch.tensor([*weigh_classes(data, settings).values()], dtype=torch.float32, device=device),
+        class_weights=torch.tensor(
+            [*weigh_classes(data.counts("train"), settings).values()], dtype=torch.float32, device=device
+        ),
         ranks=ranks,
     )
 
@@ -150,18 +153,6 @@ def check_subsets(data: SplitImages, settings: TrainSettings, ranks: Ranks = ALO
             f"train.batch_size is {settings.batch_size}, and {ranks.count} processes need {LEAST_ROWS} images each: "
             f"set train.batch_size to {least} or more, or compute.gpus to less"
         )
-
-
-def weigh_classes(data: SplitImages, settings: TrainSettings) -> dict[str, float]:
-    """Return each class's weight in the loss, from the train subset alone; all 1 where they are switched off.
-
-    That of class c is n / (n_classes * n_c), what scikit-learn calls "balanced" (King & Zeng 2001, Logistic Regression
-    in Rare Events Data); the mean weight over the images is 1. Every class occurs.
-    """
-    if not settings.class_weights:
-        return dict.fromkeys(data.class_names, 1.0)
-    n_images, counts = len(data.rows["train"]), data.counts("train")
-    return {name: n_images / (len(counts) * count) for name, count in counts.items()}
 
 
 def saved_model(
@@ -208,7 +199,7 @@ def describe_training(
         "class_names": data.class_names,
         "n_train": len(data.rows["train"]),
         "n_val": len(data.rows["val"]),
-        "class_weights": weigh_classes(data, training.settings),
+        "class_weights": weigh_classes(data.counts("train"), training.settings),
         "epoch_kept": training.best.epoch,
         "val_loss": training.best.val_loss,
         "epochs": len(training.history),
