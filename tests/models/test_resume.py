@@ -27,19 +27,19 @@ class Interrupted(Exception):
     """Stands for a kill at the end of an epoch."""
 
 
-def make_training() -> Training:
+def make_training(**changes: Any) -> Training:
     """Return a training with two learning rates and precise BatchNorm statistics."""
-    return toy_training(SETTINGS, new_layers="classifier.1")
+    return toy_training(dataclasses.replace(SETTINGS, **changes), new_layers="classifier.1")
 
 
-def train(resume: Path | None, stop_after: int | None = None) -> Training:
+def train(resume: Path | None, stop_after: int | None = None, **changes: Any) -> Training:
     """Train in this process, and give up after an epoch."""
 
     def report(row: EpochRow, _is_best: bool) -> None:
         if len(training.history) > (stop_after or 99):
             raise Interrupted(row.epoch)
 
-    training = make_training()
+    training = make_training(**changes)
     store = CheckpointStore(resume, KEY, HERE, time_share=1) if resume else None
     fit(training, store, report)
     return training
@@ -58,16 +58,27 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("stop_after", "changes"),
+    [
+        (1, {}),
+        (2, {}),
+        (3, {}),
+        (2, {"optimizer": "sgd", "warmup_epochs": 3.0}),
+        (2, {"average_decay": 0.9}),
+        (1, {"optimizer": "adamw", "weight_decay": 0.1, "average_decay": 0.99, "precise_batch_norm_images": 0}),
+        (2, {"loss": "focal", "label_smoothing": 0.1, "class_weights": "effective_number"}),
+    ],
+)
 def test_resumed_training_equals_one_without_interruption(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int, changes: dict[str, Any]
 ) -> None:
     losses = {1: 0.7, 2: 0.2, 3: 0.5, 4: 0.4}  # the best epoch lies before or after the interruption
     monkeypatch.setattr(epochs, "validate", lambda _training, epoch: (losses[epoch], 0.0))
-    whole = train(None)
+    whole = train(None, **changes)
     with pytest.raises(Interrupted):
-        train(tmp_path, stop_after)
-    resumed = train(tmp_path)
+        train(tmp_path, stop_after, **changes)
+    resumed = train(tmp_path, **changes)
     assert equal_weights(resumed.network.state_dict(), whole.network.state_dict())
     assert equal_weights(resumed.best.state_dict, whole.best.state_dict)
     assert (resumed.best.epoch, resumed.best.val_loss) == (2, 0.2)

@@ -14,8 +14,9 @@ from cxrflow.models import epochs
 from cxrflow.models.augment import adjust_sharpness, autocontrast
 from cxrflow.models.batches import SplitImages, join_split
 from cxrflow.models.devices import derive_generator, derive_seed
-from cxrflow.models.epochs import cosine_warm_restart, fit, run_epoch, train_epoch, validate
+from cxrflow.models.epochs import fit, run_epoch, train_epoch, validate
 from cxrflow.models.networks import build_network, to_network_input
+from cxrflow.models.optimizing import cosine_warm_restart
 from cxrflow.models.training import Training
 from tests.models.toy import equal_weights, toy_data, toy_images, toy_labels, toy_rows, toy_training
 

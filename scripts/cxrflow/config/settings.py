@@ -181,9 +181,32 @@ class TrainSettings:
     )
     epochs: int = setting("passes over the train subset", 50, minimum=1)
     batch_size: int = setting("images per step", 32, minimum=2, unit="images")
-    learning_rate: float = setting("Adam's learning rate at the start of each cycle", 1e-3, minimum=0.0)
-    weight_decay: float = setting("Adam's L2 penalty", 0.0, minimum=0.0)
+    optimizer: str = setting("what takes the steps", "adam", choices=("adam", "adamw", "sgd"))
+    learning_rate: float = setting("the optimizer's learning rate at the start of each cycle", 1e-3, minimum=0.0)
+    momentum: float = setting(
+        "optimizer sgd: share of a step that the next goes on with", 0.9, minimum=0.0, maximum=0.999
+    )
+    weight_decay: float = setting(
+        "adam and sgd: L2 penalty, a part of the gradient; adamw: share of the weights, times the learning rate, that"
+        " each step takes off them",
+        0.0,
+        minimum=0.0,
+    )
     restart_epochs: int = setting("length of a cosine cycle (warm restarts)", 10, minimum=1, unit="epochs")
+    warmup_epochs: float = setting(
+        "over the first epochs the learning rate rises evenly from 0 to the cosine; 0: none",
+        0.0,
+        minimum=0.0,
+        unit="epochs",
+    )
+    average_decay: float = setting(
+        "the weights that are validated and kept are a moving average over the steps, in which each step's weights"
+        " count for 1 - average_decay (0.999: mostly the last thousand steps), more over the first ones; 0: those of"
+        " the last step",
+        0.0,
+        minimum=0.0,
+        maximum=0.99999,
+    )
     loss: str = setting(
         "cross_entropy, or focal, which counts images less the surer the network already is of their class",
         "cross_entropy",

@@ -1,4 +1,4 @@
-"""The epochs of a training: Adam, cosine warm restarts, weighted loss; the lowest validation loss is kept.
+"""The epochs of a training: steps of the optimizer, warm restarts, weighted loss; the lowest validation loss is kept.
 
 Reads train and val images through memory-mapped images.npy; writes nothing itself: checkpoints go through a store.
 Interrupted at an epoch's end and resumed, it gives the same bits as uninterrupted: everything random comes from (seed,
@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxrflow.config.settings import TrainSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import EpochRow
 from cxrflow.models.augment import Changes, augment, sample_changes
@@ -23,6 +22,7 @@ from cxrflow.models.devices import derive_seed
 from cxrflow.models.inference import predict_logits
 from cxrflow.models.losses import sum_losses
 from cxrflow.models.networks import estimate_batch_norm, normalize_gray, to_network_input
+from cxrflow.models.optimizing import learning_rate_at
 from cxrflow.models.ranks import LEAST_ROWS
 from cxrflow.models.resume import CheckpointStore, Deadline
 from cxrflow.models.training import BestEpoch, Training
@@ -75,7 +75,7 @@ def run_epoch(training: Training, epoch: int) -> EpochRow:
     val_loss, val_f1 = validate(training, epoch)
     row = EpochRow(
         epoch=epoch,
-        learning_rate=_learning_rate(training.settings, epoch, 0.0),
+        learning_rate=learning_rate_at(training.settings, epoch, 0.0),
         train_loss=train_loss,
         train_macro_f1=train_f1,
         val_loss=val_loss,
@@ -85,7 +85,9 @@ def run_epoch(training: Training, epoch: int) -> EpochRow:
     )
     training.history.append(row)
     if val_loss < training.best.val_loss:
-        weights = {name: value.detach().to("cpu", copy=True) for name, value in training.network.state_dict().items()}
+        weights = {
+            name: value.detach().to("cpu", copy=True) for name, value in training.kept_network.state_dict().items()
+        }
         training.best = BestEpoch(epoch, val_loss, weights)
     return row
 
@@ -102,7 +104,7 @@ def train_epoch(training: Training, epoch: int) -> tuple[float, float]:
     sums = torch.zeros(2, dtype=torch.float64, device=training.device)  # of the loss and of the weights
     predicted = torch.zeros(n_images, dtype=torch.int64, device=training.device)  # in the order of the epoch
     for step, part in enumerate(batches):
-        learning_rate = _learning_rate(settings, epoch, step / len(batches))
+        learning_rate = learning_rate_at(settings, epoch, step / len(batches))
         own = training.ranks.own_part(part)
         loss_and_weight, classes = train_step(training, order[own], changes.of(order[own]), learning_rate)
         sums += loss_and_weight
@@ -136,6 +138,8 @@ def train_step(training: Training, places: Tensor, changes: Changes, learning_ra
     # gradients are averaged over the ranks: by a weight as much smaller, their mean is the sum over the batch
     (loss_sum / (sums[1] / training.ranks.count)).backward()  # type: ignore[no-untyped-call]
     training.optimizer.step()
+    if training.average:
+        training.average.update(training.network)
     return sums, logits.detach().argmax(dim=1)
 
 
@@ -153,17 +157,17 @@ def refresh_batch_norm(training: Training, epoch: int) -> None:
     parts = cut_batches(max(n_images - n_images % batch_size, min(n_images, batch_size)), batch_size)
     own = (order[training.ranks.own_part(part)] for part in parts)
     source = training.sources["train"]
-    estimate_batch_norm(training.network, (to_network_input(source.gather(places)) for places in own))
+    estimate_batch_norm(training.kept_network, (to_network_input(source.gather(places)) for places in own))
 
 
 def validate(training: Training, epoch: int) -> tuple[float, float]:
     """Return the weighted loss over the whole val subset, and its macro F1, in eval mode and float32."""
     labels = training.labels["val"].cpu()
     source, batch_size = training.sources["val"], training.settings.batch_size
-    logits = predict_logits(training.network, source, len(labels), batch_size, training.ranks)
+    logits = predict_logits(training.kept_network, source, len(labels), batch_size, training.ranks)
     loss_sum, weight_sum = sum_losses(logits, labels, training.class_weights.double().cpu(), training.settings)
     loss = float(loss_sum / weight_sum)
-    _check_finite(loss, f"the validation of epoch {epoch}", _learning_rate(training.settings, epoch, 0.0))
+    _check_finite(loss, f"the validation of epoch {epoch}", learning_rate_at(training.settings, epoch, 0.0))
     return loss, macro_f1(labels.numpy(), logits.argmax(dim=1).numpy(), training.n_classes)
 
 
@@ -177,20 +181,6 @@ def macro_f1(labels: NDArray[np.int64], predicted: NDArray[np.int64], n_classes:
     denominators = confusion.sum(axis=0) + confusion.sum(axis=1)
     seen = denominators > 0
     return float((2 * np.diag(confusion)[seen] / denominators[seen]).mean())
-
-
-def cosine_warm_restart(learning_rate: float, progress: float, restart_epochs: int) -> float:
-    """Return the learning rate of cosine annealing with warm restarts.
-
-    Loshchilov & Hutter 2017, SGDR (https://arxiv.org/abs/1608.03983), equation 5 with eta_min = 0, eta_max =
-    `learning_rate`, T_i = `restart_epochs` in every cycle. As there, it is used at every step, with fractional epochs:
-    a `progress` of 1.5 is half-way through the second epoch.
-    """
-    return learning_rate * (1 + math.cos(math.pi * (progress % restart_epochs) / restart_epochs)) / 2
-
-
-def _learning_rate(settings: TrainSettings, epoch: int, share_done: float) -> float:
-    return cosine_warm_restart(settings.learning_rate, epoch - 1 + share_done, settings.restart_epochs)
 
 
 def _check_finite(loss: float, where: str, learning_rate: float) -> None:
