@@ -15,32 +15,33 @@ from pathlib import Path
 
 from cxrflow.config.stages import run_stage
 from cxrflow.data.readers.base import describe_others
-from cxrflow.deliver.delivered import open_model
-from cxrflow.deliver.xrays import AnswerTable, answer_files, find_xrays, open_csv, print_answer
+from cxrflow.deliver.tool import MAX_MPX, open_tool
+from cxrflow.deliver.xrays import AnswerTable, find_xrays, open_csv, print_answer
 from cxrflow.errors import CxrflowError, escape_controls
 
 
 def predict(
-    *xrays: Path, model: Path, csv: Path | None = None, threads: int | None = None, max_image_mpx: float = 100.0
+    *xrays: Path, model: Path, csv: Path | None = None, threads: int | None = None, max_image_mpx: float = MAX_MPX
 ) -> None:
     """Print what a model says about each X-ray.
 
     xrays: image files, or folders with images; files and folders below them that are named like masks are only counted
-    model: model.onnx, made by scripts/export.py
-    csv: also write the answers here, each as it comes: file, predicted, p(class) for each class, problem; replaces
-        an older table of answers and no other file
+    model: a delivered folder, or model.onnx, made by scripts/export.py
+    csv: also write the answers here, each as it comes: file, predicted, p(class) for each class, warnings, problem;
+        replaces an older table of answers and no other file
     threads: CPU threads; without it, all cores
     max_image_mpx: refuse larger images before decoding them, megapixels
     """
     threads = threads or count_cores()
-    opened = open_model(model, threads)
-    card = opened.card
+    tool = open_tool(model, threads)
+    tool.max_mpx = max_image_mpx
+    card = tool.card
     print(escape_controls(f"{card.describe()}. {card.notice}"), file=sys.stderr)
     table, n_files, n_problems = AnswerTable(card.class_names), 0, 0
     others: Counter[str] = Counter()
     with open_csv(csv, card.class_names) as write_answer:
         print(table.header())
-        for answer in answer_files(opened, find_xrays(xrays, others), threads, max_image_mpx):
+        for answer in tool.read_files(find_xrays(xrays, others), threads):
             print_answer(table, answer)
             write_answer(answer)
             n_files += 1

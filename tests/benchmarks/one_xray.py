@@ -13,9 +13,9 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.decode import decode_image
 from cxrflow.data.preprocessing import preprocess_image
-from cxrflow.deliver.delivered import DeliveredModel, open_model
+from cxrflow.deliver.delivered import open_model
 from cxrflow.deliver.exporting import describe_model, export_model
-from cxrflow.deliver.xrays import read_xray
+from cxrflow.deliver.tool import Tool, Xray, read_xray
 from cxrflow.files.atomic import write_bytes
 from cxrflow.models.checkpoints import SavedModel, load_model, restore_network, save_model
 from cxrflow.models.networks import to_network_input
@@ -57,11 +57,11 @@ def save_lively(folder: Path, backbone: str, size_px: int) -> Path:
     return path
 
 
-def answer_ours(model: DeliveredModel, path: Path) -> NDArray[np.float64]:
+def answer_ours(tool: Tool, path: Path) -> NDArray[np.float64]:
     """Read one file and answer, as scripts/predict.py does."""
-    image = read_xray(path, model.card.preprocess, MAX_MPX)
-    assert not isinstance(image, str), image
-    return model.predict(image[None])
+    answer = tool.read(path.name, path.read_bytes())
+    assert answer.probabilities is not None, answer.problem
+    return answer.probabilities[None]
 
 
 def answer_by_torch(network: nn.Module, settings: PreprocessSettings, path: Path) -> NDArray[np.float64]:
@@ -80,12 +80,13 @@ def answer_all(answer: Callable[[Path], NDArray[np.float64]], paths: list[Path],
 def make_sides(model: Path, paths: list[Path], repeats: int) -> dict[str, Callable[[], object]]:
     """Return the sides of one model, by name."""
     delivered, saved = open_model(model.with_suffix(".onnx"), threads=1), load_model(model)
-    image = read_xray(paths[0], saved.preprocess, MAX_MPX)
+    xray = read_xray(paths[0], saved.preprocess, MAX_MPX)
+    assert isinstance(xray, Xray)
     eager = partial(answer_by_torch, restore_network(saved), saved.preprocess)
     return {
-        OURS: partial(answer_all, partial(answer_ours, delivered), paths, repeats),
+        OURS: partial(answer_all, partial(answer_ours, Tool(delivered)), paths, repeats),
         PEER: partial(answer_all, eager, paths, repeats),
-        FLOOR: partial(answer_all, lambda _: delivered.predict(image[None]), paths, repeats),
+        FLOOR: partial(answer_all, lambda _: delivered.run(xray.image[None]).probabilities, paths, repeats),
     }
 
 

@@ -19,7 +19,7 @@ from cxrflow.data.indexing import build_index
 from cxrflow.data.packing import read_preprocessed
 from cxrflow.data.preprocessing import preprocess_image
 from cxrflow.data.reading import hash_pixels
-from cxrflow.deliver.xrays import read_xray
+from cxrflow.deliver.tool import Xray, read_xray
 from tests.data.test_decode_indexed import chunk, make_png
 from tests.data.toy import draw, encode, make_folders
 
@@ -260,4 +260,6 @@ def test_index_preprocess_and_predict_turn_a_sideways_jpeg_alike(tmp_path: Path)
     assert (row.width, row.height, row.pixel_sha256) == (30, 40, hash_pixels(upright))
     expected = preprocess_image(upright, size)
     np.testing.assert_array_equal(read_preprocessed(tmp_path, row, size), expected)
-    np.testing.assert_array_equal(read_xray(tmp_path / row.path, size, 100), expected)
+    found = read_xray(tmp_path / row.path, size, 100)
+    assert isinstance(found, Xray)
+    np.testing.assert_array_equal(found.image, expected)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from cxrflow.models.networks import build_network, to_network_input
 from tests.models.conftest import _one_thread, _tiny_backbone  # noqa: F401  # here too
 
 SIZE_PX = 18  # its features are then 6x6, which the older exporter can pool to 2x1
+N_FILES = 21  # more than two batches
 CLASS_NAMES = ["dark", "light", 'third, "odd" é']
 
 
@@ -49,3 +51,15 @@ def exported(model: Path) -> Path:
     path = model.with_suffix(".onnx")
     write_bytes(path, export_model(saved, describe_model(saved, model, model.with_name("training.json"))))
     return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Write PNG files, one of them into a folder below."""
+    place = tmp_path / "new"
+    (place / "below").mkdir(parents=True)
+    for number, image in enumerate(make_noise(N_FILES, 40)):
+        name = f"below/{number:02d}.png" if number == 3 else f"{number:02d}.png"
+        cv2.imwrite(str(place / name), image)
+    (place / "notes.txt").write_text("no image")
+    return place

@@ -15,7 +15,8 @@ import export
 import predict
 from cxrflow.deliver import exporting
 from cxrflow.deliver.delivered import open_model
-from cxrflow.deliver.xrays import Answer, open_csv, read_xray
+from cxrflow.deliver.tool import Answer, open_tool
+from cxrflow.deliver.xrays import open_csv
 from cxrflow.errors import CxrflowError
 from tests.deliver.conftest import CLASS_NAMES, make_noise
 
@@ -71,12 +72,11 @@ def test_the_table_and_the_csv_say_the_same(
     lines = shown.out.splitlines()
     assert lines[0].endswith("  file")
     assert len(lines) == 5
-    model = open_model(exported, threads=1)
+    tool = open_tool(exported)
     for row, line in zip(rows, lines[1:], strict=True):
         found = [float(row[f"p({name})"]) for name in CLASS_NAMES]
-        image = read_xray(Path(row["file"]), model.card.preprocess, max_mpx=1)
-        assert not isinstance(image, str)
-        np.testing.assert_allclose(found, model.predict(image[None])[0], atol=1e-6)
+        answer = tool.read("", Path(row["file"]).read_bytes())
+        np.testing.assert_allclose(found, answer.probabilities, atol=1e-6)
         assert row["predicted"] == CLASS_NAMES[int(np.argmax(found))]
         assert line.startswith(row["predicted"])
         assert all(f"{p:.4f}" in line for p in found)
@@ -152,7 +152,7 @@ def test_a_folder_as_the_table_is_refused_before_the_work(
 
 def test_a_second_process_does_not_overwrite_what_one_writes(exported: Path, films: list[Path], tmp_path: Path) -> None:
     with open_csv(tmp_path / "answers.csv", CLASS_NAMES) as write:
-        write(Answer(films[0], None, "not yet"))
+        write(Answer(str(films[0]), "not yet"))
         run = run_predict(films[1], "--model", exported, "--csv", tmp_path / "answers.csv")
         assert "another process writes its answers to" in run.stderr
     assert [row["problem"] for row in read_csv(tmp_path / "answers.csv")] == ["not yet"]
@@ -161,7 +161,7 @@ def test_a_second_process_does_not_overwrite_what_one_writes(exported: Path, fil
 def test_answers_are_kept_as_they_come(exported: Path, films: list[Path], tmp_path: Path) -> None:
     with open_csv(tmp_path / "answers.csv", CLASS_NAMES) as write:
         for number, path in enumerate(films, start=1):
-            write(Answer(path, None, "x"))
+            write(Answer(str(path), "x"))
             assert len(read_csv(tmp_path / "answers.csv")) == number
 
 

@@ -27,10 +27,12 @@ def test_every_backbone_answers_as_pytorch_does(backbone: str, tmp_path: Path) -
     content = export_model(saved, describe_model(saved, tmp_path / "model.pt", None))
     model = DeliveredModel(content, tmp_path, threads=1)
     images = make_noise(5, 64)
-    wanted, _ = predict(restore_network(saved), backbone, images, np.arange(5), device=CPU, batch_size=5)
+    wanted, features = predict(restore_network(saved), backbone, images, np.arange(5), device=CPU, batch_size=5)
     assert np.ptp(wanted, axis=0).max() > 1e-3, "the images must not all look alike to the network"
-    np.testing.assert_allclose(model.predict(images), wanted, atol=1e-5)
-    np.testing.assert_allclose(model.predict(images[:1]), wanted[:1], atol=1e-5)
+    outputs = model.run(images)
+    np.testing.assert_allclose(outputs.probabilities, wanted, atol=1e-5)
+    np.testing.assert_allclose(outputs.features, features, atol=1e-3 * np.abs(features).max())
+    np.testing.assert_allclose(model.run(images[:1]).probabilities, wanted[:1], atol=1e-5)
     check_export(content, saved, tmp_path)
 
 

@@ -25,11 +25,14 @@ from cxrflow.config.settings import PreprocessSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_bytes
 
-CARD_FORMAT = 1
+CARD_FORMAT = 2
 NOTICE = "Research software, not a medical device: nothing it says is a diagnosis."
-INPUT, PROBABILITIES, LOGITS = "images", "probabilities", "logits"
+INPUT = "images"
+PROBABILITIES, LOGITS, FEATURES = "probabilities", "logits", "features"
 INPUT_MEANING = "uint8 (n, size_px, size_px), gray 0-255, resized, equalized and blurred as `preprocess` says"
-OUTPUT_MEANING = "probabilities float64 (n, n_classes), softmax, in the order of `class_names`; logits float32"
+OUTPUT_MEANING = (
+    "probabilities float64 (n, n_classes), softmax, in the order of `class_names`; logits float32; features float32"
+)
 HOW_TO_EXPORT = "for example `snakemake results/<study>/models/.../seed0/model.onnx`"
 ERRORS_ONLY = 3  # onnxruntime's log level: its warnings are about its own internals
 
@@ -152,6 +155,21 @@ def read_sealed(path: Path) -> bytes:
     return data
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """What a model gives for n images.
+
+    Attributes:
+        probabilities: float64 (n, n_classes), softmax of the logits.
+        logits: float32 (n, n_classes).
+        features: float32 (n, n_features), what enters the head.
+    """
+
+    probabilities: NDArray[np.float64]
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
 class DeliveredModel:
     """One model, ready to answer.
 
@@ -188,10 +206,9 @@ class DeliveredModel:
                 " model again"
             )
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Turn preprocessed images, uint8 (n, size_px, size_px), into probabilities, float64 (n, n_classes)."""
-        (probabilities,) = self._session.run([PROBABILITIES], {INPUT: images})
-        return np.asarray(probabilities)
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        """Answer for preprocessed images, uint8 (n, size_px, size_px)."""
+        return Outputs(*self._session.run([PROBABILITIES, LOGITS, FEATURES], {INPUT: images}))
 
 
 def open_model(path: Path, threads: int) -> DeliveredModel:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cxrflow.deliver.delivered import (
+    FEATURES,
     INPUT,
     LOGITS,
     PROBABILITIES,
@@ -32,7 +33,14 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json, sha256_file
 from cxrflow.files.code_hash import find_own_version
 from cxrflow.models.checkpoints import SavedModel, restore_network
-from cxrflow.models.networks import IMAGENET_MEAN, IMAGENET_STD, normalize_planes, to_network_input, to_unit_range
+from cxrflow.models.networks import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    forward_with_features,
+    normalize_planes,
+    to_network_input,
+    to_unit_range,
+)
 
 OPSET = 17  # of ONNX 1.12, 2022: enough for the backbones, and every runtime in use reads it
 TOLERANCE = 1e-5  # of probabilities
@@ -45,15 +53,16 @@ NORMALIZATION = {"divide_by": 255, "mean": list(IMAGENET_MEAN), "std": list(IMAG
 class Delivery(nn.Module):
     """A network with what `models.inference.predict` does before and after it."""
 
-    def __init__(self, network: nn.Module) -> None:
-        """Take a network in eval mode."""
+    def __init__(self, network: nn.Module, backbone: str) -> None:
+        """Take a network in eval mode, and the name of its backbone."""
         super().__init__()
-        self.network = network
+        self.network, self.backbone = network, backbone
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn uint8 (n, H, W) into probabilities, float64 (n, n_classes), and logits, float32."""
-        logits = self.network(normalize_planes(to_unit_range(images)))
-        return logits.double().softmax(dim=1), logits
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Turn uint8 (n, H, W) into probabilities, float64 (n, n_classes), logits and features, float32."""
+        inputs = normalize_planes(to_unit_range(images))
+        logits, features = forward_with_features(self.network, self.backbone, inputs)
+        return logits.double().softmax(dim=1), logits, features
 
 
 def describe_model(saved: SavedModel, model: Path, training: Path | None) -> ModelCard:
@@ -95,7 +104,9 @@ def export_model(saved: SavedModel, card: ModelCard) -> bytes:
             "exporting needs the package onnx: pip install onnx, or use the environment in envs/"
         ) from None
     try:
-        graph = onnx.load_model_from_string(trace_network(restore_network(saved), card.preprocess.size_px))
+        graph = onnx.load_model_from_string(
+            trace_network(restore_network(saved), saved.backbone, card.preprocess.size_px)
+        )
     except torch.onnx.OnnxExporterError as error:
         reason = str(error).splitlines()[0]
         raise CxrflowError(f"PyTorch cannot export the backbone {saved.backbone} to ONNX: {reason}") from None
@@ -103,7 +114,7 @@ def export_model(saved: SavedModel, card: ModelCard) -> bytes:
     return seal_model(graph.SerializeToString(deterministic=True))
 
 
-def trace_network(network: nn.Module, size_px: int) -> bytes:
+def trace_network(network: nn.Module, backbone: str, size_px: int) -> bytes:
     """Return the ONNX graph of a network in eval mode, weights inside, for any number of images at once."""
     buffer = io.BytesIO()
     example = torch.from_numpy(make_inputs(2, size_px))
@@ -111,12 +122,12 @@ def trace_network(network: nn.Module, size_px: int) -> bytes:
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", "torch.tensor results are registered as constants")  # mean and std should be
         torch.onnx.export(
-            Delivery(network).eval(),
+            Delivery(network, backbone).eval(),
             (example,),
             buffer,  # type: ignore[arg-type]  # the older exporter also writes to memory
             input_names=[INPUT],
-            output_names=[PROBABILITIES, LOGITS],
-            dynamic_axes={name: {0: "n"} for name in (INPUT, PROBABILITIES, LOGITS)},
+            output_names=[PROBABILITIES, LOGITS, FEATURES],
+            dynamic_axes={name: {0: "n"} for name in (INPUT, PROBABILITIES, LOGITS, FEATURES)},
             opset_version=OPSET,
             dynamo=False,
         )
@@ -136,7 +147,7 @@ def check_export(content: bytes, saved: SavedModel, path: Path) -> float:
     for n_images in CHECKED_BATCHES:
         images = make_inputs(n_images, saved.preprocess.size_px)
         wanted = answer_by(exact, images, torch.float64)
-        differences.append(np.abs(delivered.predict(images) - wanted).max())
+        differences.append(np.abs(delivered.run(images).probabilities - wanted).max())
         own.append(np.abs(answer_by(network, images, torch.float32) - wanted).max())
     worst = float(np.max(differences))  # NaN if one of them is, which Python's max would pass over
     allowed = max(TOLERANCE, TIMES_OWN_ERROR * float(np.max(own)))

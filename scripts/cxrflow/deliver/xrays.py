@@ -1,7 +1,4 @@
-"""New X-rays to answers: files found, decoded and preprocessed as in training, predicted in batches, printed.
-
-Whatever the number of files, only a few images are in memory. A file that cannot be read does not stop the others.
-"""
+"""New X-rays on the command line: files found, and their answers printed and written to a table."""
 
 import contextlib
 import csv
@@ -10,44 +7,19 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from cxrflow.config.settings import MASKS, PreprocessSettings
-from cxrflow.data.decode import decode_image
-from cxrflow.data.headers import DecodeError
-from cxrflow.data.preprocessing import Gray, preprocess_image
-from cxrflow.data.readers.base import IMAGE_SUFFIXES, escape_name, walk_images
+from cxrflow.config.settings import MASKS
+from cxrflow.data.readers.base import escape_name, walk_images
 from cxrflow.data.readers.selection import skip_finder
-from cxrflow.data.reading import NO_MEMORY, map_in_threads, read_image_file
-from cxrflow.deliver.delivered import DeliveredModel
+from cxrflow.deliver.tool import Answer
 from cxrflow.errors import CxrflowError, escape_controls
 from cxrflow.files.atomic import refuse_folder
 
 COLUMNS = ("file", "predicted")  # of a table of answers, before those of the classes
+ABSTAINS = "uncertain"  # where the tool names no class
 DECIMALS = 4
-BATCH_SIZE = 8  # larger ones are no faster on a CPU, and the first answer would come later
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model says about one file.
-
-    Attributes:
-        path: the file.
-        probabilities: float64 (n_classes,), or None where the file could not be read.
-        problem: why not, or empty.
-    """
-
-    path: Path
-    probabilities: NDArray[np.float64] | None
-    problem: str = ""
 
 
 def find_xrays(places: Iterable[Path], others: Counter[str] | None = None) -> Iterator[Path]:
@@ -72,44 +44,6 @@ def find_xrays(places: Iterable[Path], others: Counter[str] | None = None) -> It
             yield place
 
 
-def read_xray(path: Path, settings: PreprocessSettings, max_mpx: float) -> Gray | str:
-    """Decode and preprocess one file: uint8 (size_px, size_px), or the reason why it cannot be read.
-
-    max_mpx: refuse larger images before decoding them, megapixels.
-    """
-    try:
-        if path.is_dir():
-            os.listdir(path)  # raises where it cannot be opened
-            return f"this folder holds no image (files that end in {', '.join(IMAGE_SUFFIXES)}, or begin like one)"
-        return preprocess_image(decode_image(read_image_file(path, max_mpx), max_mpx).gray, settings)
-    except DecodeError as error:
-        return str(error)
-    except FileNotFoundError:
-        return "it does not exist"
-    except OSError as error:
-        return f"it cannot be opened: {os.strerror(error.errno or 0)}"
-    except MemoryError:
-        return NO_MEMORY
-
-
-def answer_files(model: DeliveredModel, paths: Iterable[Path], threads: int, max_mpx: float) -> Iterator[Answer]:
-    """Yield one answer per file, in their order, a batch at a time.
-
-    threads: files decoded at once.
-    """
-    cv2.setNumThreads(1)  # the threads here are enough; each of them would start its own
-    images = map_in_threads(lambda path: (path, read_xray(path, model.card.preprocess, max_mpx)), paths, threads)
-    while batch := list(islice(images, BATCH_SIZE)):
-        yield from _answer_batch(model, batch)
-
-
-def _answer_batch(model: DeliveredModel, batch: list[tuple[Path, Gray | str]]) -> Iterator[Answer]:
-    images = [found for _, found in batch if not isinstance(found, str)]
-    rows = iter(model.predict(np.stack(images)) if images else ())
-    for path, found in batch:
-        yield Answer(path, None, found) if isinstance(found, str) else Answer(path, next(rows))
-
-
 class AnswerTable:
     """Lines of even width; the file comes last, because its name may be long."""
 
@@ -117,7 +51,7 @@ class AnswerTable:
         """Take the classes in the order of the probabilities."""
         self._class_names = [*map(escape_controls, class_names)]
         self._widths = [max(len(name), DECIMALS + 2) for name in self._class_names]
-        self._width = max(map(len, [*self._class_names, "class"]))
+        self._width = max(map(len, [*self._class_names, "class", ABSTAINS]))
 
     def header(self) -> str:
         """Return the line above the answers."""
@@ -126,8 +60,8 @@ class AnswerTable:
     def line(self, answer: Answer) -> str:
         """Return the line of a file that was read."""
         assert answer.probabilities is not None
-        predicted = self._class_names[int(answer.probabilities.argmax())]
-        return self._line(predicted, [f"{p:.{DECIMALS}f}" for p in answer.probabilities], escape_name(str(answer.path)))
+        predicted = ABSTAINS if answer.predicted is None else escape_controls(answer.predicted)
+        return self._line(predicted, [f"{p:.{DECIMALS}f}" for p in answer.probabilities], escape_name(answer.name))
 
     def _line(self, predicted: str, values: list[str], file: str) -> str:
         cells = (f"{value:>{width}}" for value, width in zip(values, self._widths, strict=True))
@@ -135,18 +69,21 @@ class AnswerTable:
 
 
 def print_answer(table: AnswerTable, answer: Answer) -> None:
-    """Print an answer to standard output, or the reason why there is none to standard error."""
+    """Print an answer to standard output; its warnings, or the reason why there is none, to standard error."""
     if answer.probabilities is None:
-        print(f"not read: {escape_name(str(answer.path))}: {answer.problem}", file=sys.stderr)
-    else:
-        print(table.line(answer))
+        print(f"not read: {escape_name(answer.name)}: {answer.problem}", file=sys.stderr)
+        return
+    print(table.line(answer))
+    for warning in answer.warnings:
+        print(f"warning: {escape_name(answer.name)}: {escape_controls(warning)}", file=sys.stderr)
 
 
 @contextlib.contextmanager
 def open_csv(path: Path | None, class_names: list[str]) -> Iterator[Callable[[Answer], None]]:
     """Give a function that adds an answer to a CSV file at once, so that Ctrl-C keeps it; without a path, nothing.
 
-    Columns: file, predicted, `p(class)` for each class, problem. Files that could not be read are included.
+    Columns: file, predicted (empty where the tool abstains), `p(class)` for each class, warnings, problem. Files that
+    could not be read are included.
 
     Raises:
         CxrflowError: the path is a folder, a file of something else, or another process writes to it.
@@ -157,7 +94,7 @@ def open_csv(path: Path | None, class_names: list[str]) -> Iterator[Callable[[An
     try:
         with open_answers(path) as handle:
             writer = csv.writer(handle, lineterminator="\n")
-            writer.writerow([*COLUMNS, *(f"p({name})" for name in class_names), "problem"])
+            writer.writerow([*COLUMNS, *(f"p({name})" for name in class_names), "warnings", "problem"])
             yield lambda answer: writer.writerow(_row(answer, class_names))
     except OSError as error:
         error.filename = error.filename or str(path)  # a failed write names no file
@@ -198,7 +135,7 @@ def _empty_answers(path: Path, handle: TextIO) -> None:
 
 
 def _row(answer: Answer, class_names: list[str]) -> list[str | float]:
-    file = escape_name(str(answer.path))
+    file = escape_name(answer.name)
     if answer.probabilities is None:
-        return [file, *[""] * (1 + len(class_names)), answer.problem]
-    return [file, class_names[int(answer.probabilities.argmax())], *map(float, answer.probabilities), ""]
+        return [file, *[""] * (2 + len(class_names)), answer.problem]
+    return [file, answer.predicted or "", *map(float, answer.probabilities), "; ".join(answer.warnings), ""]

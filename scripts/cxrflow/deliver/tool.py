@@ -1,0 +1,197 @@
+"""X-rays in, answers out: what the command line, the page and every other user of a delivered model ask.
+
+Reads the delivered folder, or one model.onnx, and the content of image files; prints and writes nothing. Whatever the
+number of files, only a few images are in memory, and one that cannot be read does not stop the others.
+
+    tool = open_tool(Path("results/demo/deliver/covid"))
+    answer = tool.read("film.dcm", Path("film.dcm").read_bytes())
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrflow.config.settings import PreprocessSettings
+from cxrflow.data.decode import decode_image
+from cxrflow.data.headers import DecodeError
+from cxrflow.data.preprocessing import Gray, preprocess_image, resize_gray
+from cxrflow.data.readers.base import IMAGE_SUFFIXES
+from cxrflow.data.reading import NO_MEMORY, map_in_threads, read_image_file
+from cxrflow.deliver.delivered import DeliveredModel, ModelCard, open_model
+
+BATCH_SIZE = 8  # larger ones are no faster on a CPU, and the first answer would come later
+MAX_MPX = 100.0  # larger images are refused before they are decoded, megapixels
+MODEL = "model.onnx"  # its name in a delivered folder
+
+
+@dataclass(frozen=True)
+class Xray:
+    """One X-ray, ready for the network.
+
+    Attributes:
+        image: uint8 (size_px, size_px), preprocessed as the training images were.
+        plain: uint8 (size_px, size_px), resized only.
+        width_px, height_px: of the picture in the file, upright.
+    """
+
+    image: Gray
+    plain: Gray
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says about one file.
+
+    Attributes:
+        name: the file's, as it was given.
+        problem: why it could not be read, or empty; then there is nothing else.
+        predicted: the class, or None where the tool abstains.
+        probabilities: float64 (n_classes,), in the order of the card's class names.
+        warnings: why the answer should not be trusted, one sentence each.
+        logits: float32 (n_classes,).
+        features: float32 (n_features,), what enters the network's head.
+        image: uint8 (size_px, size_px), what the network saw, where pictures were asked for.
+        heatmap: uint8 (size_px, size_px), where the evidence for the most probable class lies, 255 is most, where
+            pictures were asked for and the model has maps.
+    """
+
+    name: str
+    problem: str = ""
+    predicted: str | None = None
+    probabilities: NDArray[np.float64] | None = None
+    warnings: tuple[str, ...] = ()
+    logits: NDArray[np.float32] | None = None
+    features: NDArray[np.float32] | None = None
+    image: Gray | None = None
+    heatmap: Gray | None = None
+
+
+class Calibration(Protocol):
+    """Turns logits into the probabilities that are shown."""
+
+    def calibrate(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return probabilities, float64 (n, n_classes), of logits, float32 (n, n_classes)."""
+
+    def choose(self, probabilities: NDArray[np.float64]) -> int | None:
+        """Return the number of the class, from probabilities (n_classes,), or None to abstain."""
+
+
+class InputCheck(Protocol):
+    """Says what makes an image unlike those that the model was trained on."""
+
+    def list_warnings(self, xray: Xray, features: NDArray[np.float32]) -> tuple[str, ...]:
+        """Return one sentence each, from an image and its features, float32 (n_features,)."""
+
+
+class Tool:
+    """A model that reads X-rays.
+
+    Attributes:
+        card: what the model says about itself.
+        calibration, input_check: None where the folder has none.
+        max_mpx: larger images are refused before they are decoded, megapixels.
+    """
+
+    def __init__(
+        self,
+        model: DeliveredModel,
+        calibration: Calibration | None = None,
+        input_check: InputCheck | None = None,
+        max_mpx: float = MAX_MPX,
+    ) -> None:
+        """Take the parts of a delivered folder."""
+        self._model = model
+        self.card: ModelCard = model.card
+        self.calibration, self.input_check, self.max_mpx = calibration, input_check, max_mpx
+
+    def read(self, name: str, content: bytes, *, pictures: bool = False) -> Answer:
+        """Answer for the content of one file; `name` is only repeated."""
+        xray = prepare_xray(lambda: content, self.card.preprocess, self.max_mpx)
+        (answer,) = self._answer([(name, xray)], pictures)
+        return answer
+
+    def read_files(self, paths: Iterable[Path], threads: int = 1, *, pictures: bool = False) -> Iterator[Answer]:
+        """Yield one answer per file, in their order, a batch at a time.
+
+        threads: files decoded at once.
+        """
+        cv2.setNumThreads(1)  # the threads here are enough; each of them would start its own
+        xrays = map_in_threads(self._prepare_file, paths, threads)
+        while batch := list(islice(xrays, BATCH_SIZE)):
+            yield from self._answer(batch, pictures)
+
+    def _prepare_file(self, path: Path) -> tuple[str, Xray | str]:
+        return str(path), read_xray(path, self.card.preprocess, self.max_mpx)
+
+    def _answer(self, batch: list[tuple[str, Xray | str]], pictures: bool) -> Iterator[Answer]:
+        answers = self._answer_xrays([(name, found) for name, found in batch if isinstance(found, Xray)], pictures)
+        for name, found in batch:
+            yield Answer(name, found) if isinstance(found, str) else next(answers)
+
+    def _answer_xrays(self, xrays: list[tuple[str, Xray]], pictures: bool) -> Iterator[Answer]:
+        outputs = self._model.run(np.stack([xray.image for _, xray in xrays]))
+        probabilities = self.calibration.calibrate(outputs.logits) if self.calibration else outputs.probabilities
+        for row, (name, xray) in enumerate(xrays):
+            features = outputs.features[row]
+            yield Answer(
+                name,
+                predicted=self._choose(probabilities[row]),
+                probabilities=probabilities[row],
+                warnings=self.input_check.list_warnings(xray, features) if self.input_check else (),
+                logits=outputs.logits[row],
+                features=features,
+                image=xray.image if pictures else None,
+            )
+
+    def _choose(self, probabilities: NDArray[np.float64]) -> str | None:
+        chosen = self.calibration.choose(probabilities) if self.calibration else int(probabilities.argmax())
+        return None if chosen is None else self.card.class_names[chosen]
+
+
+def open_tool(place: Path, threads: int = 1) -> Tool:
+    """Open a delivered folder, or one model.onnx; threads: of ONNX Runtime.
+
+    Raises:
+        CxrflowError: a file of it is missing, damaged, foreign, or of another version.
+    """
+    return Tool(open_model(place / MODEL if place.is_dir() else place, threads))
+
+
+def read_xray(path: Path, settings: PreprocessSettings, max_mpx: float) -> Xray | str:
+    """Decode and preprocess one file, or say why it cannot be read.
+
+    max_mpx: refuse larger images before decoding them, megapixels.
+    """
+    if path.is_dir():
+        return prepare_xray(lambda: _refuse_folder(path), settings, max_mpx)
+    return prepare_xray(lambda: read_image_file(path, max_mpx), settings, max_mpx)
+
+
+def prepare_xray(load: Callable[[], bytes], settings: PreprocessSettings, max_mpx: float) -> Xray | str:
+    """Decode and preprocess the content that `load` returns, or say why it cannot be read."""
+    try:
+        decoded = decode_image(load(), max_mpx)
+        plain = resize_gray(decoded.gray, settings.size_px)
+        return Xray(preprocess_image(plain, settings), plain, decoded.width, decoded.height)
+    except DecodeError as error:
+        return str(error)
+    except FileNotFoundError:
+        return "it does not exist"
+    except OSError as error:
+        return f"it cannot be opened: {os.strerror(error.errno or 0)}"
+    except MemoryError:
+        return NO_MEMORY
+
+
+def _refuse_folder(path: Path) -> bytes:
+    os.listdir(path)  # raises where it cannot be opened
+    raise DecodeError(f"this folder holds no image (files that end in {', '.join(IMAGE_SUFFIXES)}, or begin like one)")
