@@ -1,27 +1,36 @@
-r"""Measure what a backbone costs: parameters, multiply-adds, layers, the time of one image, and images per second.
+r"""Measure what a backbone costs: parameters, multiply-adds, layers, the time of one X-ray, and images per second.
 
-Reads nothing; writes one JSON. Parameters and multiply-adds are exact; times are those of the machine it names.
-Training and inference are measured for a few seconds on random images, by the code that does both in a study.
+Reads nothing; writes one JSON. Parameters and multiply-adds are exact; times are those of the machine it names. The
+time of one X-ray is that of a delivered network, from the file to the answer, on one CPU core. Training and inference
+are measured for a few seconds on random images, by the code that does both in a study.
 
-    python scripts/profile_backbone.py --backbone resnet34 --size-px 256 --batch-size 32 --precision float32 \
-        --settings '{"repeats": 30}' --device cuda --threads 2 --profile resnet34.json
+    python scripts/profile_backbone.py --backbone resnet34 --preprocess '{"size_px": 256}' --batch-size 32 \
+        --precision float32 --settings '{"repeats": 30}' --device cuda --threads 2 --profile resnet34.json
 """
+
+import platform
 
 from cxrflow.config.stages import Output, importing_much, run_stage
 
 with importing_much():
+    import torch
+    import torchvision
+
     from cxrflow.config.backbones import BACKBONES
-    from cxrflow.config.settings import ProfileSettings
+    from cxrflow.config.settings import PreprocessSettings, ProfileSettings
+    from cxrflow.deliver.timing import time_answers
     from cxrflow.files.atomic import write_json
     from cxrflow.files.formats import KINDS
-    from cxrflow.models.cost import measure_speed, profile_backbone
-    from cxrflow.models.devices import choose_device, prepare_process
+    from cxrflow.files.timings import describe_times
+    from cxrflow.models.cost import N_CLASSES, count_cost, measure_speed
+    from cxrflow.models.devices import choose_device, describe_device, prepare_process
+    from cxrflow.models.networks import build_network
 
 
 def profile(
     *,
     backbone: str,
-    size_px: int,
+    preprocess: PreprocessSettings,
     batch_size: int,
     precision: str = "float32",
     settings: ProfileSettings,
@@ -32,26 +41,30 @@ def profile(
     """Write the cost of one backbone.
 
     backbone: a name in scripts/cxrflow/config/backbones.py
-    size_px: side of the square image, px
+    preprocess: resizing, equalization and blur, as JSON
     batch_size: images per step of the training that is measured
     precision: of that training: float32 or bfloat16
-    settings: number of timed passes, as JSON.
+    settings: number of timed answers, as JSON.
     device: auto (a GPU if there is one), cpu or cuda
     threads: CPU threads
     profile: JSON to write
     """
     prepare_process(threads)
     found = choose_device(device)
-    cost = profile_backbone(backbone, size_px, found, settings.repeats, threads)
-    cost |= measure_speed(backbone, size_px, batch_size, precision, found, threads)
+    cost = count_cost(backbone, preprocess.size_px)
+    cost |= measure_speed(backbone, preprocess.size_px, batch_size, precision, found, threads)
+    network = build_network(backbone, N_CLASSES, batch_norm_momentum=0.1).eval()
+    cost["latency_ms"] = describe_times(time_answers(network, backbone, preprocess, settings.repeats))
+    cost |= {"repeats": settings.repeats, "cpu": describe_device(torch.device("cpu")), "host": platform.node()}
+    cost["versions"] = {"torch": torch.__version__, "torchvision": torchvision.__version__}
     write_json(profile, cost)
-    latency = cost["latency_ms"]
+    latency, speed = cost["latency_ms"], cost["training"]
     print(
-        f"{BACKBONES[backbone].title} at {size_px} px: {cost['params'] / 1e6:.2f} M parameters, "
-        f"{cost['gmac']:.3f} GMAC per image, {cost['layers']} layers; on {cost['device_name']} ({threads} threads): "
-        f"one image {KINDS['amount'].show_interval(latency['median'], latency['low'], latency['high'])} ms, "
-        f"training {cost['training']['images_per_s']:.1f} images/s, "
-        f"inference {cost['inference']['images_per_s']:.1f} images/s (batches of {cost['training']['batch_size']})"
+        f"{BACKBONES[backbone].title} at {preprocess.size_px} px: {cost['params'] / 1e6:.2f} M parameters, "
+        f"{cost['gmac']:.3f} GMAC per image, {cost['layers']} layers; "
+        f"one X-ray {KINDS['amount'].show_interval(latency['median'], latency['low'], latency['high'])} ms of a core of"
+        f" {cost['cpu']}; on {speed['device_name']} ({threads} threads): training {speed['images_per_s']:.1f} images/s,"
+        f" inference {cost['inference']['images_per_s']:.1f} images/s (batches of {speed['batch_size']})"
     )
 
 

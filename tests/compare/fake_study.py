@@ -217,7 +217,7 @@ def fake_profile(backbone: str, size_px: int) -> dict[str, Any]:
         "gmac_batch": 32 * GMAC[backbone] * (size_px / 256) ** 2,
         "layers": 40,
         "latency_ms": {"median": latency, "low": latency * 0.95, "high": latency * 1.2},
-        "device_name": "an invented CPU",
+        "cpu": "an invented CPU",
         "tool": "torch.utils.flop_counter",
     }
 

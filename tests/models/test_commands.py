@@ -203,11 +203,18 @@ def test_what_cannot_be_trained_stops_before_anything_is_written(
 def test_profile_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = ProfileSettings(repeats=6)
     path = tmp_path / "tiny.json"
-    profile_backbone.profile(backbone="tiny", size_px=16, batch_size=4, settings=settings, threads=1, profile=path)
+    profile_backbone.profile(
+        backbone="tiny",
+        preprocess=PreprocessSettings(size_px=18),
+        batch_size=4,
+        settings=settings,
+        threads=1,
+        profile=path,
+    )
     cost = read_json(path)
     assert (cost["backbone"], cost["repeats"], cost["params"]) == ("tiny", 6, count_params(build_tiny()))
     assert cost["gmac_batch"] == cost["gmac"] * cost["batch"] == cost["gmac"] * 32
     assert 0 < cost["latency_ms"]["low"] <= cost["latency_ms"]["median"] <= cost["latency_ms"]["high"]
     assert cost["weights_mib"] == cost["params"] * 4 / 2**20
-    assert cost["device_name"]
-    assert "Tiny at 16 px: 0.02 M parameters" in capsys.readouterr().out
+    assert cost["cpu"]
+    assert "Tiny at 18 px: 0.02 M parameters" in capsys.readouterr().out

@@ -13,7 +13,7 @@ rule profile_backbone:
         gpu=min(1, COMPUTE.requested_gpus),
         device=COMPUTE.device,
     params:
-        size_px=STUDY.settings.preprocess.size_px,
+        preprocess=as_is(settings_json(STUDY.settings.preprocess)),
         batch_size=STUDY.settings.train.batch_size,
         precision=STUDY.settings.train.precision,
         settings=as_is(settings_json(STUDY.settings.profile)),
@@ -22,7 +22,7 @@ rule profile_backbone:
     message:
         "measure the cost of {wildcards.backbone}"
     shell:
-        "python scripts/profile_backbone.py --backbone {wildcards.backbone:q} --size-px {params.size_px}"
+        "python scripts/profile_backbone.py --backbone {wildcards.backbone:q} --preprocess {params.preprocess:q}"
         " --batch-size {params.batch_size} --precision {params.precision:q} --settings {params.settings:q}"
         " --device {resources.device:q} --threads {threads} --profile {output.profile:q} > {log:q} 2>&1"
 

@@ -96,7 +96,7 @@ def backbone_rows(results: Results) -> list[dict[str, Any]]:
                 "paper_gflops": paper.gflops if paper else None,
                 "imagenet_top5": backbone.imagenet.top5 if backbone.imagenet else None,
                 **timing_columns("latency_ms", profile["latency_ms"]),
-                "device": profile["device_name"],
+                "device": profile["cpu"],
             }
         )
     return rows

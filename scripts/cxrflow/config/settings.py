@@ -337,7 +337,9 @@ class SamplesSettings:
 class ProfileSettings:
     """The cost of a backbone: parameters, multiply-adds, latency."""
 
-    repeats: int = setting("timed forward passes of one image; their median is reported", 30, minimum=3)
+    repeats: int = setting(
+        "timed answers to one X-ray by the exported network; their median is reported", 30, minimum=3
+    )
 
 
 @dataclass(frozen=True)

@@ -183,21 +183,7 @@ class DeliveredModel:
         Raises:
             CxrflowError: ONNX Runtime is missing or cannot run it, or its metadata is not ours or not about this graph.
         """
-        try:
-            import onnxruntime
-        except ImportError:
-            raise CxrflowError(
-                "the package onnxruntime is missing: pip install onnxruntime, or use the environment in envs/"
-            ) from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = ERRORS_ONLY
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions have no common base but this one
-            raise CxrflowError(
-                f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__} ({error}): export the model again"
-            ) from None
+        self._session = start_session(content, path, threads)
         self.card = card_from_metadata(self._session.get_modelmeta().custom_metadata_map, path)
         n_classes = {output.name: output.shape[-1] for output in self._session.get_outputs()}.get(PROBABILITIES)
         if n_classes != len(self.card.class_names):
@@ -209,6 +195,29 @@ class DeliveredModel:
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """Answer for preprocessed images, uint8 (n, size_px, size_px)."""
         return Outputs(*self._session.run([PROBABILITIES, LOGITS, FEATURES], {INPUT: images}))
+
+
+def start_session(content: bytes, path: Path | str, threads: int) -> Any:
+    """Make a graph ready to run in ONNX Runtime on the CPU; `path` is named in errors.
+
+    Raises:
+        CxrflowError: ONNX Runtime is missing or cannot run it.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise CxrflowError(
+            "the package onnxruntime is missing: pip install onnxruntime, or use the environment in envs/"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = ERRORS_ONLY
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common base but this one
+        raise CxrflowError(
+            f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__} ({error}): export the model again"
+        ) from None
 
 
 def open_model(path: Path, threads: int) -> DeliveredModel:

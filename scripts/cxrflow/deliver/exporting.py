@@ -95,7 +95,7 @@ def export_model(saved: SavedModel, card: ModelCard) -> bytes:
     """Return the sealed bytes of model.onnx; equal models give equal bytes.
 
     Raises:
-        CxrflowError: the package onnx is missing, or the network has a part that ONNX lacks.
+        CxrflowError: the package onnx is missing, or `trace_network` cannot export the network.
     """
     try:
         import onnx
@@ -103,34 +103,38 @@ def export_model(saved: SavedModel, card: ModelCard) -> bytes:
         raise CxrflowError(
             "exporting needs the package onnx: pip install onnx, or use the environment in envs/"
         ) from None
-    try:
-        graph = onnx.load_model_from_string(
-            trace_network(restore_network(saved), saved.backbone, card.preprocess.size_px)
-        )
-    except torch.onnx.OnnxExporterError as error:
-        reason = str(error).splitlines()[0]
-        raise CxrflowError(f"PyTorch cannot export the backbone {saved.backbone} to ONNX: {reason}") from None
+    graph = onnx.load_model_from_string(trace_network(restore_network(saved), saved.backbone, card.preprocess.size_px))
     onnx.helper.set_model_props(graph, card_to_metadata(card))
     return seal_model(graph.SerializeToString(deterministic=True))
 
 
 def trace_network(network: nn.Module, backbone: str, size_px: int) -> bytes:
-    """Return the ONNX graph of a network in eval mode, weights inside, for any number of images at once."""
+    """Return the ONNX graph of a network in eval mode, weights inside, for any number of images at once.
+
+    Raises:
+        CxrflowError: the network has a part that ONNX lacks.
+    """
     buffer = io.BytesIO()
     example = torch.from_numpy(make_inputs(2, size_px))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", "torch.tensor results are registered as constants")  # mean and std should be
-        torch.onnx.export(
-            Delivery(network, backbone).eval(),
-            (example,),
-            buffer,  # type: ignore[arg-type]  # the older exporter also writes to memory
-            input_names=[INPUT],
-            output_names=[PROBABILITIES, LOGITS, FEATURES],
-            dynamic_axes={name: {0: "n"} for name in (INPUT, PROBABILITIES, LOGITS, FEATURES)},
-            opset_version=OPSET,
-            dynamo=False,
-        )
+        try:
+            torch.onnx.export(
+                Delivery(network, backbone).eval(),
+                (example,),
+                buffer,  # type: ignore[arg-type]  # the older exporter also writes to memory
+                input_names=[INPUT],
+                output_names=[PROBABILITIES, LOGITS, FEATURES],
+                dynamic_axes={name: {0: "n"} for name in (INPUT, PROBABILITIES, LOGITS, FEATURES)},
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise CxrflowError(
+                f"PyTorch cannot export {backbone} at {size_px} px to ONNX, as which models are delivered"
+                f" and timed: {str(error).splitlines()[0]}. Take another preprocess.size_px, such as 224, or backbone"
+            ) from None
     return buffer.getvalue()
 
 

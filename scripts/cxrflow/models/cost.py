@@ -1,6 +1,5 @@
-"""What a backbone costs: parameters, multiply-adds, layers, the time of one image, and images per second."""
+"""What a backbone costs: parameters, multiply-adds, layers, and images per second."""
 
-import platform
 import time
 import timeit
 from collections.abc import Callable
@@ -8,13 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cxrflow.config.settings import TrainSettings
 from cxrflow.files.records import SUBSETS
-from cxrflow.files.timings import describe_times
 from cxrflow.models.augment import sample_changes
 from cxrflow.models.batches import SplitImages
 from cxrflow.models.devices import describe_device
@@ -24,17 +21,15 @@ from cxrflow.models.ranks import LEAST_ROWS
 from cxrflow.models.training import start_training
 
 PAPER_BATCH = 32  # images; at 256 px this comes closest to the paper's FLOPS column
-WARM_UP_PASSES = 5
 N_CLASSES = 2  # of the network whose speed is measured: the head takes none of the time
 ROUNDS = 3  # of batches, for training and for inference, each of 0.2 s or more; the median counts
 
 
-def profile_backbone(backbone: str, size_px: int, device: torch.device, repeats: int, threads: int) -> dict[str, Any]:
-    """Measure a backbone as published, with its head of 1000 classes, on square images.
+def count_cost(backbone: str, size_px: int) -> dict[str, Any]:
+    """Count a backbone as published, with its head of 1000 classes, on square images.
 
-    repeats: timed passes of one image; threads: of the CPU, for the record.
-    Returns plain values for the backbone's JSON; `latency_ms` has the median pass and its 95 % interval; `gmac` is per
-    image, `gmac_batch` for `batch` images, 1e9 multiply-adds.
+    Returns plain values for the backbone's JSON; `gmac` is per image, `gmac_batch` for `batch` images, 1e9
+    multiply-adds.
     """
     network = build_published(backbone).eval()
     params, gmac = count_params(network), count_gmac(network, size_px)
@@ -49,14 +44,6 @@ def profile_backbone(backbone: str, size_px: int, device: torch.device, repeats:
         "tool": "torch.utils.flop_counter, forward pass, operations / 2",
         "layers": count_layers(network),
         "layer_rule": "convolutions and linear layers, those in shortcuts and squeeze-and-excitation included",
-        "latency_ms": describe_times(time_one_image(network, size_px, device, repeats)),
-        "latency_images": 1,
-        "repeats": repeats,
-        "device": device.type,
-        "device_name": describe_device(device),
-        "threads": threads,
-        "host": platform.node(),
-        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
     }
 
 
@@ -150,12 +137,3 @@ def count_gmac(network: nn.Module, size_px: int) -> float:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 3, size_px, size_px))
     return int(counter.get_total_flops()) / 2 / 1e9
-
-
-def time_one_image(network: nn.Module, size_px: int, device: torch.device, repeats: int) -> list[float]:
-    """Return the milliseconds of forward passes of one image, in eval mode, float32; each on a GPU is waited for."""
-    network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    image = torch.rand(1, 3, size_px, size_px, device=device).contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        elapsed_s = timeit.repeat(lambda: network(image), timer=_read_clock, repeat=WARM_UP_PASSES + repeats, number=1)
-    return [1e3 * each_s for each_s in elapsed_s[WARM_UP_PASSES:]]

@@ -73,7 +73,7 @@ def draw_score(panel: Any, model: ModelResult, y: float) -> None:
     panel.text(x, y, text, fontsize=7, va="center", ha=side, bbox=BEHIND)
 
 
-COSTS = {"latency_ms": "Latency of one image, ms", "gmac": "Multiply-adds of one image, GMAC"}
+COSTS = {"latency_ms": "Latency of one X-ray, ms", "gmac": "Multiply-adds of one image, GMAC"}
 PANEL_IN = 2.6  # width of a dataset's column, inches
 
 

@@ -55,7 +55,7 @@ def collect_provenance(results: Results) -> dict[str, Any]:
         },
         "trainings": _list_machines(results),
         "timings": [
-            {key: profile.get(key) for key in ("backbone", "host", "device_name", "threads", "tool")}
+            {key: profile.get(key) for key in ("backbone", "host", "cpu", "tool")}
             for profile in results.profiles.values()
         ],
         "models": [model.id.path for model in results.models],

@@ -142,8 +142,8 @@ TABLES: dict[str, Table] = {
         " that batch where the study's images have that size. ImageNet accuracy is torchvision's, top-5, of the weights"
         " that transfer starts from. Layers: convolutions and linear layers, those in shortcuts and"
         " squeeze-and-excitation included; the paper counts otherwise, and has no figures where there is a dash."
-        " Latency: one image, median of repeated passes, with the interval of the median; another measurement on a busy"
-        " machine may lie outside.",
+        " Latency: from a 1024 px PNG to its answer by the network as it is delivered (ONNX Runtime): processor time of"
+        " one CPU core, median of repeated answers, with the interval of the median.",
         (
             BACKBONE,
             Column("params_m", "Params, M", "score", EXACT),
@@ -169,7 +169,7 @@ TABLES: dict[str, Table] = {
         " models of the dataset (Bonferroni)."
         " Chance: the best macro F1 that guessing without looking at the image can expect. Loss: the lowest validation"
         " loss, whose epoch is kept. Seconds per epoch: median over the epochs, training and validation, with the"
-        " interval of the median. GMAC and latency are of the backbone, for one image, as in Table 2.",
+        " interval of the median. GMAC and latency are of the backbone, for one X-ray, as in Table 2.",
         (
             *MODEL,
             MetricColumns(per_class=False),
@@ -311,8 +311,8 @@ TABLES: dict[str, Table] = {
         "Best: the highest validation macro F1. Chosen: the fastest model that is not inferior to it: the"
         " one-sided 95 % lower bound of the difference, paired on the same validation patients, lies above the margin"
         " (select.margin). The test images have no part in the choice. The validation images have also chosen each"
-        " model's epoch, which flatters their scores. Latency is of one image. Models that may have seen test images"
-        " are not candidates.",
+        " model's epoch, which flatters their scores. Latency is of one X-ray, from its file to its answer. Models that"
+        " may have seen test images are not candidates.",
         (
             DATASET,
             Column("best", "Best", width_cm=4),
