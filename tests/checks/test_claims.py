@@ -239,7 +239,7 @@ def test_preprocessing_without_variant_says_which_command_answers(tmp_path: Path
     assert "under" not in answer  # the variant is in the config already
     claim = preprocessing_gain.run(study(tmp_path, {**ONE_MODEL, "variants": {}}))
     assert claim.level == UNKNOWN
-    assert 'add "no_preprocessing: {preprocess: {equalize: false, blur_px: 0}}" under "variants:"' in claim.remedy
+    assert 'add "no_preprocessing: {preprocess: {equalize: none, blur_px: 0}}" under "variants:"' in claim.remedy
 
 
 def test_preprocessing_that_the_study_does_not_use(tmp_path: Path):

@@ -99,7 +99,7 @@ def test_ablation_says_what_differs_and_averages_seeds(ablated: Results):
     assert len(rows) == 4
     assert {row["n_seeds"] for row in rows} == {2}
     by_variant = {row["variant"]: row["change"] for row in rows}
-    assert by_variant["no_preprocessing"] == "equalize: on → off, blur_px: 5 → 0"
+    assert by_variant["no_preprocessing"] == "equalize: histogram → none, blur_px: 5 → 0"
     assert by_variant["no_class_weights"] == "class_weights: inverse → none"
     pair = [ablated.select(backbone="resnet34", variant="no_preprocessing", seed=s)[0].macro_f1 for s in (0, 1)]
     row = next(r for r in rows if r["variant"] == "no_preprocessing" and r["backbone"] == "ResNet-34")

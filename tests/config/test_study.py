@@ -63,6 +63,22 @@ def test_variants_override_only_what_they_name(config: dict[str, Any]) -> None:
     assert study.recipe("no_blur") == "256px-equalized"
 
 
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"equalize": "clahe"}, "256px-clahe2x8-blur5"),
+        ({"equalize": "clahe", "clahe_clip": 3.5, "clahe_tiles": 4}, "256px-clahe3.5x4-blur5"),
+        ({"gamma": 0.5, "blur_px": 0}, "256px-equalized-gamma0.5"),
+        ({"size_px": 64, "equalize": "none"}, "64px-blur5"),
+        ({"clahe_clip": 3.5}, "256px-equalized-blur5"),
+    ],
+)
+def test_preprocessings_that_differ_have_folders_of_their_own(
+    config: dict[str, Any], change: dict[str, Any], name: str
+) -> None:
+    assert load_study(config | {"variants": {"v": {"preprocess": change}}}).recipe("v") == name
+
+
 def classes(**names: str) -> dict[str, Any]:
     return {"datasets": {"mine": {"reader": "folders", "folder": "x", "classes": names}}, "transfer": {}}
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.parsing import settings_dict
 from cxrflow.config.settings import PreprocessSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.models.checkpoints import (
@@ -65,7 +66,7 @@ def test_file_is_what_others_can_read(saved: SavedModel, tmp_path: Path) -> None
     subprocess.run(["sha256sum", "--check", "--quiet", "model.pt.sha256"], cwd=tmp_path, check=True)
     content = torch.load(tmp_path / "model.pt", weights_only=True)
     assert content["format"] == 1
-    assert content["preprocess"] == {"size_px": 64, "equalize": True, "blur_px": 0}
+    assert content["preprocess"] == settings_dict(PreprocessSettings(size_px=64, blur_px=0))
     assert content["class_names"] == ["dark", "light"]
 
 

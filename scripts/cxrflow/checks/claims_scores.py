@@ -18,7 +18,7 @@ from cxrflow.results.metrics import METRICS, Floats, Outcomes, whole_sample
 XRAY8, COVID, PNEUMONIA = "nih", "covid_radiography", "kermany"
 CLAIMED_GAIN = 0.04
 COVID_WORDS = ("covid", "viral")  # in the names of the two classes
-NO_PREPROCESSING = "no_preprocessing: {preprocess: {equalize: false, blur_px: 0}}"
+NO_PREPROCESSING = "no_preprocessing: {preprocess: {equalize: none, blur_px: 0}}"
 WITHOUT_INTERVALS = (
     "Without intervals nothing can be determined: score.bootstrap_resamples is 0, or a class has fewer than"
     f" {MIN_PATIENTS} test patients."
@@ -190,7 +190,7 @@ def _describe_samples(results: Results, names: Sequence[str]) -> str:
 def preprocessing_gain(results: Results) -> Verdict:
     """The study's settings minus a variant with neither."""
     own = results.study.settings.preprocess
-    if not (own.equalize and own.blur_px):
+    if not (own.equalize == "histogram" and own.blur_px):
         return Verdict(UNKNOWN, "This study's own settings do not use both, so there is nothing to switch off.")
     pairs = [(base, model) for model, base in ablation_pairs(results) if _drops_both(results, model.id.variant)]
     if not pairs:
@@ -205,7 +205,7 @@ def preprocessing_gain(results: Results) -> Verdict:
 def _drops_both(results: Results, variant: str) -> bool:
     """Return whether a variant differs from the study's settings in equalization and blur alone, and has neither."""
     study = results.study
-    wanted = replace(study.settings.preprocess, equalize=False, blur_px=0)
+    wanted = replace(study.settings.preprocess, equalize="none", blur_px=0)
     return study.preprocess_settings(variant) == wanted and study.train_settings(variant) == study.settings.train
 
 

@@ -166,7 +166,26 @@ class PreprocessSettings:
     """From a file to a square 8-bit gray image."""
 
     size_px: int = setting("side of the square image", 256, minimum=16, maximum=2048, unit="px")
-    equalize: bool = setting("histogram equalization", True)
+    equalize: str = setting(
+        "histogram spreads the grey levels of the whole image evenly; clahe those of its parts, up to a limit. false"
+        " and true mean none and histogram",
+        "histogram",
+        choices=("none", "histogram", "clahe"),
+        switch=("none", "histogram"),
+    )
+    clahe_clip: float = setting(
+        "equalize clahe: contrast is raised to at most this many times what it was, roughly",
+        2.0,
+        minimum=1.0,
+        maximum=40.0,
+    )
+    clahe_tiles: int = setting("equalize clahe: parts along each side", 8, minimum=1, maximum=32)
+    gamma: float = setting(
+        "exponent of the grey levels, as shares of white, after equalization: below 1 brightens; 1: none",
+        1.0,
+        minimum=0.1,
+        maximum=10.0,
+    )
     blur_px: int = setting("side of the Gaussian blur's kernel, odd; 0: no blur", 5, minimum=0, maximum=31, unit="px")
 
 

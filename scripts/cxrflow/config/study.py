@@ -201,9 +201,11 @@ class Study:
 
 def recipe_name(settings: PreprocessSettings) -> str:
     """Name a preprocessing by what it does, for example `256px-equalized-blur5`."""
-    steps = [f"{settings.size_px}px"]
-    if settings.equalize:
-        steps.append("equalized")
-    if settings.blur_px:
-        steps.append(f"blur{settings.blur_px}")
-    return "-".join(steps)
+    steps = {
+        f"{settings.size_px}px": True,
+        "equalized": settings.equalize == "histogram",
+        f"clahe{settings.clahe_clip:g}x{settings.clahe_tiles}": settings.equalize == "clahe",
+        f"gamma{settings.gamma:g}": settings.gamma != 1,
+        f"blur{settings.blur_px}": settings.blur_px > 0,
+    }
+    return "-".join(name for name, is_taken in steps.items() if is_taken)

@@ -1,4 +1,4 @@
-"""What is done to every gray image, for training and for reading a new X-ray alike: resize, equalize, blur.
+"""What is done to every gray image, for training and for reading a new X-ray alike: resize, equalize, gamma, blur.
 
 Pure functions on arrays; `preprocess_image` is the only door, because two resize functions differ by up to 25 grey
 levels.
@@ -14,16 +14,28 @@ Gray = NDArray[np.uint8]  # uint8 (H, W), 0-255
 
 
 def preprocess_image(gray: Gray, settings: PreprocessSettings) -> Gray:
-    """Resize, then equalize, then blur, each as the settings say.
+    """Resize, then equalize, then gamma, then blur, each as the settings say.
 
     gray: uint8 (H, W), 0-255. Returns uint8 (size_px, size_px).
     """
-    image = resize_gray(gray, settings.size_px)
-    if settings.equalize:
-        image = equalize(image)
-    if settings.blur_px:
-        image = blur(image, settings.blur_px)
-    return image
+    *_, last = preprocessing_steps(gray, settings).values()
+    return last
+
+
+def preprocessing_steps(gray: Gray, settings: PreprocessSettings) -> dict[str, Gray]:
+    """Return the image after every step that the settings take, by the step's title; the last is what training sees."""
+    size_px, kernel_px = settings.size_px, settings.blur_px
+    last = resize_gray(gray, size_px)
+    steps = {f"Resized to {size_px} px": last}
+    if settings.equalize == "histogram":
+        last = steps["Histogram equalized"] = equalize(last)
+    if settings.equalize == "clahe":
+        last = steps["Equalized (CLAHE)"] = equalize_parts(last, settings.clahe_clip, settings.clahe_tiles)
+    if settings.gamma != 1:
+        last = steps[f"Gamma {settings.gamma:g}"] = adjust_gamma(last, settings.gamma)
+    if kernel_px:
+        steps[f"Blurred, {kernel_px}x{kernel_px} px"] = blur(last, kernel_px)
+    return steps
 
 
 def resize_gray(gray: Gray, size_px: int) -> Gray:
@@ -43,6 +55,20 @@ def resize_gray(gray: Gray, size_px: int) -> Gray:
 def equalize(gray: Gray) -> Gray:
     """Spread the grey levels of uint8 (H, W) evenly over 0-255 (global histogram equalization, cv2.equalizeHist)."""
     return _gray(cv2.equalizeHist(gray))
+
+
+def equalize_parts(gray: Gray, clip: float, n_tiles: int) -> Gray:
+    """Equalize n_tiles x n_tiles parts of uint8 (H, W), with even transitions (CLAHE, cv2.createCLAHE).
+
+    Zuiderveld 1994, Contrast Limited Adaptive Histogram Equalization, Graphics Gems IV. No grey level of a part counts
+    for more than clip times its share if all were equally frequent.
+    """
+    return _gray(cv2.createCLAHE(clip, (n_tiles, n_tiles)).apply(gray))
+
+
+def adjust_gamma(gray: Gray, gamma: float) -> Gray:
+    """Raise the grey levels of uint8 (H, W), as shares of 255, to a power."""
+    return _gray(cv2.LUT(gray, np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)))
 
 
 def blur(gray: Gray, kernel_px: int) -> Gray:

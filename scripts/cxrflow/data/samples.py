@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.capping import seeded_rank
 from cxrflow.data.packing import read_indexed
-from cxrflow.data.preprocessing import Gray, blur, equalize, resize_gray
+from cxrflow.data.preprocessing import Gray, preprocessing_steps
 from cxrflow.files.figures import INK, MUTED, PAGE_IN, add_title, new_figure
 from cxrflow.files.records import IndexRow
 
@@ -26,7 +26,7 @@ LABEL_LETTERS = 16  # that fit into it
 LINE_IN, SMALL_LINE_IN = 0.165, 0.135  # heights of its lines
 GAP_IN = 0.05  # between pictures
 HEADER_IN = 0.2  # above the pictures, for the names of the steps
-MAX_STEPS = 4  # original, resized, equalized, blurred
+LEAST_STEPS = 4  # whose width a picture has: original, resized, equalized, blurred
 STEP_EXAMPLES = 3  # images shown step by step
 BINS = 64  # of the histograms: four grey levels each
 
@@ -80,21 +80,11 @@ def choose_examples(chosen: dict[str, list[int]]) -> list[int]:
     return [firsts[round(i * (len(firsts) - 1) / (STEP_EXAMPLES - 1))] for i in range(STEP_EXAMPLES)]
 
 
-def preprocessing_steps(gray: Gray, settings: PreprocessSettings) -> dict[str, Gray]:
-    """Return the image after every step that the settings take, by the step's title, the original first."""
-    steps = {"Original": gray, f"Resized to {settings.size_px} px": resize_gray(gray, settings.size_px)}
-    last = steps[f"Resized to {settings.size_px} px"]
-    if settings.equalize:
-        last = steps["Histogram equalized"] = equalize(last)
-    if settings.blur_px:
-        steps[f"Blurred, {settings.blur_px}x{settings.blur_px} px"] = blur(last, settings.blur_px)
-    return steps
-
-
 def draw_steps(folder: Path, rows: Sequence[IndexRow], settings: PreprocessSettings, title: str) -> Figure:
     """Draw each given image before preprocessing and after every step, with the histogram of its grey levels below."""
-    steps = [preprocessing_steps(read_indexed(folder, row), settings) for row in rows]
-    side = (PAGE_IN - LABEL_IN) / MAX_STEPS - GAP_IN
+    originals = [read_indexed(folder, row) for row in rows]
+    steps = [{"Original": gray, **preprocessing_steps(gray, settings)} for gray in originals]
+    side = (PAGE_IN - LABEL_IN) / max(LEAST_STEPS, len(steps[0])) - GAP_IN
     below = 0.36 * side
     block = side + below + 0.32
     grid = _Grid(

@@ -29,7 +29,7 @@ CARD_FORMAT = 2
 NOTICE = "Research software, not a medical device: nothing it says is a diagnosis."
 INPUT = "images"
 PROBABILITIES, LOGITS, FEATURES = "probabilities", "logits", "features"
-INPUT_MEANING = "uint8 (n, size_px, size_px), gray 0-255, resized, equalized and blurred as `preprocess` says"
+INPUT_MEANING = "uint8 (n, size_px, size_px), gray 0-255, preprocessed as `preprocess` says"
 OUTPUT_MEANING = (
     "probabilities float64 (n, n_classes), softmax, in the order of `class_names`; logits float32; features float32"
 )
