@@ -24,7 +24,7 @@ with importing_much():
     from cxrflow.files.leases import hold_lease
     from cxrflow.files.records import EpochRow
     from cxrflow.files.tables import write_records
-    from cxrflow.models.batches import SplitImages, open_split_images
+    from cxrflow.models.batches import SplitImages, open_split_images, take_share
     from cxrflow.models.checkpoints import checksum_path, load_init, save_model
     from cxrflow.models.devices import choose_device, claim_gpus, describe_device, note_on_precision, prepare_process
     from cxrflow.models.epochs import fit
@@ -85,7 +85,7 @@ def train_model(
     prepare_process(max(1, threads // gpus))
     with join_ranks(device) as ranks, ExitStack() as held:
         lease = held.enter_context(hold_lease(resume, f"the training of {model_id}")) if ranks.leads else None
-        data = open_split_images(images, split, preprocess.size_px)
+        data = take_share(open_split_images(images, split, preprocess.size_px), settings.train_share)
         key = training_key(identity, settings, preprocess, split=split, images=images, init_weights=init_weights)
         circumstances = training_circumstances(describe_device(found), threads, gpus)
         store = CheckpointStore(resume, key, circumstances, guard=lease.check) if lease else None

@@ -79,6 +79,25 @@ def test_preprocessings_that_differ_have_folders_of_their_own(
     assert load_study(config | {"variants": {"v": {"preprocess": change}}}).recipe("v") == name
 
 
+def test_a_grid_is_one_variant_of_each_value(config: dict[str, Any]) -> None:
+    """YAML 1.1 reads 3e-4 as text; its variant has the name of the number."""
+    grids = {
+        "lr": {"train": {"learning_rate": ["3e-4", 1e-3]}},
+        "he_x_blur": {"preprocess": {"equalize": ["none", "histogram"], "blur_px": [0, 5]}},
+        "single": {"train": {"epochs": 3}},
+    }
+    study = load_study(config | {"variants": grids, "ablation": {"variants": ["lr", "he_x_blur_none_0"]}, "seeds": [0]})
+    assert list(study.variants()) == [
+        "base", "lr_0.0003", "lr_0.001", "he_x_blur_none_0", "he_x_blur_none_5", "he_x_blur_histogram_0",
+        "he_x_blur_histogram_5", "single",
+    ]  # fmt: skip
+    assert study.train_settings("lr_0.0003").learning_rate == 3e-4
+    assert study.recipe("he_x_blur_none_5") == "256px-blur5"
+    assert [m.variant for m in study.models() if m.dataset == "covid" and m.backbone == "resnet34"] == [
+        "base", "base", "lr_0.0003", "lr_0.001", "he_x_blur_none_0",
+    ]  # fmt: skip
+
+
 def classes(**names: str) -> dict[str, Any]:
     return {"datasets": {"mine": {"reader": "folders", "folder": "x", "classes": names}}, "transfer": {}}
 
@@ -94,6 +113,10 @@ def classes(**names: str) -> dict[str, Any]:
         ({"variants": {"v": {"train": {"epoch": 1}}}}, "config.variants.v.train.epoch"),
         ({"variants": {"v": {"preprocess": {"blur_px": 2}}}}, "2 is even"),
         ({"variants": {"base": {}}}, "this name is taken"),
+        ({"variants": {"lr": {"train": {"learning_rate": []}}}}, "config.variants.lr: it lists no value"),
+        ({"variants": {"lr": {"train": {"learning_rate": ["1e-3", 0.001]}}}}, "'lr_0.001' would be the name of 2"),
+        ({"variants": {"v": {"train": {"epochs": [1, 0]}}}}, "config.variants.v_0.train.epochs: 0 is out of range"),
+        ({"variants": {"v": {"train": {"epochs": [[1]]}}}}, "config: 'v_[1]' cannot name a folder"),
         ({"ablation": {"variants": ["no_such"]}}, "'no_such' is not known"),
         ({"transfer": {"covid": {"init": "from_covid", "backbone": "resnet34"}}}, "'from_covid' is not known"),
         ({"phantoms": {"images_per_class_of": {"xray9": 20}}}, "images_per_class_of: 'xray9' is not known"),

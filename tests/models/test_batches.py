@@ -1,6 +1,7 @@
 """Packed images with their subsets, and batches of them."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from cxrflow.files.tables import write_records
 from cxrflow.models.batches import (
     ImageSource,
     ResidentSource,
+    SplitImages,
     batches_in_order,
     cut_batches,
     epoch_order,
@@ -23,6 +25,7 @@ from cxrflow.models.batches import (
     open_source,
     open_split_images,
     open_test_rows,
+    take_share,
 )
 from tests.models.toy import CPU, toy_images, toy_labels, toy_rows, write_packed
 from tests.packed import save_images
@@ -139,3 +142,45 @@ def test_a_stretch_of_images_comes_in_order(mapped: np.ndarray) -> None:
     batches = list(batches_in_order(ImageSource(mapped, rows, CPU), slice(1, 6), 2))
     assert [len(batch) for batch in batches] == [2, 2, 1]
     assert torch.equal(torch.cat(batches), torch.from_numpy(mapped[rows[1:]]))
+
+
+def patients_data(reverse: bool = False) -> SplitImages:
+    """300 train and 20 val images of 120 patients with 1 to 4 images each, some of two classes; one class is rare."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(130):
+        subset = "train" if number < 120 else "val"
+        for image in range(rng.integers(1, 5)):
+            label = "rare" if number % 10 == 0 and image == 0 else ("a", "b")[number % 2]
+            rows.append(SplitRow(f"{number}/{image}", label, f"p{number}", f"p{number}", subset))
+    rows = rows[::-1] if reverse else rows
+    return join_split(np.zeros((len(rows), 4, 4), np.uint8), rows)
+
+
+def train_ids(data: SplitImages) -> set[str]:
+    return {data.image_ids[row] for row in data.rows["train"]}
+
+
+def test_shares_of_the_train_subset_are_nested_whole_patients_of_every_class() -> None:
+    data = patients_data()
+    shares = {share: take_share(data, share) for share in (0.1, 0.25, 0.5, 1.0)}
+    for smaller, larger in itertools.pairwise(shares.values()):
+        assert train_ids(smaller) < train_ids(larger)
+    assert train_ids(shares[1.0]) == train_ids(data)
+    whole = data.counts("train")
+    for share, part in shares.items():
+        patients = {image_id.split("/")[0] for image_id in train_ids(part)}
+        assert train_ids(part) == {name for name in train_ids(data) if name.split("/")[0] in patients}
+        for name, count in part.counts("train").items():
+            assert count == pytest.approx(share * whole[name], abs=4), (share, name)
+        assert part.rows["val"].tolist() == data.rows["val"].tolist()
+
+
+def test_a_share_does_not_depend_on_the_order_of_images() -> None:
+    one, other = take_share(patients_data(), 0.3), take_share(patients_data(reverse=True), 0.3)
+    assert train_ids(one) == train_ids(other)
+    assert train_ids(one) != train_ids(take_share(patients_data(), 0.4))
+
+
+def test_the_smallest_share_has_a_patient_of_every_kind() -> None:
+    assert min(take_share(patients_data(), 0.01).counts("train").values()) >= 1

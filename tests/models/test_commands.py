@@ -62,6 +62,13 @@ def test_training_writes_what_it_promises(files: dict[str, Any], capsys: pytest.
     ]
 
 
+def test_a_share_of_the_train_images_is_trained_on_and_weighs_the_classes(files: dict[str, Any]) -> None:
+    train.train_model(**files | {"settings": dataclasses.replace(SETTINGS, epochs=1, train_share=0.3)})
+    summary = read_json(files["training"])
+    assert (summary["n_train"], summary["n_val"]) == (6 + 3, 12)
+    assert summary["class_weights"] == {"dark": 9 / (2 * 6), "light": 9 / (2 * 3)}
+
+
 def test_a_finished_training_is_not_made_twice(files: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     train.train_model(**files)
     written = files["model"].stat().st_mtime_ns

@@ -90,6 +90,20 @@ def test_one_target_needs_only_its_own_jobs(clone: Path) -> None:
     assert "covid/resnet34/scratch/no_blur/seed7" in run.stdout
 
 
+def test_only_what_a_variant_overrides_is_made_anew(clone: Path) -> None:
+    """A grid of learning rates shares the packed images of the base; one of the blur has images of its own."""
+    (clone / "config/grid.yaml").write_text(
+        "variants: {lr: {train: {learning_rate: [3e-4, 1e-3]}}, blur: {preprocess: {blur_px: [3, 7]}}}\n"
+        "ablation: {variants: [lr, blur], datasets: [covid], backbones: [resnet34]}\n"
+        "seeds: [0]\n"
+    )
+    configs = ("--configfile", "config/lungs.yaml", "config/grid.yaml", "--")
+    jobs = planned(run_snakemake(clone, "-n", "--quiet", "rules", *configs, "models"))
+    assert jobs["train"] == 12 + 4
+    assert jobs["preprocess"] == 3 + 2
+    assert jobs["index"] == jobs["split"] == 3
+
+
 def test_targets_may_follow_every_command_that_is_shown() -> None:
     """Snakemake takes a target after `--configfile FILE` for another config file; `--configfile=FILE` takes one."""
     files = subprocess.run(["git", "ls-files", "--", ":!tests"], cwd=ROOT, capture_output=True, text=True, check=True)

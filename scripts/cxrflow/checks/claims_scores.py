@@ -211,8 +211,7 @@ def _drops_both(results: Results, variant: str) -> bool:
 
 def _how_to_answer(results: Results) -> str:
     """Say which command trains a model without equalization and blur."""
-    settings = results.study.settings
-    known = [variant for variant in settings.variants if _drops_both(results, variant)]
+    known = [variant for variant in results.study.variants() if _drops_both(results, variant)]
     name = known[0] if known else "no_preprocessing"
     model = next((m.id for m in results.base_models if m.id.init == SCRATCH), results.models[0].id)
     target = ModelId(model.dataset, model.backbone, model.init, name, model.seed)

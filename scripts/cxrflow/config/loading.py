@@ -14,7 +14,8 @@ from cxrflow.config.layout import BASE, FROM_DATASET, IMAGENET
 from cxrflow.config.parsing import find_problems, parse_settings, raise_problems, settings_dict
 from cxrflow.config.readers import PHANTOM_READERS, READERS
 from cxrflow.config.settings import DatasetSettings, StudySettings
-from cxrflow.config.study import UNFINISHED, Study, VariantSource, read_config_variants
+from cxrflow.config.study import UNFINISHED, Study
+from cxrflow.config.variants import SECTIONS, VariantSource, list_members, read_config_variants
 from cxrflow.errors import CxrflowError
 
 TEMPLATE_KEY = "__use_yte__"  # Snakemake renders profiles with YTE where they say so
@@ -211,9 +212,26 @@ def _problems(study: Study) -> list[str]:
         problems.append(f"config.variants.{BASE}: this name is taken by the settings without overrides")
     if abs(settings.split.train + settings.split.val + settings.split.test - 1) > 1e-9:
         problems.append("config.split: train, val and test must add up to 1")
+    problems += _grid_problems(settings)
     for variant in study.variants():
         problems += _variant_problems(study, variant)
     return problems
+
+
+def _grid_problems(settings: StudySettings) -> list[str]:
+    """Return which variants have no member, or one name for two."""
+    names = {grid: [name for name, _ in list_members(settings, grid)] for grid in settings.variants}
+    times = Counter(name for members in names.values() for name in members)
+    empty = [
+        f"config.variants.{grid}: it lists no value, so it is no variant: write one"
+        for grid in names
+        if not names[grid]
+    ]
+    return empty + [
+        f"config.variants: {name!r} would be the name of {n} variants: write each value once, or rename one"
+        for name, n in times.items()
+        if n > 1
+    ]
 
 
 def _class_problems(where: str, classes: Mapping[str, str]) -> list[str]:
@@ -247,7 +265,10 @@ def _references(settings: StudySettings) -> Iterator[tuple[str, str, Collection[
         yield "config.phantoms.images_per_class_of", name, PHANTOM_READERS
     yield from (("config.leave_out", name, [*datasets, UNFINISHED]) for name in settings.leave_out)
     yield from (("config.backbones", backbone, BACKBONES) for backbone in settings.backbones)
-    yield from (("config.ablation.variants", variant, settings.variants) for variant in ablation.variants)
+    yield from (
+        ("config.ablation.variants", variant, [*settings.variants, *read_config_variants(settings)])
+        for variant in ablation.variants
+    )
     yield from (("config.ablation.datasets", dataset, datasets) for dataset in ablation.datasets)
     yield from (("config.ablation.backbones", backbone, BACKBONES) for backbone in ablation.backbones)
     for dataset, transfer in settings.transfer.items():
@@ -261,7 +282,7 @@ def _variant_problems(study: Study, name: str) -> list[str]:
     """Return what is wrong with a variant's settings once its overrides are merged in."""
     problems: list[str] = []
     variant, settings = study.variants()[name], study.settings
-    for section in ("preprocess", "train"):
+    for section in SECTIONS:
         base = getattr(settings, section)
         merged = {**settings_dict(base), **getattr(variant, section)}
         problems += find_problems(type(base), merged, f"config.variants.{name}.{section}")

@@ -199,6 +199,13 @@ class TrainSettings:
         choices=("float32", "bfloat16"),
     )
     epochs: int = setting("passes over the train subset", 50, minimum=1)
+    train_share: float = setting(
+        "share of the train images that are used, for a learning curve: whole patients, of every class alike; each"
+        " share is part of every larger one and the same for all models",
+        1.0,
+        minimum=0.01,
+        maximum=1.0,
+    )
     batch_size: int = setting("images per step", 32, minimum=2, unit="images")
     optimizer: str = setting("what takes the steps", "adam", choices=("adam", "adamw", "sgd"))
     learning_rate: float = setting("the optimizer's learning rate at the start of each cycle", 1e-3, minimum=0.0)
@@ -371,7 +378,12 @@ class TransferSettings:
 
 @dataclass(frozen=True)
 class VariantSettings:
-    """A named set of overrides: an ablation needs more variants, never new code."""
+    """A named set of overrides: an ablation needs more variants, never new code.
+
+    A list of values makes a grid, one variant of each value and named after it: of
+    `lr: {train: {learning_rate: [3.0e-4, 1.0e-3]}}` these are `lr_0.0003` and `lr_0.001`; of several lists, of each
+    combination.
+    """
 
     preprocess: dict[str, Any] = setting("keys of `preprocess` to override", dict)
     train: dict[str, Any] = setting("keys of `train` to override", dict)
@@ -381,7 +393,7 @@ class VariantSettings:
 class AblationSettings:
     """Which variants run in addition to the base models; any other can be requested by its file name."""
 
-    variants: tuple[str, ...] = setting("names from `variants`", ())
+    variants: tuple[str, ...] = setting("names from `variants`; that of a grid stands for all of its variants", ())
     datasets: tuple[str, ...] = setting("on these datasets; empty: all", ())
     backbones: tuple[str, ...] = setting("with these backbones, from scratch; empty: all", ())
     transferred: bool = setting("also of each transferred model", False)

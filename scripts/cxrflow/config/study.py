@@ -3,7 +3,6 @@
 Read by the Snakefile while it plans and by `summarize` while it collects. Imports no torch: a dry run stays fast.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,19 +18,12 @@ from cxrflow.config.settings import (
     TrainSettings,
     VariantSettings,
 )
+from cxrflow.config.variants import VariantSource, ablated_variants, read_config_variants
 from cxrflow.errors import CxrflowError
 
 __all__ = ["BASE", "FROM_DATASET", "IMAGENET", "SCRATCH", "UNFINISHED", "ModelId", "Study", "recipe_name"]
 
 UNFINISHED = "unfinished"  # in leave_out: not a dataset, but every model that is not finished
-
-
-VariantSource = Callable[[StudySettings], Mapping[str, VariantSettings]]
-
-
-def read_config_variants(settings: StudySettings) -> Mapping[str, VariantSettings]:
-    """Return the variants that the config names."""
-    return settings.variants
 
 
 @dataclass(frozen=True)
@@ -129,7 +121,7 @@ class Study:
         backbones = ablation.backbones or self.settings.backbones
         base = [ModelId(dataset, backbone, seed=seed) for backbone in backbones]
         base += self._transferred(dataset, seed) if ablation.transferred else []
-        return [replace(model, variant=variant) for variant in ablation.variants for model in base]
+        return [replace(model, variant=variant) for variant in ablated_variants(self.settings) for model in base]
 
     def preprocess_settings(self, variant: str) -> PreprocessSettings:
         """Return the preprocessing of a variant, its overrides applied."""

@@ -6,8 +6,9 @@ may use it; a test holds both. Batches are read row by row, by
 index: no DataLoader, no workers. Gathering one costs under 1 ms.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cxrflow.data.capping import seeded_rank
 from cxrflow.data.images import open_images
 from cxrflow.errors import CxrflowError
 from cxrflow.files.openings import record_opening
@@ -24,6 +26,7 @@ from cxrflow.models.devices import derive_generator
 
 # Of the GPU memory that is free before training, images may take this much; the rest is for the network.
 RESIDENT_SHARE = 0.4
+SHARE_SEED = 0  # of the order of patients in `take_share`
 LEARNED_FROM = ("train", "val")  # the subsets that train and choose a model: those of split.csv
 
 
@@ -122,6 +125,29 @@ def _open_subsets(images: Path, split: Path, size_px: int, subsets: Sequence[str
     for rows in data.rows.values():
         packed.check(rows.tolist())
     return data
+
+
+def take_share(data: SplitImages, share: float) -> SplitImages:
+    """Return the images with part of the train subset, the same part for every model of this split.
+
+    Whole patients, in seeded order and apart by the rarest class that each has, until the share of these patients'
+    images is nearest; at least one patient. A smaller share is part of every larger one.
+    """
+    counts = data.counts("train")
+    patients: dict[str, list[int]] = defaultdict(list)
+    for row in data.rows["train"].tolist():
+        patients[data.patient_ids[row]].append(row)
+    strata: dict[str, list[str]] = defaultdict(list)
+    for patient in sorted(patients, key=lambda name: seeded_rank(SHARE_SEED, name)):
+        labels = {data.class_names[data.labels[row]] for row in patients[patient]}
+        strata[min(sorted(labels), key=counts.__getitem__)].append(patient)
+    kept = []
+    for members in strata.values():
+        sizes = np.array([len(patients[name]) for name in members])
+        middles = np.cumsum(sizes) - sizes / 2
+        n_kept = max(1, int((middles <= share * sizes.sum()).sum()))
+        kept += [row for name in members[:n_kept] for row in patients[name]]
+    return replace(data, rows={**data.rows, "train": np.array(sorted(kept), dtype=np.int64)})
 
 
 def epoch_order(n_images: int, seed: int, epoch: int) -> Tensor:
