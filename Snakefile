@@ -4,7 +4,7 @@
 #   snakemake --profile profiles/local --configfile=config/quick.yaml              a quick look at your own data
 #   snakemake --profile profiles/slurm --configfile=config/lungs.yaml -n           plan the full study on a cluster
 #
-# Ask for one file by its name and get just that, or for one of the targets below (data, models, exports, summary).
+# Ask for one file by its name and get just that, or for one of the targets below (data, models, tune, exports, summary).
 
 
 include: "workflow/rules/common.smk"
@@ -15,6 +15,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/data.smk"  #     phantom, index, copies, split, preprocess, samples
 include: "workflow/rules/train.smk"  #    fetch_weights, train
+include: "workflow/rules/tune.smk"  #     ask, trial, choose_settings
 include: "workflow/rules/evaluate.smk"  # evaluate, probe, score
 include: "workflow/rules/deliver.smk"  #  export
 include: "workflow/rules/summary.smk"  #  profile_backbone, select_models, summarize, report
@@ -34,6 +35,7 @@ rule all:
             file=[Path(path).name for rule in (rules.train, rules.evaluate, rules.score) for path in rule.output],
         ),
         rules.report.input,
+        TUNED,
 
 
 rule data:
@@ -46,6 +48,11 @@ rule data:
 rule models:
     input:
         collect(LAYOUT.model_file("{model.path}", "metrics.json"), model=MODELS),
+
+
+rule tune:
+    input:
+        TUNED,
 
 
 rule exports:  # not part of `all`: the study needs none, and a user wants one or two of them
@@ -74,5 +81,10 @@ onerror:
 
 
 onsuccess:
+    found = read_tuned(STUDY.settings)
+    if any(STUDY.settings.variants.get(name) != variant for name, variant in found.items()):
+        print(
+            "\nSearches have found settings: run the same command again for the models that are trained with them"
+        )
     if LAYOUT.report().exists():
         print(f"\nThe report: {LAYOUT.report().resolve()}")

@@ -18,18 +18,17 @@ from cxrflow.config.stages import Output, importing_much, leave_on_sigterm, run_
 with importing_much():
     from torch import distributed
 
-    from cxrflow.config.layout import SCRATCH, ModelId
+    from cxrflow.config.layout import ModelId
     from cxrflow.config.settings import PreprocessSettings, TrainSettings
     from cxrflow.files.atomic import write_json
     from cxrflow.files.leases import hold_lease
     from cxrflow.files.records import EpochRow
     from cxrflow.files.tables import write_records
     from cxrflow.models.batches import SplitImages, open_split_images, take_share
-    from cxrflow.models.checkpoints import checksum_path, load_init, save_model
+    from cxrflow.models.checkpoints import checksum_path, save_model
     from cxrflow.models.devices import choose_device, claim_gpus, describe_device, note_on_precision, prepare_process
     from cxrflow.models.epochs import fit
     from cxrflow.models.losses import weigh_classes
-    from cxrflow.models.networks import build_network, find_head
     from cxrflow.models.progress import epoch_line, final_line, header
     from cxrflow.models.ranks import join_ranks, run_together
     from cxrflow.models.resume import CheckpointStore, find_deadline, training_circumstances, training_key
@@ -37,8 +36,8 @@ with importing_much():
         Training,
         describe_training,
         is_finished,
+        open_training,
         saved_model,
-        start_training,
     )
 
 
@@ -93,12 +92,7 @@ def train_model(
         if ranks.share(store and (is_finished(training, model, store.key) or store.take_back(files))):
             print(f"{model} already exists for exactly this configuration")
             return
-        network = build_network(identity.backbone, len(data.class_names), settings.batch_norm_momentum, identity.seed)
-        load_init(network, identity.backbone, identity.init, init_weights)
-        new_layers = "" if identity.init == SCRATCH else find_head(network, identity.backbone)
-        state = start_training(
-            network, data, settings, seed=identity.seed, device=found, ranks=ranks, new_layers=new_layers
-        )
+        state = open_training(identity, data, settings, init_weights, found, ranks)
         print_start(state, identity, data, threads)
         fit(state, store, lambda row, is_best: print(epoch_line(row, is_best)), find_deadline())
         if store and lease:

@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from cxrflow.config.loading import load_study
-from cxrflow.config.settings import VariantSettings
 from cxrflow.config.study import ModelId
 from cxrflow.errors import CxrflowError
 
@@ -209,15 +208,3 @@ def test_missing_data_is_said_with_the_remedy(config: dict[str, Any], tmp_path: 
     assert [line.split(":")[0] for line in lines] == ["pneumonia", "xray8"]
     assert str(tmp_path / "xray8") in lines[1]
     assert "data_root" in lines[1]
-
-
-def test_variants_come_from_a_source(config: dict[str, Any]) -> None:
-    trials = {"trial0007": VariantSettings(preprocess={"blur_px": 0}, train={"learning_rate": 0.01})}
-    study = load_study(config, lambda settings: {**settings.variants, **trials})
-    assert list(study.variants()) == ["base", *config["variants"], "trial0007"]
-    assert study.train_settings("trial0007").learning_rate == 0.01
-    assert study.recipe("trial0007") == "256px-equalized"
-    model = ModelId("covid", "resnet34", variant="trial0007")
-    assert study.layout.model(model).as_posix() == "results/lungs/models/covid/resnet34/scratch/trial0007/seed0"
-    with pytest.raises(CxrflowError, match=r"config\.variants\.trial0007\.train\.epoch is not a setting"):
-        load_study(config, lambda settings: {"trial0007": VariantSettings(train={"epoch": 1})})

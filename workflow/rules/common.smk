@@ -5,7 +5,7 @@ import inspect
 import os
 import shlex
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 # A plan's objects all live to its end: to look through them for garbage as often as Python does is a tenth of its time.
@@ -31,7 +31,8 @@ from cxrflow.report.manifest import MODULES, PICTURES, SUMMARY_FILES, caption_of
 from cxrflow.config.loading import load_config, load_study, read_mapping, refuse_repeated_options
 from cxrflow.config.made import describe_differences, list_made
 from cxrflow.config.missing import find_obstacle, list_missing, list_models
-from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId
+from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId, recipe_name
+from cxrflow.config.tuning import list_recipes, plan_runs, read_tuned
 from cxrflow.config.layout import PATTERN as MODEL_PATTERN
 
 try:

@@ -100,6 +100,12 @@ class Layout:
         """Return a file of a model, such as model.pt or metrics.json."""
         return self.model(model) / name
 
+    tuning = _file("tune/{}")  # folder of a search for better settings
+    asked = _file("tune/{}/generation{}.json")  # the questions of one of its generations
+    trial = _file("tune/{}/trials/{}.json")  # the answer to one question
+    tuned = _file("tune/{}/best.json")  # the settings that it found
+    tuning_picture = _file("tune/{}/tuning.png")  # its history, what mattered, and all settings that were tried
+
     probe = _file("probes/{}/{}")  # a file of the classifiers without a network, of one dataset
     backbone = _file("backbones/{}.json")  # what a backbone costs, measured
     weights = _file("weights/{}.pth")  # the copy of a file of ImageNet weights, by its name without `.pth`

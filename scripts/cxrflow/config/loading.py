@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.layout import BASE, FROM_DATASET, IMAGENET
 from cxrflow.config.parsing import find_problems, parse_settings, raise_problems, settings_dict
 from cxrflow.config.readers import PHANTOM_READERS, READERS
-from cxrflow.config.settings import DatasetSettings, StudySettings
+from cxrflow.config.settings import DatasetSettings, PreprocessSettings, StudySettings
 from cxrflow.config.study import UNFINISHED, Study
-from cxrflow.config.variants import SECTIONS, VariantSource, list_members, read_config_variants
+from cxrflow.config.tuning import find_tune_problems, list_recipes, read_tuned
+from cxrflow.config.variants import SECTIONS, list_members, read_config_variants
 from cxrflow.errors import CxrflowError
 
 TEMPLATE_KEY = "__use_yte__"  # Snakemake renders profiles with YTE where they say so
@@ -165,8 +166,8 @@ def _render(text: str, path: Path) -> Any:
         raise CxrflowError(f"{path} cannot be rendered: {error.__cause__ or error}") from None
 
 
-def load_study(config: Mapping[str, Any], variant_source: VariantSource = read_config_variants) -> Study:
-    """Check a config in full and return its study.
+def load_study(config: Mapping[str, Any]) -> Study:
+    """Check a config in full and return its study, with the variants that finished searches have found.
 
     Raises:
         CxrflowError: unknown or mistyped keys, wrong types, names that do not exist; every problem in one message.
@@ -175,15 +176,17 @@ def load_study(config: Mapping[str, Any], variant_source: VariantSource = read_c
         raise CxrflowError(
             "no study is chosen: add --configfile=config/demo.yaml, config/quick.yaml or config/lungs.yaml"
         )
-    study = Study(parse_settings(StudySettings, config, "config"), variant_source)
-    raise_problems(_problems(study))
+    settings = parse_settings(StudySettings, config, "config")
+    study = Study(replace(settings, variants={**settings.variants, **read_tuned(settings)}))
+    taken = [f"config.variants.{name}: a search has this name" for name in settings.tune if name in settings.variants]
+    raise_problems(taken + _problems(study))
     return study
 
 
 def _problems(study: Study) -> list[str]:
     """Return what is wrong between settings that are each right by themselves."""
     settings = study.settings
-    names = [settings.study, *settings.datasets, *study.variants()]
+    names = [settings.study, *settings.datasets, *study.variants(), *settings.tune]
     problems = [
         f"config: {n!r} cannot name a folder: use letters, digits, _ . + -" for n in names if not re.fullmatch(NAME, n)
     ]
@@ -208,13 +211,32 @@ def _problems(study: Study) -> list[str]:
         problems.append(f"config.datasets.{UNFINISHED}: this name is taken; see leave_out")
     if settings.datasets and not study.datasets():
         problems.append("config.leave_out: every dataset is left out")
-    if BASE in study.variant_source(settings):
+    if BASE in settings.variants:
         problems.append(f"config.variants.{BASE}: this name is taken by the settings without overrides")
     if abs(settings.split.train + settings.split.val + settings.split.test - 1) > 1e-9:
         problems.append("config.split: train, val and test must add up to 1")
     problems += _grid_problems(settings)
     for variant in study.variants():
         problems += _variant_problems(study, variant)
+    for name in settings.tune:
+        problems += _search_problems(study, name)
+    return problems
+
+
+def _search_problems(study: Study, name: str) -> list[str]:
+    """Return what is wrong with a search: its space, and the base model that the settings it finds compare with."""
+    tune = study.settings.tune[name]
+    problems = list(find_tune_problems(study.settings, name))
+    recipes = [] if problems else list_recipes(tune, study.base_settings())
+    problems += dict.fromkeys(problem for recipe in recipes for problem in _kernel_problems(recipe, name))
+    bases = {(m.dataset, m.backbone, m.init): None for m in study.models() if m.variant == BASE}
+    asked = (tune.dataset, tune.backbone, tune.init)
+    if asked not in bases and tune.dataset not in study.settings.leave_out:
+        known = ", ".join("/".join(base) for base in bases)
+        problems.append(
+            f"config.tune.{name}: {'/'.join(asked)} is no base model of this study, to compare what is found with;"
+            f" known: {known}"
+        )
     return problems
 
 
@@ -286,6 +308,10 @@ def _variant_problems(study: Study, name: str) -> list[str]:
         base = getattr(settings, section)
         merged = {**settings_dict(base), **getattr(variant, section)}
         problems += find_problems(type(base), merged, f"config.variants.{name}.{section}")
-    if not problems and (kernel := study.preprocess_settings(name).blur_px) and kernel % 2 == 0:
-        problems.append(f"config.preprocess.blur_px ({name}): {kernel} is even; a kernel needs a middle pixel")
-    return problems
+    return problems or _kernel_problems(study.preprocess_settings(name), name)
+
+
+def _kernel_problems(settings: PreprocessSettings, name: str) -> list[str]:
+    kernel = settings.blur_px
+    even = f"config.preprocess.blur_px ({name}): {kernel} is even; a kernel needs a middle pixel"
+    return [even] * bool(kernel and kernel % 2 == 0)

@@ -400,6 +400,51 @@ class AblationSettings:
 
 
 @dataclass(frozen=True)
+class Range:
+    """Numbers to try of one setting, from low to high, both included."""
+
+    low: Any = setting("the least")
+    high: Any = setting("the greatest")
+    log: bool = setting("their logarithm is drawn evenly", False)
+
+
+SAMPLERS = ("tpe", "random")
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """A search for better settings of one model, by validation macro F1; the name is that of the variant it ends in."""
+
+    dataset: str = setting("the dataset that is searched on")
+    backbone: str = setting("the backbone")
+    init: str = setting("how each trial starts: scratch, imagenet or from_<dataset>", "scratch")
+    space: dict[str, Any] = setting(
+        "keys of `train` and `preprocess` with what is tried: a list, [16, 32, 64], or a range, {low: 1e-4, high: 1e-2,"
+        " log: true}; a key of `preprocess` takes a list"
+    )
+    generations: int = setting(
+        "how often new settings are asked, each time knowing what the ones before gave", 5, minimum=1
+    )
+    per_generation: int = setting("new trials in each generation; they train side by side", 4, minimum=1, unit="trials")
+    rungs: tuple[int, ...] = setting(
+        "epochs after which trials are compared (successive halving): the best go on, from where they stopped, to the"
+        " next rung, as many fewer as it is longer. Empty: every trial trains train.epochs",
+        (),
+        minimum=1,
+        unit="epochs",
+    )
+    sampler: str = setting(
+        "tpe models which settings do well; random asks blindly, for comparison", "tpe", choices=SAMPLERS
+    )
+    seed: int = setting(
+        "seed of the questions and of every trial's training; none of `seeds`, which train what was found anew",
+        1000,
+        minimum=0,
+        maximum=MAX_SEED,
+    )
+
+
+@dataclass(frozen=True)
 class StudySettings:
     """A study: which models are trained on which data, and how."""
 
@@ -445,3 +490,4 @@ class StudySettings:
     profile: ProfileSettings = field(default_factory=ProfileSettings)
     variants: dict[str, VariantSettings] = setting("named overrides", dict)
     ablation: AblationSettings = field(default_factory=AblationSettings)
+    tune: dict[str, TuneSettings] = setting("searches for better settings, by name", dict)

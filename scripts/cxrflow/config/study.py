@@ -16,9 +16,11 @@ from cxrflow.config.settings import (
     PreprocessSettings,
     StudySettings,
     TrainSettings,
+    TuneSettings,
     VariantSettings,
 )
-from cxrflow.config.variants import VariantSource, ablated_variants, read_config_variants
+from cxrflow.config.tuning import list_recipes
+from cxrflow.config.variants import ablated_variants, read_config_variants
 from cxrflow.errors import CxrflowError
 
 __all__ = ["BASE", "FROM_DATASET", "IMAGENET", "SCRATCH", "UNFINISHED", "ModelId", "Study", "recipe_name"]
@@ -31,13 +33,10 @@ class Study:
     """A checked config and what follows from it. Build one with `loading.load_study`.
 
     Attributes:
-        settings: of the whole study.
-        variant_source: where its variants come from. Another source, such as the journal of a tuning whose trials are
-            variants, changes neither the path of a model nor any rule.
+        settings: of the whole study; its variants are those of the config, and those that finished searches have found.
     """
 
     settings: StudySettings
-    variant_source: VariantSource = read_config_variants
 
     @property
     def layout(self) -> Layout:
@@ -104,6 +103,7 @@ class Study:
                 *(ModelId(dataset, backbone, seed=seed) for backbone in self.settings.backbones),
                 *self._transferred(dataset, seed),
                 *self._ablated(dataset, seed),
+                *self._tuned(dataset, seed),
             ]
         ]
 
@@ -123,6 +123,26 @@ class Study:
         base += self._transferred(dataset, seed) if ablation.transferred else []
         return [replace(model, variant=variant) for variant in ablated_variants(self.settings) for model in base]
 
+    def searches(self) -> dict[str, TuneSettings]:
+        """Return the searches by name, with their rungs, without those on datasets that are left out."""
+        return {
+            name: replace(tune, rungs=tune.rungs or (self.settings.train.epochs,))
+            for name, tune in self.settings.tune.items()
+            if tune.dataset in self.datasets()
+        }
+
+    def _tuned(self, dataset: str, seed: int) -> list[ModelId]:
+        """Return the models of the settings that finished searches have found."""
+        return [
+            ModelId(dataset, tune.backbone, tune.init, name, seed)
+            for name, tune in self.searches().items()
+            if tune.dataset == dataset and name in self.settings.variants
+        ]
+
+    def base_settings(self) -> dict[str, PreprocessSettings | TrainSettings]:
+        """Return the settings that variants and searches change, by section."""
+        return {"preprocess": self.settings.preprocess, "train": self.settings.train}
+
     def preprocess_settings(self, variant: str) -> PreprocessSettings:
         """Return the preprocessing of a variant, its overrides applied."""
         overrides = self._variant(variant).preprocess
@@ -133,8 +153,8 @@ class Study:
         return override_settings(self.settings.train, self._variant(variant).train, f"variants.{variant}.train")
 
     def variants(self) -> dict[str, VariantSettings]:
-        """Return every variant by name: first the base, which overrides nothing, then those of the source."""
-        return {BASE: VariantSettings(), **self.variant_source(self.settings)}
+        """Return every variant by name: first the base, which overrides nothing."""
+        return {BASE: VariantSettings(), **read_config_variants(self.settings)}
 
     def _variant(self, name: str) -> VariantSettings:
         variants = self.variants()
@@ -151,7 +171,8 @@ class Study:
 
     def recipes(self) -> dict[str, PreprocessSettings]:
         """Return every recipe of the study by name."""
-        settings = map(self.preprocess_settings, self.variants())
+        settings = [*map(self.preprocess_settings, self.variants())]
+        settings += [each for tune in self.searches().values() for each in list_recipes(tune, self.base_settings())]
         return {recipe_name(each): each for each in settings}
 
     def settings_without_places(self) -> StudySettings:

@@ -2,14 +2,12 @@
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from cxrflow.config.parsing import TEXT_FORMS
 from cxrflow.config.settings import StudySettings, VariantSettings
 
 SECTIONS = ("preprocess", "train")  # of the settings that a variant may override
-
-VariantSource = Callable[[StudySettings], Mapping[str, VariantSettings]]
 
 
 def read_config_variants(settings: StudySettings) -> Mapping[str, VariantSettings]:

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxrflow.errors import CxrflowError
 from cxrflow.files.records import EpochRow
 from cxrflow.models.augment import Changes, augment, sample_changes
 from cxrflow.models.batches import cut_batches, epoch_order
@@ -25,7 +24,7 @@ from cxrflow.models.networks import estimate_batch_norm, normalize_gray, to_netw
 from cxrflow.models.optimizing import learning_rate_at
 from cxrflow.models.ranks import LEAST_ROWS
 from cxrflow.models.resume import CheckpointStore, Deadline
-from cxrflow.models.training import BestEpoch, Training
+from cxrflow.models.training import BestEpoch, CannotTrainError, Training
 
 # Reading the loss makes a GPU finish all that is queued; a CPU has nothing queued.
 STEPS_BETWEEN_CHECKS = {"cuda": 20, "cpu": 1}
@@ -36,24 +35,26 @@ def fit(
     store: CheckpointStore | None,
     on_epoch: Callable[[EpochRow, bool], None],
     deadline: Deadline | None = None,
+    last_epoch: int | None = None,
 ) -> None:
     """Train until all epochs are done, from the store's last checkpoint if it has one.
 
     training: afterwards it holds the best epoch and the history; store: only the rank that leads has one, and shares
-    its state; on_epoch: called with each epoch's row, restored ones too, and whether it is the best so far.
+    its state; on_epoch: called with each epoch's row, restored ones too, and whether it is the best so far; last_epoch:
+    stop after it, with its checkpoint saved, to go on from there another time.
 
     Raises:
         CxrflowError: the loss is not finite, or the next epoch would end after the deadline; then all epochs so far are
             in the store.
     """
-    state = training.ranks.share(store.load() if store else None)
+    state = training.ranks.share(store.load(last_epoch) if store else None)
     if state is not None:
         training.restore(state)
         lowest = np.minimum.accumulate([row.val_loss for row in training.history])
         for i, row in enumerate(training.history):
             on_epoch(row, i == 0 or row.val_loss < lowest[i - 1])
     n_restored = len(training.history)
-    for epoch in range(n_restored + 1, training.settings.epochs + 1):
+    for epoch in range(n_restored + 1, (last_epoch or training.settings.epochs) + 1):
         own_s = [row.seconds for row in training.history[n_restored:]]  # another attempt's node may have been slower
         if deadline and training.ranks.share(not deadline.allows(own_s)):
             if store:
@@ -63,7 +64,7 @@ def fit(
         row = run_epoch(training, epoch)
         on_epoch(row, training.best.epoch == epoch)
         if store:
-            store.save(epoch, training.state)
+            store.save(epoch, training.state, at_any_cost=epoch == last_epoch)
 
 
 def run_epoch(training: Training, epoch: int) -> EpochRow:
@@ -185,7 +186,7 @@ def macro_f1(labels: NDArray[np.int64], predicted: NDArray[np.int64], n_classes:
 
 def _check_finite(loss: float, where: str, learning_rate: float) -> None:
     if not math.isfinite(loss):
-        raise CxrflowError(
+        raise CannotTrainError(
             f"the loss is {loss} at {where}, learning rate {learning_rate:.3g}: the training has diverged. "
             "Lower train.learning_rate tenfold, and with bfloat16 try train.precision: float32"
         )

@@ -115,9 +115,14 @@ class CheckpointStore:
         self._last_save_s = time.monotonic()
         self._cost_s = self._last_save_s - start_s
 
-    def load(self) -> dict[str, Any] | None:
-        """Return the state of the newest checkpoint that is whole, or None; others are reported and renamed."""
+    def load(self, last_epoch: int | None = None) -> dict[str, Any] | None:
+        """Return the state of the newest checkpoint that is whole, or None; others are reported and renamed.
+
+        last_epoch: later ones do not count.
+        """
         for path in self._checkpoints():
+            if last_epoch and epoch_of(path) > last_epoch:
+                continue
             try:
                 content = load_checked(path)
             except CxrflowError as error:
@@ -167,13 +172,18 @@ class CheckpointStore:
     def _checkpoints(self) -> list[Path]:
         """Return the checkpoints, newest first."""
         found = [path for path in self.folder.glob("epoch_*.pt") if CHECKPOINT.fullmatch(path.name)]
-        return sorted(found, key=lambda path: int(path.stem.removeprefix("epoch_")), reverse=True)
+        return sorted(found, key=epoch_of, reverse=True)
 
     def _report_circumstances(self, before: dict[str, str]) -> None:
         pairs = [(name, before.get(name), now) for name, now in self._circumstances.items()]
         changed = ", ".join(f"{name} {was} -> {now}" for name, was, now in pairs if was != now)
         if changed:
             print(f"note: the training moved ({changed}): its last bits may differ from an uninterrupted one")
+
+
+def epoch_of(path: Path) -> int:
+    """Return the epoch after which a checkpoint was saved."""
+    return int(path.stem.removeprefix("epoch_"))
 
 
 def _link(source: Path, target: Path) -> None:

@@ -14,18 +14,23 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from cxrflow.config.layout import ModelId
+from cxrflow.config.layout import SCRATCH, ModelId
 from cxrflow.config.parsing import settings_dict
 from cxrflow.config.settings import PreprocessSettings, TrainSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 from cxrflow.files.records import EpochRow
 from cxrflow.models.batches import ImageSource, SplitImages, open_source
-from cxrflow.models.checkpoints import SavedModel, load_model, set_aside
+from cxrflow.models.checkpoints import SavedModel, load_init, load_model, set_aside
 from cxrflow.models.devices import describe_device
 from cxrflow.models.losses import weigh_classes
+from cxrflow.models.networks import build_network, find_head
 from cxrflow.models.optimizing import WeightAverage, build_optimizer, group_parameters
 from cxrflow.models.ranks import ALONE, LEAST_ROWS, Ranks
+
+
+class CannotTrainError(CxrflowError):
+    """The settings are at fault, not the data or the machine: of a search, one trial has failed, and no job."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,27 @@ class Training:
         self.history = [EpochRow(**row) for row in state["history"]]
 
 
+def open_training(
+    identity: ModelId,
+    data: SplitImages,
+    settings: TrainSettings,
+    init_weights: Path | None,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+) -> Training:
+    """Build a model's network from what it starts from, and start its training.
+
+    Raises:
+        CxrflowError: the weights do not fit, or the train or val subset cannot be used.
+    """
+    network = build_network(identity.backbone, len(data.class_names), settings.batch_norm_momentum, identity.seed)
+    load_init(network, identity.backbone, identity.init, init_weights)
+    new_layers = "" if identity.init == SCRATCH else find_head(network, identity.backbone)
+    return start_training(
+        network, data, settings, seed=identity.seed, device=device, ranks=ranks, new_layers=new_layers
+    )
+
+
 def start_training(
     network: nn.Module,
     data: SplitImages,
@@ -144,7 +170,7 @@ def check_subsets(data: SplitImages, settings: TrainSettings, ranks: Ranks = ALO
             f"at least {least} and {ranks.count} are needed: index more images, or give the subset a larger share"
         )
     if settings.batch_size < least:
-        raise CxrflowError(
+        raise CannotTrainError(
             f"train.batch_size is {settings.batch_size}, and {ranks.count} processes need {LEAST_ROWS} images each: "
             f"set train.batch_size to {least} or more, or compute.gpus to less"
         )

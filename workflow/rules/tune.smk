@@ -1,0 +1,125 @@
+# Searches for better settings: ask, trial, choose_settings. How many jobs there are follows from the config alone: a
+# question names the trial that goes on, and the settings of a new one, and trainings read them from it.
+SEARCHES = STUDY.searches()
+RUNS = {name: plan_runs(tune) for name, tune in SEARCHES.items()}
+TUNED = [LAYOUT.tuned(name) for name in SEARCHES]
+TUNING = str(LAYOUT.tuning("{search}"))
+
+
+wildcard_constraints:
+    search="|".join(SEARCHES),
+    generation=r"\d+",
+    run=r"\d+",
+
+
+def trials_before(search, generation=None):
+    """The trial files of the generations before one, or of all."""
+    return [LAYOUT.trial(search, run.name) for run in RUNS[search] if generation is None or run.generation < generation]
+
+
+def search_until(search, generation):
+    """A search as its first generations are asked: that it goes on after them reruns none of them."""
+    tune = SEARCHES[search]
+    return replace(tune, generations=min(tune.generations, generation + 1))
+
+
+def model_of_search(search, variant):
+    """The model that a search trains, with the search's own seed."""
+    tune = SEARCHES[search]
+    return ModelId(tune.dataset, tune.backbone, tune.init, variant, tune.seed)
+
+
+def asked_of(wildcards):
+    """The questions of a run's generation."""
+    return LAYOUT.asked(wildcards.search, str(RUNS[wildcards.search][int(wildcards.run)].generation))
+
+
+def packed_of(file):
+    """A file of every preprocessing that a search can try, as a function of its wildcards."""
+
+    def paths(wildcards):
+        tune = SEARCHES[wildcards.search]
+        return [file(tune.dataset, recipe_name(each)) for each in list_recipes(tune, STUDY.base_settings())]
+
+    return paths
+
+
+rule ask:
+    input:
+        trials=lambda wildcards: trials_before(wildcards.search, int(wildcards.generation)),
+    output:
+        asked=LAYOUT.asked("{search}", "{generation}"),
+    log:
+        f"{TUNING}/generation{{generation}}.log",
+    localrule: True  # shorter than the wait for a job of its own
+    conda:
+        "../../envs/cxrflow.yaml"
+    params:
+        tune=lambda wildcards: settings_json(search_until(wildcards.search, int(wildcards.generation))),
+        preprocess=as_is(settings_json(STUDY.settings.preprocess)),
+        train=as_is(settings_json(STUDY.settings.train)),
+        code=code_hash("ask"),
+    message:
+        "ask generation {wildcards.generation} of {wildcards.search}"
+    shell:
+        "python scripts/ask.py --tune {params.tune:q} --preprocess {params.preprocess:q} --train {params.train:q}"
+        " --generation {wildcards.generation} --trials {input.trials:q} --asked {output.asked:q} > {log:q} 2>&1"
+
+
+rule trial:
+    input:
+        asked=asked_of,
+        images=packed_of(LAYOUT.images),
+        tables=packed_of(LAYOUT.image_table),
+        split=lambda wildcards: LAYOUT.split(SEARCHES[wildcards.search].dataset),
+        init_weights=lambda wildcards: init_weights_of(SEARCHES[wildcards.search]),
+    output:
+        trial=LAYOUT.trial("{search}", "{run}"),
+    log:
+        f"{TUNING}/trials/{{run}}.log",
+    benchmark:
+        f"{TUNING}/trials/{{run}}.tsv"
+    conda:
+        "../../envs/cxrflow.yaml"
+    threads: COMPUTE.threads
+    resources:
+        gpu=min(1, COMPUTE.requested_gpus),
+        device=COMPUTE.device,
+    params:
+        model_id=lambda wildcards: model_of_search(wildcards.search, "trial").path,
+        preprocess=as_is(settings_json(STUDY.settings.preprocess)),
+        train=lambda wildcards: settings_json(
+            replace(STUDY.settings.train, epochs=SEARCHES[wildcards.search].rungs[-1])
+        ),
+        init_weights=rules.train.params.init_weights,
+        folder=TUNING,
+        backbone=lambda wildcards: network_of(SEARCHES[wildcards.search].backbone),
+        code=code_hash("trial"),
+    message:
+        "run {wildcards.run} of {wildcards.search}"
+    shell:
+        "python scripts/trial.py --asked {input.asked:q} --run {wildcards.run} --images {input.images:q}"
+        " --split {input.split:q} --model-id {params.model_id:q} {params.init_weights:q}"
+        " --preprocess {params.preprocess:q} --train {params.train:q} --device {resources.device:q} --threads {threads}"
+        " --folder {params.folder:q} --trial {output.trial:q} > {log:q} 2>&1"
+
+
+rule choose_settings:
+    input:
+        trials=lambda wildcards: trials_before(wildcards.search),
+    output:
+        best=LAYOUT.tuned("{search}"),
+    log:
+        f"{TUNING}/choose_settings.log",
+    localrule: True  # shorter than the wait for a job of its own
+    conda:
+        "../../envs/cxrflow.yaml"
+    params:
+        tune=lambda wildcards: settings_json(SEARCHES[wildcards.search]),
+        resume=f"{TUNING}/resume",
+        code=code_hash("choose_settings"),
+    message:
+        "choose the settings of {wildcards.search}"
+    shell:
+        "python scripts/choose_settings.py --tune {params.tune:q} --trials {input.trials:q}"
+        " --resume {params.resume:q} --best {output.best:q} > {log:q} 2>&1"
