@@ -180,3 +180,15 @@ def test_files_of_another_version_are_no_measurements() -> None:
     write(Path("results/other/data/covid/index.json"), json.dumps({"counts": {"a": 50}}))
     write_record("results/other/data/covid/index.csv", "index", 5)
     assert estimate(INDEX) == JobTime(None, NEVER)
+
+
+def test_a_run_of_a_search_takes_the_epochs_from_its_rung_to_the_next() -> None:
+    write_profile()
+    search = {"dataset": "covid", "backbone": "resnet34", "generations": 1, "per_generation": 2, "rungs": [1, 4]}
+    tune = {"tuned": {**search, "space": {"batch_size": [8, 16]}}}
+    jobs = [Job("trial", wildcards={"search": "tuned", "run": f"{i:04d}"}, resources={"device": "cpu"}) for i in (0, 2)]
+    epoch_s = seconds(model_job()) / 4
+    assert [seconds(job, tune=tune) for job in jobs] == [epoch_s, 3 * epoch_s]
+    estimator = Estimator(make_study(tune=tune), has_gpu=True)
+    assert not estimator.is_profiled(Job("index"))
+    assert estimator.is_profiled(jobs[0])

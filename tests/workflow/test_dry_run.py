@@ -57,6 +57,28 @@ def test_no_job_that_trains_gets_a_test_row(published: tuple[Path, Run]) -> None
     assert named == {"split", "preprocess", "evaluate", "probe"}
 
 
+SEARCH = (
+    "tune={found: {dataset: covid, backbone: resnet34, generations: 3, per_generation: 4, rungs: [2, 4],"
+    " space: {learning_rate: {low: 1e-4, high: 1e-2, log: true}, blur_px: [0, 5]}}}"
+)
+
+
+def test_a_search_is_planned_whole_and_no_job_of_it_gets_a_test_row(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXRFLOW_PLAN", "1")
+    run = run_snakemake(clone, "-n", "-p", "--config", SEARCH, "--configfile=config/lungs.yaml", "--", "tune")
+    jobs = planned(run)
+    assert (jobs["ask"], jobs["trial"], jobs["choose_settings"]) == (4, 3 * 4 + 3 * 2, 1)
+    assert (jobs["preprocess"], jobs["split"]) == (2, 1), "both of the preprocessings that it can try, and no more"
+    assert "train" not in jobs
+    searching = [job for job in parse_jobs(run.stdout) if job.rule in ("ask", "trial", "choose_settings")]
+    assert len(searching) == 4 + 18 + 1
+    assert not [job.title for job in searching if re.search(TEST_FILE, " ".join(job.inputs))]
+    commands = re.findall(r"python scripts/(\w+)\.py (.*)", run.stdout.replace("\\\n", " "))
+    assert not [stage for stage, words in commands if stage in ("ask", "trial") and re.search(TEST_FILE, words)]
+
+
 def test_a_plan_says_which_data_is_missing(published: tuple[Path, Run]) -> None:
     notes = [line for line in published[1].stderr.splitlines() if line.startswith("data: ")]
     assert len(notes) == 2

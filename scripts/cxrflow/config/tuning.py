@@ -70,6 +70,11 @@ def plan_runs(tune: TuneSettings) -> list[Run]:
     ]
 
 
+def epochs_of(tune: TuneSettings, run: Run) -> int:
+    """Return how many epochs a run trains: from the rung before its own, or from none."""
+    return tune.rungs[run.rung] - (tune.rungs[run.rung - 1] if run.rung else 0)
+
+
 Space = dict[str, Range | tuple[Any, ...]]
 Base = Mapping[str, PreprocessSettings | TrainSettings]  # by section; what a space does not name keeps these values
 

@@ -17,6 +17,7 @@ from typing import Any
 from cxrflow.config.layout import BASE, RESULTS, Layout, ModelId
 from cxrflow.config.readers import READERS
 from cxrflow.config.study import Study
+from cxrflow.config.tuning import epochs_of, plan_runs
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 from cxrflow.files.records import SUBSETS, EpochRow, read_split
@@ -134,8 +135,9 @@ class Estimator:
 
     def estimate(self, job: Job) -> JobTime:
         """Estimate one job."""
-        if job.model and job.rule in ("train", "evaluate"):
-            return self._estimate_by_rate(job, job.model)
+        model = self.model_of(job)
+        if model and job.rule in ("train", "trial", "evaluate"):
+            return self._estimate_by_rate(job, model)
         if "device" in job.resources or job.gpus:
             return JobTime(None, NOT_ESTIMATED)
         if job.rule in PER_IMAGE:
@@ -144,6 +146,20 @@ class Estimator:
         if not found:
             return JobTime(None, NEVER)
         return JobTime(median(each.seconds for each in found), f"as long as in {_name_studies(found)}")
+
+    def model_of(self, job: Job) -> ModelId | None:
+        """Return the model that a job works on; a trial's counts as the base, as its settings are not known yet."""
+        if job.rule != "trial":
+            return job.model
+        tune = self.study.searches()[job.wildcards["search"]]
+        return ModelId(tune.dataset, tune.backbone, tune.init, seed=tune.seed)
+
+    def count_epochs(self, job: Job) -> int:
+        """Return how many epochs a training or a run of a search takes."""
+        if job.rule == "trial":
+            tune = self.study.searches()[job.wildcards["search"]]
+            return epochs_of(tune, plan_runs(tune)[int(job.wildcards["run"])])
+        return self.study.train_settings(job.wildcards["variant"]).epochs
 
     def device_of(self, job: Job) -> str:
         """Return the kind of device that a job will compute on: cpu, cuda, or empty where it has none."""
@@ -161,7 +177,7 @@ class Estimator:
         settings = self.study.train_settings(model.variant)
         inferred = images["val"] + min(settings.precise_batch_norm_images, images["train"])
         epoch_s = images["train"] / rate.train + inferred / rate.infer
-        return JobTime(settings.epochs * epoch_s, rate.source)
+        return JobTime(self.count_epochs(job) * epoch_s, rate.source)
 
     def find_rate(self, model: ModelId, device: str, processes: int = 1) -> Rate | None:
         """Return the images/s of a model on a kind of device; None: nobody has measured them there.
@@ -181,8 +197,8 @@ class Estimator:
 
     def is_profiled(self, job: Job) -> bool:
         """Return whether profile_backbone measures the load of a model's job: in one process, as of the base."""
-        variant = job.wildcards["variant"]
-        return job.ask("processes") <= 1 and self._load_of(variant) == self._load_of(BASE)
+        model = self.model_of(job)
+        return model is not None and job.ask("processes") <= 1 and self._load_of(model.variant) == self._load_of(BASE)
 
     def _load_of(self, variant: str) -> dict[str, Any]:
         settings = self.study.train_settings(variant)

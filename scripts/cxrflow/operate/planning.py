@@ -40,7 +40,7 @@ class Plan:
         """Return the backbones whose images/s profile_backbone would measure for jobs without an estimate."""
         pairs = zip(self.jobs, self.answers, strict=True)
         lacking = (job for job, each in pairs if each.source == NO_RATE and self.estimator.is_profiled(job))
-        return sorted({job.wildcards["backbone"] for job in lacking})
+        return sorted({model.backbone for job in lacking if (model := self.estimator.model_of(job))})
 
     def find_critical_path(self) -> list[int]:
         """Return the places of the jobs, each waiting for the one before, that take the longest together."""
@@ -175,6 +175,9 @@ def estimate_disk(plan: Plan) -> list[tuple[str, int | None, str]]:
     largest = sorted((size or 0 for size in sizes), reverse=True)[:at_once]
     checkpoints = None if models is None else CHECKPOINT_MODELS * sum(largest)
     source = f"{CHECKPOINT_MODELS} models for each training at once, here {len(largest)}"
+    trials = {name: read_model_bytes(tune.backbone) for name, tune in study.searches().items()}
+    asked = [trials[job.wildcards["search"]] for job in by_rule["trial"]]
+    kept = None if None in asked else CHECKPOINT_MODELS * sum(size or 0 for size in asked)
     return [
         *([("packed images", sum(pixels) if pixels else None, "images x pixels")] if by_rule["preprocess"] else []),
         *(
@@ -182,6 +185,7 @@ def estimate_disk(plan: Plan) -> list[tuple[str, int | None, str]]:
             if sizes
             else []
         ),
+        *([("checkpoints of trials", kept, "at most, until their search is over")] if asked else []),
     ]
 
 
