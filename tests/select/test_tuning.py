@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SPACE = {
     "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
     "batch_size": [16, 32, 64],
-    "equalize": [True, False],
+    "blur_px": [0, 5],
 }
 TUNE = TuneSettings(
     dataset="covid", backbone="resnet34", space=SPACE, generations=4, per_generation=4, rungs=(4, 8), seed=7
@@ -70,7 +70,7 @@ def run_search(tune: TuneSettings = TUNE, failing: tuple[int, ...] = ()) -> list
 def test_a_search_asks_what_was_planned_and_finds_what_is_best() -> None:
     answers = run_search()
     assert [each["run"] for each in answers] == [run.number for run in plan_runs(TUNE)]
-    assert answers[0]["parameters"] == {"learning_rate": 1e-3, "batch_size": 32, "equalize": True}, "the study's own"
+    assert answers[0]["parameters"] == {"learning_rate": 1e-3, "batch_size": 32, "blur_px": 5}, "the study's own"
     best = choose_settings(answers, n_rungs=2)
     ends = [each for each in answers if each["rung"] == 1]
     assert best["value"] == max(each["value"] for each in ends)
