@@ -90,16 +90,16 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def serve(tool: FakeTool, limits: Limits = LIMITS) -> Iterator[Page]:
-    with listen(0) as listener:
+def serve(tool: FakeTool, limits: Limits = LIMITS, port: int = 0) -> Iterator[Page]:
+    with listen(port) as listener:
         server = make_server(tool, listener, limits)  # type: ignore[arg-type]
         thread = threading.Thread(target=server.run, args=([listener],))
-        port = listener.getsockname()[1]
+        found = listener.getsockname()[1]
         thread.start()
         try:
             while not server.started:
                 time.sleep(0.01)
-            yield Page(tool, port)
+            yield Page(tool, found)
         finally:
             server.should_exit = True
             thread.join(20)
@@ -384,3 +384,36 @@ def test_a_missing_package_is_named(exported: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "fastapi", None)
     with pytest.raises(CxrflowError, match="needs the package fastapi: pip install"):
         serve_script.serve(model=exported)
+
+
+STYLES = [ROOT / "scripts/cxrflow" / name for name in ("deliver/page.html", "report/templates/style.css")]
+
+
+def read_colors(path: Path) -> list[dict[str, str]]:
+    """Return the colours of a page by name, in its light scheme and in its dark one."""
+    blocks = re.findall(r":root \{(.*?)\}", path.read_text(encoding="utf-8"), re.DOTALL)[:2]
+    return [dict(re.findall(r"--([\w-]+): ([^;]+);", block)) for block in blocks]
+
+
+def luminance(color: str) -> float:
+    """Return the relative luminance of `#rrggbb` (WCAG 2.2)."""
+    values = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    red, green, blue = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_the_page_has_the_colours_of_the_report() -> None:
+    page, report = map(read_colors, STYLES)
+    assert len(page) == 2
+    assert page == report
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_every_text_stands_out_from_what_is_behind_it(scheme: int) -> None:
+    colors = read_colors(STYLES[0])[scheme]
+    behind = {"ink": ("page", "soft", "warn-soft"), "muted": ("page", "soft"), "accent": ("page", "soft")}
+    behind |= {"warn": ("page", "soft", "warn-soft"), "good": ("page", "soft"), "bad": ("page", "soft")}
+    for text, grounds in behind.items():
+        for ground in grounds:
+            light, dark = sorted((luminance(colors[text]), luminance(colors[ground])), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)

@@ -314,7 +314,16 @@ def answer_to_json(answer: Answer) -> dict[str, Any]:
         "warnings": list(answer.warnings),
         "picture": None if answer.image is None else to_data_url(answer.image),
         "map": None if answer.heatmap is None else to_data_url(color_map(answer.heatmap)),
+        "peak": None if answer.heatmap is None else describe_peak(answer.heatmap),
     }
+
+
+def describe_peak(heat: NDArray[np.uint8]) -> str:
+    """Return in words where a map, uint8 (H, W), is hottest: what those read who do not see it."""
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    down = ("upper", "middle", "lower")[3 * int(row) // heat.shape[0]]
+    across = ("left", "centre", "right")[3 * int(column) // heat.shape[1]]
+    return "centre" if (down, across) == ("middle", "centre") else f"{down} {across}"
 
 
 def color_map(heat: NDArray[np.uint8]) -> NDArray[np.uint8]:
