@@ -61,7 +61,7 @@ def test_files_are_read_into_a_worklist(opened: Chromium, films: list[Path]) -> 
     assert [row[1] for row in rows[1:]] == ["dark", CLASS_NAMES[2], ""]
     assert rows[2][3:] == [WARNING, "answered"]
     assert rows[3][4] == "not read"
-    assert opened.evaluate("$('count').innerText") == "4 of 4 read, 1 of them failed"
+    assert opened.evaluate("$('count').innerText") == "4 of 4 done, 1 not read"
 
 
 def test_nothing_is_asked_of_another_place(opened: Chromium, page: Page, films: list[Path]) -> None:
@@ -184,7 +184,7 @@ def test_everything_has_a_name_for_those_who_do_not_see_it(opened: Chromium, fil
     assert ("image", "X-ray of a.png") in named
     assert any(name.endswith(": most at the middle left of the picture") for _, name in named)
     assert {role for role, _ in named} >= {"banner", "main", "contentinfo", "heading", "rowheader"}
-    assert opened.evaluate("$('said').innerText").startswith("4 of 4 read")
+    assert opened.evaluate("$('said').innerText").startswith("4 of 4 done")
 
 
 @pytest.mark.parametrize("width_px", [320, 390, 1280])
@@ -196,3 +196,15 @@ def test_nothing_is_wider_than_the_window(opened: Chromium, films: list[Path], w
     small = "[...document.querySelectorAll('button, input[type=range]')].filter((each) => each.offsetParent)"
     heights = opened.evaluate(f"{small}.map((each) => each.getBoundingClientRect().height)")
     assert min(heights) >= 24  # WCAG 2.2, 2.5.8
+
+
+def test_a_folder_is_dropped(opened: Chromium, tmp_path: Path) -> None:
+    for name in ("ward/1/a.png", "ward/2/b.png", "ward/.hidden", "ward/Thumbs.db"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(make_png(50))
+    dropped = {"items": [], "files": [str(tmp_path / "ward")], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        opened.send("Input.dispatchDragEvent", type=kind, x=600, y=300, data=dropped)
+    opened.wait_for(READ)
+    assert [row[0] for row in read_rows(opened)] == ["ward/1/a.png", "ward/2/b.png"]
+    assert opened.evaluate("$('told').innerText") == "Passed over: 2 hidden files of the system."
