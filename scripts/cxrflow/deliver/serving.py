@@ -3,21 +3,14 @@
 Serves page.html, the model's card, and `POST /read`: the bytes of one file as the whole body, to its answer as JSON.
 Nothing is stored, by construction: one file per request lies in memory until it is read (a form of many files would be
 spooled to a temporary folder), and the page keeps its name, which is sent nowhere. Nothing is logged but where a fault
-of the code is.
-
-A page on the internet can make a browser ask 127.0.0.1 as well. What keeps it out: a Host that is not ours is refused
-(its name may have been pointed here: DNS rebinding), so is a request from another origin, an upload must have a content
-type that no plain form can send, and no answer allows another origin to read it (no CORS). Sources: OWASP's cheat
-sheets on cross-site request forgery and on file upload, https://cheatsheetseries.owasp.org.
+of the code is. Who may ask is door.py's.
 """
 
 import asyncio
 import base64
-import hashlib
 import importlib.resources
 import logging
 import os
-import re
 import socket
 import sys
 import threading
@@ -35,11 +28,11 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from numpy.typing import NDArray
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from cxrflow.deliver.door import guard, make_policy
 from cxrflow.deliver.tool import Answer, Tool
 from cxrflow.errors import CxrflowError
 
@@ -49,15 +42,6 @@ BODY_TYPE = "application/octet-stream"
 MIB = 2**20
 BROWSER_AFTER_S = 0.5
 ENDING_S = 3  # for answers that are on their way at Ctrl-C
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Cross-Origin-Embedder-Policy": "require-corp",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
 
 
 @dataclass(frozen=True)
@@ -200,62 +184,6 @@ def make_app(tool: Tool, port: int, limits: Limits) -> ASGIApp:
         return JSONResponse({"problem": str(refusal)}, refusal.status, {"Connection": "close"})
 
     return guard(app, (f"{ADDRESS}:{port}", f"localhost:{port}"), make_policy(page))
-
-
-def guard(app: ASGIApp, hosts: tuple[str, ...], policy: str) -> ASGIApp:
-    """Return the application behind its door: strangers get 403, and every answer the security headers.
-
-    hosts: `name:port` under which it is reached.
-    policy: its Content-Security-Policy.
-    """
-    added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-    added.append((b"content-security-policy", policy.encode()))
-
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *added]
-            await send(message)
-
-        problem = find_stranger(scope, hosts) if scope["type"] == "http" else None
-        door = JSONResponse({"problem": problem}, 403, {"Connection": "close"}) if problem else app
-        await door(scope, receive, send_guarded)
-
-    return guarded
-
-
-def find_stranger(scope: Scope, hosts: tuple[str, ...]) -> str | None:
-    """Return why a request is not from the page itself or the person at this computer, or None.
-
-    Browsers name the origin of every POST, and the modern ones of every request (Sec-Fetch-Site).
-    """
-    headers = Headers(scope=scope)
-    if headers.getlist("host") not in [[host] for host in hosts]:
-        return f"this page has the address http://{hosts[0]}/ and no other"
-    origin, site = headers.getlist("origin"), headers.get("sec-fetch-site", "same-origin")
-    is_visit = scope["method"] == "GET" and scope["path"] == "/"  # by a link from anywhere, or typed
-    if not is_visit and site not in ("same-origin", "none"):
-        return "another page asks for this"
-    if origin != [f"http://{headers['host']}"] and (origin or scope["method"] != "GET"):
-        return "another page asks for this, or a program that does not say for whom (Origin)"
-    return None
-
-
-def make_policy(page: str) -> str:
-    """Return the Content-Security-Policy that lets a page run its own script and style, by their hashes, and no other.
-
-    Pictures are data, requests go to the page's own address, and no text can become script (Trusted Types).
-    """
-    sources = {}
-    for tag in ("script", "style"):
-        contents = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-        hashes = (base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() for content in contents)
-        sources[tag] = " ".join(f"'sha256-{each}'" for each in hashes)
-    return (
-        f"default-src 'none'; script-src {sources['script']}; style-src {sources['style']}; img-src data:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-        "require-trusted-types-for 'script'; trusted-types 'none'"
-    )
 
 
 async def receive_file(request: Request, limits: Limits) -> bytes:
