@@ -1,4 +1,4 @@
-r"""Choose one model per dataset on validation images: the fastest that is not inferior to the best.
+r"""Choose one model per dataset on validation images: the fastest that is not inferior to any other.
 
 Reads val_predictions.csv of the base models, backbones/*.json, index.csv and split.csv, all below results/<study>;
 writes selection.json. Opens no test image and no test prediction.

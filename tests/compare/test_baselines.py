@@ -40,12 +40,17 @@ def test_a_model_is_above_the_thumbnail_below_it_or_not_told_from_it(
     assert describe_against_thumbnail(results, results.models).startswith(f"{words[verdict]} a logistic regression")
 
 
-def test_among_more_models_a_clearer_difference_is_asked_for() -> None:
-    resampled = np.random.default_rng(0).normal(0.025, 0.01, 10_000)
-    difference = Estimate(0.025, *np.quantile(resampled, [0.025, 0.975]).tolist(), resampled)
-    assert judge_difference(difference, 1) == ABOVE
-    assert judge_difference(difference, 20) == UNKNOWN
+def test_among_more_models_a_clearer_difference_is_asked_for(tmp_path: Path) -> None:
+    """Holm: one model that is alone above the thumbnail at 5 % is not, as one of twelve that are level with it."""
+    alone = {**ONE_MODEL, "seeds": [0]}
+    rows = scored_rows(collect_fake(tmp_path / "one", FakeStudy(alone, skill=lambda _: 0.87, probe_skill=0.7)))
+    assert (rows[0]["over_thumbnail_low"] > 0, rows[0]["above_thumbnail"]) == (True, ABOVE)
+    many = {**ONE_MODEL, "seeds": list(range(12))}
+    skill = {0: 0.87}
+    fake = FakeStudy(many, skill=lambda model: skill.get(model.seed, 0.7), probe_skill=0.7)
+    rows = scored_rows(collect_fake(tmp_path / "many", fake))
+    assert (rows[0]["over_thumbnail_low"] > 0, rows[0]["above_thumbnail"]) == (True, UNKNOWN)
 
 
 def test_without_an_interval_nothing_is_told() -> None:
-    assert judge_difference(Estimate(0.4, None, None, np.zeros(0)), 1) == UNKNOWN
+    assert judge_difference(Estimate(0.4, None, None, np.zeros(0)), 1.0) == UNKNOWN

@@ -7,11 +7,10 @@ import pytest
 from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.compare.paired import (
     ablation_pairs,
-    backbone_rows,
     compare_pairs,
-    score_models,
     transfer_pairs,
 )
+from cxrflow.compare.scores import score_models
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import Predictions
 from cxrflow.results.bootstrap import mean_macro_f1, subtract_estimates
@@ -73,25 +72,6 @@ def test_the_two_of_a_pair_differ_in_one_part_only(results: Results, ablated: Re
     assert transfers["covid/resnet34/imagenet/base/seed0"] == "covid/resnet34/scratch/base/seed0"
     variants = {first.id.path: second.id.path for first, second in ablation_pairs(ablated)}
     assert variants["covid/resnet34/scratch/no_preprocessing/seed1"] == "covid/resnet34/scratch/base/seed1"
-
-
-def test_pairs_of_backbones_are_judged_together(tmp_path: Path):
-    """Three backbones are three pairs; what one training differs is not said of the backbone."""
-    skill = {"mobilenet_v3_large": 0.5, "efficientnet_b1": 0.9, "resnet34": 0.9}
-    config = {**ONE_MODEL, "backbones": list(skill)}
-    fake = FakeStudy(config=config, skill=lambda model: skill[model.backbone])
-    rows = backbone_rows(collect_fake(tmp_path / "one", fake))
-    assert [(row["backbone"], row["other"]) for row in rows] == [
-        ("MobileNetV3-Large", "EfficientNet-B1"), ("MobileNetV3-Large", "ResNet-34"), ("EfficientNet-B1", "ResNet-34"),
-    ]  # fmt: skip
-    assert [row["verdict"] for row in rows] == [
-        "this training of EfficientNet-B1 is higher", "this training of ResNet-34 is higher", "cannot be told",
-    ]  # fmt: skip
-    assert all(row["p_holm"] >= row["p"] for row in rows)
-    spread = rows[0]["difference_high"] - rows[0]["difference_low"]
-    assert rows[0]["detectable"] == pytest.approx(2.8 * spread / (2 * 1.96), rel=0.1)
-    several = collect_fake(tmp_path / "two", FakeStudy(config={**config, "seeds": [0, 1, 2]}, skill=fake.skill))
-    assert backbone_rows(several)[0]["verdict"] == "EfficientNet-B1 is higher"
 
 
 def test_seeds_that_differ_widen_the_interval(tmp_path: Path):

@@ -107,7 +107,7 @@ def run_study(folder: Path, images: np.ndarray, split: list[SplitRow]) -> dict[s
     for given in files:
         evaluate_toy(folder, given)
     validated = [read_predictions(folder / f"seed{seed}" / "val_predictions.csv") for seed in (0, 1)]
-    candidates = [Candidate(f"seed{seed}", "Tiny", [each], 1.0 + seed) for seed, each in enumerate(validated)]
+    candidates = [Candidate(f"seed{seed}", "Tiny", [each], 1.0 + seed, 1000) for seed, each in enumerate(validated)]
     return choose_model(candidates, 0.02, ScoreSettings(bootstrap_resamples=50))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from cxrflow.checks.registry import list_checks, load_check
 from cxrflow.checks.verdicts import ALPHA, N_CLAIMS, PASS, UNKNOWN, WARN, Verdict, check
+from cxrflow.compare.backbones import DETECTABLE
 from cxrflow.compare.collect import Results
-from cxrflow.compare.paired import DETECTABLE
 from cxrflow.compare.permutation import REARRANGEMENTS
 from cxrflow.config.parsing import settings_dict
 from cxrflow.config.settings import StudySettings
@@ -25,12 +25,13 @@ FAMILIES = {
     "backbones": "per dataset the pairs of backbones from scratch (primary): Holm",
     "transfer": "all rows of transfer minus scratch (secondary): Holm",
     "ablation": "all rows of variant minus base (secondary): Holm",
-    "thumbnail": "per dataset all models minus the thumbnail: Bonferroni",
+    "thumbnail": "per dataset all models minus the thumbnail: Holm",
     "claims": f"all {N_CLAIMS} claims of the paper: Bonferroni",
 }
 SELECTION = (
-    "per dataset the fastest model whose validation macro F1 is not inferior to the best: the one-sided 95 % bound of"
-    " the difference lies above -margin; of equally fast ones the higher score"
+    "per dataset the fastest model whose validation macro F1 is not inferior to that of any other candidate: the"
+    " one-sided bounds of the differences lie above -margin, corrected for all candidates (Holm); else the best; of"
+    " equally fast ones the higher score, then fewer parameters"
 )
 
 

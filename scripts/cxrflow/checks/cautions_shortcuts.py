@@ -11,12 +11,12 @@ from typing import Any
 from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, WARN, WORDS, Verdict, check
 from cxrflow.compare.associations import associate, group_fact
 from cxrflow.compare.collect import DatasetResult, Results, group_seeds
-from cxrflow.compare.paired import score_models
 from cxrflow.compare.rows import estimate_columns
+from cxrflow.compare.scores import score_models, score_probe
 from cxrflow.config.probes import SHORTCUTS
 from cxrflow.config.study import ModelId
 from cxrflow.files.formats import KINDS, join_words
-from cxrflow.results.bootstrap import Estimate, divide_estimates, mean_macro_f1, scale_estimate
+from cxrflow.results.bootstrap import Estimate, divide_estimates, scale_estimate
 
 # Of the model's gain over chance: what a probe must stay below, and what it must not exceed. Set beforehand.
 LITTLE, MUCH = 0.25, 0.5
@@ -63,7 +63,7 @@ def shortcut_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def _rows_of_dataset(results: Results, dataset: str) -> list[dict[str, Any]]:
-    path, score = results.selection[dataset]["chosen"], results.study.settings.score
+    path = results.selection[dataset]["chosen"]
     members = group_seeds(results.base_models).get(ModelId.parse(path)) if path else None
     model = score_models(results, members) if members else None
     rows = []
@@ -72,8 +72,7 @@ def _rows_of_dataset(results: Results, dataset: str) -> list[dict[str, Any]]:
         absent = results.probes[dataset][name].get("absent")
         reach, level, reason = None, UNKNOWN, f"not run: {absent}" if absent else "no model was chosen"
         if not absent:
-            predictions = results.probe_predictions(dataset, name)
-            estimate = mean_macro_f1([[predictions]], score.bootstrap_resamples, score.bootstrap_seed)
+            estimate = score_probe(results, dataset, name)
             row |= estimate_columns("macro_f1", estimate)
             if model and members:
                 reach = estimate_reach(estimate, model, members[0].metrics["chance_macro_f1"])

@@ -8,10 +8,11 @@ import numpy as np
 
 from cxrflow.checks.verdicts import CLAIM_ALPHA, FAIL, PASS, UNKNOWN, Verdict, check, judge_difference, write_estimate
 from cxrflow.compare.collect import Results, group_seeds
-from cxrflow.compare.paired import Pair, ablation_pairs, compare_pairs, score_models, transfer_pairs
+from cxrflow.compare.paired import Pair, ablation_pairs, compare_pairs, transfer_pairs
+from cxrflow.compare.scores import score_models
 from cxrflow.config.study import SCRATCH, ModelId
 from cxrflow.files.formats import KINDS, MIN_PATIENTS, count_words, join_words
-from cxrflow.results.bootstrap import Estimate, average_estimates, resample_metrics
+from cxrflow.results.bootstrap import Estimate, average_estimates, resample_metrics, scale_estimate
 from cxrflow.results.metrics import METRICS, Floats, Outcomes, whole_sample
 
 # Who reads a dataset tells which published dataset it is, whatever a config calls it.
@@ -135,10 +136,10 @@ def _compare_datasets(
     if not common:
         return Verdict(UNKNOWN, "The datasets have no backbone in common that was trained from scratch on each.")
     compared = [model for model in scratch if model.id.backbone in common]
-    raw = {name: score_models(results, results.select(compared, dataset=name), 1 - CLAIM_ALPHA) for name in names}
+    raw = {name: score_models(results, results.select(compared, dataset=name)) for name in names}
     chance = {name: results.select(dataset=name)[0].metrics["chance_macro_f1"] for name in names}
     above = {name: correct_for_chance(raw[name], chance[name]) for name in names}
-    scores = above if corrected else raw
+    scores = {name: (above if corrected else raw)[name].at(1 - CLAIM_ALPHA) for name in names}
     pairs = [(scores[low], scores[high]) for low in lower for high in higher]
     level, conclusion = _judge_order(pairs)
     listed = join_words([f"{results.dataset_title(name)} {write_estimate(scores[name])}" for name in scores])
@@ -157,13 +158,7 @@ def _compare_datasets(
 
 def correct_for_chance(estimate: Estimate, chance: float) -> Estimate:
     """Return a score on a scale where guessing is 0 and no error is 1, as kappa is of accuracy (Cohen 1960)."""
-
-    def correct(value: float | None) -> float | None:
-        return None if value is None else (value - chance) / (1 - chance)
-
-    value = (estimate.value - chance) / (1 - chance)
-    resampled = (estimate.resampled - chance) / (1 - chance)
-    return Estimate(value, correct(estimate.low), correct(estimate.high), resampled, estimate.n_patients)
+    return scale_estimate(estimate, 1 / (1 - chance), shift=-chance / (1 - chance))
 
 
 def _judge_order(pairs: Sequence[tuple[Estimate, Estimate]]) -> tuple[str, str]:
@@ -247,11 +242,9 @@ def transfer_gain(results: Results) -> Verdict:
 def _judge_pairs(results: Results, pairs: Sequence[Pair], words: str) -> Verdict:
     """Judge the mean of (first minus second) over all pairs by its paired interval."""
     datasets = list(dict.fromkeys(first.id.dataset for first, _ in pairs))
-    each = {
-        d: compare_pairs(results, [pair for pair in pairs if pair[0].id.dataset == d], 1 - CLAIM_ALPHA)
-        for d in datasets
-    }
-    overall = average_estimates(list(each.values()))
+    each = {d: compare_pairs(results, [pair for pair in pairs if pair[0].id.dataset == d]) for d in datasets}
+    overall = average_estimates(list(each.values())).at(1 - CLAIM_ALPHA)
+    each = {d: difference.at(1 - CLAIM_ALPHA) for d, difference in each.items()}
     once = max(len(trainings) for trainings in group_seeds(first for first, _ in pairs).values()) == 1
     level = UNKNOWN if once else judge_difference(overall)
     listed = join_words([f"{results.dataset_title(d)} {write_estimate(e, 'difference')}" for d, e in each.items()])

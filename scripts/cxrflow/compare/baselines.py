@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.compare.rows import metric_columns, model_rows
+from cxrflow.compare.scores import score_models, score_probe
 from cxrflow.config.probes import BASELINES, THUMBNAIL
 from cxrflow.config.study import BASE
 from cxrflow.files.formats import KINDS, count_words, join_words
-from cxrflow.results.bootstrap import LEVEL, Estimate, mean_macro_f1, subtract_estimates
+from cxrflow.results.bootstrap import Estimate, subtract_estimates
+from cxrflow.results.families import ALPHA, adjust_holm, find_p
 
 ABOVE, BELOW, UNKNOWN = "yes", "no, below", "cannot be told"
 MEASURE = "above a logistic regression on 16 px thumbnails"
@@ -21,11 +21,8 @@ def scored_rows(results: Results) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name in results.datasets:
         models = results.select(dataset=name)
-        trained = model_rows(results, models)
-        rows += [
-            {**row, **thumbnail_columns(results, [model], len(models))}
-            for row, model in zip(trained, models, strict=True)
-        ]
+        compared = zip(model_rows(results, models), thumbnail_columns(results, models), strict=True)
+        rows += [{**row, **columns} for row, columns in compared]
         rows += [dict.fromkeys(rows[-1]) | row for row in probe_rows(results, name)]
     return rows
 
@@ -54,46 +51,41 @@ def _probe_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 def subtract_thumbnail(results: Results, models: Sequence[ModelResult]) -> Estimate:
     """Return the mean macro F1 of models of one dataset minus the thumbnail's, on the same resamples of patients."""
-    score = results.study.settings.score
-    thumbnail = results.probe_predictions(models[0].id.dataset, THUMBNAIL)
-    ours, theirs = (
-        mean_macro_f1([predictions], score.bootstrap_resamples, score.bootstrap_seed)
-        for predictions in ([model.predictions for model in models], [thumbnail])
-    )
+    ours, theirs = score_models(results, models), score_probe(results, models[0].id.dataset, THUMBNAIL)
     return subtract_estimates(ours, theirs)
 
 
-def judge_difference(difference: Estimate, n_models: int) -> str:
+def judge_difference(difference: Estimate, p: float) -> str:
     """Return whether a model is above the thumbnail: yes, below, or it cannot be told.
 
-    Decided by the interval at 1 - 0.05 / n_models, so that among n_models of one dataset that are no better than the
-    thumbnail one is called better in at most 5 % of studies (Bonferroni; Dunn 1961, J. Am. Stat. Assoc. 56:52-64).
+    p: of `find_p`, corrected where other models are judged, too.
     """
-    defined = difference.resampled[~np.isnan(difference.resampled)]
-    if difference.low is None or difference.high is None or not len(defined):
+    if p >= ALPHA:
         return UNKNOWN
-    tail = (1 - LEVEL) / 2 / n_models
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    if min(low, difference.low) > 0:
-        return ABOVE
-    return BELOW if max(high, difference.high) < 0 else UNKNOWN
+    return ABOVE if difference.value > 0 else BELOW
 
 
-def thumbnail_columns(results: Results, models: Sequence[ModelResult], n_models: int) -> dict[str, Any]:
-    """Return the columns that compare the mean of models of one dataset, one of n_models, with the thumbnail."""
-    difference = subtract_thumbnail(results, models)
-    return {
-        "over_thumbnail": difference.value,
-        "over_thumbnail_low": difference.low,
-        "over_thumbnail_high": difference.high,
-        "above_thumbnail": judge_difference(difference, n_models),
-    }
+def thumbnail_columns(results: Results, models: Sequence[ModelResult]) -> list[dict[str, Any]]:
+    """Return of each model of one dataset the columns that compare it with the thumbnail; all are one family (Holm)."""
+    differences = [subtract_thumbnail(results, [model]) for model in models]
+    corrected = adjust_holm([find_p(difference) for difference in differences])
+    return [
+        {
+            "over_thumbnail": difference.value,
+            "over_thumbnail_low": difference.low,
+            "over_thumbnail_high": difference.high,
+            "above_thumbnail": judge_difference(difference, p),
+        }
+        for difference, p in zip(differences, corrected, strict=True)
+    ]
 
 
 def describe_against_thumbnail(results: Results, models: Sequence[ModelResult]) -> str:
     """Return one sentence: whether the mean of models of one dataset is above the thumbnail, and by how much."""
     difference = subtract_thumbnail(results, models)
-    verdict = {ABOVE: "Above", BELOW: "Below", UNKNOWN: "Cannot be told from"}[judge_difference(difference, 1)]
+    verdict = {ABOVE: "Above", BELOW: "Below", UNKNOWN: "Cannot be told from"}[
+        judge_difference(difference, find_p(difference))
+    ]
     by = KINDS["difference"].show_interval(difference.value, difference.low, difference.high, difference.n_patients)
     score = results.probes[models[0].id.dataset][THUMBNAIL]["macro_f1"]["value"]
     return f"{verdict} a logistic regression on 16 px thumbnails, {KINDS['score'].show(score)}: {by}."

@@ -33,6 +33,7 @@ from cxrflow.files.records import (
     read_split,
 )
 from cxrflow.files.tables import read_records
+from cxrflow.results.bootstrap import Estimate
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,11 @@ class Results:
         Where one could not be fitted it has `absent` instead: why, a phrase.
         """
         return {name: read_json(self.layout.probe(name, "probes.json")) for name in self.datasets}
+
+    @cached_property
+    def estimates(self) -> dict[tuple[Path, ...], Estimate]:
+        """Scores that were resampled, by the folders of their models: most of a page's time would go into them."""
+        return {}
 
     def probe_predictions(self, dataset: str, probe: str) -> Predictions:
         """Return the test predictions of a classifier without a network."""

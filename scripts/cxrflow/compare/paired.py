@@ -1,8 +1,7 @@
 """Differences between models on the same test patients: which form a pair, how much they differ, and their rows."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import combinations
 from statistics import mean, stdev
 from typing import Any
 
@@ -10,34 +9,27 @@ import numpy as np
 
 from cxrflow.compare.baselines import describe_against_thumbnail
 from cxrflow.compare.collect import ModelResult, Results, group_seeds
-from cxrflow.compare.permutation import adjust_holm, swap_p
+from cxrflow.compare.permutation import swap_p
 from cxrflow.compare.rows import describe_seen, estimate_columns, identify, timing_columns
+from cxrflow.compare.scores import score_models
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.parsing import settings_dict
 from cxrflow.config.probes import THUMBNAIL
 from cxrflow.config.study import BASE, SCRATCH, ModelId
-from cxrflow.results.bootstrap import LEVEL, Estimate, check_same_images, mean_macro_f1, subtract_estimates
+from cxrflow.results.bootstrap import Estimate, check_same_images, subtract_estimates
+from cxrflow.results.families import adjust_holm, find_p
 
 Pair = tuple[ModelResult, ModelResult]
-ALPHA = 0.05  # of a family of tests together
-DETECTABLE = 2.8  # standard errors
 
 
-def score_models(results: Results, models: Sequence[ModelResult], level: float = LEVEL) -> Estimate:
-    """Return the mean macro F1 of models of one dataset on its test images, those of different seeds as one."""
-    score = results.study.settings.score
-    procedures = [[model.predictions for model in trainings] for trainings in group_seeds(models).values()]
-    return mean_macro_f1(procedures, score.bootstrap_resamples, score.bootstrap_seed, level)
-
-
-def compare_pairs(results: Results, pairs: Sequence[Pair], level: float = LEVEL) -> Estimate:
+def compare_pairs(results: Results, pairs: Sequence[Pair]) -> Estimate:
     """Return the mean over pairs of (first minus second) macro F1; all of one dataset, on the same resamples.
 
     Raises:
         CxrflowError: the models were tested on different images.
     """
     check_same_images([model.predictions for pair in pairs for model in pair])
-    first, second = (score_models(results, [pair[side] for pair in pairs], level) for side in (0, 1))
+    first, second = (score_models(results, [pair[side] for pair in pairs]) for side in (0, 1))
     return subtract_estimates(first, second)
 
 
@@ -56,60 +48,24 @@ def _find_pairs(models: Iterable[ModelResult], results: Results, **parts: Any) -
     return [(model, other) for model in models for other in results.select(**vars(replace(model.id, **parts)))]
 
 
-def backbone_rows(results: Results) -> list[dict[str, Any]]:
-    """One row per dataset and pair of backbones, both from scratch: which scores higher. A dataset is a family."""
-    rows: list[dict[str, Any]] = []
-    for dataset in results.datasets:
-        scratch = results.select(results.base_models, dataset=dataset, init=SCRATCH)
-        families = [_find_twins(results, scratch, *two) for two in combinations(results.backbones, 2)]
-        rows += _adjust(
-            [
-                {
-                    **_pair_columns(results, pairs, "other"),
-                    "other": BACKBONES[pairs[0][1].id.backbone].title,
-                    "detectable": find_detectable(compare_pairs(results, pairs)),
-                }
-                for pairs in families
-                if pairs
-            ]
-        )
-    return [{**row, "verdict": _judge_pair(row)} for row in rows]
+def adjust_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give rows, which are one family, the p values that are corrected for all of them.
 
-
-def _find_twins(results: Results, models: Sequence[ModelResult], one: str, other: str) -> list[Pair]:
-    """Return the models of one backbone, each with that of the other and of the same seed, where there is one."""
-    firsts = results.select(models, backbone=one)
-    return [(m, twin) for m in firsts for twin in results.select(models, backbone=other, seed=m.id.seed)]
-
-
-def _judge_pair(row: Mapping[str, Any]) -> str:
-    """Return which of two backbones scores higher, by the corrected p value and by the interval, or that none does."""
-    low, high = row["difference_low"], row["difference_high"]
-    if low is None or high is None or row["p_holm"] >= ALPHA or low <= 0 <= high:
-        return "cannot be told"
-    higher = row["backbone"] if low > 0 else row["other"]
-    return f"{higher} is higher" if row["n_seeds"] > 1 else f"this training of {higher} is higher"
-
-
-def find_detectable(difference: Estimate) -> float | None:
-    """Return the least true difference that such a test sees in 80 of 100 studies: 2.8 standard errors.
-
-    1.96 for a two-sided test at 5 %, and 0.84 for a power of 80 % (Cohen 1988, Statistical Power Analysis).
+    A row's is the larger of two: the swap test's, which is of these trainings on other patients, and that at which its
+    interval, which with several seeds has the trainings in it, too, would end at zero.
     """
-    defined = difference.resampled[~np.isnan(difference.resampled)]
-    return float(DETECTABLE * defined.std(ddof=1)) if difference.low is not None and len(defined) > 1 else None
-
-
-def _adjust(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add the p values that are corrected for all rows, which are one family."""
-    return [{**row, "p_holm": p} for row, p in zip(rows, adjust_holm([row["p"] for row in rows]), strict=True)]
+    larger = [max(row["p"], row["p_interval"]) for row in rows]
+    return [
+        {**{key: value for key, value in row.items() if key != "p_interval"}, "p_holm": p}
+        for row, p in zip(rows, adjust_holm(larger), strict=True)
+    ]
 
 
 def transfer_rows(results: Results) -> list[dict[str, Any]]:
     """One row per dataset, backbone and init: transfer minus scratch. All of them are one family."""
-    return _adjust(
+    return adjust_rows(
         [
-            {**_pair_columns(results, pairs, "scratch"), "caution": describe_seen(results, pairs[0][0])}
+            {**pair_columns(results, pairs, "scratch"), "caution": describe_seen(results, pairs[0][0])}
             for pairs in _group_pairs(transfer_pairs(results))
         ]
     )
@@ -117,10 +73,10 @@ def transfer_rows(results: Results) -> list[dict[str, Any]]:
 
 def ablation_rows(results: Results) -> list[dict[str, Any]]:
     """One row per dataset, backbone, init and variant: variant minus base. All of them are one family."""
-    return _adjust(
+    return adjust_rows(
         [
             {
-                **_pair_columns(results, pairs, "base"),
+                **pair_columns(results, pairs, "base"),
                 "variant": pairs[0][0].id.variant,
                 "change": describe_variant(results, pairs[0][0].id.variant),
             }
@@ -135,7 +91,7 @@ def _group_pairs(pairs: list[Pair]) -> list[list[Pair]]:
     return [[(m, twins[m.id]) for m in members] for members in group_seeds(model for model, _ in pairs).values()]
 
 
-def _pair_columns(results: Results, pairs: list[Pair], other: str) -> dict[str, Any]:
+def pair_columns(results: Results, pairs: list[Pair], other: str) -> dict[str, Any]:
     """Return the columns of pairs that differ only in their seed; `other` names the second of a pair."""
     model, difference = pairs[0][0], compare_pairs(results, pairs)
     return {
@@ -148,6 +104,7 @@ def _pair_columns(results: Results, pairs: list[Pair], other: str) -> dict[str, 
         **estimate_columns(f"macro_f1_{other}", score_models(results, [second for _, second in pairs])),
         **estimate_columns("difference", difference),
         "p": swap_p([(first.predictions, second.predictions) for first, second in pairs]),
+        "p_interval": find_p(difference),
     }
 
 

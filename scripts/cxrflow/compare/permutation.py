@@ -1,4 +1,4 @@
-"""How often chance alone would give as clear a pattern: permutation tests, and their correction. Pure functions.
+"""How often chance alone would give as clear a pattern: permutation tests. Pure functions.
 
 Permutation tests need no distribution and no large sample: they ask in what share of the rearrangements, were there no
 effect, the statistic would be at least as large (Good 2005, Permutation, Parametric and Bootstrap Tests of Hypotheses).
@@ -122,12 +122,3 @@ def _macro_f1_of(counts: NDArray[np.float64], n_true: NDArray[np.int64]) -> NDAr
     either = counts[:, 1] + n_true
     f1 = np.divide(2 * counts[:, 0], either, out=np.full(either.shape, np.nan), where=either > 0)
     return np.asarray(np.nanmean(f1, axis=1))
-
-
-def adjust_holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values adjusted for all tests of their family, in their order (Holm 1979, Scand. J. Stat. 6:65-70)."""
-    adjusted, least = [0.0] * len(p_values), 0.0
-    for place, k in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        least = max(least, min(1.0, (len(p_values) - place) * p_values[k]))
-        adjusted[k] = least
-    return adjusted

@@ -103,10 +103,15 @@ ABOUT_CHECKS = (
     " the numbers show it, and on synthetic X-rays they show it of synthetic X-rays only. Then what could weaken the"
     " numbers. A check that could not run says so."
 )
+WHICH = show("standings", "backbones_paired")  # the study's own question, first
 SECTIONS = (
     Section("data", "Data", (*show("datasets", "classes"), LEFT_OUT, CHOSEN, Block("galleries"))),
     Section("backbones", "Backbones", show("backbones")),
-    Section("results", "Results", show("backbones_paired", "f1", "models", "confusion", "seeds", "explanations")),
+    Section(
+        "results",
+        "Results",
+        show("standings", "backbones_paired", "f1", "models", "confusion", "seeds", "explanations"),
+    ),
     Section("models", "Model by model", (Block("prose", text=ABOUT_MODELS), Block("models"))),
     Section("curves", "Training curves", show("curves")),
     Section("transfer", "Transfer and ablation", show("transfer", "ablation")),

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from cxrflow.checks.cautions_shortcuts import describe_gate
 from cxrflow.checks.verdicts import ERROR, FAIL, PASS, UNKNOWN, WARN, write_estimate
+from cxrflow.compare.backbones import describe_standing
 from cxrflow.compare.baselines import count_above_thumbnail
 from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.compare.paired import chosen_model
@@ -55,7 +56,11 @@ def render_page(results: Results, summary: Path) -> str:
         overview=describe_study(results),
         above_thumbnail=count_above_thumbnail(rows["models"]),
         chosen=[
-            {**card, "gate": describe_gate(rows["shortcuts"], card["dataset"])}
+            {
+                **card,
+                "gate": describe_gate(rows["shortcuts"], card["dataset"]),
+                "standing": describe_standing(rows["standings"], rows["backbones_paired"], card["dataset"]),
+            }
             for card in (chosen_model(results, name) for name in results.datasets)
         ],
         cautions=[row for row in rows["checks"] if row["kind"] == "caution" and row["level"] != PASS],

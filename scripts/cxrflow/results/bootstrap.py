@@ -11,8 +11,8 @@ interval covers the truth. Where all resamples are equal, as they are at 0 and 1
 effect as if all images of a patient were the same. The interval never has zero width and never leaves 0 to 1.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from cxrflow.errors import CxrflowError
 from cxrflow.files.formats import MIN_PATIENTS
 from cxrflow.files.records import Predictions
-from cxrflow.results.metrics import METRICS, Floats, Outcomes, Sample, macro_f1, whole_sample
+from cxrflow.results.metrics import METRICS, Floats, Outcomes, Sample, macro_f1, recall, whole_sample
 
+Ends = tuple[float | None, float | None]  # of an interval; None where there is none
 LEVEL = 0.95
 ROUNDING = 1e-12  # a variance below it is rounding
 CHUNK = 100  # resamples made at once. It changes which patients are sampled: leave it
@@ -93,28 +94,35 @@ def resample_metrics(outcomes: Outcomes, patient_ids: list[str], resamples: int,
     return {name: np.concatenate(values) for name, values in chunks.items()}
 
 
-def wilson_interval(
-    value: float, resampled: Floats, patients: NDArray[np.int64], level: float = LEVEL
-) -> tuple[float | None, float | None]:
+def wilson_interval(value: float, resampled: Floats, patients: NDArray[np.int64], level: float = LEVEL) -> Ends:
     """Return Wilson's interval of a score, with the effective number of images that its resamples show.
 
     value: 0 to 1. resampled: float64 (resamples,), NaN where it is undefined. patients: int64 (n,), of each class that
         the score is a plain mean over; fewer than MIN_PATIENTS of one give no interval, nor do no resamples.
     """
+    return find_wilson(value, resampled, patients)(level)
+
+
+def find_wilson(value: float, resampled: Floats, patients: NDArray[np.int64]) -> Callable[[float], Ends]:
+    """Return Wilson's interval, as `wilson_interval`, as a function of its level."""
     defined = resampled[~np.isnan(resampled)]
     if len(defined) < 2 or patients.min() < MIN_PATIENTS:
-        return None, None
+        return lambda level: (None, None)
     variance = defined.var(ddof=1)
     n = value * (1 - value) / variance if variance > ROUNDING else len(patients) ** 2 / (1 / patients).sum()
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    centre, half = value + z**2 / (2 * n), z * np.sqrt(value * (1 - value) / n + z**2 / (4 * n**2))
-    low, high = (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)
-    return float(np.clip(low, 0, value)), float(np.clip(high, value, 1))  # at 0 and 1 rounding alone would cross them
+
+    def find_ends(level: float) -> Ends:
+        z = NormalDist().inv_cdf((1 + level) / 2)
+        centre, half = value + z**2 / (2 * n), z * np.sqrt(value * (1 - value) / n + z**2 / (4 * n**2))
+        low, high = (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)
+        return float(np.clip(low, 0, value)), float(np.clip(high, value, 1))  # at 0 and 1 rounding alone crosses them
+
+    return find_ends
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and its interval, of 95 % unless another was asked for.
+    """A value and its interval, of 95 % unless it was asked for at another level.
 
     The ends are None where nothing was resampled, or a class has too few patients.
     """
@@ -124,11 +132,28 @@ class Estimate:
     high: float | None
     resampled: Floats  # float64 (resamples,), the value in each resample
     n_patients: int | None = None  # of the smallest class, where it rests on classes
+    ends: Callable[[float], Ends] | None = None  # the interval by its level; None: it is known at this one only
+
+    def at(self, level: float) -> "Estimate":
+        """Return it with its interval at another level, 0 to 1.
+
+        Raises:
+            ValueError: its interval is known at one level only.
+        """
+        if self.ends is None:
+            raise ValueError("this estimate was made without the interval's other levels")
+        low, high = self.ends(level)
+        return replace(self, low=low, high=high)
 
 
-def mean_macro_f1(
-    procedures: Sequence[Sequence[Predictions]], resamples: int, seed: int, level: float = LEVEL
+def make_estimate(
+    value: float, ends: Callable[[float], Ends], resampled: Floats, n_patients: int | None = None
 ) -> Estimate:
+    """Return an estimate with its 95 % interval, from its interval as a function of the level."""
+    return Estimate(value, *ends(LEVEL), resampled, n_patients, ends)
+
+
+def mean_macro_f1(procedures: Sequence[Sequence[Predictions]], resamples: int, seed: int) -> Estimate:
     """Return the mean over procedures of the mean macro F1 of their trainings, all on the same images.
 
     Without resamples where a class has too few patients. A procedure's trainings, which differ in their seed, are
@@ -142,20 +167,40 @@ def mean_macro_f1(
     Raises:
         CxrflowError: the predictions are of different images.
     """
+    first = procedures[0][0]
+    patients = count_behind(Outcomes(first.labels, first.probabilities), first.patient_ids)["macro_f1"]
+    return _average_trainings(procedures, resamples, seed, macro_f1, patients)
+
+
+def mean_recall(procedures: Sequence[Sequence[Predictions]], label: int, resamples: int, seed: int) -> Estimate:
+    """Return the mean recall of one class, number `label`, over procedures and trainings as `mean_macro_f1` does."""
+    first = procedures[0][0]
+    patients = count_behind(Outcomes(first.labels, first.probabilities), first.patient_ids)["recall"]
+    return _average_trainings(
+        procedures, resamples, seed, lambda sample: recall(sample)[:, label], patients[label : label + 1]
+    )
+
+
+def _average_trainings(
+    procedures: Sequence[Sequence[Predictions]],
+    resamples: int,
+    seed: int,
+    measure: Callable[[Sample], Floats],
+    patients: NDArray[np.int64],
+) -> Estimate:
+    """Return the mean over procedures of the mean of a measure over their trainings, resampled on two levels."""
     check_same_images([each for trainings in procedures for each in trainings])
     outcomes = [[Outcomes(each.labels, each.probabilities) for each in trainings] for trainings in procedures]
-    value = float(np.mean([np.mean([macro_f1(whole_sample(each))[0] for each in group]) for group in outcomes]))
-    patient_ids = procedures[0][0].patient_ids
-    patients = count_behind(outcomes[0][0], patient_ids)["macro_f1"]
+    value = float(np.mean([np.mean([measure(whole_sample(each))[0] for each in group]) for group in outcomes]))
     parts = [[np.zeros((len(group), 0))] for group in outcomes]
     if patients.min() >= MIN_PATIENTS:
-        for weights in resample_weights(patient_numbers(patient_ids), resamples, seed):
+        for weights in resample_weights(patient_numbers(procedures[0][0].patient_ids), resamples, seed):
             for part, group in zip(parts, outcomes, strict=True):
-                part.append(np.array([macro_f1(Sample(each, weights)) for each in group]))
+                part.append(np.array([measure(Sample(each, weights)) for each in group]))
     generators = [np.random.default_rng([seed, number]) for number in range(len(parts))]
     means = [_resample_trainings(np.concatenate(p, axis=1), g) for p, g in zip(parts, generators, strict=True)]
     resampled = np.mean(means, axis=0)
-    return Estimate(value, *wilson_interval(value, resampled, patients, level), resampled, int(patients.min()))
+    return make_estimate(value, find_wilson(value, resampled, patients), resampled, int(patients.min()))
 
 
 def _resample_trainings(scores: Floats, generator: np.random.Generator) -> Floats:
@@ -177,7 +222,7 @@ def average_images(
     weights = np.concatenate([*resample_weights(patients, resamples, seed)], axis=1)  # (n, resamples)
     resampled = weights.T @ values / weights.sum(axis=0)[:, None]
     return {
-        name: Estimate(mean, *wilson_interval(mean, each, n_patients), each, int(n_patients[0]))
+        name: make_estimate(mean, find_wilson(mean, each, n_patients), each, int(n_patients[0]))
         for name, mean, each in zip(shares, values.mean(axis=0).tolist(), resampled.T, strict=True)
     }
 
@@ -189,28 +234,45 @@ def subtract_estimates(one: Estimate, other: Estimate) -> Estimate:
     their resamples (MOVER: Zou & Donner 2008, Stat. Med. 27:1693-1702; for paired shares, Newcombe 1998, Stat. Med.
     17:2635-2650), so that two models without an error do not differ by exactly zero.
     """
-    value, resampled = one.value - other.value, one.resampled - other.resampled
-    n_patients = _least_patients((one, other))
-    if one.low is None or one.high is None or other.low is None or other.high is None:
-        return Estimate(value, None, None, resampled, n_patients)
     correlation = _correlate(one.resampled, other.resampled)
 
     def add_errors(first: float, second: float) -> float:
         return float(np.sqrt(max(0.0, first**2 + second**2 - 2 * correlation * first * second)))
 
-    low = value - add_errors(one.value - one.low, other.high - other.value)
-    high = value + add_errors(one.high - one.value, other.value - other.low)
-    return Estimate(value, low, high, resampled, n_patients)
+    def find_ends(level: float) -> Ends:
+        (low, high), (other_low, other_high) = _ends_at(one, level), _ends_at(other, level)
+        if low is None or high is None or other_low is None or other_high is None:
+            return None, None
+        below = add_errors(one.value - low, other_high - other.value)
+        above = add_errors(high - one.value, other.value - other_low)
+        return one.value - other.value - below, one.value - other.value + above
+
+    resampled, n_patients = one.resampled - other.resampled, _least_patients((one, other))
+    return make_estimate(one.value - other.value, find_ends, resampled, n_patients)
 
 
 def average_estimates(estimates: Sequence[Estimate]) -> Estimate:
     """Return the mean of estimates from different patients, whose errors have nothing to do with each other (MOVER)."""
-    value, n_patients = float(np.mean([each.value for each in estimates])), _least_patients(estimates)
-    if any(each.low is None or each.high is None for each in estimates):
-        return Estimate(value, None, None, np.zeros(0), n_patients)
-    errors = [[getattr(each, end) - each.value for each in estimates] for end in ("low", "high")]
-    below, above = (float(np.linalg.norm(each)) / len(estimates) for each in errors)
-    return Estimate(value, value - below, value + above, np.zeros(0), n_patients)
+    value = float(np.mean([each.value for each in estimates]))
+
+    def find_ends(level: float) -> Ends:
+        ends = [_ends_at(each, level) for each in estimates]
+        errors = [
+            (each.value - low, high - each.value)
+            for each, (low, high) in zip(estimates, ends, strict=True)
+            if low is not None and high is not None
+        ]
+        if len(errors) < len(ends):
+            return None, None
+        below, above = (float(np.linalg.norm(side)) / len(errors) for side in zip(*errors, strict=True))
+        return value - below, value + above
+
+    return make_estimate(value, find_ends, np.zeros(0), _least_patients(estimates))
+
+
+def _ends_at(estimate: Estimate, level: float) -> Ends:
+    at = estimate if level == LEVEL else estimate.at(level)
+    return at.low, at.high
 
 
 def _least_patients(estimates: Sequence[Estimate]) -> int | None:
@@ -247,14 +309,20 @@ def divide_estimates(one: Estimate, other: Estimate) -> Estimate:
 
 def scale_estimate(estimate: Estimate, factor: float, shift: float = 0.0) -> Estimate:
     """Return factor * estimate + shift."""
-    low, high = (None if end is None else factor * end + shift for end in (estimate.low, estimate.high))
-    ends = (low, high) if factor >= 0 else (high, low)
-    return Estimate(factor * estimate.value + shift, *ends, factor * estimate.resampled + shift, estimate.n_patients)
+
+    def find_ends(level: float) -> Ends:
+        low, high = (None if end is None else factor * end + shift for end in _ends_at(estimate, level))
+        return (low, high) if factor >= 0 else (high, low)
+
+    resampled = factor * estimate.resampled + shift
+    return make_estimate(factor * estimate.value + shift, find_ends, resampled, estimate.n_patients)
 
 
 def _correlate(first: Floats, second: Floats) -> float:
     """Return the correlation of resamples where both are defined; 0, which widens, where one of them never varies."""
     defined = ~np.isnan(first + second)
+    if not defined.any():
+        return 0.0
     errors = [values[defined] - values[defined].mean() for values in (first, second)]
     size = float(np.sqrt((errors[0] ** 2).sum() * (errors[1] ** 2).sum()))
     return float(errors[0] @ errors[1]) / size if size > ROUNDING else 0.0
