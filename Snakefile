@@ -14,7 +14,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/data.smk"  #     phantom, index, copies, split, preprocess, samples
-include: "workflow/rules/train.smk"  #    fetch_weights, train
+include: "workflow/rules/train.smk"  #    convert_weights, fetch_weights, train
 include: "workflow/rules/tune.smk"  #     ask, trial, choose_settings
 include: "workflow/rules/evaluate.smk"  # evaluate, probe, score
 include: "workflow/rules/deliver.smk"  #  export
@@ -43,6 +43,11 @@ rule data:
         collect(rules.split.output, dataset=DATASETS),
         collect(IMAGES, dataset=DATASETS, recipe=STUDY.recipe()),
         collect(rules.samples.output, dataset=DATASETS, recipe=STUDY.recipe()),
+
+
+rule weights:  # what models start from, where there is internet; a run does the same by itself
+    input:
+        sorted({init_weights_of(m) for m in MODELS if m.init == IMAGENET or m.init.startswith(FROM_WEIGHTS)}),
 
 
 rule models:

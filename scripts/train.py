@@ -29,6 +29,7 @@ with importing_much():
     from cxrflow.models.devices import choose_device, claim_gpus, describe_device, note_on_precision, prepare_process
     from cxrflow.models.epochs import fit
     from cxrflow.models.losses import weigh_classes
+    from cxrflow.models.probing import fit_probe
     from cxrflow.models.progress import epoch_line, final_line, header
     from cxrflow.models.ranks import join_ranks, run_together
     from cxrflow.models.resume import CheckpointStore, find_deadline, training_circumstances, training_key
@@ -66,7 +67,8 @@ def train_model(
     settings: the training, as JSON.
     device: auto (a GPU if there is one), cpu or cuda
     gpus: processes that share the training, one per GPU
-    init_weights: what a transferred model starts from: torchvision's .pth file, or another dataset's model.pt
+    init_weights: what a transferred model starts from: torchvision's .pth file, another dataset's model.pt, or named
+        weights, which may ask for a head on frozen features
     threads: CPU threads, divided among the processes of several GPUs; another number changes the last bits of the
         result
     resume: folder for checkpoints, emptied at the end
@@ -94,7 +96,10 @@ def train_model(
             return
         state = open_training(identity, data, settings, init_weights, found, ranks)
         print_start(state, identity, data, threads)
-        fit(state, store, lambda row, is_best: print(epoch_line(row, is_best)), find_deadline())
+        if state.is_probe:
+            print(epoch_line(fit_probe(state, data, identity.backbone), is_best=True))
+        else:
+            fit(state, store, lambda row, is_best: print(epoch_line(row, is_best)), find_deadline())
         if store and lease:
             lease.check()
             print(final_line(state.best.epoch, state.history))

@@ -27,6 +27,24 @@ def test_the_study_has_twelve_models_and_by_one_switch_eighteen(config: dict[str
     assert len(load_study(config | {"transfer_all_backbones": True}).models()) == 18
 
 
+WEIGHTS = {"file": "mae.safetensors", "sha256": "ab" * 32, "backbone": "resnet50", "trained_on": ["nih"]}
+
+
+def test_a_dataset_may_have_several_transferred_models(config: dict[str, Any]) -> None:
+    """Among them one of named weights, which marks the datasets whose images those have seen."""
+    several = [{"init": "imagenet", "backbone": "resnet34"}, {"init": "weights_mae", "backbone": "resnet50"}]
+    inits = dict.fromkeys(("covid", "pneumonia", "xray8"), several)
+    weights = {"weights": {"mae": WEIGHTS}, "transfer": inits, "seeds": [0]}
+    study = load_study(config | weights)
+    assert len(study.models()) == 9 + 2 * 3
+    named = {model.dataset: model for model in study.models() if model.init == "weights_mae"}
+    assert study.init_title("weights_mae") == "from mae"
+    assert study.list_reasons(named["xray8"]) == ["its weights have seen images of NIH ChestX-ray14"]
+    assert study.may_have_seen_test(named["covid"]), "by way of the RSNA"
+    assert not study.may_have_seen_test(named["pneumonia"])
+    assert len(load_study(config | weights | {"transfer_all_backbones": True}).models()) == 9 + 9 + 3
+
+
 def test_seeds_and_ablations_multiply(config: dict[str, Any]) -> None:
     ablation = {"variants": ["no_blur"], "datasets": ["covid"], "backbones": ["resnet34"]}
     models = load_study(config | {"seeds": [0, 1], "ablation": ablation}).models()
@@ -118,6 +136,13 @@ def classes(**names: str) -> dict[str, Any]:
         ({"variants": {"v": {"train": {"epochs": [[1]]}}}}, "config: 'v_[1]' cannot name a folder"),
         ({"ablation": {"variants": ["no_such"]}}, "'no_such' is not known"),
         ({"transfer": {"covid": {"init": "from_covid", "backbone": "resnet34"}}}, "'from_covid' is not known"),
+        ({"weights": {"mae": WEIGHTS | {"sha256": "ab"}}}, "config.weights.mae.sha256: expected 64 hex digits"),
+        ({"weights": {"mae": WEIGHTS | {"keys": {"(": ""}}}}, "config.weights.mae.keys: '(': '' is not a replacement"),
+        ({"weights": {"mae": WEIGHTS | {"trained_on": ["cxr14"]}}}, "config.weights.mae.trained_on: 'cxr14' is not"),
+        (
+            {"weights": {"mae": WEIGHTS}, "transfer": {"covid": {"init": "weights_mae", "backbone": "resnet34"}}},
+            "config.transfer.covid.init: 'weights_mae' is not known",  # of that backbone
+        ),
         ({"phantoms": {"images_per_class_of": {"xray9": 20}}}, "images_per_class_of: 'xray9' is not known"),
         ({"phantoms": {"images_per_class_of": {"xray8": 3}}}, "images_per_class_of.xray8: 3 is out of range"),
         (

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+import convert_weights
 import profile_backbone
 import train
 from cxrflow.config.parsing import settings_json
-from cxrflow.config.settings import PreprocessSettings, ProfileSettings, TrainSettings
+from cxrflow.config.settings import PreprocessSettings, ProfileSettings, TrainSettings, WeightsSettings
 from cxrflow.errors import CxrflowError
-from cxrflow.files.atomic import read_json
+from cxrflow.files.atomic import read_json, sha256_file
 from cxrflow.files.records import EpochRow
 from cxrflow.files.tables import read_records
 from cxrflow.models import checkpoints
@@ -67,6 +69,22 @@ def test_a_share_of_the_train_images_is_trained_on_and_weighs_the_classes(files:
     summary = read_json(files["training"])
     assert (summary["n_train"], summary["n_val"]) == (6 + 3, 12)
     assert summary["class_weights"] == {"dark": 9 / (2 * 6), "light": 9 / (2 * 3)}
+
+
+def test_named_weights_are_converted_and_probed(files: dict[str, Any], tmp_path: Path) -> None:
+    source, weights = tmp_path / "root" / "mae.safetensors", tmp_path / "mae.pth"
+    source.parent.mkdir()
+    body = {name: value for name, value in build_tiny().state_dict().items() if not name.startswith("classifier")}
+    save_file({f"encoder.{name}": value for name, value in body.items()}, source)
+    entry = WeightsSettings(
+        file=source.name, sha256=sha256_file(source), backbone="tiny", keys={"^encoder\\.": ""}, head="probe"
+    )
+    convert_weights.convert(name="mae", settings=entry, folder=source.parent, weights=weights)
+    mine = files | {"model_id": "toy/tiny/weights_mae/base/seed0", "init_weights": weights}
+    train.train_model(**mine)
+    saved, kept = load_model(mine["model"]), read_json(mine["training"])
+    assert (saved.init, saved.epoch, kept["epochs"]) == ("weights_mae", 1, 1)
+    assert equal_weights(body, {name: value for name, value in saved.state_dict.items() if name in body})
 
 
 def test_a_finished_training_is_not_made_twice(files: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

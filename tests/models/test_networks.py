@@ -4,9 +4,8 @@ import torch
 from torchvision.transforms.v2 import functional as reference
 
 from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.settings import IMAGENET_MEAN, IMAGENET_STD
 from cxrflow.models.networks import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     build_network,
     estimate_batch_norm,
     find_head,

@@ -70,7 +70,7 @@ def test_right_content_is_kept_and_can_be_loaded(
 @pytest.mark.parametrize(
     ("served", "name", "message"),
     [
-        ("tiny-00000000.pth", "tiny-00000000.pth", "says 00000000: nothing was kept"),
+        ("tiny-00000000.pth", "tiny-00000000.pth", "should be 00000000: nothing was kept"),
         ("cut", NAME, f"broke after 1000 of {len(CONTENT)} bytes"),
         ("other.pth", NAME, "the server says 404"),
     ],

@@ -33,7 +33,7 @@ from cxrflow.config.made import describe_differences, list_made
 from cxrflow.config.missing import find_obstacle, list_missing, list_models
 from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId, recipe_name
 from cxrflow.config.tuning import list_recipes, plan_runs, read_tuned
-from cxrflow.config.layout import PATTERN as MODEL_PATTERN
+from cxrflow.config.layout import FROM_WEIGHTS, PATTERN as MODEL_PATTERN
 
 try:
     if workflow.is_main_process:  # what Snakemake has read itself gives nothing twice
@@ -75,7 +75,14 @@ for line in NOTES:
 wildcard_constraints:
     dataset="|".join(STUDY.settings.datasets),
     backbone="|".join(BACKBONES),
-    init="|".join([SCRATCH, IMAGENET, *(FROM_DATASET + name for name in STUDY.settings.datasets)]),
+    init="|".join(
+        [
+            SCRATCH,
+            IMAGENET,
+            *(FROM_DATASET + name for name in STUDY.settings.datasets),
+            *(FROM_WEIGHTS + name for name in STUDY.settings.weights),
+        ]
+    ),
     check="|".join(CHECKS),
     variant="|".join(STUDY.variants()),
     recipe="|".join(RECIPES),
@@ -161,7 +168,8 @@ def test_table_of(wildcards):
 
 @of_wildcards
 def init_weights_of(wildcards):
-    """The file that a model starts from: none, ImageNet weights, or another dataset's model of the same backbone."""
+    """The file that a model starts from: none, ImageNet or named weights, or another dataset's model of the same
+    backbone."""
     if wildcards.init == SCRATCH:
         return []
     if wildcards.init == IMAGENET:
@@ -169,6 +177,8 @@ def init_weights_of(wildcards):
         if weights is None:
             raise WorkflowError(f"{wildcards.backbone} has no ImageNet weights (scripts/cxrflow/config/backbones.py)")
         return str(LAYOUT.weights(weights.file.removesuffix(".pth")))
+    if wildcards.init.startswith(FROM_WEIGHTS):
+        return str(LAYOUT.weights(wildcards.init.removeprefix(FROM_WEIGHTS)))
     source = ModelId(wildcards.init.removeprefix(FROM_DATASET), wildcards.backbone, seed=int(wildcards.seed))
     return str(LAYOUT.model_file(source, "model.pt"))
 

@@ -1,4 +1,27 @@
-# Packed images to a trained model: fetch_weights, train.
+# Packed images to a trained model: convert_weights, fetch_weights, train.
+
+
+rule convert_weights:
+    output:
+        weights=LAYOUT.weights("{name}"),
+        checksum=LAYOUT.weights("{name}").with_suffix(".pth.sha256"),
+    log:
+        LAYOUT.weights("{name}").with_suffix(".log"),
+    wildcard_constraints:
+        name="|".join(STUDY.settings.weights) or "none",
+    localrule: True  # compute nodes often have no internet
+    conda:
+        "../../envs/cxrflow.yaml"
+    resources:
+        folder=as_is(STUDY.settings.weights_root),  # where, not what: the file's SHA-256 is among the settings
+    params:
+        settings=of_wildcards(lambda wildcards: settings_json(STUDY.settings.weights[wildcards.name])),
+        code=code_hash("convert_weights"),
+    message:
+        "make the weights {wildcards.name} ready to start from"
+    shell:
+        "python scripts/convert_weights.py --name {wildcards.name:q} --settings {params.settings:q}"
+        " --folder {resources.folder:q} --weights {output.weights:q} > {log:q} 2>&1"
 
 
 rule fetch_weights:
@@ -6,6 +29,10 @@ rule fetch_weights:
         weights=LAYOUT.weights("{file}"),
     log:
         LAYOUT.weights("{file}").with_suffix(".log"),
+    wildcard_constraints:
+        file="|".join(
+            backbone.imagenet.file.removesuffix(".pth") for backbone in BACKBONES.values() if backbone.imagenet
+        ),
     localrule: True  # compute nodes often have no internet
     conda:
         "../../envs/cxrflow.yaml"

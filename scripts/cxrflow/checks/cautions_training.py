@@ -80,7 +80,7 @@ def transfer_leak(results: Results) -> Verdict:
         measured = (
             f"starts from one that has seen {n_seen:,} of its {n_test:,} test images, or other images of the patients"
         )
-        known = [each.words for each in results.study.list_untraced(pairs[init, dataset])]
+        known = results.study.list_reasons(pairs[init, dataset])
         listed.append(f"{which} {measured if n_seen else f'may have, because {join_words(known)}'}")
     return Verdict(
         FAIL if any(counts.values()) else WARN,

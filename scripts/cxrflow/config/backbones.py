@@ -82,6 +82,10 @@ BACKBONES = {
         imagenet=ImageNetWeights("resnet34-b627a593.pth", "IMAGENET1K_V1", top5=91.420),
         paper=PaperFigures(params_m=21.8, gflops=153.9, layers=34),
     ),
+    "resnet50": Backbone(
+        title="ResNet-50",
+        imagenet=ImageNetWeights("resnet50-11ad3fa6.pth", "IMAGENET1K_V2", top5=95.434),
+    ),
     "densenet121": Backbone(
         title="DenseNet-121",
         imagenet=ImageNetWeights("densenet121-a639ec97.pth", "IMAGENET1K_V1", top5=91.972),

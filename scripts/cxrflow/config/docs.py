@@ -52,7 +52,7 @@ def sections(cls: type) -> dict[str, type]:
         annotation = hints[field.name]
         key = field.name
         if typing.get_origin(annotation) is dict:
-            annotation, key = annotation.__args__[1], f"{field.name}.<name>"
+            annotation, key = _value_type(annotation), f"{field.name}.<name>"
         if isinstance(annotation, types.UnionType):
             (annotation,) = [member for member in annotation.__args__ if member is not type(None)]
         if dataclasses.is_dataclass(annotation):
@@ -98,8 +98,14 @@ def _type_text(annotation: Any) -> str:
     if typing.get_origin(annotation) is tuple:
         return f"list of {_type_text(annotation.__args__[0])}"
     if typing.get_origin(annotation) is dict:
-        return "section" if dataclasses.is_dataclass(annotation.__args__[1]) else "names with values"
+        return "section" if dataclasses.is_dataclass(_value_type(annotation)) else "names with values"
     return "section"
+
+
+def _value_type(annotation: Any) -> Any:
+    """Return what a mapping's names stand for; where it is a list of sections, what one of them is."""
+    value = annotation.__args__[1]
+    return value.__args__[0] if typing.get_origin(value) is tuple else value
 
 
 def _default_text(field: "dataclasses.Field[Any]") -> str:
@@ -123,7 +129,9 @@ def _schema(annotation: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
         return _schema_of_dataclass(typing.cast(type, annotation))
     origin = typing.get_origin(annotation)
     if origin is tuple:
-        return {"type": "array", "items": _schema(annotation.__args__[0], meta), "uniqueItems": True}
+        item = annotation.__args__[0]
+        several = {"type": "array", "items": _schema(item, meta), "uniqueItems": item is not float}
+        return {"anyOf": [_schema(item, meta), several]} if dataclasses.is_dataclass(item) else several
     if origin is dict:
         return {"type": "object", "additionalProperties": _schema(annotation.__args__[1], meta)}
     if annotation is Any:

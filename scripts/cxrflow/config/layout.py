@@ -17,6 +17,7 @@ SCRATCH = "scratch"
 IMAGENET = "imagenet"
 # A model's path below the folder of all models, with Snakemake's wildcards.
 PATTERN = "{dataset}/{backbone}/{init}/{variant}/seed{seed}"
+FROM_WEIGHTS = "weights_"  # init weights_<name>: a file that the config names
 FROM_DATASET = "from_"  # init from_<dataset>: the weights of that dataset's model
 
 
@@ -108,7 +109,7 @@ class Layout:
 
     probe = _file("probes/{}/{}")  # a file of the classifiers without a network, of one dataset
     backbone = _file("backbones/{}.json")  # what a backbone costs, measured
-    weights = _file("weights/{}.pth")  # the copy of a file of ImageNet weights, by its name without `.pth`
+    weights = _file("weights/{}.pth")  # what models start from: ImageNet's by file name without `.pth`, others by name
     check = _file("checks/{}.json")  # the verdict of a check
     analysis_plan = _file("analysis_plan.json")  # what is asked and how it is decided, with its time
     selection = _file("selection.json")  # the model chosen for each dataset

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.layout import BASE, FROM_DATASET, IMAGENET
+from cxrflow.config.layout import BASE, FROM_DATASET, FROM_WEIGHTS, IMAGENET
 from cxrflow.config.parsing import find_problems, parse_settings, raise_problems, settings_dict
 from cxrflow.config.readers import PHANTOM_READERS, READERS
-from cxrflow.config.settings import DatasetSettings, PreprocessSettings, StudySettings
+from cxrflow.config.settings import DatasetSettings, PreprocessSettings, StudySettings, WeightsSettings
 from cxrflow.config.study import UNFINISHED, Study
 from cxrflow.config.tuning import find_tune_problems, list_recipes, read_tuned
 from cxrflow.config.variants import SECTIONS, list_members, read_config_variants
@@ -186,7 +186,7 @@ def load_study(config: Mapping[str, Any]) -> Study:
 def _problems(study: Study) -> list[str]:
     """Return what is wrong between settings that are each right by themselves."""
     settings = study.settings
-    names = [settings.study, *settings.datasets, *study.variants(), *settings.tune]
+    names = [settings.study, *settings.datasets, *study.variants(), *settings.tune, *settings.weights]
     problems = [
         f"config: {n!r} cannot name a folder: use letters, digits, _ . + -" for n in names if not re.fullmatch(NAME, n)
     ]
@@ -201,6 +201,8 @@ def _problems(study: Study) -> list[str]:
             for key in keys
             if same[key.casefold()] > 1
         ]
+    for name, weights in settings.weights.items():
+        problems += _weights_problems(f"config.weights.{name}", weights)
     for key, data in settings.datasets.items():
         problems += _class_problems(f"config.datasets.{key}.classes", data.classes)
         problems += _unread_problems(f"config.datasets.{key}", data)
@@ -268,6 +270,24 @@ def _class_problems(where: str, classes: Mapping[str, str]) -> list[str]:
     )
 
 
+def _weights_problems(where: str, weights: WeightsSettings) -> list[str]:
+    """Return what is wrong with a file of weights, as far as its entry shows."""
+    problems = []
+    if not re.fullmatch("[0-9a-f]{64}", weights.sha256):
+        problems.append(f"{where}.sha256: expected 64 hex digits, as sha256sum prints them, got {weights.sha256!r}")
+    for pattern, replacement in weights.keys.items():
+        try:
+            re.sub(pattern, replacement, "")
+        except (re.error, IndexError) as error:
+            problems.append(f"{where}.keys: {pattern!r}: {replacement!r} is not a replacement by a pattern ({error})")
+    for key in ("mean", "std"):
+        if len(getattr(weights, key)) not in (1, 3):
+            problems.append(f"{where}.{key}: expected one number, or one for each of three channels")
+    if min(weights.std, default=1) <= 0:
+        problems.append(f"{where}.std: expected numbers above 0")
+    return problems
+
+
 def _unread_problems(where: str, data: DatasetSettings) -> list[str]:
     """Return the settings that only another reader reads: they would do nothing without a word."""
     given = {field.name for field in fields(data) if getattr(data, field.name) != field.default}
@@ -293,11 +313,16 @@ def _references(settings: StudySettings) -> Iterator[tuple[str, str, Collection[
     )
     yield from (("config.ablation.datasets", dataset, datasets) for dataset in ablation.datasets)
     yield from (("config.ablation.backbones", backbone, BACKBONES) for backbone in ablation.backbones)
-    for dataset, transfer in settings.transfer.items():
-        inits = [IMAGENET, *(FROM_DATASET + other for other in datasets if other != dataset)]
+    for name, weights in settings.weights.items():
+        yield f"config.weights.{name}.backbone", weights.backbone, BACKBONES
+        yield from ((f"config.weights.{name}.trained_on", reader, READERS) for reader in weights.trained_on)
+    for dataset, transfers in settings.transfer.items():
         yield "config.transfer", dataset, datasets
-        yield f"config.transfer.{dataset}.backbone", transfer.backbone, BACKBONES
-        yield f"config.transfer.{dataset}.init", transfer.init, inits
+        for each in transfers:
+            fitting = (name for name, weights in settings.weights.items() if weights.backbone == each.backbone)
+            inits = [IMAGENET, *(FROM_DATASET + other for other in datasets if other != dataset)]
+            yield f"config.transfer.{dataset}.backbone", each.backbone, BACKBONES
+            yield f"config.transfer.{dataset}.init", each.init, [*inits, *(FROM_WEIGHTS + name for name in fitting)]
 
 
 def _variant_problems(study: Study, name: str) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.layout import FROM_DATASET, IMAGENET, Layout, ModelId
+from cxrflow.config.layout import FROM_DATASET, FROM_WEIGHTS, IMAGENET, Layout, ModelId
 from cxrflow.config.study import UNFINISHED, Study
 
 ERROR = re.compile(r"(?:error: |(?=[\w.]*(?:Error|Exception): ))(.+)")  # a stage's own words, or the end of a traceback
@@ -62,6 +62,8 @@ def _list_training_steps(study: Study, layout: Layout, model: ModelId) -> Iterat
         yield from _list_training_steps(study, layout, source)
     elif model.init == IMAGENET and weights:
         logs.append(layout.weights(weights.file.removesuffix(".pth")).with_suffix(".log"))
+    elif model.init.startswith(FROM_WEIGHTS):
+        logs.append(layout.weights(model.init.removeprefix(FROM_WEIGHTS)).with_suffix(".log"))
     for log in [*logs, layout.model_file(model, "train.log")]:
         yield layout.model_file(model, "model.pt"), log
 

@@ -126,12 +126,15 @@ def unknown_key(where: str, key: str, known: list[str]) -> str:
 
 
 def _parse_tuple(annotation: Any, value: Any, where: str, problems: list[str], meta: Mapping[str, Any]) -> Any:
+    (item,) = [member for member in annotation.__args__ if member is not Ellipsis]
+    if dataclasses.is_dataclass(item) and isinstance(value, Mapping):
+        value = [value]  # one section alone
     if not isinstance(value, list | tuple):
         problems.append(f"{where}: expected a list, got {value!r}; write [{value}]")
         return None
-    (item,) = [member for member in annotation.__args__ if member is not Ellipsis]
     items = tuple(_parse(item, entry, f"{where}[{i}]", problems, meta) for i, entry in enumerate(value))
-    problems.extend(f"{where}: {each!r} is given twice: leave one of them" for each in _repeated(items))
+    if item is not float:  # numbers of channels may be equal
+        problems.extend(f"{where}: {each!r} is given twice: leave one of them" for each in _repeated(items))
     return items
 
 

@@ -11,6 +11,9 @@ from typing import Any
 from cxrflow.config.parsing import setting
 
 DEVICES = ("auto", "cpu", "cuda")
+# Of torchvision's ImageNet weights (their `transforms()`), for red, green and blue in 0-1.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 MAX_SEED = 2**32 - 1  # of scikit-learn, whose t-SNE comes after the training
 
 
@@ -372,8 +375,48 @@ class ProfileSettings:
 class TransferSettings:
     """The model of a dataset that is trained by transfer learning."""
 
-    init: str = setting("imagenet, or from_<dataset> for the weights of this study's model of another dataset")
+    init: str = setting(
+        "imagenet, from_<dataset> for the weights of this study's model of another dataset, or weights_<name> for a"
+        " file of `weights`"
+    )
     backbone: str = setting("the backbone that is transferred")
+
+
+@dataclass(frozen=True)
+class WeightsSettings:
+    """A file of pretrained weights that models start from, as init: weights_<name>."""
+
+    file: str = setting(
+        "below weights_root: safetensors, or a state dict of PyTorch, which is read without running code in it"
+    )
+    sha256: str = setting("of that file, 64 hex digits")
+    backbone: str = setting("whose weights they are")
+    url: str = setting("where `snakemake weights` fetches it; empty: put it there by hand", "")
+    part: str = setting("the entry of the file that holds the weights, such as state_dict; empty: the file itself", "")
+    keys: dict[str, str] = setting(
+        "regular expressions and what replaces their matches in the names of the weights, in this order, until they are"
+        " torchvision's names; what is empty then is left out",
+        dict,
+    )
+    mean: tuple[float, ...] = setting(
+        "what the weights' owner subtracts from gray values of 0 to 1, one number or one per channel, before they are"
+        " divided by `std`; the first layer is changed so that the same happens",
+        IMAGENET_MEAN,
+    )
+    std: tuple[float, ...] = setting("see `mean`", IMAGENET_STD)
+    head: str = setting(
+        "trained: the whole network is trained, as in any transfer; probe: the network stays as it is, and a logistic"
+        " regression on its features is the head, fitted in one pass",
+        "trained",
+        choices=("trained", "probe"),
+    )
+    trained_on: tuple[str, ...] = setting(
+        "readers of the published sets whose images the weights have seen: a model of such a dataset, or of one that"
+        " took images from it, may have seen its test images, and is marked",
+        (),
+    )
+    licence: str = setting("under which the weights are given", "")
+    citation: str = setting("what to cite for them, shown at the end of the page", "")
 
 
 @dataclass(frozen=True)
@@ -464,7 +507,10 @@ class StudySettings:
     )
     backbones: tuple[str, ...] = setting("the backbones", ("mobilenet_v3_large", "efficientnet_b1", "resnet34"))
     seeds: tuple[int, ...] = setting("every model is trained once per seed", (0,), minimum=0, maximum=MAX_SEED)
-    transfer: dict[str, TransferSettings] = setting("the transferred model of each dataset", dict)
+    transfer: dict[str, tuple[TransferSettings, ...]] = setting(
+        "the transferred model of each dataset, or a list of several", dict
+    )
+    weights: dict[str, WeightsSettings] = setting("files of pretrained weights, by name", dict)
     transfer_all_backbones: bool = setting(
         "transfer every backbone, not just the named one: eighteen models instead of twelve", False
     )

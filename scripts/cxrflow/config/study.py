@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.layout import BASE, FROM_DATASET, IMAGENET, SCRATCH, Layout, ModelId
+from cxrflow.config.layout import BASE, FROM_DATASET, FROM_WEIGHTS, IMAGENET, SCRATCH, Layout, ModelId
 from cxrflow.config.parsing import override_settings
 from cxrflow.config.readers import READERS, SharedImages, list_shared
 from cxrflow.config.settings import (
@@ -91,6 +91,9 @@ class Study:
             return "from scratch"
         if init == IMAGENET:
             return "from ImageNet"
+        if init.startswith(FROM_WEIGHTS):
+            name = init.removeprefix(FROM_WEIGHTS)
+            return f"from {name}" + ", probed" * (self.settings.weights[name].head == "probe")
         return f"from {self.dataset_title(init.removeprefix(FROM_DATASET))}"
 
     def models(self) -> list[ModelId]:
@@ -108,11 +111,16 @@ class Study:
         ]
 
     def _transferred(self, dataset: str, seed: int) -> list[ModelId]:
-        transfer = self.settings.transfer.get(dataset)
-        if transfer is None or transfer.init.removeprefix(FROM_DATASET) in self.settings.leave_out:
-            return []
-        backbones = self.settings.backbones if self.settings.transfer_all_backbones else (transfer.backbone,)
-        return [ModelId(dataset, backbone, transfer.init, seed=seed) for backbone in backbones]
+        everything = self.settings.transfer_all_backbones
+        models = [
+            ModelId(dataset, backbone, each.init, seed=seed)
+            for each in self.settings.transfer.get(dataset, ())
+            if each.init.removeprefix(FROM_DATASET) not in self.settings.leave_out
+            for backbone in (
+                self.settings.backbones if everything and not each.init.startswith(FROM_WEIGHTS) else (each.backbone,)
+            )
+        ]
+        return list(dict.fromkeys(models))
 
     def _ablated(self, dataset: str, seed: int) -> list[ModelId]:
         ablation = self.settings.ablation
@@ -195,9 +203,19 @@ class Study:
         source, own = (self.settings.datasets[name].reader for name in names)
         return [each for each in list_shared(source, own) if not each.is_traced]
 
+    def list_reasons(self, model: ModelId) -> list[str]:
+        """Return why a model may have seen test images where no image shows it, each as a phrase after "because"."""
+        reasons = [each.words for each in self.list_untraced(model)]
+        if model.init.startswith(FROM_WEIGHTS) and not self.settings.phantoms:
+            seen, own = self.settings.weights[model.init.removeprefix(FROM_WEIGHTS)].trained_on, self.settings.datasets
+            reader = own[model.dataset].reader
+            reasons += [f"its weights have seen images of {READERS[reader].title}"] * (reader in seen)
+            reasons += [each.words for source in seen if source != reader for each in list_shared(source, reader)]
+        return reasons
+
     def may_have_seen_test(self, model: ModelId) -> bool:
-        """Return whether a model starts from one of a published set that has images in common with its own."""
-        return bool(self.list_untraced(model))
+        """Return whether a model starts from what may have seen its test images, as far as is written."""
+        return bool(self.list_reasons(model))
 
     def missing_data(self) -> list[str]:
         """Return one line per dataset whose folder does not exist yet, with where it is expected."""

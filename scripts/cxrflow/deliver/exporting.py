@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cxrflow.config.settings import IMAGENET_MEAN, IMAGENET_STD
 from cxrflow.deliver.delivered import (
     FEATURES,
     INPUT,
@@ -34,8 +35,6 @@ from cxrflow.files.atomic import read_json, sha256_file
 from cxrflow.files.code_hash import find_own_version
 from cxrflow.models.checkpoints import SavedModel, restore_network
 from cxrflow.models.networks import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     forward_with_features,
     normalize_planes,
     to_network_input,

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cxrflow.config.layout import FROM_DATASET, IMAGENET, SCRATCH
+from cxrflow.config.layout import FROM_DATASET, FROM_WEIGHTS, IMAGENET, SCRATCH
 from cxrflow.config.parsing import parse_settings, settings_dict
 from cxrflow.config.settings import PreprocessSettings
 from cxrflow.errors import CxrflowError
@@ -146,12 +146,14 @@ def restore_network(model: SavedModel) -> nn.Module:
     return network.eval()
 
 
-def load_init(network: nn.Module, backbone: str, init: str, weights: Path | None) -> None:
-    """Load what a network starts from, in place: random weights, ImageNet's, or those trained on another dataset.
+def load_init(network: nn.Module, backbone: str, init: str, weights: Path | None) -> bool:
+    """Load what a network starts from, in place: random weights, ImageNet's, another dataset's, or named ones.
 
     All but the head is loaded; the head keeps its random weights, because its classes are others.
 
-    weights: none for init `scratch`; torchvision's file for `imagenet`; that dataset's model.pt for `from_<dataset>`.
+    weights: none for init `scratch`; torchvision's file for `imagenet`; that dataset's model.pt for `from_<dataset>`;
+        what convert_weights wrote for `weights_<name>`.
+    Returns whether only the head is to be fitted, as the entry of named weights says (`head: probe`).
 
     Raises:
         CxrflowError: the file does not fit the init, the backbone or its own checksum.
@@ -161,7 +163,7 @@ def load_init(network: nn.Module, backbone: str, init: str, weights: Path | None
             raise CxrflowError(
                 f"init is scratch, but init weights are given ({weights}): leave them out, or name their init"
             )
-        return
+        return False
     if weights is None:
         raise CxrflowError(f"init is {init}, but no init weights are given: add --init-weights FILE")
     if init == IMAGENET:
@@ -179,8 +181,18 @@ def load_init(network: nn.Module, backbone: str, init: str, weights: Path | None
                 "backbone"
             )
         load_all_but_head(network, backbone, source.state_dict, weights)
+    elif init.startswith(FROM_WEIGHTS):
+        named = load_checked(weights)
+        if (named["name"], named["backbone"]) != (init.removeprefix(FROM_WEIGHTS), backbone):
+            raise CxrflowError(
+                f"{weights} holds {named['name']}, a {named['backbone']}, and init {init} of a {backbone} was asked for"
+            )
+        load_all_but_head(network, backbone, named["state_dict"], weights)
+        return bool(named["head"] == "probe")
     else:
-        raise CxrflowError(f"init is {init!r}; known: {SCRATCH}, {IMAGENET}, {FROM_DATASET}<dataset>")
+        known = f"{SCRATCH}, {IMAGENET}, {FROM_DATASET}<dataset>, {FROM_WEIGHTS}<name>"
+        raise CxrflowError(f"init is {init!r}; known: {known}")
+    return False
 
 
 def load_all_but_head(network: nn.Module, backbone: str, weights: Mapping[str, Any], path: Path) -> None:

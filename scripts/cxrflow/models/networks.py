@@ -13,13 +13,11 @@ import torchvision
 from torch import Tensor, nn
 
 from cxrflow.config.backbones import BACKBONES, Backbone
+from cxrflow.config.settings import IMAGENET_MEAN, IMAGENET_STD
 from cxrflow.errors import CxrflowError
 from cxrflow.models.devices import derive_seed
 
 TABLE = "scripts/cxrflow/config/backbones.py"
-# Of torchvision's ImageNet weights (their `transforms()`), for red, green and blue in 0-1.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def find_backbone(name: str) -> Backbone:

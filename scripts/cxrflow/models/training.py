@@ -56,6 +56,7 @@ class Training:
     class_weights: Tensor  # float32 (n_classes,), on the device; all 1 where the settings switch them off
     average: WeightAverage | None = None  # of the network's weights over the steps
     ranks: Ranks = ALONE
+    is_probe: bool = False  # only the head is to be fitted, as `probing.fit_probe` does
     best: BestEpoch = field(default_factory=BestEpoch)
     history: list[EpochRow] = field(default_factory=list)  # one row per finished epoch
 
@@ -108,11 +109,13 @@ def open_training(
         CxrflowError: the weights do not fit, or the train or val subset cannot be used.
     """
     network = build_network(identity.backbone, len(data.class_names), settings.batch_norm_momentum, identity.seed)
-    load_init(network, identity.backbone, identity.init, init_weights)
+    is_probe = load_init(network, identity.backbone, identity.init, init_weights)
     new_layers = "" if identity.init == SCRATCH else find_head(network, identity.backbone)
-    return start_training(
+    training = start_training(
         network, data, settings, seed=identity.seed, device=device, ranks=ranks, new_layers=new_layers
     )
+    training.is_probe = is_probe
+    return training
 
 
 def start_training(
