@@ -109,6 +109,7 @@ rule choose_settings:
         trials=lambda wildcards: trials_before(wildcards.search),
     output:
         best=LAYOUT.tuned("{search}"),
+        picture=report(LAYOUT.tuning_picture("{search}"), category="Tuning", labels={"search": "{search}"}),
     log:
         f"{TUNING}/choose_settings.log",
     localrule: True  # shorter than the wait for a job of its own
@@ -116,10 +117,13 @@ rule choose_settings:
         "../../envs/cxrflow.yaml"
     params:
         tune=lambda wildcards: settings_json(SEARCHES[wildcards.search]),
+        preprocess=rules.ask.params.preprocess,
+        train=rules.ask.params.train,
         resume=f"{TUNING}/resume",
         code=code_hash("choose_settings"),
     message:
         "choose the settings of {wildcards.search}"
     shell:
-        "python scripts/choose_settings.py --tune {params.tune:q} --trials {input.trials:q}"
-        " --resume {params.resume:q} --best {output.best:q} > {log:q} 2>&1"
+        "python scripts/choose_settings.py --tune {params.tune:q} --preprocess {params.preprocess:q}"
+        " --train {params.train:q} --trials {input.trials:q} --resume {params.resume:q} --picture {output.picture:q}"
+        " --best {output.best:q} > {log:q} 2>&1"

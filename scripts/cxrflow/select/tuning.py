@@ -7,6 +7,7 @@ There is no database, lock or server to break: equal files give equal questions,
 import hashlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,18 +104,18 @@ def rebuild_study(tune: TuneSettings, base: Base, answers: Sequence[Answer], gen
 
 
 def make_sampler(tune: TuneSettings, generation: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler of a generation: TPE that models parameters together (Falkner et al. 2018, BOHB, ICML) and
-    counts running trials as bad, so that those of one generation differ; the first generation is random.
-    """  # noqa: D205
+    """Return the sampler of a generation; the first knows nothing yet, and is random whatever comes after it.
+
+    TPE models the settings together (Falkner et al. 2018, BOHB, ICML), and counts trials that still run as bad ones, so
+    that those of one generation differ.
+    """
     digest = hashlib.sha256(f"{tune.seed}/{generation}".encode()).digest()
     seed = int.from_bytes(digest[:4], "big")
-    if tune.sampler == "random":
+    if tune.sampler == "random" or generation == 0:
         return optuna.samplers.RandomSampler(seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            n_startup_trials=tune.per_generation, multivariate=True, constant_liar=True, seed=seed
-        )
+        return optuna.samplers.TPESampler(n_startup_trials=1, multivariate=True, constant_liar=True, seed=seed)
 
 
 def describe_space(space: Space) -> dict[str, BaseDistribution]:
@@ -165,11 +166,30 @@ def choose_settings(answers: Sequence[Answer], n_rungs: int) -> Answer:
     return ended[0]
 
 
-def count_states(answers: Sequence[Answer]) -> dict[str, int]:
-    """Return how many trials a search had, how many of them failed, and how many epochs all took together."""
-    trials = group_trials(answers)
-    return {
-        "n_trials": len(trials),
-        "n_failed": sum(runs[-1]["state"] == FAILED for runs in trials),
-        "n_epochs": sum(max((run["epochs"] for run in runs if run["state"] == DONE), default=0) for runs in trials),
-    }
+def measure_importance(tune: TuneSettings, base: Base, answers: Iterable[Answer]) -> dict[str, float]:
+    """Return each setting's share of the variance between trials, by fANOVA (Hutter et al. 2014, ICML); {}: too few.
+
+    By the values at the first rung, which all trials have alike.
+    """
+    first = [answer for answer in answers if answer["rung"] == 0]
+    study = rebuild_study(replace(tune, rungs=tune.rungs[:1]), base, first)
+    values = {trial.value for trial in study.trials if trial.state == TrialState.COMPLETE}
+    if len(values) <= len(tune.space):
+        return {}
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+
+
+def describe_trials(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """Return one row per trial: its parameters, how far it came, and its value there."""
+    return [
+        {
+            "trial": runs[-1]["trial"],
+            "generation": runs[0]["generation"],
+            "parameters": runs[-1]["parameters"],
+            "epochs": max((run["epochs"] for run in runs if run["state"] == DONE), default=0),
+            "value": runs[-1]["value"],
+            "error": runs[-1].get("error", ""),
+        }
+        for runs in group_trials(answers)
+    ]
