@@ -1,7 +1,7 @@
 r"""Choose the best settings of a finished search, by macro F1 on validation at its last rung.
 
-Reads all of its trial files; writes best.json and a picture of the search. Checkpoints of the search are then removed. The study trains what was
-found anew, with seeds that the search has not seen, and reports those scores alone.
+Reads all of its trial files; writes best.json and a picture. Checkpoints of the search are then removed. The study
+trains what was found anew, with seeds that the search has not seen, and reports those scores alone.
 
     python scripts/choose_settings.py --trials results/lungs/tune/tuned/trials/*.json --resume resume \
         --preprocess '{}' --train '{}' --picture tuning.png \

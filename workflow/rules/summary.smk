@@ -134,6 +134,7 @@ rule report:
     input:
         rules.summarize.output,
         collect(rules.samples.output, dataset=DATASETS, recipe=STUDY.recipe()),
+        collect(rules.choose_settings.output, search=FINISHED),
         collect(
             LAYOUT.model_file("{model.path}", "{file}"),
             model=MODELS,

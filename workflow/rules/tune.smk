@@ -2,7 +2,9 @@
 # question names the trial that goes on, and the settings of a new one, and trainings read them from it.
 SEARCHES = STUDY.searches()
 RUNS = {name: plan_runs(tune) for name, tune in SEARCHES.items()}
-TUNED = [LAYOUT.tuned(name) for name in SEARCHES]
+# On a page of what is finished, the finished ones.
+FINISHED = [name for name in SEARCHES if "unfinished" not in STUDY.settings.leave_out or LAYOUT.tuned(name).exists()]
+TUNED = [LAYOUT.tuned(name) for name in FINISHED]
 TUNING = str(LAYOUT.tuning("{search}"))
 
 

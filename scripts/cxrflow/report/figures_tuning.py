@@ -15,6 +15,7 @@ from cxrflow.files.figures import CLASS_COLORS, INK, MUTED, PAGE_IN, RULE, SEQUE
 from cxrflow.select.tuning import DONE, FAILED, Answer, group_trials
 
 BLUE, ORANGE = CLASS_COLORS[:2]
+PLATE = {"fc": "white", "ec": "none", "pad": 1.0, "alpha": 0.85}  # behind a mark that lines cross
 PALE = 0.25  # the lowest value's place on the scale of colours: still to be seen on white
 
 
@@ -47,7 +48,7 @@ def draw_course(panel: Any, answers: Sequence[Answer]) -> None:
     panel.set(title="Course of the search", xlabel="Run", ylabel="Validation macro F1")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.grid(axis="y")
-    panel.legend(loc="lower right")
+    panel.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none")
 
 
 def _coordinates(answers: Sequence[Answer]) -> tuple[list[int], list[float]]:
@@ -69,7 +70,7 @@ def draw_settings(panel: Any, answers: Sequence[Answer], space: Space) -> None:
     """Draw a line per trial through its settings to its last value; the darker, the higher."""
     trials = sorted((t for t in group_trials(answers) if t[-1]["state"] == DONE), key=lambda t: t[-1]["value"])
     values = [trial[-1]["value"] for trial in trials]
-    low, high = values[0], values[-1] if values[-1] > values[0] else values[0] + 1e-9
+    low, high = values[0], max(values[-1], values[0] + 1e-9)
     for trial, value in zip(trials, values, strict=True):
         share = (value - low) / (high - low)
         heights = [place(entry, trial[-1]["parameters"][key]) for key, entry in space.items()]
@@ -77,7 +78,7 @@ def draw_settings(panel: Any, answers: Sequence[Answer], space: Space) -> None:
         panel.plot([*heights, share], color=color, lw=2.4 if trial is trials[-1] else 1.2)
     for column, entry in enumerate(space.values()):
         for height, text in list_marks(entry):
-            panel.text(column - 0.03, height, text, ha="right", va="center", size=7, color=MUTED)
+            panel.text(column - 0.03, height, text, ha="right", va="center", size=7, color=INK, bbox=PLATE)
     for share, value in ((0.0, low), (1.0, values[-1])):
         panel.text(len(space) + 0.03, share, f"{value:.3f}", va="center", size=7, color=MUTED)
     panel.vlines(range(len(space) + 1), 0, 1, color=RULE, lw=0.8, zorder=0)

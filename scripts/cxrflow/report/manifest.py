@@ -104,6 +104,12 @@ ABOUT_CHECKS = (
     " numbers. A check that could not run says so."
 )
 WHICH = show("standings", "backbones_paired")  # the study's own question, first
+ABOUT_TUNING = (
+    "Each search asked for settings by macro F1 on validation images, in generations that know what those before gave;"
+    " after a rung of epochs the best go on. A search ends with a score that is too good, as the best of many and of"
+    " the images that it looked at: what it found was trained anew with seeds that it had not seen, and stands in"
+    " Table 8 beside the study's own settings. Only those scores say what the search gained."
+)
 SECTIONS = (
     Section("data", "Data", (*show("datasets", "classes"), LEFT_OUT, CHOSEN, Block("galleries"))),
     Section("backbones", "Backbones", show("backbones")),
@@ -115,6 +121,7 @@ SECTIONS = (
     Section("models", "Model by model", (Block("prose", text=ABOUT_MODELS), Block("models"))),
     Section("curves", "Training curves", show("curves")),
     Section("transfer", "Transfer and ablation", show("transfer", "ablation")),
+    Section("tuning", "Tuning", (Block("prose", text=ABOUT_TUNING), Block("searches"))),  # where there is a search
     Section("efficiency", "Efficiency and choice", show("efficiency", "choice")),
     Section("checks", "Checks", (Block("prose", text=ABOUT_CHECKS), Block("checks"), *show("shortcuts"))),
     Section("provenance", "Provenance", (Block("provenance"),)),

@@ -5,7 +5,7 @@ nothing. All text passes through Jinja's autoescape; style.css is put inside; pi
 from anywhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.compare.paired import chosen_model
 from cxrflow.compare.rows import describe_study, metric_columns
 from cxrflow.config.readers import READERS
+from cxrflow.config.settings import TuneSettings
+from cxrflow.config.study import ModelId
 from cxrflow.files.atomic import read_json
 from cxrflow.files.formats import KINDS
 from cxrflow.report.manifest import FIGURES, PROVENANCE, SECTIONS, TABLES
 from cxrflow.report.pictures import embed_chart, embed_gallery
-from cxrflow.report.tables import Table, score
+from cxrflow.report.tables import Column, Table, numbers, score
 from cxrflow.report.tabular import Row, format_cell, read_table_rows, visible_columns, write_note
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -48,7 +50,7 @@ def render_page(results: Results, summary: Path) -> str:
     )
     environment.filters.update(estimate=write_estimate, score=KINDS["score"].show)
     rows = {name: read_table_rows(summary, name, table) for name, table in TABLES.items()}
-    provenance = read_json(summary / PROVENANCE)
+    provenance, searches = read_json(summary / PROVENANCE), describe_searches(results)
     return environment.get_template("report.html.j2").render(
         css=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # our own file, nothing of a user's in it
         study=results.study.settings.study,
@@ -64,7 +66,8 @@ def render_page(results: Results, summary: Path) -> str:
             for card in (chosen_model(results, name) for name in results.datasets)
         ],
         cautions=[row for row in rows["checks"] if row["kind"] == "caution" and row["level"] != PASS],
-        sections=SECTIONS,
+        sections=[section for section in SECTIONS if searches or section.id != "tuning"],
+        searches=searches,
         datasets=[describe_dataset(results, name, rows["per_class"]) for name in results.datasets],
         tables={name: lay_out(table, rows[name]) for name, table in TABLES.items()},
         figures={
@@ -74,6 +77,54 @@ def render_page(results: Results, summary: Path) -> str:
         checks=[{**row, "sign": SIGNS[row["level"]]} for row in rows["checks"]],
         provenance=provenance,
         config=yaml.safe_dump(provenance["config"], sort_keys=False, allow_unicode=True),
+    )
+
+
+TRIALS = Table(
+    "Trials",
+    "The value is macro F1 on validation of the epoch that would be kept. Every trial is here, the failed ones too.",
+    (
+        *numbers(trial="Trial", generation="Generation", epochs="Epochs"),
+        Column("value", "Validation macro F1", "score", "of one training, on the images that chose the settings"),
+        Column("parameters", "Settings"),
+        Column("error", "Failed by", shown="if_any"),
+    ),
+    "",
+)
+
+
+def describe_searches(results: Results) -> list[dict[str, Any]]:
+    """Return what the page shows of each finished search for better settings."""
+    layout, searches = results.layout, results.study.searches().items()
+    return [describe_search(results, name, tune) for name, tune in searches if layout.tuned(name).exists()]
+
+
+def describe_search(results: Results, name: str, tune: TuneSettings) -> dict[str, Any]:
+    """Return what the page shows of one search: what it did, its picture, and a row for every trial."""
+    best = read_json(results.layout.tuned(name))
+    rows = [{**row, "parameters": _say_parameters(row["parameters"])} for row in best["trials"]]
+    n_last = sum(row["epochs"] == tune.rungs[-1] for row in rows)
+    model = ModelId(tune.dataset, tune.backbone, tune.init, name, tune.seed)
+    return {
+        "id": f"search-{name}",
+        "title": results.study.model_title(model),
+        "text": (
+            f"{len(rows)} trials ({tune.sampler}), {n_last} of them to {tune.rungs[-1]} epochs,"
+            f" {sum(bool(row['error']) for row in rows)} failed. Found: {_say_parameters(best['parameters'])}; macro F1"
+            f" on validation in the search {best['value']:.3f}."
+        ),
+        "picture": embed_chart(results.layout.tuning_picture(name), f"Course, importance and settings of {name}"),
+        "caption": (
+            "Left: runs in the order in which they were asked. Right: by fANOVA over the trials, which is a hint where"
+            " they are few. Below: one line per trial, the darker the higher its last value; the thickest is the best."
+        ),
+        "table": lay_out(TRIALS, rows),
+    }
+
+
+def _say_parameters(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in parameters.items()
     )
 
 
