@@ -1,7 +1,7 @@
 r"""What searching for settings gains: TPE against random search of the same cost, and both against the study's own.
 
-For every seed, each sampler runs a whole search; what it found, and the study's own settings, are then trained anew with
-a seed that no search has seen, and scored on test images. Prints a line per seed and the comparison (Mann-Whitney).
+For every seed, each sampler runs a whole search; what it found, and the study's own settings, are then trained anew
+with a seed that no search has seen, and scored on test images. Prints a line per seed, and a Mann-Whitney comparison.
 Not in `make bench`: it takes an hour. With a formula in place of trainings it takes seconds:
 
     python -m tests.benchmarks.searches --formula --seeds 30
@@ -15,40 +15,43 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median, stdev
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from scipy.stats import mannwhitneyu, wilcoxon
 
 import trial
+from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.layout import ModelId
 from cxrflow.config.parsing import override_settings
 from cxrflow.config.settings import PreprocessSettings, TrainSettings, TuneSettings
 from cxrflow.config.study import recipe_name
 from cxrflow.config.tuning import Base, as_variant, plan_runs
-from cxrflow.models.batches import _open_subsets, open_split_images
+from cxrflow.models.batches import _open_subsets, open_source, open_split_images
 from cxrflow.models.devices import prepare_process
 from cxrflow.models.epochs import fit, macro_f1
 from cxrflow.models.inference import predict_logits
 from cxrflow.models.resume import CheckpointStore
 from cxrflow.models.training import open_training
 from cxrflow.select.tuning import DONE, FAILED, IDLE, ask_generation, choose_settings, own_parameters
+from tests.models.toy import TINY
 
 CPU = torch.device("cpu")
+BACKBONES["tiny"] = TINY  # two convolutions: a training of seconds on real images
 SAMPLERS = ("tpe", "random")
 
 
 class Formula:
     """Stands for a training: a smooth optimum in four settings, noise by seed, and more epochs are a little better."""
 
-    space = {
+    space: ClassVar[dict[str, Any]] = {
         "learning_rate": {"low": 1e-5, "high": 1e-1, "log": True},
         "batch_size": [8, 16, 32, 64],
         "flip_probability": {"low": 0.0, "high": 1.0},
         "class_weights": ["none", "inverse"],
     }
-    base: Base = {"preprocess": PreprocessSettings(), "train": TrainSettings(learning_rate=1e-4)}
+    base: ClassVar[Base] = {"preprocess": PreprocessSettings(), "train": TrainSettings(learning_rate=1e-4)}
 
     def train(self, parameters: dict[str, Any], epochs: int, seed: int) -> float:
         loss = (
@@ -69,7 +72,7 @@ class Formula:
 class Images:
     """Trainings on packed images."""
 
-    space = {
+    space: ClassVar[dict[str, Any]] = {
         "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
         "batch_size": [16, 32, 64],
         "class_weights": ["none", "inverse"],
@@ -79,6 +82,7 @@ class Images:
 
     def __init__(self, data: Path, size_px: int, backbone: str, epochs: int) -> None:
         self.data, self.backbone = data, backbone
+        self.scratch = tempfile.TemporaryDirectory()  # equal trials of two samplers are trained once
         train = TrainSettings(epochs=epochs, restart_epochs=epochs)
         self.base: Base = {"preprocess": PreprocessSettings(size_px=size_px, blur_px=3), "train": train}
         self.folder = data / recipe_name(self.base["preprocess"])  # type: ignore[arg-type]
@@ -87,8 +91,8 @@ class Images:
     def train(self, parameters: dict[str, Any], epochs: int, seed: int) -> float | None:
         settings = override_settings(self.base["train"], as_variant(parameters).train, "train")
         identity = ModelId(self.data.name, self.backbone, variant="trial", seed=seed)
-        resume = Path(tempfile.gettempdir(), f"searches-{self.data.name}-{seed}", str(hash(str(parameters))))
-        store = CheckpointStore(resume, {"of": str(parameters)}, {})
+        of = {"seed": str(seed), "parameters": json.dumps(parameters, sort_keys=True)}
+        store = CheckpointStore(Path(self.scratch.name), of, {})
         answer = trial.train_run(identity, self.images, settings, None, CPU, store, epochs)
         return answer["value"]
 
@@ -101,8 +105,6 @@ class Images:
         size_px = self.images.images.shape[1]
         tested = _open_subsets(self.folder / "test/images.npy", self.data / "test.csv", size_px, ("test",))
         labels = tested.labels_of("test")
-        from cxrflow.models.batches import open_source
-
         source = open_source(tested.images, tested.rows["test"], CPU)
         predicted = predict_logits(training.network, source, len(labels), 64).argmax(dim=1).numpy()
         return macro_f1(labels, predicted, training.n_classes)

@@ -1,6 +1,7 @@
 import dataclasses
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from pkgutil import resolve_name
@@ -16,10 +17,14 @@ from cxrflow.compare.collect import Results, collect_results
 from cxrflow.compare.paired import chosen_model
 from cxrflow.compare.rows import describe_study
 from cxrflow.config.layout import ModelId
+from cxrflow.config.settings import Range, TuneSettings
 from cxrflow.errors import CxrflowError
+from cxrflow.files.atomic import write_json
+from cxrflow.report.figures_tuning import draw_tuning
 from cxrflow.report.manifest import FIGURES, SECTIONS, TABLES, Block, Section
 from cxrflow.report.page import TEMPLATES, lay_out, render_page
 from cxrflow.report.tabular import read_table_rows
+from cxrflow.select.tuning import describe_trials
 from report import write_report
 from summarize import summarize_study
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake, write_fake_study
@@ -245,3 +250,32 @@ def test_missing_picture_is_named(least: tuple[Results, Path], tmp_path: Path):
     moved = dataclasses.replace(results, models=[model])
     with pytest.raises(CxrflowError, match=r"confusion\.png does not exist"):
         render_page(moved, results.root / "summary")
+
+
+def test_a_search_is_shown_with_every_trial_and_a_study_without_one_has_no_such_section(
+    results: Results, summary: Path, page: str
+):
+    assert 'id="tuning"' not in page
+    assert 'href="#tuning"' not in page
+    tune = TuneSettings(
+        dataset="covid", backbone="resnet34", rungs=(2, 4), space={"learning_rate": {"low": 1e-4, "high": 1e-2}}
+    )
+    study = replace(results.study, settings=replace(results.study.settings, tune={"found": tune, "unfinished": tune}))
+    answers = [
+        {"run": 0, "trial": 0, "generation": 0, "rung": 0, "epochs": 2, "state": "COMPLETE", "value": 0.61},
+        {"run": 1, "trial": 1, "generation": 0, "rung": 0, "epochs": 2, "state": "FAIL"},
+        {"run": 2, "trial": 0, "generation": 1, "rung": 1, "epochs": 4, "state": "COMPLETE", "value": 0.6789},
+    ]
+    answers = [{**answer, "parameters": {"learning_rate": 0.00123456}} for answer in answers]
+    answers[1] |= {"value": None, "error": "nan <b>"}
+    layout = results.layout
+    draw_tuning(answers, {"learning_rate": Range(low=1e-4, high=1e-2)}, {}, layout.tuning_picture("found"))
+    write_json(layout.tuned("found"), {**answers[2], "trials": describe_trials(answers)})
+    html = render_page(replace(results, study=study), summary)
+    section = html[html.index('<section id="tuning">') : html.index('<section id="efficiency">')]
+    assert "2 trials (tpe), 1 of them to 4 epochs, 1 failed. Found: learning_rate 0.00123;" in section
+    assert "in the search 0.679." in section
+    assert "nan &lt;b&gt;" in section
+    assert section.count("<img ") == 1
+    assert "Table 8" in section
+    assert TABLES["ablation"].title.startswith("Table 8.")

@@ -63,7 +63,7 @@ def draw_importance(panel: Any, importance: Mapping[str, float]) -> None:
     panel.grid(axis="x")
     if not names:
         panel.set_yticks([])
-        panel.text(0.5, 0.5, "too few trials to tell", ha="center", va="center", color=MUTED)
+        panel.text(0.5, 0.5, "too few trials to tell", ha="center", va="center", color=MUTED, transform=panel.transAxes)
 
 
 def draw_settings(panel: Any, answers: Sequence[Answer], space: Space) -> None:
