@@ -73,14 +73,18 @@ def draw_score(panel: Any, model: ModelResult, y: float) -> None:
     panel.text(x, y, text, fontsize=7, va="center", ha=side, bbox=BEHIND)
 
 
-COSTS = {"latency_ms": "Latency of one X-ray, ms", "gmac": "Multiply-adds of one image, GMAC"}
+COSTS = {
+    "latency_ms": "Latency of one X-ray, ms",
+    "gmac": "Multiply-adds of one image, GMAC",
+    "params_m": "Parameters, millions",
+}
 PANEL_IN = 2.6  # width of a dataset's column, inches
 
 
 def draw_efficiency(results: Results, path: Path) -> None:
     """Draw one column per dataset, one row per cost."""
     names = list(results.datasets)
-    figure = new_figure(max(5.0, PANEL_IN * len(names)), 5.0)
+    figure = new_figure(max(5.0, PANEL_IN * len(names)), 2.4 * len(COSTS))
     panels = figure.subplots(len(COSTS), len(names), squeeze=False, sharey="col", sharex="row")
     for column, name in enumerate(names):
         models = [m for m in results.select(results.base_models, dataset=name) if m.macro_f1 is not None]

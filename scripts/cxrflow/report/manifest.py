@@ -65,10 +65,11 @@ FIGURES: dict[str, Figure] = {
     ),
     "efficiency": Figure(
         "Figure 4. Macro F1 against cost",
-        "Macro F1 with its 95 % interval against the time of one X-ray, from its file to its answer, and the"
-        " multiply-adds of the backbone; the line joins the models that no other beats on both (the Pareto front)."
+        "Macro F1 with its 95 % interval against the time of one X-ray, from its file to its answer, the multiply-adds"
+        " and the parameters of the backbone; the line joins the models that no other beats on both (the Pareto front)."
         " Filled: from scratch; open: transferred.",
-        "Scatter plots of macro F1 against latency and multiply-adds, one column per dataset; numbers as in Table 3.",
+        "Scatter plots of macro F1 against latency, multiply-adds and parameters, one column per dataset; numbers as in"
+        " Table 3.",
         "cxrflow.report.figures_scores:draw_efficiency",
     ),
 }
