@@ -29,7 +29,7 @@ class FakeTool:
 
     def read(self, name: str, content: bytes, *, pictures: bool = False) -> Answer:
         self.n_reads += 1
-        xray = prepare_xray(lambda: content, PreprocessSettings(size_px=SIZE_PX), MAX_MPX)
+        xray = prepare_xray(lambda: content, PreprocessSettings(size_px=SIZE_PX), MAX_MPX, film=pictures)
         if not isinstance(xray, Xray):
             return Answer(name, xray)
         light = float(xray.plain.mean()) / 255
@@ -42,6 +42,6 @@ class FakeTool:
             predicted=CLASS_NAMES[int(probabilities.argmax())] if probabilities.max() > SURE else None,
             probabilities=probabilities,
             warnings=(WARNING,) if light > 0.7 else (),
-            image=xray.image if pictures else None,
+            film=xray.film,
             heatmap=cv2.GaussianBlur(heat, (15, 15), 0).astype(np.uint8) if pictures else None,
         )

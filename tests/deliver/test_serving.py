@@ -37,8 +37,8 @@ LIMITS = Limits(file_mib=0.5, upload_s=0.6, answer_s=5.0, idle_s=1, uploads=3)
 BYTES = {"Content-Type": "application/octet-stream"}
 
 
-def make_png(gray: int, size_px: int = 40) -> bytes:
-    noise = np.random.default_rng(gray).integers(-9, 10, (size_px, size_px))
+def make_png(gray: int, width_px: int = 40, height_px: int = 40) -> bytes:
+    noise = np.random.default_rng(gray).integers(-9, 10, (height_px, width_px))
     return cv2.imencode(".png", np.clip(gray + noise, 0, 255).astype(np.uint8))[1].tobytes()  # type: ignore[no-any-return]
 
 
@@ -119,11 +119,13 @@ def test_a_film_is_answered_with_its_map(page: Page) -> None:
     assert answer["predicted"] == "dark"
     assert sum(answer["probabilities"]) == pytest.approx(1)
     assert (answer["warnings"], answer["picture"], answer["map"]) == ([], None, None)
-    _, answer = page.upload(make_png(220), "/read?pictures")
+    _, answer = page.upload(make_png(220, 540, 720), "/read?pictures")
     assert (answer["predicted"], answer["warnings"]) == (CLASS_NAMES[2], [WARNING])
     pictures = [base64.b64decode(answer[name].partition("base64,")[2]) for name in ("picture", "map")]
     shapes = [cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED).shape for png in pictures]
-    assert shapes == [(64, 64), (64, 64, 4)]
+    assert shapes == [(720, 540), (64, 64, 4)]
+    assert answer["aspect"] == 0.75
+    assert answer["peak"] == "middle left"
 
 
 def test_an_abstention_is_no_class(page: Page) -> None:
@@ -151,7 +153,11 @@ def test_no_answer_is_kept_framed_or_read_by_another_page(page: Page, path: str)
 
 
 STRANGERS = {
-    "a name that was pointed here (DNS rebinding)": {"Host": "evil.example:{port}"},
+    "a name that was pointed here (DNS rebinding)": {
+        "Host": "evil.example:{port}",
+        "Origin": "http://evil.example:{port}",
+        "Sec-Fetch-Site": "same-origin",
+    },
     "the right name with another port": {"Host": "127.0.0.1:1"},
     "a name that begins like ours": {"Host": "127.0.0.1:{port}.evil.example"},
     "another origin": {"Origin": "http://evil.example"},
@@ -344,7 +350,7 @@ def test_nothing_is_written(page: Page, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("tempfile.tempdir", None)
     sys.addaudithook(note_writes)  # stays: it only notes
     WRITES.clear()
-    page.upload(make_png(50, 500), "/read?pictures")
+    page.upload(make_png(50, 500, 400), "/read?pictures")
     page.upload(b"no image")
     page.talk(page.head("Content-Length: 1000") + b"x")
     page.ask("POST", "/read", b"--x\r\n" * 1000, {"Origin": page.origin, "Content-Type": "multipart/form-data"})

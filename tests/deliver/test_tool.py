@@ -9,7 +9,7 @@ from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.preprocessing import preprocess_image, resize_gray
 from cxrflow.data.reading import read_facts
 from cxrflow.deliver import tool
-from cxrflow.deliver.tool import Answer, Xray, open_tool, read_xray
+from cxrflow.deliver.tool import Answer, Xray, open_tool, prepare_xray, read_xray
 from cxrflow.deliver.xrays import find_xrays
 from tests.deliver.conftest import make_noise
 
@@ -42,6 +42,23 @@ def test_every_file_gets_its_own_answer_in_order(folder: Path, exported: Path) -
         assert answer.predicted == alone.predicted == opened.card.class_names[int(np.argmax(answer.probabilities))]
         assert (alone.name, answer.image) == ("any name", None)
         assert np.array_equal(alone.image, read_image(path))
+
+
+@pytest.mark.parametrize(
+    ("shape", "shown"),
+    [((60, 40), (60, 40)), ((1500, 3000), (512, 1024)), ((2049, 30), (1024, 15)), ((16, 40_000), (1, 1024))],
+)
+def test_the_film_is_shown_in_its_proportions(shape: tuple[int, int], shown: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    content = cv2.imencode(".png", noise)[1].tobytes()
+    found = prepare_xray(lambda: content, SETTINGS, max_mpx=9, film=True)
+    assert isinstance(found, Xray)
+    assert found.film is not None
+    assert found.film.shape == shown
+    without = prepare_xray(lambda: content, SETTINGS, max_mpx=9)
+    assert isinstance(without, Xray)
+    assert without.film is None
+    assert np.array_equal(without.image, found.image)
 
 
 def test_unreadable_files_keep_their_place(folder: Path, exported: Path) -> None:

@@ -240,7 +240,8 @@ def answer_to_json(answer: Answer) -> dict[str, Any]:
         "predicted": answer.predicted,
         "probabilities": [float(each) for each in answer.probabilities],
         "warnings": list(answer.warnings),
-        "picture": None if answer.image is None else to_data_url(answer.image),
+        "picture": None if answer.film is None else to_data_url(answer.film),
+        "aspect": None if answer.film is None else answer.film.shape[1] / answer.film.shape[0],
         "map": None if answer.heatmap is None else to_data_url(color_map(answer.heatmap)),
         "peak": None if answer.heatmap is None else describe_peak(answer.heatmap),
     }

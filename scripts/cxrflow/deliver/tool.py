@@ -28,6 +28,7 @@ from cxrflow.deliver.delivered import DeliveredModel, ModelCard, open_model
 
 BATCH_SIZE = 8  # larger ones are no faster on a CPU, and the first answer would come later
 MAX_MPX = 100.0  # larger images are refused before they are decoded, megapixels
+FILM_PX = 1024  # as much as a screen shows
 MODEL = "model.onnx"  # its name in a delivered folder
 
 
@@ -39,12 +40,14 @@ class Xray:
         image: uint8 (size_px, size_px), preprocessed as the training images were.
         plain: uint8 (size_px, size_px), resized only.
         width_px, height_px: of the picture in the file, upright.
+        film: the whole picture as a viewer shows it, uint8, its longer side at most FILM_PX; where it was asked for.
     """
 
     image: Gray
     plain: Gray
     width_px: int
     height_px: int
+    film: Gray | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Answer:
         image: uint8 (size_px, size_px), what the network saw, where pictures were asked for.
         heatmap: uint8 (size_px, size_px), where the evidence for the most probable class lies, 255 is most, where
             pictures were asked for and the model has maps.
+        film: the whole picture as a viewer shows it, uint8, its longer side at most FILM_PX, where pictures were asked
+            for; stretched to its sides, image and heatmap lie over it.
     """
 
     name: str
@@ -73,6 +78,7 @@ class Answer:
     features: NDArray[np.float32] | None = None
     image: Gray | None = None
     heatmap: Gray | None = None
+    film: Gray | None = None
 
 
 class Calibration(Protocol):
@@ -115,7 +121,7 @@ class Tool:
 
     def read(self, name: str, content: bytes, *, pictures: bool = False) -> Answer:
         """Answer for the content of one file; `name` is only repeated."""
-        xray = prepare_xray(lambda: content, self.card.preprocess, self.max_mpx)
+        xray = prepare_xray(lambda: content, self.card.preprocess, self.max_mpx, film=pictures)
         (answer,) = self._answer([(name, xray)], pictures)
         return answer
 
@@ -150,6 +156,7 @@ class Tool:
                 logits=outputs.logits[row],
                 features=features,
                 image=xray.image if pictures else None,
+                film=xray.film,
             )
 
     def _choose(self, probabilities: NDArray[np.float64]) -> str | None:
@@ -176,12 +183,15 @@ def read_xray(path: Path, settings: PreprocessSettings, max_mpx: float) -> Xray 
     return prepare_xray(lambda: read_image_file(path, max_mpx), settings, max_mpx)
 
 
-def prepare_xray(load: Callable[[], bytes], settings: PreprocessSettings, max_mpx: float) -> Xray | str:
-    """Decode and preprocess the content that `load` returns, or say why it cannot be read."""
+def prepare_xray(
+    load: Callable[[], bytes], settings: PreprocessSettings, max_mpx: float, *, film: bool = False
+) -> Xray | str:
+    """Decode and preprocess the content that `load` returns, or say why it cannot be read; film: keep that too."""
     try:
         decoded = decode_image(load(), max_mpx)
         plain = resize_gray(decoded.gray, settings.size_px)
-        return Xray(preprocess_image(plain, settings), plain, decoded.width, decoded.height)
+        shown = shrink_film(decoded.gray) if film else None
+        return Xray(preprocess_image(plain, settings), plain, decoded.width, decoded.height, shown)
     except DecodeError as error:
         return str(error)
     except FileNotFoundError:
@@ -190,6 +200,15 @@ def prepare_xray(load: Callable[[], bytes], settings: PreprocessSettings, max_mp
         return f"it cannot be opened: {os.strerror(error.errno or 0)}"
     except MemoryError:
         return NO_MEMORY
+
+
+def shrink_film(gray: Gray) -> Gray:
+    """Return uint8 (H, W) with its longer side at most FILM_PX and the same proportions."""
+    scale = FILM_PX / max(gray.shape)
+    if scale >= 1:
+        return gray
+    width, height = (max(1, round(side * scale)) for side in gray.shape[::-1])
+    return np.asarray(cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _refuse_folder(path: Path) -> bytes:
