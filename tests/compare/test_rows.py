@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxrflow.compare.ablation import ablation_rows, describe_variant
 from cxrflow.compare.collect import Results
-from cxrflow.compare.paired import ablation_rows, describe_variant, seed_rows, spread_columns, transfer_rows
+from cxrflow.compare.paired import seed_rows, spread_columns, transfer_rows
 from cxrflow.compare.rows import (
     backbone_rows,
     class_rows,

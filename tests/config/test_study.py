@@ -8,6 +8,7 @@ import yaml
 
 from cxrflow.config.loading import load_study
 from cxrflow.config.study import ModelId
+from cxrflow.config.variants import control_of
 from cxrflow.errors import CxrflowError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +55,27 @@ def test_seeds_and_ablations_multiply(config: dict[str, Any]) -> None:
     assert {model for model in both if model not in models} == {
         ModelId("covid", "resnet34", "imagenet", "no_blur", seed) for seed in (0, 1)
     }
+
+
+def test_a_variant_of_the_transfer_alone_is_of_transferred_models_alone(config: dict[str, Any]) -> None:
+    ablation = {"variants": ["slow_transfer", "no_blur"], "datasets": ["covid"], "backbones": ["resnet34"]}
+    models = load_study(config | {"seeds": [0], "ablation": ablation}).models()
+    assert [(m.init, m.variant) for m in models if m.variant != "base"] == [
+        ("imagenet", "slow_transfer"), ("scratch", "no_blur"),
+    ]  # fmt: skip
+
+
+def test_the_shipped_ablation_has_both_controls_a_learning_curve_and_three_seeds() -> None:
+    study = load_study(yaml.safe_load((ROOT / "config/ablation.yaml").read_text()))
+    controls = {name: control_of(study.settings, name) for name in study.variants()}
+    assert {name: kind for name, kind in controls.items() if kind} == {
+        "no_autocontrast": "negative",
+        "lr_tiny": "positive",
+    }
+    assert {model.variant for model in study.models()} == set(study.variants()), "every variant runs"
+    shares = {study.train_settings(name).train_share for name in study.variants()}
+    assert shares == {0.1, 0.25, 0.5, 1.0}
+    assert study.settings.seeds == (0, 1, 2)
 
 
 @pytest.mark.parametrize("key", ["seeds", "backbones"])
@@ -135,6 +157,7 @@ def classes(**names: str) -> dict[str, Any]:
         ({"variants": {"v": {"train": {"epochs": [1, 0]}}}}, "config.variants.v_0.train.epochs: 0 is out of range"),
         ({"variants": {"v": {"train": {"epochs": [[1]]}}}}, "config: 'v_[1]' cannot name a folder"),
         ({"ablation": {"variants": ["no_such"]}}, "'no_such' is not known"),
+        ({"ablation": {"negative_controls": ["no_such"]}}, "config.ablation.negative_controls: 'no_such' is not known"),
         ({"transfer": {"covid": {"init": "from_covid", "backbone": "resnet34"}}}, "'from_covid' is not known"),
         ({"weights": {"mae": WEIGHTS | {"sha256": "ab"}}}, "config.weights.mae.sha256: expected 64 hex digits"),
         ({"weights": {"mae": WEIGHTS | {"keys": {"(": ""}}}}, "config.weights.mae.keys: '(': '' is not a replacement"),

@@ -113,18 +113,29 @@ def test_every_link_has_its_target_and_every_id_is_once(page: str):
 
 def test_every_picture_says_what_it_shows_and_has_its_size(page: str):
     pictures = [attributes for tag, attributes in outline(page).tags if tag == "img"]
-    assert len(pictures) == len(FIGURES) + 3 * 2 + 12 * 3
+    shown = [figure for figure in FIGURES.values() if not figure.of]  # this study has no variants
+    assert len(pictures) == len(shown) + 3 * 2 + 12 * 3
     assert len({picture["alt"] for picture in pictures}) == len(pictures)
     assert all(picture["alt"] and picture["width"] and picture["height"] for picture in pictures)
 
 
 def test_every_table_figure_claim_and_caution_is_there(page: str):
     ids = outline(page).values("id")
-    assert {f"figure-{name}" for name in FIGURES} <= set(ids)
+    assert {f"figure-{name}" for name, figure in FIGURES.items() if not figure.of} <= set(ids)
     # by class: under each model, not as one long table; checks: as articles
     assert {f"table-{name}" for name in TABLES if name not in ("per_class", "checks")} <= set(ids)
     assert page.count('<article class="check') == len(list_checks())
     assert page.count("<h2>What these numbers do and do not mean</h2>") == 1
+
+
+def test_an_ablation_has_its_forest_and_says_what_its_numbers_carry(tmp_path: Path, page: str):
+    config = {**ONE_MODEL, "seeds": [0, 1], "ablation": {"variants": ["no_preprocessing"]}}
+    results = collect_fake(tmp_path, FakeStudy(config=config, pictures=(60, 40)))
+    ablated = render_page(results, summarize(results))
+    assert 'id="figure-forest"' in ablated
+    assert 'id="figure-forest"' not in page
+    assert 'id="figure-learning_curve"' not in ablated
+    assert "Of 1 comparison, 1 cannot be told from no difference." in ablated
 
 
 CHECK = """

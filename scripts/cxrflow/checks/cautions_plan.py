@@ -24,7 +24,7 @@ from cxrflow.results.metrics import METRICS
 FAMILIES = {
     "backbones": "per dataset the pairs of backbones from scratch (primary): Holm",
     "transfer": "all rows of transfer minus scratch (secondary): Holm",
-    "ablation": "all rows of variant minus base (secondary): Holm",
+    "ablation": "per dataset and backbone all variants minus base (secondary): Holm",
     "thumbnail": "per dataset all models minus the thumbnail: Holm",
     "claims": f"all {N_CLAIMS} claims of the paper: Bonferroni",
 }

@@ -141,7 +141,7 @@ def transfer_rates(results: Results) -> Verdict:
         f"All layers learn at up to {rate:g}, as from scratch, and nothing is frozen: one way of transfer, which may"
         " undo much of what the layers bring.",
         value=scale,
-        remedy="Compare a variant with train.transfer_learning_rate_scale 0.1 or 0, with ablation.transferred: true.",
+        remedy="Compare a variant with train.transfer_learning_rate_scale 0.1 or 0.",
     )
 
 

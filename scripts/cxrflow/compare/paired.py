@@ -13,7 +13,6 @@ from cxrflow.compare.permutation import swap_p
 from cxrflow.compare.rows import describe_seen, estimate_columns, identify, timing_columns
 from cxrflow.compare.scores import score_models
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.parsing import settings_dict
 from cxrflow.config.probes import THUMBNAIL
 from cxrflow.config.study import BASE, SCRATCH, ModelId
 from cxrflow.results.bootstrap import Estimate, check_same_images, subtract_estimates
@@ -66,26 +65,12 @@ def transfer_rows(results: Results) -> list[dict[str, Any]]:
     return adjust_rows(
         [
             {**pair_columns(results, pairs, "scratch"), "caution": describe_seen(results, pairs[0][0])}
-            for pairs in _group_pairs(transfer_pairs(results))
+            for pairs in group_pairs(transfer_pairs(results))
         ]
     )
 
 
-def ablation_rows(results: Results) -> list[dict[str, Any]]:
-    """One row per dataset, backbone, init and variant: variant minus base. All of them are one family."""
-    return adjust_rows(
-        [
-            {
-                **pair_columns(results, pairs, "base"),
-                "variant": pairs[0][0].id.variant,
-                "change": describe_variant(results, pairs[0][0].id.variant),
-            }
-            for pairs in _group_pairs(ablation_pairs(results))
-        ]
-    )
-
-
-def _group_pairs(pairs: list[Pair]) -> list[list[Pair]]:
+def group_pairs(pairs: list[Pair]) -> list[list[Pair]]:
     """Put the pairs together that differ only in their seed."""
     twins = {model.id: other for model, other in pairs}
     return [[(m, twins[m.id]) for m in members] for members in group_seeds(model for model, _ in pairs).values()]
@@ -201,20 +186,3 @@ def chosen_model(results: Results, dataset: str) -> dict[str, Any]:
 def describe_model(results: Results, model: ModelId) -> str:
     """Return backbone and init in words, for example `ResNet-34, from scratch`."""
     return f"{BACKBONES[model.backbone].title}, {results.study.init_title(model.init)}"
-
-
-def describe_variant(results: Results, variant: str) -> str:
-    """Return what a variant changes, for example `blur_px: 5 → 0`."""
-    settings, study = results.study.settings, results.study
-    pairs = [(settings.preprocess, study.preprocess_settings(variant)), (settings.train, study.train_settings(variant))]
-    changes = [
-        f"{key}: {_plain(old)} → {_plain(settings_dict(there)[key])}"
-        for here, there in pairs
-        for key, old in settings_dict(here).items()
-        if settings_dict(there)[key] != old
-    ]
-    return ", ".join(changes) or "nothing"
-
-
-def _plain(value: Any) -> str:
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value}"

@@ -307,10 +307,9 @@ def _references(settings: StudySettings) -> Iterator[tuple[str, str, Collection[
         yield "config.phantoms.images_per_class_of", name, PHANTOM_READERS
     yield from (("config.leave_out", name, [*datasets, UNFINISHED]) for name in settings.leave_out)
     yield from (("config.backbones", backbone, BACKBONES) for backbone in settings.backbones)
-    yield from (
-        ("config.ablation.variants", variant, [*settings.variants, *read_config_variants(settings)])
-        for variant in ablation.variants
-    )
+    variants = [*settings.variants, *read_config_variants(settings)]
+    for key in ("variants", "negative_controls", "positive_controls"):
+        yield from ((f"config.ablation.{key}", name, variants) for name in getattr(ablation, key))
     yield from (("config.ablation.datasets", dataset, datasets) for dataset in ablation.datasets)
     yield from (("config.ablation.backbones", backbone, BACKBONES) for backbone in ablation.backbones)
     for name, weights in settings.weights.items():

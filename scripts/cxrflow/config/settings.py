@@ -437,9 +437,22 @@ class AblationSettings:
     """Which variants run in addition to the base models; any other can be requested by its file name."""
 
     variants: tuple[str, ...] = setting("names from `variants`; that of a grid stands for all of its variants", ())
+    negative_controls: tuple[str, ...] = setting(
+        "variants that run, too, and change nothing of note: if one is told from the base, the comparison sees what is"
+        " not there",
+        (),
+    )
+    positive_controls: tuple[str, ...] = setting(
+        "variants that run, too, and must score lower: if one cannot be told from the base, neither can smaller"
+        " changes",
+        (),
+    )
     datasets: tuple[str, ...] = setting("on these datasets; empty: all", ())
     backbones: tuple[str, ...] = setting("with these backbones, from scratch; empty: all", ())
-    transferred: bool = setting("also of each transferred model", False)
+    transferred: bool = setting(
+        "also of each transferred model; a variant of train.transfer_learning_rate_scale alone is of these only",
+        False,
+    )
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from cxrflow.errors import CxrflowError
 
 __all__ = ["BASE", "FROM_DATASET", "IMAGENET", "SCRATCH", "UNFINISHED", "ModelId", "Study", "recipe_name"]
 
+TRANSFER_RATE = "transfer_learning_rate_scale"  # of the train settings
 UNFINISHED = "unfinished"  # in leave_out: not a dataset, but every model that is not finished
 
 
@@ -128,8 +129,18 @@ class Study:
             return []
         backbones = ablation.backbones or self.settings.backbones
         base = [ModelId(dataset, backbone, seed=seed) for backbone in backbones]
-        base += self._transferred(dataset, seed) if ablation.transferred else []
-        return [replace(model, variant=variant) for variant in ablated_variants(self.settings) for model in base]
+        transferred = self._transferred(dataset, seed)
+        base += transferred if ablation.transferred else []
+        return [
+            replace(model, variant=variant)
+            for variant in ablated_variants(self.settings)
+            for model in (transferred if self._is_of_transfer(variant) else base)
+        ]
+
+    def _is_of_transfer(self, variant: str) -> bool:
+        """Return whether a variant overrides only what transferred models alone have."""
+        overrides = self._variant(variant)
+        return set(overrides.train) == {TRANSFER_RATE} and not overrides.preprocess
 
     def searches(self) -> dict[str, TuneSettings]:
         """Return the searches by name, with their rungs, without those on datasets that are left out."""

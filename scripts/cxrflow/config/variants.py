@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cxrflow.config.parsing import TEXT_FORMS
 from cxrflow.config.settings import StudySettings, VariantSettings
@@ -16,10 +16,21 @@ def read_config_variants(settings: StudySettings) -> Mapping[str, VariantSetting
 
 
 def ablated_variants(settings: StudySettings) -> list[str]:
-    """Return the variants that run, once each; the name of a grid stands for all of its members."""
-    named = settings.ablation.variants
-    grids = {name: [each for each, _ in list_members(settings, name)] for name in named if name in settings.variants}
-    return list(dict.fromkeys(member for name in named for member in grids.get(name, [name])))
+    """Return the variants that run, once each: the named ones and the controls."""
+    ablation = settings.ablation
+    return _expand_names(settings, (*ablation.variants, *ablation.negative_controls, *ablation.positive_controls))
+
+
+def control_of(settings: StudySettings, variant: str) -> str:
+    """Return which control of the ablation a variant is: negative, positive, or none (empty)."""
+    controls = {"negative": settings.ablation.negative_controls, "positive": settings.ablation.positive_controls}
+    return next((kind for kind, names in controls.items() if variant in _expand_names(settings, names)), "")
+
+
+def _expand_names(settings: StudySettings, names: Sequence[str]) -> list[str]:
+    """Return variants once each; the name of a grid stands for all of its members."""
+    grids = {name: [each for each, _ in list_members(settings, name)] for name in names if name in settings.variants}
+    return list(dict.fromkeys(member for name in names for member in grids.get(name, [name])))
 
 
 def list_members(settings: StudySettings, name: str) -> list[tuple[str, VariantSettings]]:

@@ -19,6 +19,7 @@ class Figure:
     note: str  # what is seen, for a reader who has only the figure
     alt: str  # what it shows, for a reader who cannot see it
     draw: str  # "module:function"; the function writes it as PNG from the collected results
+    of: str = ""  # the table whose rows it shows: without any, the page leaves it out
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,23 @@ FIGURES: dict[str, Figure] = {
         " Table 3.",
         "cxrflow.report.figures_scores:draw_efficiency",
     ),
+    "forest": Figure(
+        "Figure 5. Ablation: each variant minus the study's settings",
+        "Difference of macro F1 on the same test images with its 95 % interval over patients and, with several seeds,"
+        " trainings; numbers as in Table 8. Filled: told from zero after correction for the variants of its dataset and"
+        " backbone (Holm). At the right: seconds of training relative to the base, and GMAC.",
+        "Forest plot of differences in macro F1 with intervals, one row per variant; numbers as in Table 8.",
+        "cxrflow.report.figures_ablation:draw_forest",
+        of="ablation",
+    ),
+    "learning_curve": Figure(
+        "Figure 6. Macro F1 by the number of train images",
+        "Each point with its 95 % interval over patients and trainings. Line and band: the power law through them and"
+        " its 95 % interval, dashed beyond the images that there are, up to twice as many.",
+        "Line plot of macro F1 against train images, one panel per dataset; numbers as in Table 8b.",
+        "cxrflow.report.figures_ablation:draw_learning",
+        of="learning",
+    ),
 }
 
 # Pictures and numbers of one dataset or one model, by the name of their file.
@@ -121,7 +139,7 @@ SECTIONS = (
     ),
     Section("models", "Model by model", (Block("prose", text=ABOUT_MODELS), Block("models"))),
     Section("curves", "Training curves", show("curves")),
-    Section("transfer", "Transfer and ablation", show("transfer", "ablation")),
+    Section("transfer", "Transfer and ablation", show("transfer", "ablation", "forest", "learning", "learning_curve")),
     Section("tuning", "Tuning", (Block("prose", text=ABOUT_TUNING), Block("searches"))),  # where there is a search
     Section("efficiency", "Efficiency and choice", show("efficiency", "choice")),
     Section("checks", "Checks", (Block("prose", text=ABOUT_CHECKS), Block("checks"), *show("shortcuts"))),
@@ -136,7 +154,10 @@ SUMMARY_FILES = (
     PROVENANCE,
 )
 # The modules that are named as text: their code decides the summary, though nothing imports them by name.
-_FUNCTIONS = (*(table.rows for table in TABLES.values()), *(figure.draw for figure in FIGURES.values()))
+_FUNCTIONS = (
+    *(name for table in TABLES.values() for name in (table.rows, table.says) if name),
+    *(figure.draw for figure in FIGURES.values()),
+)
 MODULES = tuple(dict.fromkeys(name.partition(":")[0] for name in _FUNCTIONS))
 
 

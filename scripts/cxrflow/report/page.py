@@ -8,6 +8,7 @@ from anywhere.
 from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import yaml
@@ -71,7 +72,12 @@ def render_page(results: Results, summary: Path) -> str:
         datasets=[describe_dataset(results, name, rows["per_class"]) for name in results.datasets],
         tables={name: lay_out(table, rows[name]) for name, table in TABLES.items()},
         figures={
-            name: {"title": f.title, "caption": f.note, "picture": embed_chart(summary / f"{name}.png", f.alt)}
+            name: {
+                "is_shown": not f.of or bool(rows[f.of]),
+                "title": f.title,
+                "caption": f.note,
+                "picture": embed_chart(summary / f"{name}.png", f.alt),
+            }
             for name, f in FIGURES.items()
         },
         checks=[{**row, "sign": SIGNS[row["level"]]} for row in rows["checks"]],
@@ -182,6 +188,7 @@ def lay_out(table: Table, rows: Sequence[Row], without: Sequence[str] = ()) -> d
         "title": table.title,
         "note": write_note(table, rows),
         "empty": table.empty,
+        "said": resolve_name(table.says)(rows) if table.says and rows else "",
         "dense": len(shown) > DENSE_COLUMNS,
         "n_rows": len(lines),
         "folded": len(lines) > LONG_ROWS,
