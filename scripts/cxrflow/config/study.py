@@ -139,7 +139,7 @@ class Study:
 
     def _is_of_transfer(self, variant: str) -> bool:
         """Return whether a variant overrides only what transferred models alone have."""
-        overrides = self._variant(variant)
+        overrides = self.variants().get(variant, VariantSettings())
         return set(overrides.train) == {TRANSFER_RATE} and not overrides.preprocess
 
     def searches(self) -> dict[str, TuneSettings]:
