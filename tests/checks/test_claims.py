@@ -20,6 +20,7 @@ from cxrflow.checks.claims_scores import (
     xray8_lowest,
 )
 from cxrflow.checks.claims_training import epoch_time, larger_overfit_earlier, overfit_after_50, restarts_show
+from cxrflow.checks.claims_views import flip_views
 from cxrflow.checks.registry import list_checks, load_check
 from cxrflow.checks.verdicts import FAIL, N_CLAIMS, PASS, UNKNOWN, WARN, Check, write_p
 from cxrflow.compare.collect import Results
@@ -272,3 +273,34 @@ def test_transfer_that_may_have_seen_test_images_does_not_count(tmp_path: Path):
 def test_words():
     assert [join_words(["a", "b", "c"][:n]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
     assert (write_p(0.0004), write_p(0.0123)) == ("less than 0.1 %", "1.2 %")
+
+
+def test_the_flip_is_ablated_by_view(tmp_path: Path) -> None:
+    """Without it the AP films lose, and the PA films do not; the numbers are said, and prove no invariance."""
+    config = {
+        **ONE_MODEL,
+        "seeds": [0, 1, 2],
+        "variants": {"no_flip": {"train": {"flip_probability": 0}}},
+        "ablation": {"variants": ["no_flip"]},
+    }
+    results = collect_fake(tmp_path, FakeStudy(config=config, skill=lambda model: 0.9))
+    dataset = results.datasets["covid"]
+    images = [
+        dataclasses.replace(row, metadata=f"view={('AP', 'PA')[i // 2 % 2]}") for i, row in enumerate(dataset.images)
+    ]
+    views = {row.image_id: row.facts["view"] for row in images}
+    for model in results.select(variant="no_flip"):
+        predictions = model.predictions
+        lost = [i for i, name in enumerate(predictions.image_ids) if views[name] == "AP" and i % 3 == 0]
+        predictions.probabilities[lost] = np.roll(np.eye(3)[predictions.labels[lost]], 1, axis=1)
+    assert "an ablation by view" in flip_views.run(results).text, "no view is known"
+    dataset.__dict__["images"] = images
+    verdict = flip_views.run(results)
+    found = re.search(r"without it: PA (\S+) .*, AP (\S+) .*PA minus AP: (\S+) .*with the flip, (\S+) ", verdict.text)
+    assert found is not None, verdict.text
+    pa, ap, gap, gap_without = (float(text.replace("−", "-")) for text in found.groups())
+    assert pa == 0
+    assert ap > 0.2
+    assert abs(gap) < 0.1
+    assert gap_without == pytest.approx(gap + ap, abs=0.02)
+    assert (verdict.level, verdict.remedy) == ("unknown", "")

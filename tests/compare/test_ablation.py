@@ -9,6 +9,7 @@ import pytest
 from cxrflow.checks.cautions_variants import ablation_controls
 from cxrflow.compare import paired
 from cxrflow.compare.ablation import ablation_rows, describe_ablation
+from cxrflow.compare.collect import Results
 from cxrflow.compare.learning import (
     Curve,
     describe_learning,
@@ -95,6 +96,10 @@ def test_controls_that_come_out_wrong_are_a_caution(
     verdict = ablation_controls.run(collect_fake(tmp_path, with_skill(**skill)))
     assert verdict.level == level
     assert words in verdict.text
+
+
+def test_a_study_without_variants_needs_no_controls(results: Results) -> None:
+    assert ablation_controls.run(results).level == "pass"
 
 
 def test_controls_of_one_seed_or_none_judge_nothing(tmp_path: Path) -> None:

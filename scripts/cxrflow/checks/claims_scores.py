@@ -100,18 +100,6 @@ def covid_distinct(results: Results) -> Verdict:
     )
 
 
-@check("claim", "Horizontal flip makes the model invariant to AP and PA views.")
-def flip_views(results: Results) -> Verdict:
-    """What the paper's sentence would need."""
-    return Verdict(
-        UNKNOWN,
-        "A flip mirrors left and right, as in situs inversus. AP and PA differ in the direction of the rays: the heart"
-        " is magnified in AP, and a mirrored AP film is no PA film. So the reason that the paper gives for the flip"
-        " does not hold; whether it helps is a question for an ablation by view position.",
-        remedy='Put "no_flip: {train: {flip_probability: 0}}" under "variants:" and no_flip into "ablation.variants".',
-    )
-
-
 @check("claim", "COVID-19 Radiography scores above paediatric pneumonia.", needs=("index", "metrics", "predictions"))
 def covid_above_pneumonia(results: Results) -> Verdict:
     """The two datasets of three classes against each other."""
