@@ -17,8 +17,8 @@ include: "workflow/rules/data.smk"  #     phantom, index, copies, split, preproc
 include: "workflow/rules/train.smk"  #    convert_weights, fetch_weights, train
 include: "workflow/rules/tune.smk"  #     ask, trial, choose_settings
 include: "workflow/rules/evaluate.smk"  # evaluate, probe, score
-include: "workflow/rules/deliver.smk"  #  export
 include: "workflow/rules/summary.smk"  #  profile_backbone, select_models, summarize, report
+include: "workflow/rules/deliver.smk"  #  export, deliver
 include: "workflow/rules/plan.smk"  #     what scripts/plan.py reads
 
 

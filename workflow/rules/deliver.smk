@@ -1,4 +1,4 @@
-# A trained model as one file that scripts/predict.py reads new X-rays with: export.
+# A trained model as one file, and the folder that reads new X-rays alone: export, deliver.
 
 
 rule export:
@@ -20,3 +20,30 @@ rule export:
     shell:
         "python scripts/export.py --model {input.model:q} --training {input.training:q}"
         " --onnx {output.onnx:q} > {log:q} 2>&1"
+
+
+rule deliver:
+    input:
+        rules.select_models.output.selection,
+        collect(
+            LAYOUT.model_file("{model.path}", "{file}"),
+            model=[model for model in MODELS if model.variant == BASE],
+            file=["model.pt", "model.pt.sha256", "training.json", "metrics.json"],
+        ),
+    output:
+        sums=collect(LAYOUT.delivered_sums("{dataset}"), dataset=DATASETS),
+    log:
+        LAYOUT.delivered("").with_suffix(".log"),
+    conda:
+        "../../envs/cxrflow.yaml"
+    params:
+        results=LAYOUT.root,
+        datasets=DATASETS,
+        folder=LAYOUT.delivered(""),
+        config=as_is(settings_json(STUDY.settings_without_places())),
+        code=code_of_all("deliver", "cxrflow.deliver.command"),
+    message:
+        "deliver the model chosen for each dataset"
+    shell:
+        "python scripts/deliver.py --results {params.results:q} --datasets {params.datasets:q}"
+        " --config {params.config:q} --folder {params.folder:q} > {log:q} 2>&1"

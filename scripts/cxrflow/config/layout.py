@@ -113,6 +113,8 @@ class Layout:
     check = _file("checks/{}.json")  # the verdict of a check
     analysis_plan = _file("analysis_plan.json")  # what is asked and how it is decided, with its time
     selection = _file("selection.json")  # the model chosen for each dataset
+    delivered = _file("deliver/{}")  # folder of a dataset's chosen model, which runs alone
+    delivered_sums = _file("deliver/{}/SHA256SUMS")  # the list of its files, written last
     report = _file("report.html")  # the page
 
     def summary(self, name: str = "") -> Path:

@@ -7,6 +7,7 @@ number of files, only a few images are in memory, and one that cannot be read do
     answer = tool.read("film.dcm", Path("film.dcm").read_bytes())
 """
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,11 +26,12 @@ from cxrflow.data.preprocessing import Gray, preprocess_image, resize_gray
 from cxrflow.data.readers.base import IMAGE_SUFFIXES
 from cxrflow.data.reading import NO_MEMORY, map_in_threads, read_image_file
 from cxrflow.deliver.delivered import DeliveredModel, ModelCard, open_model
+from cxrflow.deliver.folder import GOLDEN, MODEL, read_files
+from cxrflow.errors import CxrflowError
 
 BATCH_SIZE = 8  # larger ones are no faster on a CPU, and the first answer would come later
 MAX_MPX = 100.0  # larger images are refused before they are decoded, megapixels
 FILM_PX = 1024  # as much as a screen shows
-MODEL = "model.onnx"  # its name in a delivered folder
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,10 @@ class Tool:
         card: what the model says about itself.
         calibration, input_check: None where the folder has none.
         max_mpx: larger images are refused before they are decoded, megapixels.
+        golden_difference: how far a probability of the golden images was off, at most; None: they were not read.
     """
+
+    golden_difference: float | None = None
 
     def __init__(
         self,
@@ -165,12 +170,51 @@ class Tool:
 
 
 def open_tool(place: Path, threads: int = 1) -> Tool:
-    """Open a delivered folder, or one model.onnx; threads: of ONNX Runtime.
+    """Open a delivered folder, every file checked and the golden images read, or one model.onnx.
+
+    threads: of ONNX Runtime.
 
     Raises:
-        CxrflowError: a file of it is missing, damaged, foreign, or of another version.
+        CxrflowError: a file is missing, damaged, foreign, or of another version; or a golden image is answered
+            otherwise than it was.
     """
-    return Tool(open_model(place / MODEL if place.is_dir() else place, threads))
+    if not place.is_dir():
+        return Tool(open_model(place, threads))
+    files = read_files(place)
+    tool = Tool(DeliveredModel(files[MODEL], place / MODEL, threads))
+    tool.golden_difference = check_golden(tool, files, place)
+    return tool
+
+
+def check_golden(tool: Tool, files: dict[str, bytes], place: Path) -> float:
+    """Read the golden images; return how far a probability is off, at most.
+
+    files: of the folder, {path in it: content}; place: named in errors.
+
+    Raises:
+        CxrflowError: by more than is allowed: this machine does not read X-rays as the one that delivered the model.
+    """
+    golden = json.loads(files[GOLDEN])
+    worst = 0.0
+    for name, expected in golden["probabilities"].items():
+        answer = tool.read(name, files[name])
+        difference = float(np.abs(to_probabilities(answer) - expected).max()) if not answer.problem else 1.0
+        if not difference <= golden["tolerance"]:
+            raise CxrflowError(
+                f"{place / name} gives another answer than on the machine that made this folder"
+                f" ({answer.problem or f'off by {difference:.2g} in a probability'}, and {golden['tolerance']:g} is"
+                " allowed): nothing was read. Install the versions in requirements.txt, and if that does not help, do"
+                " not use the model on this machine"
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+def to_probabilities(answer: Answer) -> NDArray[np.float64]:
+    """Return the softmax of an answer's logits, float64 (n_classes,): what the network itself says."""
+    assert answer.logits is not None
+    exponentials = np.exp(answer.logits.astype(np.float64) - answer.logits.max())
+    return np.asarray(exponentials / exponentials.sum())
 
 
 def read_xray(path: Path, settings: PreprocessSettings, max_mpx: float) -> Xray | str:

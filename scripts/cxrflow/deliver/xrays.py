@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import fcntl
 import os
 import sys
 from collections import Counter
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import TextIO
 
 from cxrflow.config.settings import MASKS
-from cxrflow.data.readers.base import escape_name, walk_images
+from cxrflow.data.readers.base import describe_others, escape_name, walk_images
 from cxrflow.data.readers.selection import skip_finder
-from cxrflow.deliver.tool import Answer
+from cxrflow.deliver.tool import Answer, Tool
 from cxrflow.errors import CxrflowError, escape_controls
 from cxrflow.files.atomic import refuse_folder
 
@@ -42,6 +41,35 @@ def find_xrays(places: Iterable[Path], others: Counter[str] | None = None) -> It
         yield from (Path(error.filename) for error in closed)
         if not names and not closed:
             yield place
+
+
+def print_answers(tool: Tool, places: Iterable[Path], threads: int, csv: Path | None = None) -> None:
+    """Print what a tool says about files and every image below folders, and write it to a table.
+
+    threads: files decoded at once.
+
+    Raises:
+        CxrflowError: files could not be read; the others were.
+    """
+    print(escape_controls(f"{tool.card.describe()}. {tool.card.notice}"), file=sys.stderr)
+    table, n_files, n_problems = AnswerTable(tool.card.class_names), 0, 0
+    others: Counter[str] = Counter()
+    with open_csv(csv, tool.card.class_names) as write_answer:
+        print(table.header(), flush=True)
+        for answer in tool.read_files(find_xrays(places, others), threads):
+            print_answer(table, answer)
+            write_answer(answer)
+            n_files += 1
+            n_problems += bool(answer.problem)
+    if others:
+        print(f"not read: {describe_others(others)}", file=sys.stderr)
+    if n_problems:
+        raise CxrflowError(f"{n_problems} of {n_files} files could not be read; they are named above")
+
+
+def count_cores() -> int:
+    """Return the cores that this process may use, which a scheduler may have made fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class AnswerTable:
@@ -113,11 +141,17 @@ def open_answers(path: Path) -> Iterator[TextIO]:
     with path.open("a", buffering=1, newline="", encoding="utf-8") as handle:
         if path.is_file():
             if os.path.samestat(os.fstat(handle.fileno()), os.fstat(1)):  # /dev/stdout, which leads to a file
-                flags = fcntl.fcntl(1, fcntl.F_GETFL)
-                fcntl.fcntl(1, fcntl.F_SETFL, flags | os.O_APPEND)  # the lines for a person and these go by turns
+                _append_output()
             else:
                 _empty_answers(path, handle)
         yield handle
+
+
+def _append_output() -> None:
+    """Let the lines for a person and those of the table go by turns into one file."""
+    import fcntl  # here: Windows has neither this nor /dev/stdout
+
+    fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_APPEND)
 
 
 def _empty_answers(path: Path, handle: TextIO) -> None:
@@ -125,12 +159,13 @@ def _empty_answers(path: Path, handle: TextIO) -> None:
     with path.open("rb") as before:
         if before.read(len(start)) not in (b"", start):
             raise CxrflowError(f"{path} is there and holds no answers, so it is not overwritten: name another file")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise CxrflowError(f"another process writes its answers to {path}: name another file") from None
-    except OSError:
-        pass  # this file system has no locks
+    with contextlib.suppress(ImportError, OSError):  # Windows and some file systems have no such locks
+        import fcntl
+
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CxrflowError(f"another process writes its answers to {path}: name another file") from None
     handle.truncate(0)
 
 

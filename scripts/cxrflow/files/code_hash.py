@@ -14,6 +14,7 @@ from pathlib import Path
 SCRIPTS = Path(__file__).resolve().parents[2]
 UNKNOWN = "of unknown version"
 PACKAGES = ("cxrflow", "phantoms")
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # Their content reaches the rules as params, or cannot change a result (paths, how errors and progress show, records).
 LEFT_OUT = frozenset(
     f"cxrflow.{name}"
@@ -69,17 +70,35 @@ def read_module(name: str) -> tuple[str, tuple[str, ...]]:
     if path is None:
         raise ValueError(f"there is no module {name} in {SCRIPTS}")
     tree = ast.parse(path.read_bytes(), filename=str(path))
+    counted = tuple(each for each in list_imports(tree) if each not in LEFT_OUT)
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree), counted
+
+
+def list_imports(tree: ast.Module) -> list[str]:
+    """Return the modules of the project that a module imports, wherever in it the import stands."""
     imported: list[str] = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
-        elif isinstance(node, ast.Import):
+        if isinstance(node, ast.Import):
             imported += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    counted = [each for each in imported if each.startswith(PACKAGES) and each not in LEFT_OUT and find_module(each)]
-    return ast.dump(tree), tuple(counted)
+    return [each for each in imported if each.startswith(PACKAGES) and find_module(each)]
+
+
+def collect_modules(name: str) -> dict[str, Path]:
+    """Return {dotted name: file} of a module and of all that it needs of the project, the packages around included."""
+    found: dict[str, Path] = {}
+    waiting = [name]
+    while waiting:
+        name = waiting.pop()
+        path = find_module(name)
+        if path is not None and name not in found:
+            found[name] = path
+            waiting += [*list_imports(ast.parse(path.read_bytes())), *filter(None, [name.rpartition(".")[0]])]
+    return found
 
 
 def find_module(name: str) -> Path | None:

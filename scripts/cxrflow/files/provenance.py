@@ -107,7 +107,7 @@ def _changed_files(made: Made) -> Iterator[str]:
 def _unrecorded_files(root: Path, made: Made) -> Iterator[str]:
     for path in sorted(root.rglob("*")):
         parts = path.relative_to(root).parts
-        is_passing = {"resume", OPENINGS} & {*parts} or any(part.startswith(".") for part in parts)
+        is_passing = {"resume", OPENINGS, "__pycache__"} & {*parts} or any(part.startswith(".") for part in parts)
         if path not in made and not is_passing and path.is_file() and not path.name.endswith(UNRECORDED):
             yield f"{path} was made by no stage that is recorded there"
 

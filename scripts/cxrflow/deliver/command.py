@@ -1,0 +1,61 @@
+"""The commands of a delivered folder, `python run read FILES...` and the like; needs nothing of a workflow."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from cxrflow.deliver.tool import MAX_MPX, open_tool
+from cxrflow.deliver.xrays import count_cores, print_answers
+from cxrflow.errors import CxrflowError, escape_controls
+
+
+def main(folder: Path) -> int:
+    """Run the command line of the delivered folder that it is given; return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a console that lacks a letter
+    arguments = build_parser().parse_args()
+    try:
+        arguments.run(folder, arguments)
+    except CxrflowError as error:
+        print(f"error: {escape_controls(str(error), keep=chr(10))}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # nobody reads any more, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser: one command each, with the function that runs it as `run`."""
+    parser = argparse.ArgumentParser(prog="run", description="Reads chest X-rays with the model in this folder.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    read = commands.add_parser("read", help="read X-rays and print what the model says")
+    read.set_defaults(run=read_xrays)
+    read.add_argument(
+        "xrays", nargs="+", type=Path, metavar="FILE", help="image files, DICOM files, or folders of them"
+    )
+    read.add_argument("--csv", type=Path, metavar="PATH", help="also write the answers to this table")
+    read.add_argument("--threads", type=int, default=count_cores(), metavar="N", help="CPU threads; default: all cores")
+    read.add_argument(
+        "--max-image-mpx", type=float, default=MAX_MPX, metavar="MPX", help="refuse larger images, megapixels"
+    )
+    check = commands.add_parser("check", help="check every file, and the answers for the golden images")
+    check.set_defaults(run=check_folder)
+    return parser
+
+
+def read_xrays(folder: Path, arguments: argparse.Namespace) -> None:
+    """Print what the model says about X-rays."""
+    tool = open_tool(folder, arguments.threads)
+    tool.max_mpx = arguments.max_image_mpx
+    print_answers(tool, arguments.xrays, arguments.threads, arguments.csv)
+
+
+def check_folder(folder: Path, _arguments: argparse.Namespace) -> None:
+    """Print that all is as it was delivered; opening the tool has looked."""
+    tool = open_tool(folder, count_cores())
+    print(escape_controls(tool.card.describe()))
+    print(f"Every file is as it was delivered, and the golden images give the same to {tool.golden_difference:.1g}.")

@@ -1,0 +1,80 @@
+r"""Make folders that read new X-rays without this repository: each with the model chosen for a dataset.
+
+Reads selection.json and, of the model, model.pt (checked against model.pt.sha256), training.json and metrics.json,
+below results/<study>; writes for each dataset a folder: model.onnx, metadata.json, README.md, LICENSE, golden/,
+requirements.txt, `run` with the modules that it needs, and last SHA256SUMS. The golden images are drawn here.
+
+    python scripts/deliver.py --results results/demo --datasets covid --folder results/demo/deliver \
+        --config '{"study": "demo", "datasets": {"covid": {"reader": "covid_radiography", "folder": "covid"}}}'
+"""
+
+from pathlib import Path
+
+from cxrflow.config.layout import Layout, ModelId
+from cxrflow.config.settings import StudySettings
+from cxrflow.config.stages import OutputFolder, run_stage
+from cxrflow.deliver.bundle import describe_delivery, write_bundle, write_refusal
+from cxrflow.deliver.exporting import check_export, describe_model, export_model
+from cxrflow.deliver.folder import MODEL
+from cxrflow.deliver.packaging import collect_library, make_golden, write_folder
+from cxrflow.files.atomic import read_json
+from cxrflow.models.checkpoints import load_model
+from cxrflow.models.devices import prepare_process
+from phantoms.render import Fate, ImageTask, encode_task
+
+GOLDEN_PX = 512
+GOLDEN_SIGNS = {"healthy": (), "consolidation": ("consolidation",), "effusion": ("effusion",)}
+
+
+def deliver(
+    *, results: Path, datasets: list[str], config: StudySettings, folder: OutputFolder, model: str = ""
+) -> None:
+    """Write one folder per dataset.
+
+    results: the study's folder, results/<study>
+    datasets: whose models are delivered
+    config: the whole study's settings, as JSON.
+    folder: to write them into, each named like its dataset; what an earlier delivery wrote there is replaced
+    model: deliver this one, dataset/backbone/init/variant/seed0, instead of the chosen ones
+    """
+    prepare_process(threads=1)
+    layout = Layout(results)
+    if model:
+        deliver_model(layout, ModelId.parse(model), config, "It was named by hand.", folder)
+        return
+    choices = read_json(layout.selection())
+    for dataset in datasets:
+        choice = choices.get(dataset, {"chosen": None, "reason": "selection.json does not know this dataset."})
+        if choice["chosen"]:
+            deliver_model(layout, ModelId.parse(choice["chosen"]), config, choice["reason"], folder)
+        else:
+            write_folder(folder / dataset, {"README.md": write_refusal(dataset, choice["reason"]).encode()})
+            print(f"{dataset}: no model is delivered. {choice['reason']}")
+
+
+def deliver_model(layout: Layout, model: ModelId, config: StudySettings, reason: str, folder: Path) -> None:
+    """Write the folder of one model, named like its dataset; reason: why this one, in sentences."""
+    path, training, metrics = (layout.model_file(model, name) for name in ("model.pt", "training.json", "metrics.json"))
+    saved, place = load_model(path), folder / model.dataset
+    card = describe_model(saved, path, training)
+    content = export_model(saved, card)
+    difference = check_export(content, saved, place / MODEL)
+    known = describe_delivery(card, config, read_json(training), read_json(metrics), reason)
+    files = {MODEL: content, **collect_library(), **make_golden(content, draw_golden()), **write_bundle(known)}
+    write_folder(place, files)
+    size_mib = sum(map(len, files.values())) / 2**20
+    print(f"{model.dataset}: {card.describe()}. {reason}")
+    print(f"{place}: {len(files)} files, {size_mib:.1f} MiB, equal to PyTorch to {difference:.1e}. `python run --help`")
+
+
+def draw_golden() -> dict[str, bytes]:
+    """Draw the golden images, PNG files by name."""
+    tasks = {
+        f"{name}.png": ImageTask("golden", f"{name}.png", name, Fate.DROPPED, signs, n, n, GOLDEN_PX, GOLDEN_PX)
+        for n, (name, signs) in enumerate(GOLDEN_SIGNS.items())
+    }
+    return {name: encode_task(task, seed=0)[0][task.files[0]] for name, task in tasks.items()}
+
+
+if __name__ == "__main__":
+    run_stage(deliver)

@@ -1,0 +1,232 @@
+"""The delivered folder: complete, alone, elsewhere, and refusing what is not as it was delivered."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import deliver
+from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.parsing import parse_settings
+from cxrflow.config.settings import StudySettings
+from cxrflow.deliver import tool as tool_module
+from cxrflow.deliver.folder import SUMS, format_sums, list_files
+from cxrflow.deliver.tool import open_tool
+from cxrflow.errors import CxrflowError
+from cxrflow.files.atomic import write_bytes
+from cxrflow.models.checkpoints import save_model
+from tests.deliver.conftest import CLASS_NAMES, make_saved
+from tests.models.toy import TINY
+
+CONFIG = parse_settings(StudySettings, {"study": "toy", "datasets": {"toy": {"reader": "kermany", "folder": "toy"}}})
+MODEL = "toy/tiny/scratch/base/seed4"
+SCORE = {"value": 0.8123, "low": 0.7, "high": 0.9, "n_patients": 40}
+EACH = ("f1", "precision", "recall", "auroc")
+METRICS = {
+    "n_images": 60,
+    "n_patients": 50,
+    "macro_f1": SCORE,
+    "accuracy": SCORE,
+    "macro_auroc": {"value": None, "low": None, "high": None, "n_patients": 3},
+    "chance_macro_f1": 1 / 3,
+    "per_class": {
+        name: dict.fromkeys(("f1", "precision", "recall", "auroc"), SCORE) | {"support": 20} for name in CLASS_NAMES
+    },
+}
+TRAINING = {"key": "0123456789abcdef", "n_train": 1234, "n_val": 56, "epochs": 9, "host": "secret-node"}
+# MONAI's specification of a bundle, the mandatory keys of metadata.json and of a tensor in it.
+MONAI_KEYS = {
+    "version", "monai_version", "pytorch_version", "numpy_version", "optional_packages_version", "task", "description",
+    "authors", "copyright", "network_data_format",
+}  # fmt: skip
+TENSOR_KEYS = {
+    "type", "format", "modality", "num_channels", "spatial_shape", "dtype", "value_range", "is_patch_data",
+    "channel_def",
+}  # fmt: skip
+# What a hospital's computer lacks, and what Windows lacks.
+LACKING = ("torch", "torchvision", "sklearn", "scipy", "snakemake", "kornia_rs", "pydantic", "yaml", "onnx", "fcntl")
+
+
+def make_results(place: Path, chosen: str | None = MODEL) -> Path:
+    """Write what a study leaves of one model; return results/<study>."""
+    results = place / "results"
+    folder = results / "models" / MODEL
+    folder.mkdir(parents=True)
+    save_model(folder / "model.pt", make_saved())
+    for path, value in {
+        folder / "training.json": TRAINING,
+        folder / "metrics.json": METRICS,
+        results / "selection.json": {"toy": {"chosen": chosen, "reason": "It is the fastest."}},
+    }.items():
+        write_bytes(path, json.dumps(value).encode())
+    return results
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Deliver once; the tests take copies."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "tiny", TINY)
+        results = make_results(tmp_path_factory.mktemp("study"))
+        deliver.deliver(results=results, datasets=["toy"], config=CONFIG, folder=results / "deliver")
+    return results / "deliver/toy"
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """Copy the delivered folder elsewhere, to a name with a space."""
+    return Path(shutil.copytree(made, tmp_path / "moved here"))
+
+
+def run(folder: Path, *arguments: str | Path, lacking: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
+    """Run `python run` as a user does, with some packages lacking."""
+    code = (
+        f"import runpy, sys\nsys.modules.update(dict.fromkeys({lacking!r}))\n"
+        "sys.argv = sys.argv[1:]; sys.path[0] = sys.argv[0].rpartition('/')[0]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    command = [sys.executable, "-I", "-c", code, folder / "run", *arguments]
+    if not lacking:
+        command = [sys.executable, folder / "run", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+
+
+def test_the_folder_runs_alone_elsewhere_and_without_what_a_hospital_lacks(folder: Path, tmp_path: Path) -> None:
+    checked = run(folder, "check", lacking=LACKING)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert "Every file is as it was delivered" in checked.stdout
+    read = run(folder, "read", folder / "golden", "--csv", tmp_path / "answers.csv", lacking=LACKING)
+    assert read.returncode == 0, read.stderr
+    assert len(read.stdout.splitlines()) == 4
+    lines = (tmp_path / "answers.csv").read_text().splitlines()
+    expected = json.loads((folder / "golden/golden.json").read_text())["probabilities"]
+    for line in lines[1:]:
+        name = line.split(",")[0].rpartition("/")[2]
+        found = [float(cell) for cell in line.split(",")[2 : 2 + len(CLASS_NAMES)]]
+        assert found == pytest.approx(expected[f"golden/{name}"], abs=1e-4)
+
+
+def test_without_a_package_the_remedy_is_told(folder: Path) -> None:
+    lacking = run(folder, "check", lacking=("onnxruntime",))
+    assert "onnxruntime is missing: pip install" in lacking.stderr
+    lacking = run(folder, "check", lacking=("cv2",))
+    assert "pip install -r requirements.txt" in lacking.stderr
+    assert "Traceback" not in lacking.stderr
+    assert lacking.returncode == 1
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_status_says_so(folder: Path) -> None:
+    answered = run(folder, "read", folder / "golden/healthy.png", folder / "none.png")
+    assert answered.returncode == 1
+    assert "none.png: it does not exist" in answered.stderr
+    assert "healthy.png" in answered.stdout
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden/healthy.png", "cxrflow/data/decode.py", "golden/golden.json"])
+@pytest.mark.parametrize("what", ["changed", "missing"])
+def test_a_changed_or_missing_file_is_refused_by_name(folder: Path, name: str, what: str) -> None:
+    data = (folder / name).read_bytes()
+    (folder / name).unlink() if what == "missing" else (folder / name).write_bytes(data + b" ")
+    with pytest.raises(CxrflowError, match=rf"{name} is (missing|not the file that was delivered)"):
+        open_tool(folder)
+
+
+def test_a_foreign_model_is_refused_even_if_the_list_agrees(folder: Path, exported: Path) -> None:
+    (folder / "model.onnx").write_bytes(exported.read_bytes().replace(b"third", b"THIRD"))
+    with pytest.raises(CxrflowError, match=r"model.onnx is not the file that was delivered"):
+        open_tool(folder)
+    golden = json.loads((folder / "golden/golden.json").read_text())
+    first = next(iter(golden["probabilities"].values()))
+    first[0], first[1] = first[1] + 0.01, first[0] - 0.01
+    (folder / "golden/golden.json").write_text(json.dumps(golden))
+    (folder / SUMS).write_text(format_sums({name: (folder / name).read_bytes() for name in list_files(folder)}))
+    with pytest.raises(CxrflowError, match=r"gives another answer than on the machine that made this folder \(off by"):
+        open_tool(folder)
+
+
+def test_a_machine_that_reads_otherwise_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = tool_module.preprocess_image
+    monkeypatch.setattr(tool_module, "preprocess_image", lambda gray, settings: 255 - read(gray, settings))
+    with pytest.raises(CxrflowError, match=r"nothing was read. Install the versions in requirements.txt"):
+        open_tool(folder)
+
+
+def test_what_is_no_delivered_folder_is_told(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CxrflowError, match="no delivered folder, or not a whole one"):
+        open_tool(tmp_path)
+    (folder / SUMS).write_text("nonsense")
+    with pytest.raises(CxrflowError, match="SHA256SUMS is damaged"):
+        open_tool(folder)
+
+
+def test_a_new_delivery_replaces_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+    results = make_results(tmp_path)
+    place = results / "deliver/toy"
+    for names in (["old.txt", "cxrflow/old.py", "model.onnx"],):
+        deliver.write_folder(place, dict.fromkeys(names, b"x"))
+    (place / "answers.csv").write_text("mine")
+    deliver.deliver(results=results, datasets=["toy"], config=CONFIG, folder=results / "deliver")
+    first = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    assert place / "cxrflow/old.py" not in first
+    assert first.pop(place / "answers.csv") == b"mine"
+    deliver.deliver(results=results, datasets=["toy"], config=CONFIG, folder=results / "deliver", model=MODEL)
+    assert {path for path in first if path.read_bytes() != first[path]} == {
+        place / "README.md", place / "metadata.json", place / SUMS,
+    }  # fmt: skip
+
+
+def test_without_a_choice_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = make_results(tmp_path, chosen=None)
+    deliver.deliver(results=results, datasets=["toy"], config=CONFIG, folder=results / "deliver")
+    assert "toy: no model is delivered. It is the fastest." in capsys.readouterr().out
+    with pytest.raises(CxrflowError, match=r"holds no model; its README.md says why"):
+        open_tool(results / "deliver/toy")
+
+
+def test_nothing_of_the_machine_and_no_image_of_a_patient_is_in_it(made: Path) -> None:
+    for path in made.rglob("*"):
+        data = path.read_bytes() if path.is_file() else b""
+        assert b"secret-node" not in data
+        assert str(Path(deliver.__file__).parent).encode() not in data
+    assert {path.name for path in (made / "golden").glob("*.png")} == {f"{name}.png" for name in deliver.GOLDEN_SIGNS}
+
+
+def test_the_metadata_has_what_monai_asks_for_and_our_intervals(made: Path) -> None:
+    metadata: dict[str, Any] = json.loads((made / "metadata.json").read_text())
+    assert metadata.keys() >= MONAI_KEYS
+    data_format = metadata["network_data_format"]
+    for tensor in [*data_format["inputs"].values(), *data_format["outputs"].values()]:
+        assert tensor.keys() >= TENSOR_KEYS
+    assert data_format["outputs"]["probabilities"]["channel_def"] == dict(zip("012", CLASS_NAMES, strict=True))
+    assert metadata["eval_metrics"]["macro_f1"] == SCORE
+    assert metadata["training"]["n_train"] == 1234
+    assert "CC BY 4.0" in metadata["data_source"]
+
+
+def test_the_model_card_has_valid_front_matter_and_every_score_its_interval(made: Path) -> None:
+    _, front, text = (made / "README.md").read_text().split("---\n", 2)
+    card = yaml.safe_load(front)
+    assert (card["license"], card["license_link"]) == ("other", "LICENSE")
+    (model,) = card["model-index"]
+    (result,) = model["results"]
+    assert result["task"]["type"] == card["pipeline_tag"] == "image-classification"
+    assert result["metrics"][0] == {"type": "f1", "name": "Macro F1", "value": 0.8123}
+    assert {each["type"] for each in result["metrics"]} == {"f1", "accuracy"}  # of nothing there is no value
+    assert text.count("0.81 (0.70–0.90)") == 14
+    assert "not a medical device" in text
+
+
+def test_a_model_of_phantoms_says_so(tmp_path: Path) -> None:
+    results = make_results(tmp_path)
+    phantoms = {"phantoms": {}, "datasets": {"toy": {"reader": "kermany", "folder": "toy"}}, "study": "toy"}
+    config = parse_settings(StudySettings, phantoms)
+    deliver.deliver(results=results, datasets=["toy"], config=config, folder=results / "deliver")
+    text = (results / "deliver/toy/README.md").read_text()
+    assert "knows nothing about patients" in text
+    assert "license: mit" in text
+    assert "CC BY 4.0" not in text
