@@ -9,8 +9,7 @@ keeps no file; Ctrl-C ends it. Research software, not a medical device: nothing 
 from pathlib import Path
 
 from cxrflow.config.stages import run_stage
-from cxrflow.deliver.tool import open_tool
-from cxrflow.errors import CxrflowError
+from cxrflow.deliver.command import open_page
 
 
 def serve(*, model: Path, port: int | None = None, no_browser: bool = False) -> None:
@@ -20,11 +19,7 @@ def serve(*, model: Path, port: int | None = None, no_browser: bool = False) -> 
     port: of this computer; without it 8437, or any that is free where that is busy
     no_browser: only print the address
     """
-    try:
-        from cxrflow.deliver.serving import serve_tool
-    except ModuleNotFoundError as error:
-        raise CxrflowError(f"the page needs the package {error.name}: pip install fastapi uvicorn") from None
-    serve_tool(open_tool(model), port, open_browser=not no_browser)
+    open_page(model, port, open_browser=not no_browser)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """The delivered folder: complete, alone, elsewhere, and refusing what is not as it was delivered."""
 
 import json
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,8 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import write_bytes
 from cxrflow.models.checkpoints import save_model
 from tests.deliver.conftest import CLASS_NAMES, make_saved
+from tests.deliver.fake_tool import FakeTool
+from tests.deliver.test_serving import Page
 from tests.models.toy import TINY
 
 CONFIG = parse_settings(StudySettings, {"study": "toy", "datasets": {"toy": {"reader": "kermany", "folder": "toy"}}})
@@ -230,3 +234,21 @@ def test_a_model_of_phantoms_says_so(tmp_path: Path) -> None:
     assert "knows nothing about patients" in text
     assert "license: mit" in text
     assert "CC BY 4.0" not in text
+
+
+def test_the_folder_serves_its_page_and_ctrl_c_ends_it_without_a_word(folder: Path) -> None:
+    command = [sys.executable, folder / "run", "serve", "--port", "0", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/") as process:
+        assert process.stdout
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
+        assert found
+        page = Page(FakeTool(), int(found[1]))
+        facts = dict(json.loads(page.ask("GET", "/card")[2])["facts"])
+        status, answer = page.upload((folder / "golden/effusion.png").read_bytes(), "/read?pictures")
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 130
+    assert (status, len(answer["probabilities"])) == (200, len(CLASS_NAMES))
+    assert "0.81 (0.70–0.90) on 60 test images of 50 patients" in facts["Test score"]
+    with pytest.raises(ConnectionRefusedError):
+        page.ask("GET", "/")

@@ -8,10 +8,8 @@ import http.client
 import json
 import os
 import re
-import signal
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -369,26 +367,10 @@ def test_a_busy_port_is_left_for_a_free_one_unless_it_was_asked_for(monkeypatch:
             listen(10**6)
 
 
-def test_ctrl_c_ends_it_without_a_word(exported: Path) -> None:
-    command = [sys.executable, ROOT / "scripts" / "serve.py", "--model", exported, "--no-browser"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout
-    found = re.search(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
-    assert found
-    page = Page(FakeTool(), int(found[1]))
-    status, answer = page.upload(make_png(50))
-    assert (status, len(answer["probabilities"])) == (200, 3)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=20) == ("", "")
-    assert process.returncode == 130
-    with pytest.raises(ConnectionRefusedError):
-        page.ask("GET", "/")
-
-
 def test_a_missing_package_is_named(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "cxrflow.deliver.serving")
     monkeypatch.setitem(sys.modules, "fastapi", None)
-    with pytest.raises(CxrflowError, match="needs the package fastapi: pip install"):
+    with pytest.raises(CxrflowError, match="needs the package fastapi: python -m pip install"):
         serve_script.serve(model=exported)
 
 

@@ -199,7 +199,8 @@ The model `{card.name}`, {describe_training(delivery)} {delivery.reason}
 ```
 python -m pip install -r requirements.txt      # once; no PyTorch, no GPU
 python run check                               # every file, and the answers for the golden images
-python run read film.dcm folder/ --csv answers.csv
+python run read film.png folder/ --csv answers.csv
+python run serve                               # a page in the browser of this computer
 ```
 
 It reads PNG, JPEG, TIFF, DICOM and other image files, as the training did. Each start checks every file against

@@ -42,6 +42,10 @@ def build_parser() -> argparse.ArgumentParser:
     read.add_argument(
         "--max-image-mpx", type=float, default=MAX_MPX, metavar="MPX", help="refuse larger images, megapixels"
     )
+    serve = commands.add_parser("serve", help="read X-rays on a page in the browser of this computer")
+    serve.set_defaults(run=lambda folder, arguments: open_page(folder, arguments.port, not arguments.no_browser))
+    serve.add_argument("--port", type=int, metavar="N", help="default: 8437, or any that is free where that is busy")
+    serve.add_argument("--no-browser", action="store_true", help="only print the page's address")
     check = commands.add_parser("check", help="check every file, and the answers for the golden images")
     check.set_defaults(run=check_folder)
     return parser
@@ -52,6 +56,19 @@ def read_xrays(folder: Path, arguments: argparse.Namespace) -> None:
     tool = open_tool(folder, arguments.threads)
     tool.max_mpx = arguments.max_image_mpx
     print_answers(tool, arguments.xrays, arguments.threads, arguments.csv)
+
+
+def open_page(place: Path, port: int | None, open_browser: bool) -> None:
+    """Serve the page of a delivered folder, or of one model.onnx, until Ctrl-C.
+
+    Raises:
+        CxrflowError: a package is missing, the port cannot be used, or the model is not as it was delivered.
+    """
+    try:
+        from cxrflow.deliver.serving import serve_tool
+    except ModuleNotFoundError as error:
+        raise CxrflowError(f"the page needs the package {error.name}: python -m pip install fastapi uvicorn") from None
+    serve_tool(open_tool(place, count_cores()), port, open_browser)
 
 
 def check_folder(folder: Path, _arguments: argparse.Namespace) -> None:

@@ -15,7 +15,16 @@ from cxrflow.files.atomic import write_bytes, write_text
 from cxrflow.files.code_hash import SCRIPTS, collect_modules
 
 ENTRY = "cxrflow.deliver.command"  # what `run` imports; the modules that it needs go along
-REQUIRED = ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "pydicom", "pylibjpeg-openjpeg")
+REQUIRED = (
+    "numpy",
+    "onnxruntime",
+    "opencv-python-headless",
+    "pillow",
+    "pydicom",
+    "pylibjpeg-openjpeg",
+    "fastapi",  # and uvicorn: for the page only
+    "uvicorn",
+)
 TOLERANCE = 1e-3  # of a golden image's probabilities; other processors differ by some 1e-6
 RUN = '''#!/usr/bin/env python3
 """Reads chest X-rays with the model in this folder: `python run --help`. Research software, no medical device."""

@@ -35,6 +35,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from cxrflow.deliver.door import guard, make_policy
 from cxrflow.deliver.tool import Answer, Tool
 from cxrflow.errors import CxrflowError
+from cxrflow.files.formats import KINDS
 
 ADDRESS = "127.0.0.1"  # never another: the page is for the person at this computer
 PORT = 8437  # of no registered service
@@ -268,7 +269,26 @@ def to_data_url(picture: NDArray[np.uint8]) -> str:
 
 
 def describe_tool(tool: Tool) -> dict[str, Any]:
-    """Return what the page says about the model: its name, classes, and facts as pairs of term and text."""
-    card = tool.card
-    facts = [("Model", card.describe()), ("Classes", ", ".join(card.class_names)), ("Notice", card.notice)]
-    return {"name": card.name, "classes": card.class_names, "facts": facts, "prevalence": ""}
+    """Return what the page says about the model: its name, its classes, and facts as pairs of term and text."""
+    card, known = tool.card, tool.metadata
+    facts = {"Model": card.describe(), "Classes": ", ".join(card.class_names)}
+    if known:
+        facts |= {
+            "Test score": describe_score(known["eval_metrics"]),
+            "Learned from": known["data_source"],
+            "Meant for": known["intended_use"],
+        }
+    facts["Checked"] = (
+        "At this start, every file and the answers for drawn images." if known else "The file's seal, at this start."
+    )
+    return {"name": card.name, "classes": card.class_names, "facts": [*facts.items()]}
+
+
+def describe_score(metrics: dict[str, Any]) -> str:
+    """Return the macro F1 of metrics.json with its interval and what it rests on, in a sentence."""
+    score = metrics["macro_f1"]
+    text = KINDS["score"].show_interval(score["value"], score["low"], score["high"], score["n_patients"])
+    return (
+        f"Macro F1 {text} on {metrics['n_images']:,} test images of {metrics['n_patients']:,} patients, with a 95 %"
+        " interval that covers no other hospital and no other device."
+    )

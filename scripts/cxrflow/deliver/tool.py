@@ -9,11 +9,12 @@ number of files, only a few images are in memory, and one that cannot be read do
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -108,9 +109,11 @@ class Tool:
         calibration, input_check: None where the folder has none.
         max_mpx: larger images are refused before they are decoded, megapixels.
         golden_difference: how far a probability of the golden images was off, at most; None: they were not read.
+        metadata: content of the folder's metadata.json; empty for a model.onnx alone.
     """
 
     golden_difference: float | None = None
+    metadata: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,
@@ -183,6 +186,7 @@ def open_tool(place: Path, threads: int = 1) -> Tool:
     files = read_files(place)
     tool = Tool(DeliveredModel(files[MODEL], place / MODEL, threads))
     tool.golden_difference = check_golden(tool, files, place)
+    tool.metadata = json.loads(files["metadata.json"])
     return tool
 
 
