@@ -24,10 +24,11 @@ from cxrflow.results.metrics import METRICS
 FAMILIES = {
     "backbones": "per dataset the pairs of backbones from scratch (primary): Holm",
     "transfer": "all rows of transfer minus scratch (secondary): Holm",
-    "ablation": "per dataset and backbone all variants minus base (secondary): Holm",
+    "ablation": "per dataset and backbone all variants, of searches too, minus base (secondary): Holm",
     "thumbnail": "per dataset all models minus the thumbnail: Holm",
     "claims": f"all {N_CLAIMS} claims of the paper: Bonferroni",
 }
+PLANNED = ("study", "backbones", "transfer", "seeds", "ablation", "tune", "select", "score")  # parts of the config
 SELECTION = (
     "per dataset the fastest model whose validation macro F1 is not inferior to that of any other candidate: the"
     " one-sided bounds of the differences lie above -margin, corrected for all candidates (Holm); else the best; of"
@@ -39,7 +40,7 @@ def plan_analysis(settings: StudySettings) -> dict[str, Any]:
     """Return what is decided without the test: models, questions, families, selection, metrics and resampling."""
     parts = settings_dict(settings)
     return {
-        **{key: parts[key] for key in ("study", "backbones", "transfer", "seeds", "ablation", "select", "score")},
+        **{key: parts[key] for key in PLANNED},
         "datasets": sorted(settings.datasets),
         "questions": {name: [(one := load_check(name)).kind, one.question] for name in list_checks()},
         "families": FAMILIES,

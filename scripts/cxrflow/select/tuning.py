@@ -22,6 +22,7 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 
 DONE, FAILED, IDLE = "COMPLETE", "FAIL", "IDLE"  # of a run; idle: no trial was left that could go on
+FEW_TRIALS = 10  # of fewer, a share of the variance says nothing
 Answer = Mapping[str, Any]  # a trial file: the question, and what came of it
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -167,14 +168,14 @@ def choose_settings(answers: Sequence[Answer], n_rungs: int) -> Answer:
 
 
 def measure_importance(tune: TuneSettings, base: Base, answers: Iterable[Answer]) -> dict[str, float]:
-    """Return each setting's share of the variance between trials, by fANOVA (Hutter et al. 2014, ICML); {}: too few.
+    """Return each setting's share of the variance between trials, by fANOVA (Hutter et al. 2014, ICML).
 
-    By the values at the first rung, which all trials have alike.
+    By the values at the first rung, which all trials have alike. {}: fewer than FEW_TRIALS, or all values are equal.
     """
     first = [answer for answer in answers if answer["rung"] == 0]
     study = rebuild_study(replace(tune, rungs=tune.rungs[:1]), base, first)
-    values = {trial.value for trial in study.trials if trial.state == TrialState.COMPLETE}
-    if len(values) <= len(tune.space):
+    values = [trial.value for trial in study.trials if trial.state == TrialState.COMPLETE]
+    if len(values) < FEW_TRIALS or len(set(values)) == 1:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
