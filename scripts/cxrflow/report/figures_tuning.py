@@ -67,15 +67,16 @@ def draw_importance(panel: Any, importance: Mapping[str, float]) -> None:
 
 
 def draw_settings(panel: Any, answers: Sequence[Answer], space: Space) -> None:
-    """Draw a line per trial through its settings to its last value; the darker, the higher."""
+    """Draw a line per trial through its settings to its last value; the darker, the higher, and the thickest was chosen."""
     trials = sorted((t for t in group_trials(answers) if t[-1]["state"] == DONE), key=lambda t: t[-1]["value"])
     values = [trial[-1]["value"] for trial in trials]
+    chosen = max(trials, key=lambda trial: (trial[-1]["rung"], trial[-1]["value"], -trial[-1]["trial"]))
     low, high = values[0], max(values[-1], values[0] + 1e-9)
     for trial, value in zip(trials, values, strict=True):
         share = (value - low) / (high - low)
         heights = [place(entry, trial[-1]["parameters"][key]) for key, entry in space.items()]
         color = matplotlib.colormaps[SEQUENTIAL](PALE + (1 - PALE) * share)
-        panel.plot([*heights, share], color=color, lw=2.4 if trial is trials[-1] else 1.2)
+        panel.plot([*heights, share], color=color, lw=2.4 if trial is chosen else 1.2)
     for column, entry in enumerate(space.values()):
         for height, text in list_marks(entry):
             panel.text(column - 0.03, height, text, ha="right", va="center", size=7, color=INK, bbox=PLATE)

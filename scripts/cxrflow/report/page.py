@@ -110,6 +110,7 @@ def describe_search(results: Results, name: str, tune: TuneSettings) -> dict[str
     best = read_json(results.layout.tuned(name))
     rows = [{**row, "parameters": _say_parameters(row["parameters"])} for row in best["trials"]]
     n_last = sum(row["epochs"] == tune.rungs[-1] for row in rows)
+    is_trained = any(model.id.variant == name for model in results.models)
     model = ModelId(tune.dataset, tune.backbone, tune.init, name, tune.seed)
     return {
         "id": f"search-{name}",
@@ -118,11 +119,13 @@ def describe_search(results: Results, name: str, tune: TuneSettings) -> dict[str
             f"{len(rows)} trials ({tune.sampler}), {n_last} of them to {tune.rungs[-1]} epochs,"
             f" {sum(bool(row['error']) for row in rows)} failed. Found: {_say_parameters(best['parameters'])}; macro F1"
             f" on validation in the search {best['value']:.3f}."
+            + " It is not trained anew yet: run the same command again."
+            * (not is_trained)
         ),
         "picture": embed_chart(results.layout.tuning_picture(name), f"Course, importance and settings of {name}"),
         "caption": (
             "Left: runs in the order in which they were asked. Right: by fANOVA over the trials, which is a hint where"
-            " they are few. Below: one line per trial, the darker the higher its last value; the thickest is the best."
+            " they are few. Below: one line per trial, the darker the higher its last value; the thickest was chosen."
         ),
         "table": lay_out(TRIALS, rows),
     }
