@@ -67,7 +67,7 @@ def draw_importance(panel: Any, importance: Mapping[str, float]) -> None:
 
 
 def draw_settings(panel: Any, answers: Sequence[Answer], space: Space) -> None:
-    """Draw a line per trial through its settings to its last value; the darker, the higher, and the thickest was chosen."""
+    """Draw a line per trial through its settings to its last value; the darker, the higher; the thickest was chosen."""
     trials = sorted((t for t in group_trials(answers) if t[-1]["state"] == DONE), key=lambda t: t[-1]["value"])
     values = [trial[-1]["value"] for trial in trials]
     chosen = max(trials, key=lambda trial: (trial[-1]["rung"], trial[-1]["value"], -trial[-1]["trial"]))
