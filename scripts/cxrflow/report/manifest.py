@@ -125,9 +125,9 @@ ABOUT_CHECKS = (
 WHICH = show("standings", "backbones_paired")  # the study's own question, first
 ABOUT_TUNING = (
     "Each search asked for settings by macro F1 on validation images, in generations: tpe from what those before gave,"
-    " random blindly. After a rung of epochs the best go on. A search ends with a score that is too good, as the best of"
-    " many on the images that it looked at: what it found was trained anew with seeds that it had not seen, and stands in"
-    " Table 8 beside the study's own settings. Only those scores say what the search gained."
+    " random blindly. After a rung of epochs the best go on. A search ends with a score that is too good, as the best"
+    " of many on the images that it looked at: what it found was trained anew with seeds that it had not seen, and"
+    " stands in Table 8 beside the study's own settings. Only those scores say what the search gained."
 )
 SECTIONS = (
     Section("data", "Data", (*show("datasets", "classes"), LEFT_OUT, CHOSEN, Block("galleries"))),
