@@ -1,4 +1,4 @@
-r"""Train one model and keep the epoch with the lowest validation loss.
+r"""Train one model and keep its best epoch on the validation images.
 
 Reads images.npy with images.csv, split.csv and, for a transfer, the weights to start from; writes training.json,
 history.csv (one row per epoch), model.pt.sha256 and model.pt. Checkpoints go to the resume folder and leave it when all

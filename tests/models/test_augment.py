@@ -16,6 +16,8 @@ from cxrflow.models.augment import (
     adjust_sharpness,
     augment,
     autocontrast,
+    map_images,
+    sample_affine,
     sample_changes,
 )
 
@@ -104,3 +106,64 @@ def test_probabilities_are_kept() -> None:
     assert float(draws.flip.float().mean()) == pytest.approx(0.5, abs=0.02)
     assert float(draws.sharpen.float().mean()) == pytest.approx(0.1, abs=0.02)
     assert float((draws.flip & draws.sharpen).float().mean()) == pytest.approx(0.05, abs=0.01)  # independent
+
+
+AFFINE = TrainSettings(affine_probability=0.75, affine_degrees=20, affine_shift=0.2, affine_scale=0.3)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (9, 9)])
+@pytest.mark.parametrize(
+    ("degrees", "shift", "scale"), [(13.0, (0, 0), 1.0), (0.0, (3, -2), 1.0), (0.0, (0, 0), 1.2), (-20.0, (2, 1), 0.8)]
+)
+def test_an_affine_map_equals_torchvision(
+    shape: tuple[int, int], degrees: float, shift: tuple[int, int], scale: float
+) -> None:
+    images = edge_cases(*shape)
+    side = shape[0]
+    limits = {"affine_degrees": abs(degrees), "affine_shift": 0.5, "affine_scale": abs(scale - 1)}
+    settings = TrainSettings(affine_probability=1, **limits)
+    wanted_draws = torch.tensor(
+        [
+            0.0,
+            *(
+                draw / 2 + 0.5
+                for draw in (
+                    degrees / (abs(degrees) or 1),
+                    (scale - 1) / (abs(scale - 1) or 1),
+                    *(each / side * 2 for each in shift),
+                )
+            ),
+        ]
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "rand", lambda size, generator: wanted_draws.expand(size))
+        affine = sample_affine(len(images), settings, seed=0, epoch=1)
+    wanted = reference.affine(
+        images, degrees, list(shift), scale, shear=[0.0], interpolation=reference.InterpolationMode.BILINEAR
+    )
+    torch.testing.assert_close(map_images(images, affine), wanted, rtol=0, atol=1e-5)
+
+
+def test_of_a_share_of_the_images_each_is_mapped_in_its_own_way_within_the_limits() -> None:
+    affine = sample_affine(4000, AFFINE, seed=3, epoch=2)
+    inverse = affine[:, :, :2]
+    is_same = (affine == torch.eye(2, 3)).all(dim=(1, 2))
+    assert abs(1 - is_same.float().mean() - 0.75) < 0.03
+    scale = 1 / torch.linalg.det(inverse).sqrt()
+    angle = torch.rad2deg(torch.atan2(inverse[:, 0, 1], inverse[:, 0, 0]))
+    shift = -(torch.linalg.solve(inverse, affine[:, :, 2:])) / 2
+    assert 0.7 <= scale.min() < 0.71 < 1.29 < scale.max() <= 1.3001
+    assert -20.001 <= angle.min() < -19.5 < 19.5 < angle.max() <= 20.001
+    assert -0.2001 <= shift.min() < -0.19 < 0.19 < shift.max() <= 0.2001
+    assert len(affine[~is_same].unique(dim=0)) == (~is_same).sum()
+
+
+def test_mapped_images_do_not_depend_on_the_batch_and_leave_other_draws_as_they_were() -> None:
+    images = torch.randint(0, 256, (6, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    changes, plain = sample_changes(6, AFFINE, 0, 1), sample_changes(6, TrainSettings(), 0, 1)
+    assert plain.affine is None
+    assert torch.equal(changes.flip, plain.flip)
+    whole = augment(images, changes, 2.0)
+    torch.testing.assert_close(whole, _augment_together(images, changes, 2.0), rtol=0, atol=1e-6)
+    assert torch.equal(whole[2:4], augment(images[2:4], changes.of(slice(2, 4)), 2.0))
+    assert not torch.allclose(whole, augment(images, plain, 2.0), atol=0.05)

@@ -64,6 +64,15 @@ def test_training_writes_what_it_promises(files: dict[str, Any], capsys: pytest.
     ]
 
 
+@pytest.mark.parametrize("rule", ["val_macro_f1", "last"])
+def test_the_kept_epoch_is_the_one_of_the_rule(files: dict[str, Any], rule: str) -> None:
+    train.train_model(**files | {"settings": dataclasses.replace(SETTINGS, kept_epoch=rule)})
+    history = read_records(files["history"], EpochRow)
+    wanted = 3 if rule == "last" else 1 + int(np.argmax([row.val_macro_f1 for row in history]))
+    saved = load_model(files["model"])
+    assert (saved.epoch, saved.val_loss) == (wanted, history[wanted - 1].val_loss)
+
+
 def test_a_share_of_the_train_images_is_trained_on_and_weighs_the_classes(files: dict[str, Any]) -> None:
     train.train_model(**files | {"settings": dataclasses.replace(SETTINGS, epochs=1, train_share=0.3)})
     summary = read_json(files["training"])

@@ -159,7 +159,7 @@ class ModelResult:
 
     @property
     def epoch_kept(self) -> int:
-        """The epoch with the lowest validation loss, from 1."""
+        """The epoch whose weights are the model, from 1."""
         return int(self.training["epoch_kept"])
 
     @property

@@ -248,6 +248,12 @@ class TrainSettings:
         minimum=0.0,
         maximum=0.9,
     )
+    kept_epoch: str = setting(
+        "which epoch's weights are the model: that of the lowest validation loss, as in the paper, of the highest"
+        " validation macro F1, or the last, for a training of one cosine cycle",
+        "val_loss",
+        choices=("val_loss", "val_macro_f1", "last"),
+    )
     class_weights: str = setting(
         "weight of each class in the loss, from the train subset: none, all alike; inverse, by 1 / images;"
         " effective_number, between the two by effective_number_beta. false and true mean none and inverse",
@@ -270,6 +276,16 @@ class TrainSettings:
     autocontrast_probability: float = setting(
         "share of images stretched to full contrast in each epoch", 0.5, minimum=0.0, maximum=1.0
     )
+    affine_probability: float = setting(
+        "share of images turned, shifted and scaled at random in each epoch, within the next three limits; what comes"
+        " in from outside is black. The paper has none; a training of few images overfits later with it",
+        0.0,
+        minimum=0.0,
+        maximum=1.0,
+    )
+    affine_degrees: float = setting("largest turn, either way", 10.0, minimum=0.0, maximum=180.0, unit="degrees")
+    affine_shift: float = setting("largest shift along each side, as a share of it", 0.1, minimum=0.0, maximum=0.5)
+    affine_scale: float = setting("largest change of scale, as a share of 1", 0.1, minimum=0.0, maximum=0.5)
     transfer_learning_rate_scale: float = setting(
         "a transferred model's layers below its new head learn at this share of the learning rate, and the head at all"
         " of it; 1: no difference; 0: their weights are frozen",

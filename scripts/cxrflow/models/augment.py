@@ -1,4 +1,4 @@
-"""Random changes of training images: a left-right flip, sharpness, autocontrast; chosen per image, applied per batch.
+"""Random changes of training images: flip, affine map, sharpness, autocontrast; chosen per image, applied per batch.
 
 Three times the images per CPU-second of torchvision's transforms, with equal pixels (tests/models/test_augment.py
 compares them with torchvision.transforms.v2.functional).
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from cxrflow.config.settings import TrainSettings
 from cxrflow.models.devices import derive_generator
@@ -20,15 +21,20 @@ from cxrflow.models.networks import to_unit_range
 
 @dataclass(frozen=True)
 class Changes:
-    """Which images are changed, and how: bool (n,) each, on the CPU."""
+    """Which images are changed, and how, on the CPU: bool (n,) each, and for `affine` float32 (n, 2, 3).
+
+    affine: where the pixels come from, as torch.nn.functional.affine_grid takes it; None: no image is mapped.
+    """
 
     flip: Tensor
     sharpen: Tensor
     autocontrast: Tensor
+    affine: Tensor | None = None
 
     def of(self, rows: Tensor | slice) -> "Changes":
         """Return the changes of some images, by their place in the train subset: int64 (b,), or a stretch."""
-        return Changes(self.flip[rows], self.sharpen[rows], self.autocontrast[rows])
+        affine = None if self.affine is None else self.affine[rows]
+        return Changes(self.flip[rows], self.sharpen[rows], self.autocontrast[rows], affine)
 
 
 def sample_changes(n_images: int, settings: TrainSettings, seed: int, epoch: int) -> Changes:
@@ -39,11 +45,26 @@ def sample_changes(n_images: int, settings: TrainSettings, seed: int, epoch: int
     uniform = torch.rand((n_images, 3), generator=derive_generator("augment", seed, epoch))
     probabilities = (settings.flip_probability, settings.sharpness_probability, settings.autocontrast_probability)
     flip, sharpen, autocontrast = (uniform < torch.tensor(probabilities)).unbind(1)
-    return Changes(flip, sharpen, autocontrast)
+    affine = sample_affine(n_images, settings, seed, epoch) if settings.affine_probability else None
+    return Changes(flip, sharpen, autocontrast, affine)
+
+
+def sample_affine(n_images: int, settings: TrainSettings, seed: int, epoch: int) -> Tensor:
+    """Draw a turn, a change of scale and a shift for each image; the identity where it is not to be mapped.
+
+    Returns float32 (n_images, 2, 3): R(-angle) / scale, and minus that times the shift, of coordinates from -1 to 1.
+    """
+    draws = torch.rand((n_images, 5), generator=derive_generator("affine", seed, epoch))
+    spread = (2 * draws[:, 1:] - 1) * (draws[:, :1] < settings.affine_probability)  # -1 to 1; 0 is the identity
+    angle, scale = torch.deg2rad(spread[:, 0] * settings.affine_degrees), 1 + spread[:, 1] * settings.affine_scale
+    shift = 2 * settings.affine_shift * spread[:, 2:, None]
+    turn = torch.stack([angle.cos(), angle.sin(), -angle.sin(), angle.cos()], dim=1).view(-1, 2, 2)
+    inverse = turn / scale[:, None, None]
+    return torch.cat([inverse, -inverse @ shift], dim=2)
 
 
 def augment(images: Tensor, changes: Changes, sharpness_factor: float) -> Tensor:
-    """Apply changes in the order flip, sharpness, autocontrast.
+    """Apply changes in the order flip, affine map, sharpness, autocontrast.
 
     On a GPU a change is made to all its images at once. On a CPU an image passes through all its changes before the
     next one does: it stays in the core's cache, which halves the time; the pixels are the same.
@@ -62,8 +83,16 @@ def augment(images: Tensor, changes: Changes, sharpness_factor: float) -> Tensor
 
 def _augment_together(images: Tensor, changes: Changes, sharpness_factor: float) -> Tensor:
     augmented = to_unit_range(_change_chosen(images, changes.flip, lambda some: some.flip(-1)))
+    if changes.affine is not None:
+        augmented = map_images(augmented, changes.affine)
     augmented = _change_chosen(augmented, changes.sharpen, lambda some: adjust_sharpness(some, sharpness_factor))
     return _change_chosen(augmented, changes.autocontrast, autocontrast)
+
+
+def map_images(images: Tensor, affine: Tensor) -> Tensor:
+    """Move the pixels of images, float (B, 1, H, W), bilinearly; affine: (B, 2, 3), as in `Changes`."""
+    grid = functional.affine_grid(affine.to(images.device, non_blocking=True), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
 
 
 def adjust_sharpness(images: Tensor, factor: float) -> Tensor:

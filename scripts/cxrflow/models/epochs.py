@@ -50,9 +50,11 @@ def fit(
     state = training.ranks.share(store.load(last_epoch) if store else None)
     if state is not None:
         training.restore(state)
-        lowest = np.minimum.accumulate([row.val_loss for row in training.history])
-        for i, row in enumerate(training.history):
-            on_epoch(row, i == 0 or row.val_loss < lowest[i - 1])
+        kept = 0
+        for row in training.history:
+            if is_best := is_better(training, row, kept):
+                kept = row.epoch
+            on_epoch(row, is_best)
     n_restored = len(training.history)
     for epoch in range(n_restored + 1, (last_epoch or training.settings.epochs) + 1):
         own_s = [row.seconds for row in training.history[n_restored:]]  # another attempt's node may have been slower
@@ -68,7 +70,7 @@ def fit(
 
 
 def run_epoch(training: Training, epoch: int) -> EpochRow:
-    """Train for one epoch, validate, and keep the weights if the validation loss is the lowest so far."""
+    """Train for one epoch, validate, and keep the weights if this epoch is the best so far (`train.kept_epoch`)."""
     start_s = time.perf_counter()
     train_loss, train_f1 = train_epoch(training, epoch)
     trained_s = time.perf_counter()
@@ -84,13 +86,25 @@ def run_epoch(training: Training, epoch: int) -> EpochRow:
         seconds=time.perf_counter() - start_s,
         images_per_s=len(training.labels["train"]) / (trained_s - start_s),
     )
+    is_best = is_better(training, row, training.best.epoch)
     training.history.append(row)
-    if val_loss < training.best.val_loss:
+    if is_best:
         weights = {
             name: value.detach().to("cpu", copy=True) for name, value in training.kept_network.state_dict().items()
         }
         training.best = BestEpoch(epoch, val_loss, weights)
     return row
+
+
+def is_better(training: Training, row: EpochRow, kept: int) -> bool:
+    """Return whether an epoch is kept instead of the one that is so far, from 1; 0: there is none."""
+    rule, best = training.settings.kept_epoch, training.history[kept - 1] if kept else row
+    improves = {
+        "val_loss": row.val_loss < best.val_loss,
+        "val_macro_f1": row.val_macro_f1 > best.val_macro_f1,
+        "last": True,
+    }
+    return kept == 0 or improves[rule]
 
 
 def train_epoch(training: Training, epoch: int) -> tuple[float, float]:

@@ -24,7 +24,7 @@ def header(
             f"{model.path}: {BACKBONES[model.backbone].title} on {device_name}, CPU threads: {threads}",
             f"  {'class':<{width}}  train images  weight in the loss",
             *(f"  {name:<{width}}  {count:>12}  {weights[name]:>18.4f}" for name, count in counts.items()),
-            _align(COLUMNS) + f"{BEST_MARK} lowest val loss so far",
+            _align(COLUMNS) + f"{BEST_MARK} best so far",
         ]
     )
 

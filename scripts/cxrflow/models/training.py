@@ -35,7 +35,7 @@ class CannotTrainError(CxrflowError):
 
 @dataclass(frozen=True)
 class BestEpoch:
-    """The epoch with the lowest validation loss so far, the first of equals."""
+    """The epoch that is kept so far (`train.kept_epoch`), the first of equals."""
 
     epoch: int = 0  # from 1; 0 before the first
     val_loss: float = math.inf

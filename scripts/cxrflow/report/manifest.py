@@ -59,8 +59,8 @@ FIGURES: dict[str, Figure] = {
     "curves": Figure(
         "Figure 3. Loss and macro F1 of every model, epoch by epoch",
         "Solid: validation; dashed: training (augmented images, in training mode). The dot is the epoch that is kept,"
-        " the one with the lowest validation loss. Vertical lines: warm restarts of the learning rate. Variants are not"
-        " shown.",
+        " unless train.kept_epoch says otherwise the one with the lowest validation loss. Vertical lines: warm restarts"
+        " of the learning rate. Variants are not shown.",
         "Line plots of loss and macro F1 against epoch, one column per dataset and one line per model.",
         "cxrflow.report.figures_models:draw_curves",
     ),

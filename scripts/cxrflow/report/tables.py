@@ -173,8 +173,8 @@ TABLES: dict[str, Table] = {
         + " ".join(f"{probe.title}: {probe.note[0].lower()}{probe.note[1:]}" for probe in BASELINES.values())
         + " Above the thumbnail: whether the paired difference is clear of zero, corrected for all models of the"
         " dataset (Holm)."
-        " Chance: the best macro F1 that guessing without looking at the image can expect. Loss: the lowest validation"
-        " loss, whose epoch is kept. Seconds per epoch: median over the epochs, training and validation, with the"
+        " Chance: the best macro F1 that guessing without looking at the image can expect. Loss: on validation, of"
+        " the epoch that is kept. Seconds per epoch: median over the epochs, training and validation, with the"
         " interval of the median. GMAC and latency are of the backbone, for one X-ray, as in Table 2.",
         (
             *MODEL,
