@@ -21,6 +21,7 @@ from cxrflow.compare.learning import (
 from cxrflow.config.layout import ModelId
 from cxrflow.results.bootstrap import Estimate
 from cxrflow.results.families import adjust_holm
+from cxrflow.results.reliability import log_losses
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 
 SKILL = {"base": 0.8, "null": 0.8, "slow": 0.4, "worse": 0.6}
@@ -80,6 +81,28 @@ def test_cost_stands_beside_the_score(rows: list[dict[str, Any]]) -> None:
     assert by_variant["null"]["gmac"] == by_variant["null"]["base_gmac"] == pytest.approx(4.786)
     assert by_variant["worse"]["gmac"] is None, "of another image size: not measured"
     assert by_variant["worse"]["train_seconds"] == by_variant["worse"]["base_seconds"] == 400
+
+
+def test_log_loss_is_compared_after_calibration(tmp_path: Path) -> None:
+    """Class weights alone change what a softmax means: probabilities that differ by them have about equal losses."""
+    fake = FakeStudy(config={**CONFIG, "ablation": {"variants": ["null", "worse"]}}, skill=with_skill().skill)
+    results = collect_fake(tmp_path, fake)
+    weights = np.array([1.0, 0.3, 4.0])
+    for model in results.select(variant="null"):
+        model.training["class_weights"] = dict(zip(model.predictions.class_names, weights, strict=True))
+        for predictions in (model.predictions, model.val_predictions):
+            weighted = predictions.probabilities * weights
+            predictions.probabilities[:] = weighted / weighted.sum(axis=1, keepdims=True)
+    rows = {row["variant"]: row for row in ablation_rows(results)}
+    raw = [
+        np.mean([log_losses(model.predictions.probabilities, model.predictions.labels) for model in models])
+        for models in (results.select(variant="null"), results.base_models)
+    ]
+    assert raw[0] - raw[1] > 0.3
+    assert abs(rows["null"]["log_loss_difference"]) < 0.05
+    assert rows["worse"]["log_loss_difference_low"] > 0
+    change = rows["worse"]["log_loss"] - rows["worse"]["log_loss_base"]
+    assert change == pytest.approx(rows["worse"]["log_loss_difference"])
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ rule summarize:
         collect(
             LAYOUT.model_file("{model.path}", "{file}"),
             model=MODELS,
-            file=["history.csv", "training.json", "predictions.csv", "metrics.json"],
+            file=["history.csv", "training.json", "predictions.csv", "val_predictions.csv", "metrics.json"],
         ),
         collect(LAYOUT.model_file("{model.path}", "gradcam.{suffix}"), model=MODELS, suffix=["json", "csv"]),
     output:

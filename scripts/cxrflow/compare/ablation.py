@@ -4,13 +4,18 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
+import numpy as np
+
 from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.compare.paired import Pair, ablation_pairs, adjust_rows, group_pairs, pair_columns
-from cxrflow.compare.rows import cost_columns
+from cxrflow.compare.rows import cost_columns, estimate_columns
 from cxrflow.config.parsing import settings_dict
 from cxrflow.config.variants import control_of
 from cxrflow.files.formats import KINDS, count_words
+from cxrflow.results.bootstrap import average_losses
+from cxrflow.results.calibration import Floats, fit_calibration, read_logits
 from cxrflow.results.families import ALPHA
+from cxrflow.results.reliability import log_losses
 
 HIGHER, LOWER, UNTOLD = "higher", "lower", "cannot be told"
 
@@ -31,11 +36,36 @@ def _compare_variant(results: Results, pairs: list[Pair]) -> dict[str, Any]:
         "variant": variant.id.variant,
         "change": describe_variant(results, variant.id.variant),
         "control": control_of(results.study.settings, variant.id.variant),
+        **_loss_columns(results, pairs),
         "train_seconds": _mean_seconds([first for first, _ in pairs]),
         "base_seconds": _mean_seconds([second for _, second in pairs]),
         "gmac": cost_columns(results, variant)["gmac"],
         "base_gmac": cost_columns(results, base)["gmac"],
     }
+
+
+def _loss_columns(results: Results, pairs: list[Pair]) -> dict[str, Any]:
+    """Return the mean log loss of calibrated probabilities on the test images, of both sides, and its difference."""
+    first, second = (np.array([_measure_log_losses(results, pair[side]) for pair in pairs]) for side in (0, 1))
+    score, patient_ids = results.study.settings.score, pairs[0][0].predictions.patient_ids
+    difference = average_losses(first - second, patient_ids, score.bootstrap_resamples, score.bootstrap_seed)
+    return {
+        "log_loss_base": float(second.mean()),
+        "log_loss": float(first.mean()),
+        **estimate_columns("log_loss_difference", difference),
+    }
+
+
+def _measure_log_losses(results: Results, model: ModelResult) -> Floats:
+    """Return -log p of the true class of each test image, float64 (n,), calibrated on the validation images.
+
+    Without calibration, losses with other class weights or focal loss would not be comparable: their softmax assumes
+    other prevalences.
+    """
+    counts = results.datasets[model.id.dataset].counts["train"]
+    shares = {name: count / counts.total() for name, count in counts.items()}
+    calibration = fit_calibration(model.val_predictions, model.training["class_weights"], shares)
+    return log_losses(calibration.calibrate(read_logits(model.predictions)), model.predictions.labels)
 
 
 def _mean_seconds(models: Sequence[ModelResult]) -> float:

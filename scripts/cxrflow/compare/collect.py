@@ -177,6 +177,11 @@ class ModelResult:
         """predictions.csv."""
         return read_predictions(self.folder / "predictions.csv")
 
+    @cached_property
+    def val_predictions(self) -> Predictions:
+        """val_predictions.csv."""
+        return read_predictions(self.folder / "val_predictions.csv")
+
 
 @dataclass(frozen=True)
 class Results:

@@ -15,7 +15,7 @@ from cxrflow.config.backbones import BACKBONES, backbone_color, backbone_marker
 from cxrflow.files.figures import MUTED, new_figure, save_figure
 from cxrflow.files.formats import KINDS
 
-WIDTH_IN = 6.4
+WIDTH_IN = 7.2
 ROW_IN = 0.22  # height of a variant's row, inches
 PANEL_IN = 2.6  # side of a learning curve, inches
 
@@ -29,12 +29,19 @@ def draw_forest(results: Results, path: Path) -> None:
     panels = [(title, list(members)) for title, members in groupby(rows, key=_title_of)]
     heights = [len(members) + 1.6 for _, members in panels]
     figure = new_figure(WIDTH_IN, ROW_IN * sum(heights) + 0.6)
-    axes = figure.subplots(len(heights), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
-    for panel, (title, members) in zip(axes, panels, strict=False):
-        _draw_variants(panel, members)
-        panel.set_title(title)
-    axes[-1].xaxis.set_major_locator(MaxNLocator(6))
-    axes[-1].set_xlabel("Difference of macro F1, variant minus base")
+    axes = figure.subplots(len(heights), 2, squeeze=False, sharex="col", sharey="row", height_ratios=heights)
+    for (left, right), (title, members) in zip(axes, panels, strict=True):
+        _draw_differences(left, members, "difference")
+        _draw_differences(right, members, "log_loss_difference")
+        left.set_title(title)
+        left.set_yticks(range(len(members)), [row["variant"] + _mark(row["control"]) for row in members])
+        left.set_ylim(len(members) - 0.4, -0.6)
+        _write_costs(right, members)
+    for panel, label in zip(
+        axes[-1], ("Macro F1, variant minus base", "Calibrated log loss (less is better)"), strict=True
+    ):
+        panel.xaxis.set_major_locator(MaxNLocator(4))
+        panel.set_xlabel(label)
     save_figure(figure, path)
 
 
@@ -42,23 +49,25 @@ def _title_of(row: Mapping[str, Any]) -> str:
     return f"{row['dataset']}, {row['backbone']}, {row['init']}"
 
 
-def _draw_variants(panel: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Draw the differences of one base, first on top, and what they cost at the right."""
+def _draw_differences(panel: Any, rows: Sequence[Mapping[str, Any]], key: str) -> None:
+    """Draw one difference of the variants of one base, first on top; filled where macro F1 is told from zero."""
     panel.axvline(0, color=MUTED, lw=1.0, zorder=1)
     for y, row in enumerate(rows):
         color = backbone_color(_key_of(row["backbone"]))
-        if row["difference_low"] is not None:
-            panel.plot([row["difference_low"], row["difference_high"]], [y, y], color=color, lw=2.2, alpha=0.55)
+        if row[f"{key}_low"] is not None:
+            panel.plot([row[f"{key}_low"], row[f"{key}_high"]], [y, y], color=color, lw=2.2, alpha=0.55)
         face = "white" if row["verdict"] == UNTOLD else color
-        panel.plot(row["difference"], y, "o", ms=6, mec=color, mew=1.5, mfc=face)
-        panel.text(
-            1.02, y, _describe_cost(row), va="center", fontsize=7, color=MUTED, transform=panel.get_yaxis_transform()
-        )
-    panel.set_yticks(range(len(rows)), [row["variant"] + _mark(row["control"]) for row in rows])
-    panel.set_ylim(len(rows) - 0.4, -0.6)
+        panel.plot(row[key], y, "o", ms=6, mec=color, mew=1.5, mfc=face)
     panel.grid(axis="x")
     panel.tick_params(axis="y", length=0)
     panel.spines[["left", "bottom"]].set_visible(False)
+
+
+def _write_costs(panel: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write what each variant costs at the right of a panel."""
+    style = {"va": "center", "fontsize": 7, "color": MUTED, "transform": panel.get_yaxis_transform()}
+    for y, row in enumerate(rows):
+        panel.text(1.04, y, _describe_cost(row), **style)
 
 
 def _mark(control: str) -> str:

@@ -75,10 +75,10 @@ FIGURES: dict[str, Figure] = {
     ),
     "forest": Figure(
         "Figure 5. Ablation: each variant minus the study's settings",
-        "Difference of macro F1 on the same test images with its 95 % interval over patients and, with several seeds,"
-        " trainings; numbers as in Table 8. Filled: told from zero after correction for the variants of its dataset and"
-        " backbone (Holm). At the right: seconds of training relative to the base, and GMAC.",
-        "Forest plot of differences in macro F1 with intervals, one row per variant; numbers as in Table 8.",
+        "Differences on the same test images with their 95 % intervals over patients and, with several seeds,"
+        " trainings; numbers as in Table 8. Filled: macro F1 told from zero after correction for the variants of its"
+        " dataset and backbone (Holm). At the right: seconds of training relative to the base, and GMAC.",
+        "Forest plot of differences in macro F1 and log loss with intervals, one row per variant; as in Table 8.",
         "cxrflow.report.figures_ablation:draw_forest",
         of="ablation",
     ),

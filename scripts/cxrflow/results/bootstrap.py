@@ -203,6 +203,26 @@ def _average_trainings(
     return make_estimate(value, find_wilson(value, resampled, patients), resampled, int(patients.min()))
 
 
+def average_losses(losses: Floats, patient_ids: list[str], resamples: int, seed: int) -> Estimate:
+    """Return the mean over trainings and images of values without bounds, resampled on the same two levels.
+
+    Percentile interval; none of fewer than MIN_PATIENTS. losses: float64 (n_trainings, n).
+    """
+    patients = patient_numbers(patient_ids)
+    n_patients, parts = int(patients.max()) + 1, [np.zeros((len(losses), 0))]
+    if n_patients >= MIN_PATIENTS:
+        parts += [losses @ weights / weights.sum(axis=0) for weights in resample_weights(patients, resamples, seed)]
+    resampled = _resample_trainings(np.concatenate(parts, axis=1), np.random.default_rng([seed, 0]))
+
+    def ends(level: float) -> Ends:
+        if len(resampled) < 2:
+            return None, None
+        low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2]).tolist()
+        return low, high
+
+    return make_estimate(float(losses.mean()), ends, resampled, n_patients)
+
+
 def _resample_trainings(scores: Floats, generator: np.random.Generator) -> Floats:
     """Return the mean of trainings sampled anew in each resample of patients. float64 (n_trainings, n) -> (n,)."""
     n_trainings, n = scores.shape
