@@ -2,10 +2,9 @@ r"""What searching for settings gains: TPE against random search of the same cos
 
 For every seed, each sampler runs a whole search; what it found, and the study's own settings, are then trained anew
 with a seed that no search has seen, and scored on test images. Prints a line per seed, and a Mann-Whitney comparison.
-Not in `make bench`: it takes an hour. With a formula in place of trainings it takes seconds:
+Not in `make bench`, as it takes an hour; the commands and what they gave are in RESULTS.md.
 
-    python -m tests.benchmarks.searches --formula --seeds 30
-    snakemake data ... ; python -m tests.benchmarks.searches --data results/exp/data/pneumonia --size 48 --seeds 10
+    python -m tests.benchmarks.searches --formula --seeds 30     # a formula in place of trainings: seconds
 """
 
 import argparse

@@ -159,3 +159,16 @@ def test_measure_runs_only_the_profiles_that_are_missing_and_plans_again(
 
 def test_no_jobs_no_plan() -> None:
     assert say(make_plan([])).startswith("Nothing to do")
+
+
+def test_what_a_search_finds_is_trained_later_and_its_trials_keep_checkpoints() -> None:
+    space = {"learning_rate": {"low": 1e-4, "high": 1e-2}}
+    search = {"dataset": "covid", "backbone": "resnet34", "space": space, "generations": 1, "per_generation": 2}
+    study = make_study(tune={"found": search}, seeds=[0, 1])
+    parts = {"search": "found"}
+    jobs = [Job("trial", wildcards={**parts, "run": f"{n:04d}"}, resources={"device": "cpu"}) for n in (0, 1)]
+    plan = Plan([*jobs, Job("choose_settings", wildcards=parts)], LOCAL, Estimator(study, has_gpu=False))
+    assert all(plan.times[:2]), "by the rate of the base"
+    assert "What found will find is then trained, 2 models, in a second run." in say(plan)
+    assert ("checkpoints of trials", 2 * 8 * 4000) in [line[:2] for line in estimate_disk(plan)]
+    assert "second run" not in say(make_plan())

@@ -81,6 +81,7 @@ def describe_plan(plan: Plan, free_bytes: int, measure: str) -> str:
     if not plan.jobs:
         return "Nothing to do: all that was asked for is up to date."
     parts = [_say_jobs(plan), _say_totals(plan), _say_path(plan), _say_disk(plan, free_bytes), _say_warnings(plan)]
+    parts.append(_say_later(plan))
     if backbones := plan.lacking_rates():
         parts.append(f"To measure {', '.join(backbones)} there, one short job each:\n  {measure}")
     return "\n\n".join(filter(None, parts))
@@ -127,6 +128,15 @@ def _say_totals(plan: Plan) -> str:
 def _say_path(plan: Plan) -> str:
     rows = [[plan.jobs[place].title, format_duration(plan.times[place])] for place in plan.find_critical_path()]
     return tabulate(rows, headers=["the critical path", "takes"], colalign=("left", "right")) if rows else ""
+
+
+def _say_later(plan: Plan) -> str:
+    """Return how many trainings of what searches find are not planned yet."""
+    searching = {job.wildcards["search"] for job in plan.jobs if job.rule == "choose_settings"}
+    n_later = len(searching) * len(plan.estimator.study.settings.seeds)
+    return f"What {', '.join(sorted(searching))} will find is then trained, {n_later} models, in a second run." * bool(
+        searching
+    )
 
 
 def _say_warnings(plan: Plan) -> str:
