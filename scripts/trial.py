@@ -3,9 +3,9 @@ r"""Train one run of a search: a new trial up to its first rung, or one that was
 Reads the questions of its generation, packed images, split.csv and, for a transfer, the weights to start from; writes
 one trial file: the question, macro F1 on validation after each epoch, and that of the epoch that would be kept, which
 is the trial's value. What cannot train (a loss that is not finite, too little GPU memory) is an answer too, with state
-FAIL. Checkpoints stay in the resume folder until the search is over: a promoted trial goes on from there, bit for bit
-as if it had never stopped. A finished run is also kept in kept/, and taken back when its question returns. Test rows
-are never opened.
+FAIL. Before the last rung, checkpoints stay in the resume folder until the search is over: a promoted trial goes on
+from there, bit for bit as if it had never stopped. A finished run is also kept in kept/, and taken back when its
+question returns. Test rows are never opened.
 
     python scripts/trial.py --asked generation0.json --run 3 --images data/covid/256px-equalized-blur5/images.npy \
         --split split.csv --model-id covid/resnet34/scratch/trial/seed1000 --preprocess '{"size_px": 256}' \
@@ -95,6 +95,8 @@ def run_trial(
             if answer["state"] == DONE:
                 keep(kept, answer)
         write_json(trial, {**question, **answer})
+        if question["epochs"] == settings.epochs:
+            store.clear()  # it goes on nowhere
 
 
 def train_run(

@@ -163,7 +163,14 @@ def test_no_jobs_no_plan() -> None:
 
 def test_what_a_search_finds_is_trained_later_and_its_trials_keep_checkpoints() -> None:
     space = {"learning_rate": {"low": 1e-4, "high": 1e-2}}
-    search = {"dataset": "covid", "backbone": "resnet34", "space": space, "generations": 1, "per_generation": 2}
+    search = {
+        "dataset": "covid",
+        "backbone": "resnet34",
+        "space": space,
+        "generations": 1,
+        "per_generation": 2,
+        "rungs": [2, 4],
+    }
     study = make_study(tune={"found": search}, seeds=[0, 1])
     parts = {"search": "found"}
     jobs = [Job("trial", wildcards={**parts, "run": f"{n:04d}"}, resources={"device": "cpu"}) for n in (0, 1)]

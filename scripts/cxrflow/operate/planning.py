@@ -185,8 +185,8 @@ def estimate_disk(plan: Plan) -> list[tuple[str, int | None, str]]:
     largest = sorted((size or 0 for size in sizes), reverse=True)[:at_once]
     checkpoints = None if models is None else CHECKPOINT_MODELS * sum(largest)
     source = f"{CHECKPOINT_MODELS} models for each training at once, here {len(largest)}"
-    trials = {name: read_model_bytes(tune.backbone) for name, tune in study.searches().items()}
-    asked = [trials[job.wildcards["search"]] for job in by_rule["trial"]]
+    halving = {name: read_model_bytes(tune.backbone) for name, tune in study.searches().items() if tune.rungs[1:]}
+    asked = [halving[job.wildcards["search"]] for job in by_rule["trial"] if job.wildcards["search"] in halving]
     kept = None if None in asked else CHECKPOINT_MODELS * sum(size or 0 for size in asked)
     return [
         *([("packed images", sum(pixels) if pixels else None, "images x pixels")] if by_rule["preprocess"] else []),
