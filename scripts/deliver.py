@@ -14,6 +14,7 @@ from cxrflow.config.layout import Layout, ModelId
 from cxrflow.config.settings import StudySettings
 from cxrflow.config.stages import OutputFolder, run_stage
 from cxrflow.deliver.bundle import describe_delivery, write_bundle, write_refusal
+from cxrflow.deliver.delivered import DeliveredModel
 from cxrflow.deliver.exporting import check_export, describe_model, export_model
 from cxrflow.deliver.folder import MODEL
 from cxrflow.deliver.packaging import collect_library, make_golden, write_folder
@@ -59,7 +60,8 @@ def deliver_model(layout: Layout, model: ModelId, config: StudySettings, reason:
     card = describe_model(saved, path, training)
     content = export_model(saved, card)
     difference = check_export(content, saved, place / MODEL)
-    known = describe_delivery(card, config, read_json(training), read_json(metrics), reason)
+    exported = DeliveredModel(content, place / MODEL, threads=1)
+    known = describe_delivery(exported, config, read_json(training), read_json(metrics), reason)
     files = {MODEL: content, **collect_library(), **make_golden(content, draw_golden()), **write_bundle(known)}
     write_folder(place, files)
     size_mib = sum(map(len, files.values())) / 2**20

@@ -21,6 +21,7 @@ class FakeTool:
     def __init__(self) -> None:
         self.n_reads = 0
         self.metadata: dict[str, Any] = {}
+        self.grid = (7, 7)
         self.card: Any = SimpleNamespace(
             name="toy/tiny/scratch/base/seed0",
             class_names=CLASS_NAMES,

@@ -3,6 +3,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,9 +12,12 @@ from cxrflow.config.backbones import BACKBONES
 from cxrflow.deliver import exporting
 from cxrflow.deliver.delivered import DeliveredModel, open_model
 from cxrflow.deliver.exporting import check_export, describe_model, export_model
+from cxrflow.deliver.tool import Tool
 from cxrflow.errors import CxrflowError
 from cxrflow.models.checkpoints import restore_network
 from cxrflow.models.inference import predict
+from cxrflow.results.enlarging import enlarge
+from cxrflow.results.gradcam import find_map_layer, iterate_maps
 from tests.deliver.conftest import CLASS_NAMES, SIZE_PX, make_noise, make_saved
 from tests.models.toy import CPU
 
@@ -108,3 +112,36 @@ def test_inputs_of_the_check_are_of_every_kind() -> None:
     images = exporting.make_inputs(6, SIZE_PX)
     assert images.dtype == np.uint8
     assert [bool(image.std(axis=1).max() < 1) for image in images] == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize("backbone", ["resnet34", "efficientnet_b1", "mobilenet_v3_large"])
+def test_maps_of_the_graph_are_those_of_gradients(backbone: str, tmp_path: Path) -> None:
+    saved = make_saved(backbone, size_px=224)
+    (tmp_path / "model.pt").write_bytes(b"")
+    model = DeliveredModel(export_model(saved, describe_model(saved, tmp_path / "model.pt", None)), tmp_path, threads=1)
+    images, network = make_noise(2, 224), restore_network(saved)
+    layer = find_map_layer(network, backbone, 224)
+    assert (layer.method, layer.grid, model.grid) == ("Grad-CAM", (7, 7), (7, 7))
+    maps = model.run(images, maps=True).maps
+    assert maps is not None
+    for target in range(3):
+        wanted = [*iterate_maps(network, layer, images, [0, 1], [target, target], CPU)]
+        found = [enlarge(maps[row, target], (224, 224)) for row in (0, 1)]
+        np.testing.assert_allclose(found, wanted, atol=2e-3)
+        assert np.ptp(wanted[0]) > 0.9
+    answer = Tool(model).read("film", cv2.imencode(".png", images[0])[1].tobytes(), pictures=True)
+    assert answer.image is not None
+    assert answer.probabilities is not None
+    cells = model.run(answer.image[None], maps=True).maps
+    assert cells is not None
+    shown = enlarge(cells[0, answer.probabilities.argmax()], (224, 224))
+    np.testing.assert_array_equal(answer.heatmap, np.rint(255 * shown))
+
+
+@pytest.mark.parametrize("backbone", ["densenet121", "convnext_tiny", "tiny"])
+def test_a_network_of_another_kind_has_no_maps_and_answers_all_the_same(backbone: str, tmp_path: Path) -> None:
+    saved = make_saved(backbone, size_px=18 if backbone == "tiny" else 64)
+    (tmp_path / "model.pt").write_bytes(b"")
+    model = DeliveredModel(export_model(saved, describe_model(saved, tmp_path / "model.pt", None)), tmp_path, threads=1)
+    assert model.grid is None
+    assert model.run(make_noise(1, saved.preprocess.size_px), maps=True).maps is None

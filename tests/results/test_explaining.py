@@ -10,6 +10,7 @@ from PIL import Image
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file
 from cxrflow.files.records import IndexRow, RegionRow
+from cxrflow.results.enlarging import enlarge
 from cxrflow.results.explaining import (
     cover_regions,
     group_regions,
@@ -17,7 +18,6 @@ from cxrflow.results.explaining import (
     read_random,
     score_map,
 )
-from cxrflow.results.gradcam import enlarge
 
 
 def image_of(width: int, height: int) -> IndexRow:

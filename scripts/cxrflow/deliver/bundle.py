@@ -20,7 +20,17 @@ from cxrflow.config.parsing import settings_dict
 from cxrflow.config.readers import READERS, Reader
 from cxrflow.config.settings import StudySettings
 from cxrflow.data.preprocessing import preprocessing_steps
-from cxrflow.deliver.delivered import FEATURES, INPUT, INPUT_MEANING, LOGITS, NOTICE, PROBABILITIES, ModelCard
+from cxrflow.deliver.delivered import (
+    FEATURES,
+    INPUT,
+    INPUT_MEANING,
+    LOGITS,
+    MAPS,
+    NOTICE,
+    PROBABILITIES,
+    DeliveredModel,
+    ModelCard,
+)
 from cxrflow.deliver.packaging import REQUIRED
 from cxrflow.files.formats import KINDS
 
@@ -51,6 +61,7 @@ class Delivery:
         training: content of training.json.
         metrics: content of metrics.json, of the test subset.
         reason: why it was chosen.
+        grid: rows and columns of its maps, or None: it has none.
     """
 
     card: ModelCard
@@ -59,6 +70,7 @@ class Delivery:
     training: dict[str, Any]
     metrics: dict[str, Any]
     reason: str
+    grid: tuple[int, int] | None = None
 
     @property
     def data_name(self) -> str:
@@ -76,11 +88,11 @@ class Delivery:
 
 
 def describe_delivery(
-    card: ModelCard, config: StudySettings, training: dict[str, Any], metrics: dict[str, Any], reason: str
+    model: DeliveredModel, config: StudySettings, training: dict[str, Any], metrics: dict[str, Any], reason: str
 ) -> Delivery:
     """Put what is known about a model together."""
-    reader = READERS[config.datasets[card.dataset].reader]
-    return Delivery(card, reader, config.phantoms is not None, training, metrics, reason)
+    reader = READERS[config.datasets[model.card.dataset].reader]
+    return Delivery(model.card, reader, config.phantoms is not None, training, metrics, reason, model.grid)
 
 
 def write_bundle(delivery: Delivery) -> dict[str, bytes]:
@@ -117,7 +129,10 @@ def make_metadata(delivery: Delivery) -> dict[str, Any]:
         "training": {key: delivery.training[key] for key in sorted(TRAINING_FACTS & delivery.training.keys())},
         "model_sha256": card.model_sha256,
         "notice": NOTICE,
-        "network_data_format": {"inputs": {INPUT: describe_input(card)}, "outputs": describe_outputs(card)},
+        "network_data_format": {
+            "inputs": {INPUT: describe_input(card)},
+            "outputs": describe_outputs(card, delivery.grid),
+        },
     }
 
 
@@ -141,14 +156,15 @@ def describe_input(card: ModelCard) -> dict[str, Any]:
     return _tensor("image", "magnitude", 1, [side, side], "uint8", [0, 255], {"0": "gray, preprocessed"})
 
 
-def describe_outputs(card: ModelCard) -> dict[str, Any]:
-    """Return the graph's outputs in MONAI's terms."""
+def describe_outputs(card: ModelCard, grid: tuple[int, int] | None) -> dict[str, Any]:
+    """Return the graph's outputs in MONAI's terms; grid: rows and columns of its maps."""
     classes = {str(number): name for number, name in enumerate(card.class_names)}
     n = len(classes)
     return {
         PROBABILITIES: _tensor("probabilities", "classes", n, [], "float64", [0, 1], classes),
         LOGITS: _tensor("tuples", "classes", n, [], "float32", [], classes),
         FEATURES: _tensor("tuples", "latent", 1, ["*"], "float32", [], {"0": "what enters the network's head"}),
+        **({MAPS: _tensor("image", "gradcam", n, [*grid], "float32", [], classes)} if grid else {}),
     }
 
 

@@ -28,10 +28,11 @@ from cxrflow.files.atomic import sha256_bytes
 CARD_FORMAT = 2
 NOTICE = "Research software, not a medical device: nothing it says is a diagnosis."
 INPUT = "images"
-PROBABILITIES, LOGITS, FEATURES = "probabilities", "logits", "features"
+PROBABILITIES, LOGITS, FEATURES, MAPS = "probabilities", "logits", "features", "maps"
 INPUT_MEANING = "uint8 (n, size_px, size_px), gray 0-255, preprocessed as `preprocess` says"
 OUTPUT_MEANING = (
-    "probabilities float64 (n, n_classes), softmax, in the order of `class_names`; logits float32; features float32"
+    "probabilities float64 (n, n_classes), softmax, in the order of `class_names`; logits float32; features float32;"
+    " maps float32 (n, n_classes, rows, columns), Grad-CAM, where the network allows it"
 )
 HOW_TO_EXPORT = "for example `snakemake results/<study>/models/.../seed0/model.onnx`"
 ERRORS_ONLY = 3  # onnxruntime's log level: its warnings are about its own internals
@@ -163,11 +164,14 @@ class Outputs:
         probabilities: float64 (n, n_classes), softmax of the logits.
         logits: float32 (n, n_classes).
         features: float32 (n, n_features), what enters the head.
+        maps: float32 (n, n_classes, rows, columns), Grad-CAM of each class, at least 0, where they were asked for and
+            there are any.
     """
 
     probabilities: NDArray[np.float64]
     logits: NDArray[np.float32]
     features: NDArray[np.float32]
+    maps: NDArray[np.float32] | None = None
 
 
 class DeliveredModel:
@@ -175,6 +179,7 @@ class DeliveredModel:
 
     Attributes:
         card: what it says about itself.
+        grid: rows and columns of its maps, or None: it has none.
     """
 
     def __init__(self, content: bytes, path: Path, threads: int) -> None:
@@ -185,16 +190,19 @@ class DeliveredModel:
         """
         self._session = start_session(content, path, threads)
         self.card = card_from_metadata(self._session.get_modelmeta().custom_metadata_map, path)
-        n_classes = {output.name: output.shape[-1] for output in self._session.get_outputs()}.get(PROBABILITIES)
+        shapes = {output.name: output.shape for output in self._session.get_outputs()}
+        self.grid: tuple[int, int] | None = tuple(shapes[MAPS][2:]) if MAPS in shapes else None
+        n_classes = shapes.get(PROBABILITIES, [None])[-1]
         if n_classes != len(self.card.class_names):
             raise CxrflowError(
                 f"{path} gives {n_classes} probabilities and names {len(self.card.class_names)} classes: export the"
                 " model again"
             )
 
-    def run(self, images: NDArray[np.uint8]) -> Outputs:
-        """Answer for preprocessed images, uint8 (n, size_px, size_px)."""
-        return Outputs(*self._session.run([PROBABILITIES, LOGITS, FEATURES], {INPUT: images}))
+    def run(self, images: NDArray[np.uint8], *, maps: bool = False) -> Outputs:
+        """Answer for preprocessed images, uint8 (n, size_px, size_px); maps: with maps, if there are any."""
+        names = [PROBABILITIES, LOGITS, FEATURES, *([MAPS] if maps and self.grid else [])]
+        return Outputs(*self._session.run(names, {INPUT: images}))
 
 
 def start_session(content: bytes, path: Path | str, threads: int) -> Any:

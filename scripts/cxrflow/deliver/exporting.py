@@ -24,12 +24,14 @@ from cxrflow.deliver.delivered import (
     FEATURES,
     INPUT,
     LOGITS,
+    MAPS,
     PROBABILITIES,
     DeliveredModel,
     ModelCard,
     card_to_metadata,
     seal_model,
 )
+from cxrflow.deliver.mapping import MapPart, find_map_part
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json, sha256_file
 from cxrflow.files.code_hash import find_own_version
@@ -52,16 +54,22 @@ NORMALIZATION = {"divide_by": 255, "mean": list(IMAGENET_MEAN), "std": list(IMAG
 class Delivery(nn.Module):
     """A network with what `models.inference.predict` does before and after it."""
 
-    def __init__(self, network: nn.Module, backbone: str) -> None:
-        """Take a network in eval mode, and the name of its backbone."""
+    def __init__(self, network: nn.Module, backbone: str, maps: MapPart | None) -> None:
+        """Take a network in eval mode, the name of its backbone, and how its maps are made."""
         super().__init__()
-        self.network, self.backbone = network, backbone
+        self.network, self.backbone, self.maps = network, backbone, maps
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Turn uint8 (n, H, W) into probabilities, float64 (n, n_classes), logits and features, float32."""
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Turn uint8 (n, H, W) into probabilities, float64 (n, n_classes), logits and features, and maps, float32."""
         inputs = normalize_planes(to_unit_range(images))
-        logits, features = forward_with_features(self.network, self.backbone, inputs)
-        return logits.double().softmax(dim=1), logits, features
+        if self.maps is None:
+            logits, features = forward_with_features(self.network, self.backbone, inputs)
+            return logits.double().softmax(dim=1), logits, features
+        kept: list[Tensor] = []
+        target = self.network.get_submodule(self.maps.layer)
+        with target.register_forward_hook(lambda _layer, _inputs, output: kept.append(output)):
+            logits, features = forward_with_features(self.network, self.backbone, inputs)
+        return logits.double().softmax(dim=1), logits, features, self.maps.weigh(kept[0])
 
 
 def describe_model(saved: SavedModel, model: Path, training: Path | None) -> ModelCard:
@@ -114,18 +122,20 @@ def trace_network(network: nn.Module, backbone: str, size_px: int) -> bytes:
         CxrflowError: the network has a part that ONNX lacks.
     """
     buffer = io.BytesIO()
+    maps = find_map_part(network, backbone, size_px)
+    outputs = [PROBABILITIES, LOGITS, FEATURES, *([MAPS] if maps else [])]
     example = torch.from_numpy(make_inputs(2, size_px))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", "torch.tensor results are registered as constants")  # mean and std should be
         try:
             torch.onnx.export(
-                Delivery(network, backbone).eval(),
+                Delivery(network, backbone, maps).eval(),
                 (example,),
                 buffer,  # type: ignore[arg-type]  # the older exporter also writes to memory
                 input_names=[INPUT],
-                output_names=[PROBABILITIES, LOGITS, FEATURES],
-                dynamic_axes={name: {0: "n"} for name in (INPUT, PROBABILITIES, LOGITS, FEATURES)},
+                output_names=outputs,
+                dynamic_axes={name: {0: "n"} for name in (INPUT, *outputs)},
                 opset_version=OPSET,
                 dynamo=False,
             )

@@ -278,6 +278,12 @@ def describe_tool(tool: Tool) -> dict[str, Any]:
             "Learned from": known["data_source"],
             "Meant for": known["intended_use"],
         }
+    if tool.grid:
+        rows, columns = tool.grid
+        facts["Map"] = (
+            f"Grad-CAM of the most probable class, {rows} x {columns} cells: it says roughly where, and not that the"
+            " answer is right. Networks that have learned nothing draw plausible maps as well."
+        )
     facts["Checked"] = (
         "At this start, every file and the answers for drawn images." if known else "The file's seal, at this start."
     )

@@ -29,6 +29,7 @@ from cxrflow.data.reading import NO_MEMORY, map_in_threads, read_image_file
 from cxrflow.deliver.delivered import DeliveredModel, ModelCard, open_model
 from cxrflow.deliver.folder import GOLDEN, MODEL, read_files
 from cxrflow.errors import CxrflowError
+from cxrflow.results.enlarging import enlarge
 
 BATCH_SIZE = 8  # larger ones are no faster on a CPU, and the first answer would come later
 MAX_MPX = 100.0  # larger images are refused before they are decoded, megapixels
@@ -106,6 +107,7 @@ class Tool:
 
     Attributes:
         card: what the model says about itself.
+        grid: rows and columns of its maps, or None: it has none.
         calibration, input_check: None where the folder has none.
         max_mpx: larger images are refused before they are decoded, megapixels.
         golden_difference: how far a probability of the golden images was off, at most; None: they were not read.
@@ -125,6 +127,7 @@ class Tool:
         """Take the parts of a delivered folder."""
         self._model = model
         self.card: ModelCard = model.card
+        self.grid = model.grid
         self.calibration, self.input_check, self.max_mpx = calibration, input_check, max_mpx
 
     def read(self, name: str, content: bytes, *, pictures: bool = False) -> Answer:
@@ -152,7 +155,7 @@ class Tool:
             yield Answer(name, found) if isinstance(found, str) else next(answers)
 
     def _answer_xrays(self, xrays: list[tuple[str, Xray]], pictures: bool) -> Iterator[Answer]:
-        outputs = self._model.run(np.stack([xray.image for _, xray in xrays]))
+        outputs = self._model.run(np.stack([xray.image for _, xray in xrays]), maps=pictures)
         probabilities = self.calibration.calibrate(outputs.logits) if self.calibration else outputs.probabilities
         for row, (name, xray) in enumerate(xrays):
             features = outputs.features[row]
@@ -164,8 +167,13 @@ class Tool:
                 logits=outputs.logits[row],
                 features=features,
                 image=xray.image if pictures else None,
+                heatmap=None if outputs.maps is None else self._draw_map(outputs.maps[row], probabilities[row]),
                 film=xray.film,
             )
+
+    def _draw_map(self, maps: NDArray[np.float32], probabilities: NDArray[np.float64]) -> Gray:
+        side = self.card.preprocess.size_px
+        return np.asarray(np.rint(255 * enlarge(maps[probabilities.argmax()], (side, side))), np.uint8)
 
     def _choose(self, probabilities: NDArray[np.float64]) -> str | None:
         chosen = self.calibration.choose(probabilities) if self.calibration else int(probabilities.argmax())

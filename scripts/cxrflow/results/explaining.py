@@ -29,7 +29,8 @@ from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_bytes
 from cxrflow.files.records import IndexRow, LocalizationRow, Predictions, RegionRow
 from cxrflow.models.batches import SplitImages
-from cxrflow.results.gradcam import Map, MapLayer, enlarge, iterate_maps
+from cxrflow.results.enlarging import Map, enlarge
+from cxrflow.results.gradcam import MapLayer, iterate_maps
 
 Coverage = NDArray[np.float32]  # float32 (h, w), 0-1: the share of each pixel that lies in an annotated region
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,13 +18,12 @@ from torch import Tensor, nn
 
 from cxrflow.errors import CxrflowError
 from cxrflow.models.networks import TABLE, find_backbone, to_network_input
+from cxrflow.results.enlarging import Map, enlarge
 
 BATCH_SIZE = 32
 LEAST_CELLS = 7  # of a grid, to a side, for its maps to be scored: that of the networks' own 224 px
-LEAST_PEAK = 1e-7  # as in pytorch-grad-cam: what a map is divided by where it is 0 everywhere
 
 Images = NDArray[np.uint8]  # uint8 (N, H, W), 0-255
-Map = NDArray[np.float32]  # float32 (H, W), 0-1
 Engine = Callable[[nn.Module, nn.Module, str, Tensor, Sequence[int]], NDArray[np.float32]]
 
 
@@ -47,8 +45,8 @@ class MapLayer:
         return f"{self.method} at {self.path}, {self.grid[0]}x{self.grid[1]} cells"
 
 
-def find_map_layer(network: nn.Module, backbone: str, size_px: int) -> MapLayer:
-    """Return the layer to explain: the one that the table names, else the deepest of at least LEAST_CELLS a side.
+def find_map_layer(network: nn.Module, backbone: str, size_px: int, least_cells: int = LEAST_CELLS) -> MapLayer:
+    """Return the layer to explain: the one that the table names, else the deepest of at least `least_cells` a side.
 
     Where no layer has so many, the last whose output is larger than 1x1. A layer that a shortcut leads around, or that
     runs more than once in a forward pass, is passed over: its maps are not all that the head sees. Grad-CAM's weight of
@@ -61,7 +59,7 @@ def find_map_layer(network: nn.Module, backbone: str, size_px: int) -> MapLayer:
     named = find_backbone(backbone).gradcam_layer
     with _frozen(network):
         grids = _trace_grids(network.eval(), size_px)
-        fine = [path for path, grid in grids.items() if min(grid) >= LEAST_CELLS] or [*grids]
+        fine = [path for path, grid in grids.items() if min(grid) >= least_cells] or [*grids]
         path = named or next((path for path in reversed(fine) if _carries_all(network, path, size_px)), None)
     if path not in grids:
         raise CxrflowError(
@@ -166,16 +164,6 @@ def compute_by_reference(
 
 
 ENGINES: dict[str, Engine] = {"direct": compute_directly, "pytorch_grad_cam": compute_by_reference}
-
-
-def enlarge(cells: NDArray[np.float32], size: tuple[int, int]) -> Map:
-    """Return a map of cells at an image's size, (width, height) in px, as both engines do: linear between centres."""
-    return _stretch(np.asarray(cv2.resize(_stretch(cells), size), np.float32))
-
-
-def _stretch(cells: NDArray[np.float32]) -> NDArray[np.float32]:
-    cells = cells - cells.min()
-    return np.asarray(cells / (LEAST_PEAK + cells.max()), np.float32)
 
 
 @contextmanager
