@@ -13,7 +13,7 @@ include: "workflow/rules/common.smk"
 report: "workflow/report/workflow.rst"
 
 
-include: "workflow/rules/data.smk"  #     phantom, index, copies, split, preprocess, samples
+include: "workflow/rules/data.smk"  #     phantom, index, copies, split, lungs, preprocess, samples
 include: "workflow/rules/train.smk"  #    convert_weights, fetch_weights, train
 include: "workflow/rules/tune.smk"  #     ask, trial, choose_settings
 include: "workflow/rules/evaluate.smk"  # evaluate, probe, score

@@ -23,7 +23,7 @@ from cxrflow.compare.collect import Results
 from cxrflow.config.probes import SHORTCUTS
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json, write_json
-from cxrflow.files.records import IndexRow, SplitRow
+from cxrflow.files.records import IndexRow, SplitRow, read_predictions, write_predictions
 from cxrflow.files.tables import read_records, write_records
 from cxrflow.models.batches import SplitImages, join_split
 from cxrflow.results.bootstrap import Estimate, mean_macro_f1
@@ -131,6 +131,31 @@ def test_what_was_not_run_is_never_a_pass(tmp_path: Path) -> None:
     row = next(row for row in shortcut_rows(fake) if row["probe"] == "Lung silhouette")
     assert row["reach"] is None
     assert describe_gate(shortcut_rows(fake), row["dataset"]) in verdict.text
+
+
+def test_a_probe_without_some_images_is_held_against_the_model_on_the_same_ones(fake: Results) -> None:
+    whole = next(row for row in shortcut_rows(fake) if row["probe"] == "Lungs blacked out")
+    path = fake.layout.probe("covid", "lungless.csv")
+    predictions = read_predictions(path)
+    kept = predictions.labels != 0  # of one class none
+    write_predictions(
+        path,
+        replace(
+            predictions,
+            image_ids=[i for i, k in zip(predictions.image_ids, kept, strict=True) if k],
+            patient_ids=[i for i, k in zip(predictions.patient_ids, kept, strict=True) if k],
+            labels=predictions.labels[kept],
+            probabilities=predictions.probabilities[kept],
+        ),
+    )
+    scores = read_json(fake.layout.probe("covid", "probes.json"))
+    scores["lungless"]["lungs"] = "box by a U-Net"
+    write_json(fake.layout.probe("covid", "probes.json"), scores)
+    del fake.__dict__["probes"]
+    row = next(row for row in shortcut_rows(fake) if row["probe"] == "Lungs blacked out")
+    assert row["model_macro_f1"] != whole["model_macro_f1"]
+    assert "box by a U-Net" in row["lungs"]
+    assert "box by a U-Net" in shortcuts.run(fake).text
 
 
 @pytest.mark.parametrize("strict", [False, True])

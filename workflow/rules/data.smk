@@ -1,4 +1,4 @@
-# Raw folders to packed images: phantom, index, copies, split, preprocess, samples.
+# Raw folders to packed images: phantom, index, copies, split, lungs, preprocess, samples.
 
 
 rule phantom:
@@ -106,6 +106,35 @@ rule split:
     shell:
         "python scripts/split.py --index {input.index:q} --dataset {wildcards.dataset:q} --groups {input.groups:q}"
         " --settings {params.settings:q} --split {output.split:q} --test {output.test:q} > {log:q} 2>&1"
+
+
+rule lungs:
+    input:
+        indexes=lambda wildcards: collect(rules.index.output.index, dataset=compared_datasets()),
+        regions=lambda wildcards: collect(rules.index.output.regions, dataset=compared_datasets()),
+        splits=lambda wildcards: collect(rules.split.output.split, dataset=compared_datasets()),
+        thumbnails=lambda wildcards: collect(rules.index.output.thumbnails, dataset=compared_datasets()),
+    output:
+        scores=LAYOUT.lungs_scores(),
+        lungs=LAYOUT.lungs(),
+    log:
+        LAYOUT.lungs().with_suffix(".log"),
+    conda:
+        "../../envs/cxrflow.yaml"
+    threads: COMPUTE.threads
+    resources:
+        masks=lambda wildcards: shlex.join(str(STUDY.dataset_folder(name)) for name in compared_datasets()),
+    params:
+        datasets=lambda wildcards: compared_datasets(),
+        settings=as_is(settings_json(STUDY.settings.score)),
+        code=code_hash("lungs"),
+    message:
+        "look for the lungs in the images of {params.datasets}"
+    shell:
+        "python scripts/lungs.py --datasets {params.datasets:q} --indexes {input.indexes:q}"
+        " --regions {input.regions:q} --splits {input.splits:q} --thumbnails {input.thumbnails:q}"
+        " --masks {resources.masks} --settings {params.settings:q} --threads {threads}"
+        " --scores {output.scores:q} --lungs {output.lungs:q} > {log:q} 2>&1"
 
 
 rule preprocess:

@@ -76,6 +76,8 @@ rule probe:
         test=rules.split.output.test,
         index=rules.index.output.index,
         regions=rules.index.output.regions,
+        lungs=rules.lungs.output.lungs,
+        lungs_scores=rules.lungs.output.scores,
     output:
         predictions=collect(LAYOUT.probe("{{dataset}}", "{probe}.csv"), probe=PROBES),
         scores=LAYOUT.probe("{dataset}", "probes.json"),
@@ -96,6 +98,7 @@ rule probe:
     shell:
         "python scripts/probe.py --images {input.images:q} --split {input.split:q} --test-images {input.test_images:q}"
         " --test {input.test:q} --index {input.index:q} --regions {input.regions:q} --masks {resources.masks:q}"
+        " --dataset {wildcards.dataset:q} --lungs {input.lungs:q} --lungs-scores {input.lungs_scores:q}"
         " --size-px {params.size_px} --threads {threads} --settings {params.settings:q} --folder {params.folder:q}"
         " > {log:q} 2>&1"
 

@@ -6,17 +6,22 @@ model's score *could* be had that way; it does not show that the model takes it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, WARN, WORDS, Verdict, check
 from cxrflow.compare.associations import associate, group_fact
-from cxrflow.compare.collect import DatasetResult, Results, group_seeds
+from cxrflow.compare.collect import DatasetResult, ModelResult, Results, group_seeds
 from cxrflow.compare.rows import estimate_columns
 from cxrflow.compare.scores import score_models, score_probe
 from cxrflow.config.probes import SHORTCUTS
 from cxrflow.config.study import ModelId
 from cxrflow.files.formats import KINDS, join_words
-from cxrflow.results.bootstrap import Estimate, divide_estimates, scale_estimate
+from cxrflow.files.records import Predictions
+from cxrflow.results.bootstrap import Estimate, check_same_images, divide_estimates, mean_macro_f1, scale_estimate
+from cxrflow.results.metrics import chance_macro_f1
 
 # Of the model's gain over chance: what a probe must stay below, and what it must not exceed. Set beforehand.
 LITTLE, MUCH = 0.25, 0.5
@@ -65,22 +70,48 @@ def shortcut_rows(results: Results) -> list[dict[str, Any]]:
 def _rows_of_dataset(results: Results, dataset: str) -> list[dict[str, Any]]:
     path = results.selection[dataset]["chosen"]
     members = group_seeds(results.base_models).get(ModelId.parse(path)) if path else None
-    model = score_models(results, members) if members else None
+    whole = score_models(results, members) if members else None
     rows = []
     for name, probe in SHORTCUTS.items():
         row = {"dataset": results.dataset_title(dataset), "probe": probe.title, "model": path, "reason": ""}
         absent = results.probes[dataset][name].get("absent")
         reach, level, reason = None, UNKNOWN, f"not run: {absent}" if absent else "no model was chosen"
+        model = whole
         if not absent:
-            estimate = score_probe(results, dataset, name)
+            predictions, estimate = results.probe_predictions(dataset, name), score_probe(results, dataset, name)
             row |= estimate_columns("macro_f1", estimate)
-            if model and members:
-                reach = estimate_reach(estimate, model, members[0].metrics["chance_macro_f1"])
+            if whole and members:
+                model, chance = whole, members[0].metrics["chance_macro_f1"]
+                if predictions.image_ids != members[0].predictions.image_ids:  # where the lungs were not found
+                    model, chance = _score_images(results, members, predictions)
+                reach = estimate_reach(estimate, model, chance)
                 level, reason = judge_reach(reach)
+        lungs = results.probes[dataset][name].get("lungs", "")
         row |= estimate_columns("model_macro_f1", model) if model else {}
         row |= estimate_columns("reach", reach) if reach and reach.low is not None else {}
-        rows.append(NONE_MEASURED | row | {"level": level, "verdict": WORDS["caution"][level], "reason": reason})
+        rows.append(
+            NONE_MEASURED | row | {"level": level, "verdict": WORDS["caution"][level], "reason": reason, "lungs": lungs}
+        )
     return rows
+
+
+def _score_images(results: Results, members: Sequence[ModelResult], of: Predictions) -> tuple[Estimate, float]:
+    """Return the macro F1 of a procedure's trainings, and that of guessing, on the images of a probe."""
+    score, wanted = results.study.settings.score, set(of.image_ids)
+    kept = [k for k, image_id in enumerate(members[0].predictions.image_ids) if image_id in wanted]
+    trainings = [
+        replace(
+            each.predictions,
+            image_ids=of.image_ids,
+            patient_ids=of.patient_ids,
+            labels=each.predictions.labels[kept],
+            probabilities=each.predictions.probabilities[kept],
+        )
+        for each in members
+    ]
+    check_same_images([of, *trainings])
+    estimate = mean_macro_f1([trainings], score.bootstrap_resamples, score.bootstrap_seed)
+    return estimate, chance_macro_f1(np.bincount(of.labels, minlength=len(of.class_names)))
 
 
 def estimate_reach(probe: Estimate, model: Estimate, chance: float) -> Estimate:
@@ -110,6 +141,8 @@ def describe_gate(rows: Iterable[Mapping[str, Any]], dataset: str) -> str:
             reached = [f"{row['probe'].lower()} {_write_reach(row)}" for row in found]
             verdict = WORDS["caution"][level].capitalize()
             sentences.append(f"{verdict}: {join_words(reached)} of the model's gain over chance.")
+    sources = dict.fromkeys(row["lungs"] for row in of_dataset if row["lungs"])
+    sentences += [f"Lungs: {source}." for source in sources]
     return " ".join(sentences)
 
 

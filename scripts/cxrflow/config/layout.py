@@ -83,6 +83,8 @@ class Layout:
     thumbnails = _file("data/{}/thumbnails.npy")  # the kept images at 128 px
     copies = _file("data/copies.csv")  # images of the study that show the same exposure, in pairs
     groups = _file("data/groups.csv")  # the images that copies join, and where they go
+    lungs = _file("data/lungs.csv")  # the box around the lungs in the images of all datasets, found by a network
+    lungs_scores = _file("data/lungs.json")  # how well it finds them
     split = _file("data/{}/split.csv")  # the images that train a model and choose its epoch
     test = _file("data/{}/test.csv")  # the images that test it
     recipe = _file("data/{}/{}")  # folder of a dataset's images under one preprocessing

@@ -168,6 +168,24 @@ class GroupRow:
 
 
 @dataclass(frozen=True, slots=True)
+class LungsRow:
+    """lungs.csv: where a network found the lungs of one image.
+
+    Attributes:
+        dataset, image_id: the image.
+        x, y, width, height: the box around both, in shares of the image's sides, top left corner first; all 0 where it
+            found none or a box that no lungs have.
+    """
+
+    dataset: str
+    image_id: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
 class SplitRow:
     """split.csv and test.csv: the subset of one kept image, in index order. The test images are in test.csv alone.
 

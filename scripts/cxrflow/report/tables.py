@@ -417,6 +417,7 @@ TABLES: dict[str, Table] = {
             Column("reach", "Reach (95 % interval)", "share", interval=True, patients=True),
             Column("verdict", "Verdict"),
             Column("reason", "Why none", shown="if_any"),
+            Column("lungs", "How the lungs were found", shown="if_any"),
             Column("level", "Level", shown="never"),
             PATH,
         ),

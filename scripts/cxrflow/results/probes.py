@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrflow.data.reading import map_in_threads
-from cxrflow.files.records import IndexRow, Predictions, RegionRow
+from cxrflow.files.formats import KINDS
+from cxrflow.files.records import IndexRow, LungsRow, Predictions, RegionRow
 from cxrflow.models.batches import SplitImages
-from cxrflow.results.explaining import cover_regions, group_regions
+from cxrflow.results.explaining import cover_box, cover_regions, group_regions
 
 THUMBNAIL_PX = 16
 FRAME_PX = 64  # a larger image is shrunk to this side before its frame is taken
@@ -26,6 +27,9 @@ FACTS = ("view", "sex", "age_years", "follow_up")  # of `IndexRow.facts`
 GREY_BINS = 32
 LUNGS_PX = 32  # side of the masks that are kept: 1 kB for an image
 BOX_MARGIN = 0.1  # of the box's width and height, on every side
+LUNG_PROBES = ("silhouette", "lungless")
+LEAST_DICE = 0.8  # where its interval ends below, the network does not find the lungs; set beforehand
+MOST_MISSED = 0.1  # of a dataset's images, in which it finds none
 Floats = NDArray[np.float32]
 Lungs = Mapping[str, NDArray[np.uint8]]  # {image_id: uint8 (LUNGS_PX, LUNGS_PX), 0-255: how much of a pixel is lung}
 
@@ -57,33 +61,78 @@ def fit_probe(
     """Fit one of PROBES on the train rows of `data` and predict the test rows of `test`.
 
     index: the dataset's rows by image_id.
+    lungs: for the probes that need them; an image that they lack is left out.
     """
     train, tested = data.rows["train"], test.rows["test"]
+    if name in LUNG_PROBES:
+        train, tested = (
+            np.array([row for row in rows if of.image_ids[row] in (lungs or {})], np.int64)
+            for rows, of in ((train, data), (tested, test))
+        )
     fit = Seen(data.images, train, [index[data.image_ids[row]] for row in train], lungs or {})
     predict = Seen(test.images, tested, [index[test.image_ids[row]] for row in tested], lungs or {})
     take, make_classifier = _PROBES[name]
     classifier = make_classifier()
-    classifier.fit(take(fit), data.labels_of("train"))
+    classifier.fit(take(fit), data.labels[train])
     found = classifier.predict_proba(take(predict))
     probabilities = np.zeros((len(tested), len(data.class_names)))
     probabilities[:, classifier.classes_] = found / found.sum(axis=1, keepdims=True)
     image_ids, patient_ids = ([ids[row] for row in tested] for ids in (test.image_ids, test.patient_ids))
-    return Predictions(image_ids, patient_ids, test.labels_of("test"), probabilities, data.class_names)
+    return Predictions(image_ids, patient_ids, test.labels[tested], probabilities, data.class_names)
 
 
-def explain_absence(name: str, index: Iterable[IndexRow], lungs: Lungs) -> str:
-    """Return why a probe cannot be fitted on these images, a phrase; empty where it can."""
-    index = list(index)
+def explain_absence(name: str, index: Iterable[IndexRow], no_lungs: str = "") -> str:
+    """Return why a probe cannot be fitted on these images, a phrase; empty where it can.
+
+    no_lungs: why it is not known where the lungs are; empty where it is.
+    """
     if name == "metadata" and not any(row.facts.keys() & set(FACTS) for row in index):
         return "the dataset's table has no view, sex, age or follow-up number"
-    without = sum(row.image_id not in lungs for row in index)
-    if name in ("silhouette", "lungless") and without:
-        return f"{without:,} of {len(index):,} images have no lung mask" if lungs else "the dataset has no lung masks"
-    return ""
+    return no_lungs if name in LUNG_PROBES else ""
 
 
-def read_lungs(index: Sequence[IndexRow], regions: Iterable[RegionRow], folder: Path, threads: int) -> Lungs:
+def choose_lungs(
+    index: Sequence[IndexRow], shipped: Lungs, found: Iterable[LungsRow], scores: Mapping[str, Any]
+) -> tuple[Lungs, str, str]:
+    """Return where the lungs are, how that is known, and why it is not: the dataset's masks, or a network's boxes.
+
+    found, scores: the rows of lungs.csv of this dataset, and lungs.json.
+    The last two are phrases, empty where the masks are the dataset's own or there is nothing to explain. Where masks
+    lack in a part of the images all are the network's: whether an image has one may tell its class.
+    """
+    without = sum(row.image_id not in shipped for row in index)
+    if not without:
+        return shipped, "", ""
+    lacking = f"{without:,} of {len(index):,} images have no lung mask" if shipped else "the dataset has no lung masks"
+    if scores.get("absent"):
+        return {}, "", f"{lacking}, and {scores['absent']}"
+    dice = scores["dice"]
+    shown = KINDS["score"].show_interval(dice["value"], dice["low"], dice["high"], dice["n_patients"])
+    tested = f"Dice {shown} on {scores['n_tested']:,} held-out images of {', '.join(scores['datasets'])}"
+    if dice["low"] is None or dice["low"] < LEAST_DICE:
+        return {}, "", f"{lacking}, and the U-Net that looks for the lungs is not sure enough, {tested}"
+    boxes = {row.image_id: row for row in found if row.width}
+    lungs = {row.image_id: _paint_box(boxes[row.image_id], row) for row in index if row.image_id in boxes}
+    n_missed = len(index) - len(lungs)
+    if n_missed > MOST_MISSED * len(index):
+        return {}, "", f"{lacking}, and the U-Net finds no lungs in {n_missed:,} of {len(index):,} images"
+    left_out = f"; {n_missed:,} of {len(index):,} images left out, where it found none" if n_missed else ""
+    return lungs, f"box around the lungs by a U-Net, {tested}, unchecked on these{left_out}", ""
+
+
+def _paint_box(box: LungsRow, image: IndexRow) -> NDArray[np.uint8]:
+    x_px, width_px = box.x * image.width, box.width * image.width
+    y_px, height_px = box.y * image.height, box.height * image.height
+    region = RegionRow(image.image_id, "lungs", x_px, y_px, width_px, height_px, mask_path="")
+    return np.rint(255 * cover_box(region, image, LUNGS_PX)).astype(np.uint8)
+
+
+def read_lungs(
+    index: Sequence[IndexRow], regions: Iterable[RegionRow], folder: Path, threads: int, side_px: int = LUNGS_PX
+) -> Lungs:
     """Return the lungs of every image that has them annotated, on the square that a network sees.
+
+    Each uint8 (side_px, side_px), 0-255.
 
     Raises:
         CxrflowError: a mask is missing, changed, empty or cannot be read.
@@ -92,7 +141,7 @@ def read_lungs(index: Sequence[IndexRow], regions: Iterable[RegionRow], folder: 
     annotated = [row for row in index if row.image_id in by_image]
 
     def read(row: IndexRow) -> NDArray[np.uint8]:
-        return np.rint(255 * cover_regions(by_image[row.image_id], row, folder, LUNGS_PX)).astype(np.uint8)
+        return np.rint(255 * cover_regions(by_image[row.image_id], row, folder, side_px)).astype(np.uint8)
 
     return dict(zip((row.image_id for row in annotated), map_in_threads(read, annotated, threads), strict=True))
 
