@@ -15,7 +15,7 @@ VENV   := PATH="$$(cd .venv && pwd -P)/bin:$$PATH"
 # What only the benchmark compares with; beside the lock's packages, so that nothing else can import it.
 PEERS  := .venv-peers-$(shell cat $(LOCK) tests/benchmarks/requirements.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo quick test bench lint format slurm-check slurm-up slurm-down docs lock verify clean
+.PHONY: help setup demo demo-full quick test bench lint format slurm-check slurm-up slurm-down docs lock verify clean
 
 help:   ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,10 @@ $(STAMP):
 
 demo: $(STAMP)   ## the whole study on synthetic X-rays: no data, no GPU, no network (minutes)
 	$(VENV) snakemake --profile profiles/demo
+
+demo-full: $(STAMP)   ## the demo with an ablation, a search for settings, and the folders that read new X-rays
+	$(VENV) snakemake --profile profiles/demo --configfile config/demo.yaml config/demo-full.yaml -- tune
+	$(VENV) snakemake --profile profiles/demo --configfile config/demo.yaml config/demo-full.yaml -- all deliver
 
 quick: $(STAMP)   ## the tests that take under two minutes on two cores
 	$(VENV) python -m pytest -n auto -m "not slow" --ignore tests/slurm
