@@ -27,7 +27,7 @@ from cxrflow.config.parsing import override_settings
 from cxrflow.config.settings import PreprocessSettings, TrainSettings, TuneSettings
 from cxrflow.config.study import recipe_name
 from cxrflow.config.tuning import Base, as_variant, plan_runs
-from cxrflow.models.batches import _open_subsets, open_source, open_split_images
+from cxrflow.models.batches import open_source, open_split_images, open_test_rows
 from cxrflow.models.devices import prepare_process
 from cxrflow.models.epochs import fit, macro_f1
 from cxrflow.models.inference import predict_logits
@@ -101,8 +101,8 @@ class Images:
         training = open_training(ModelId(self.data.name, self.backbone, seed=seed), self.images, settings, None, CPU)
         fit(training, None, lambda *_: None)
         training.network.load_state_dict(training.best.state_dict)
-        size_px = self.images.images.shape[1]
-        tested = _open_subsets(self.folder / "test/images.npy", self.data / "test.csv", size_px, ("test",))
+        size_px, door = self.images.images.shape[1], {"opener": f"searches seed{seed}", "opener_sha256": "0" * 64}
+        tested = open_test_rows(self.folder / "test/images.npy", self.data / "test.csv", size_px, **door)
         labels = tested.labels_of("test")
         source = open_source(tested.images, tested.rows["test"], CPU)
         predicted = predict_logits(training.network, source, len(labels), 64).argmax(dim=1).numpy()
