@@ -67,7 +67,7 @@ def test_a_search_and_a_variant_do_not_share_a_name(config: dict[str, Any]) -> N
         load_study(with_search(config) | {"variants": {"tuned": {}}})
 
 
-def test_the_runs_follow_from_the_config_and_every_rung_costs_alike() -> None:
+def test_the_runs_follow_from_the_config_and_longer_rungs_have_fewer() -> None:
     tune = TuneSettings(**{**SEARCH, "generations": 3, "per_generation": 8, "rungs": (2, 4, 8)})
     runs = plan_runs(tune)
     assert [run.number for run in runs] == list(range(len(runs)))

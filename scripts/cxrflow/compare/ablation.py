@@ -115,4 +115,6 @@ def describe_variant(results: Results, variant: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value}"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:.3g}" if isinstance(value, float) else f"{value}"  # a search finds numbers of 17 digits

@@ -226,20 +226,11 @@ def _problems(study: Study) -> list[str]:
 
 
 def _search_problems(study: Study, name: str) -> list[str]:
-    """Return what is wrong with a search: its space, and the base model that the settings it finds compare with."""
-    tune = study.settings.tune[name]
-    problems = list(find_tune_problems(study.settings, name))
-    recipes = [] if problems else list_recipes(tune, study.base_settings())
-    problems += dict.fromkeys(problem for recipe in recipes for problem in _kernel_problems(recipe, name))
-    bases = {(m.dataset, m.backbone, m.init): None for m in study.models() if m.variant == BASE}
-    asked = (tune.dataset, tune.backbone, tune.init)
-    if asked not in bases and tune.dataset not in study.settings.leave_out:
-        known = ", ".join("/".join(base) for base in bases)
-        problems.append(
-            f"config.tune.{name}: {'/'.join(asked)} is no base model of this study, to compare what is found with;"
-            f" known: {known}"
-        )
-    return problems
+    """Return what is wrong with a search, and with the preprocessings that it can try."""
+    bases = [f"{model.dataset}/{model.backbone}/{model.init}" for model in study.models() if model.variant == BASE]
+    problems = list(find_tune_problems(study.settings, name, list(dict.fromkeys(bases))))
+    recipes = [] if problems else list_recipes(study.settings.tune[name], study.base_settings())
+    return problems + [problem for recipe in recipes for problem in _kernel_problems(recipe, name)]
 
 
 def _grid_problems(settings: StudySettings) -> list[str]:

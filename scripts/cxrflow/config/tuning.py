@@ -5,7 +5,7 @@ so far on to the next rung of epochs (successive halving: Jamieson & Talwalkar 2
 from a rung to the next, is a run; how many runs a generation has, of which rungs, follows from the config alone.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from typing import Any, cast
@@ -54,8 +54,8 @@ class Run:
 def plan_runs(tune: TuneSettings) -> list[Run]:
     """Return all runs of a search that names its rungs; a generation has new trials first, if any are left to be asked.
 
-    Rung k has n * r_0 / r_k runs in each generation, so that every rung takes about equally many epochs, and follows
-    rung k - 1 by one generation.
+    Rung k has n * r_0 / r_k runs in each generation, as many fewer as it is longer, and follows rung k - 1 by one
+    generation.
     """
     rungs = tune.rungs
     return [
@@ -111,8 +111,11 @@ def list_recipes(tune: TuneSettings, base: Base) -> list[PreprocessSettings]:
     ]
 
 
-def find_tune_problems(settings: StudySettings, name: str) -> Iterator[str]:
-    """Yield what is wrong with one search, one line each."""
+def find_tune_problems(settings: StudySettings, name: str, bases: Sequence[str]) -> Iterator[str]:
+    """Yield what is wrong with one search, one line each.
+
+    bases: dataset/backbone/init of the study's base models, one of which what is found is compared with.
+    """
     tune, where = settings.tune[name], f"config.tune.{name}"
     if not tune.space:
         yield f"{where}.space is empty, so there is nothing to search: name a setting and what to try"
@@ -122,6 +125,9 @@ def find_tune_problems(settings: StudySettings, name: str) -> Iterator[str]:
             yield from _find_entry_problems(base, f"{where}.space.{key}", key, entry)
         else:
             yield unknown_key(f"{where}.space", key, [known for known in SECTION_OF if known != SET_BY_RUNGS])
+    asked = f"{tune.dataset}/{tune.backbone}/{tune.init}"
+    if asked not in bases and tune.dataset not in settings.leave_out:
+        yield f"{where}: {asked} is no base model of this study, to compare what is found with: {', '.join(bases)}"
     if list(tune.rungs) != sorted(tune.rungs):
         yield f"{where}.rungs: {list(tune.rungs)} must go up, as a trial goes on from one to the next"
     if tune.seed in settings.seeds:
