@@ -68,20 +68,24 @@ def files(folder: Path) -> list[str]:
         (2, {"average_decay": 0.9}),
         (1, {"optimizer": "adamw", "weight_decay": 0.1, "average_decay": 0.99, "precise_batch_norm_images": 0}),
         (2, {"loss": "focal", "label_smoothing": 0.1, "class_weights": "effective_number"}),
+        (3, {"kept_epoch": "val_macro_f1"}),
+        (2, {"kept_epoch": "last", "affine_probability": 0.5}),
     ],
 )
 def test_resumed_training_equals_one_without_interruption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int, changes: dict[str, Any]
 ) -> None:
     losses = {1: 0.7, 2: 0.2, 3: 0.5, 4: 0.4}  # the best epoch lies before or after the interruption
-    monkeypatch.setattr(epochs, "validate", lambda _training, epoch: (losses[epoch], 0.0))
+    f1 = {1: 0.3, 2: 0.1, 3: 0.8, 4: 0.8}
+    monkeypatch.setattr(epochs, "validate", lambda _training, epoch: (losses[epoch], f1[epoch]))
     whole = train(None, **changes)
     with pytest.raises(Interrupted):
         train(tmp_path, stop_after, **changes)
     resumed = train(tmp_path, **changes)
     assert equal_weights(resumed.network.state_dict(), whole.network.state_dict())
     assert equal_weights(resumed.best.state_dict, whole.best.state_dict)
-    assert (resumed.best.epoch, resumed.best.val_loss) == (2, 0.2)
+    kept = {"val_loss": 2, "val_macro_f1": 3, "last": 4}[whole.settings.kept_epoch]
+    assert (resumed.best.epoch, resumed.best.val_loss) == (kept, losses[kept])
     for one, other in zip(resumed.history, whole.history, strict=True):
         assert dataclasses.replace(one, seconds=0, images_per_s=0) == dataclasses.replace(
             other, seconds=0, images_per_s=0
@@ -131,11 +135,12 @@ def test_nothing_is_saved_where_the_guard_says_no(tmp_path: Path) -> None:
     assert not store.folder.exists()
 
 
-def test_resumed_training_reports_earlier_epochs_and_their_marks_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rule", ["val_loss", "val_macro_f1", "last"])
+def test_resumed_training_reports_earlier_epochs_and_their_marks_again(tmp_path: Path, rule: str) -> None:
     reports = []
     for _ in range(2):  # the second finds all epochs done
         seen: list[tuple[EpochRow, bool]] = []
-        fit(make_training(), make_store(tmp_path), lambda *row, seen=seen: seen.append(row))
+        fit(make_training(kept_epoch=rule), make_store(tmp_path), lambda *row, seen=seen: seen.append(row))
         reports.append(seen)
     assert reports[0] == reports[1]
     assert len(reports[0]) == 4

@@ -1,4 +1,4 @@
-"""The epochs of a training: steps of the optimizer, warm restarts, weighted loss; the lowest validation loss is kept.
+"""The epochs of a training: steps of the optimizer, warm restarts, weighted loss; which epoch is kept.
 
 Reads train and val images through memory-mapped images.npy; writes nothing itself: checkpoints go through a store.
 Interrupted at an epoch's end and resumed, it gives the same bits as uninterrupted: everything random comes from (seed,
