@@ -21,6 +21,7 @@ from cxrflow.data.preprocessing import preprocess_image
 from cxrflow.data.reading import hash_pixels
 from cxrflow.deliver.tool import Xray, read_xray
 from tests.data.test_decode_indexed import chunk, make_png
+from tests.data.test_dicom import make_dicom, make_lut
 from tests.data.toy import draw, encode, make_folders
 
 PAGE = Path(__file__).resolve().parents[2] / "config/images.md"
@@ -209,11 +210,59 @@ REFUSED: dict[str, tuple[Callable[[], list[bytes]], str]] = {
         "no X-ray is smaller|max_image_mpx",
     ),
     "truncated or damaged data": (damaged, "truncated or damaged"),
-    "DICOM, HEIC, a web page, a Git LFS pointer": (
-        lambda: [bytes(128) + b"DICM" + bytes(99), b"\0\0\0\x18ftypheic" + bytes(99), b"<html>", b"version https://git-lfs"],
-        "DICOM|HEIC|web page|Git LFS",
+    "HEIC, a web page, a Git LFS pointer": (
+        lambda: [b"\0\0\0\x18ftypheic" + bytes(99), b"<html>", b"version https://git-lfs"],
+        "HEIC|web page|Git LFS",
+    ),
+    "DICOM: several frames, no picture, a deflated file, High Bit above Bits Stored": (
+        lambda: [
+            make_dicom(GRAY, NumberOfFrames=3),
+            bytes(128) + b"DICM" + bytes(99),
+            make_dicom(GRAY).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99"),
+            make_dicom(DEEP, BitsStored=12, HighBit=15),
+        ],
+        "several frames|without a picture|truncated|deflated|High Bit",
     ),
 }  # fmt: skip
+
+
+APPLIED |= {
+    "DICOM: Modality LUT, Rescale Slope and Intercept, signed values, Bits Stored": lambda: [
+        (make_dicom(GRAY, RescaleSlope=-2, RescaleIntercept=7), 255 - GRAY, 0),
+        (make_dicom(GRAY.astype(np.int16) - 128, BitsStored=8), GRAY, 0),
+        (make_dicom(GRAY.astype(np.uint16) * 16, BitsStored=12), np.rint(GRAY * (16.0 * 255 / 4095)), 0),
+    ],
+    "DICOM: VOI LUT, or Window Center and Width": lambda: [
+        (make_dicom(GRAY, WindowCenter=[128, 9], WindowWidth=[256, 9]), GRAY, 0),
+        (make_dicom(GRAY, WindowCenter=64, WindowWidth=128), np.minimum(GRAY * (255 / 127), 255), 1),
+        (make_dicom(GRAY, VOILUTSequence=[make_lut(255 - np.arange(256))]), 255 - GRAY, 0),
+    ],
+    "DICOM: MONOCHROME1, Presentation LUT Shape INVERSE": lambda: [
+        (make_dicom(GRAY, PhotometricInterpretation="MONOCHROME1"), 255 - GRAY, 0),
+        (make_dicom(GRAY, PhotometricInterpretation="MONOCHROME1", PresentationLUTShape="INVERSE"), GRAY, 0),
+    ],
+    "DICOM: Pixel Padding Value": lambda: [
+        (make_dicom(GRAY, PixelPaddingValue=int(GRAY.max())), np.where(GRAY.max() == GRAY, 0, GRAY), 0)
+    ],
+    "DICOM: RGB, YBR, palette": lambda: [
+        (
+            make_dicom(RGB, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0),
+            cv2.cvtColor(RGB, cv2.COLOR_RGB2GRAY),
+            0,
+        )
+    ],
+    "DICOM: JPEG, JPEG 2000, RLE": lambda: [
+        (make_dicom(GRAY, compress="1.2.840.10008.1.2.4.90"), GRAY, 0),
+        (make_dicom(GRAY, compress="1.2.840.10008.1.2.4.50"), GRAY, 3),
+        (make_dicom(GRAY, compress="1.2.840.10008.1.2.5"), GRAY, 0),
+    ],
+    "DICOM: View Position LATERAL, LL, RL; Modality other than a plain X-ray's": lambda: [
+        (make_dicom(GRAY, ViewPosition="LL", Modality="CT"), GRAY, 0)
+    ],
+    "DICOM: Patient Orientation, overlays, curves, all tags of the patient": lambda: [
+        (make_dicom(GRAY, PatientOrientation=["R", "F"]), GRAY, 0)
+    ],
+}
 
 
 def read_table() -> dict[str, str]:

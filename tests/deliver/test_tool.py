@@ -11,6 +11,8 @@ from cxrflow.data.reading import read_facts
 from cxrflow.deliver import tool
 from cxrflow.deliver.tool import Answer, Xray, open_tool, prepare_xray, read_xray
 from cxrflow.deliver.xrays import find_xrays
+from tests.data.test_dicom import make_dicom
+from tests.data.toy import encode
 from tests.deliver.conftest import make_noise
 
 SETTINGS = PreprocessSettings(size_px=18, blur_px=3)
@@ -68,7 +70,7 @@ def test_unreadable_files_keep_their_place(folder: Path, exported: Path) -> None
         "cut.png": ((folder / "00.png").read_bytes()[:200], "truncated or damaged"),
         "scan.dcm": (
             b"\x08\0\x05\0CS\x0a\0ISO_IR 100",  # without the preamble, as old devices write it
-            "window (VOI LUT) applied, and inverted where its Photometric Interpretation is MONOCHROME1",
+            "a DICOM file without a picture, or truncated before it",
         ),
     }
     for name, (content, _) in bad.items():
@@ -130,3 +132,14 @@ def test_memory_holds_a_few_images_only(exported: Path, monkeypatch: pytest.Monk
     assert first.name == "0.png"
     assert n_read < 100
     answers.close()  # type: ignore[attr-defined]
+
+
+def test_a_dicom_file_is_answered_as_the_png_of_its_pixels_with_its_notes_as_warnings(exported: Path) -> None:
+    pixels = make_noise(1, 40)[0]
+    opened = open_tool(exported)
+    plain = opened.read("a.png", encode(pixels), pictures=True)
+    other = opened.read("a.dcm", make_dicom(255 - pixels, PhotometricInterpretation="MONOCHROME1", ViewPosition="LL"))
+    np.testing.assert_array_equal(other.logits, plain.logits)
+    assert plain.warnings == ()
+    assert other.warnings == ("it is a lateral view (View Position LL), not a frontal one",)
+    assert "ecret" not in str(other)

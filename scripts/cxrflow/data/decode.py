@@ -23,13 +23,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxrflow.data.headers import PNG_SIGNATURE, DecodeError, Header, read_chunks, read_header, turn_upright
+from cxrflow.data.dicom import read_dicom
+from cxrflow.data.headers import (
+    DICOM,
+    PNG_SIGNATURE,
+    SENSOR_BITS,
+    DecodeError,
+    Header,
+    read_chunks,
+    read_header,
+    turn_upright,
+)
 
 Gray = NDArray[np.uint8]  # uint8 (H, W), 0-255
 Decoder = Callable[[bytes, int, int], Any]  # the file, height, width; to uint8 (H, W) or (H, W, 3) BGR
 Pixels = NDArray[Any]  # uint8 or uint16, as cv2 decoded them
 
-SENSOR_BITS = (8, 10, 12, 14, 16)  # bit depths of X-ray detectors
 MIN_SPREAD = 4  # a blank image is noisy once it was a JPEG, and equalization would make a picture of its noise
 IHDR = struct.Struct(">8s4s4sIIBBBBB")
 PNG_START = (PNG_SIGNATURE, struct.pack(">I", 13), b"IHDR")
@@ -46,13 +55,15 @@ class Decoded:
         gray: uint8 (height, width), 0-255.
         width: of the file, pixels.
         height: of the file, pixels.
-        mode: Pillow's mode of the file (L, RGB, RGBA, I;16, ...).
+        mode: Pillow's mode of the file (L, RGB, RGBA, I;16, ...), or DICOM.
+        notes: what a reader of it should know, one sentence each.
     """
 
     gray: NDArray[np.uint8]
     width: int
     height: int
     mode: str
+    notes: tuple[str, ...] = ()
 
 
 def decode_image(data: bytes, max_mpx: float = 100.0) -> Decoded:
@@ -64,14 +75,24 @@ def decode_image(data: bytes, max_mpx: float = 100.0) -> Decoded:
         DecodeError: empty, not an image, damaged, too large or small, several pages, floating point, transparent, or of
         hardly more than one grey level.
     """
-    header = read_header(data, max_mpx)
-    if header.kind in ("JPEG", "MPO"):
-        check_jpeg(data, header.mode)
-    decoded = _decode_with_cv2(data, header)
+    decoded = _decode_dicom(data, max_mpx) if DICOM.match(data) else _decode_image_file(data, max_mpx)
     if (spread := int(decoded.gray.max()) - int(decoded.gray.min())) < MIN_SPREAD:
         levels = f"its grey levels lie within {spread + 1} of 256" if spread else "every pixel has the same grey level"
         raise DecodeError(f"it has no contrast: {levels}")
     return decoded
+
+
+def _decode_image_file(data: bytes, max_mpx: float) -> Decoded:
+    header = read_header(data, max_mpx)
+    if header.kind in ("JPEG", "MPO"):
+        check_jpeg(data, header.mode)
+    return _decode_with_cv2(data, header)
+
+
+def _decode_dicom(data: bytes, max_mpx: float) -> Decoded:
+    pixels, notes = read_dicom(data, max_mpx)
+    gray = scale_to_8_bits(to_gray(pixels))
+    return Decoded(gray, gray.shape[1], gray.shape[0], "DICOM", notes)
 
 
 def _decode_with_cv2(data: bytes, header: Header) -> Decoded:
@@ -159,6 +180,8 @@ def decode_indexed(data: bytes) -> Gray:
             pixels = to_gray(DECODERS[name](data, height, width))
             says_more = any(chunk in SAYING for chunk, _ in read_chunks(data))
             return finish_gray(pixels, read_header(data, float("inf"))) if says_more else pixels
+    if DICOM.match(data):
+        return _decode_dicom(data, float("inf")).gray
     return _decode_with_cv2(data, read_header(data, float("inf"))).gray
 
 

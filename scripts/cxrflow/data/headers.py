@@ -21,6 +21,7 @@ Image.init()  # register every format now: decoding runs in threads
 Values = NDArray[Any]  # (H, W)
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I")  # gray, colour, palette; 8 or 16 bits
+SENSOR_BITS = (8, 10, 12, 14, 16)  # bit depths of X-ray detectors
 MIN_SIDE_PX = 16  # the smallest preprocess.size_px
 ORIENTATION = 0x0112  # the tag's number in EXIF and TIFF
 UPRIGHT = 1
@@ -179,11 +180,6 @@ def name_content(data: bytes) -> str:
     """Say what bytes are that no image library recognises."""
     if not data:
         return "the file is empty (0 bytes)"
-    if DICOM.match(data):
-        return (
-            "it is a DICOM file, whatever its name says: convert it to PNG first, with its window (VOI LUT) applied,"
-            " and inverted where its Photometric Interpretation is MONOCHROME1; else what a model says of it is wrong"
-        )
     if data[4:8] == b"ftyp":
         return "it is a HEIC picture or a film: convert it to PNG first"
     if data.lstrip()[:1] == b"<":

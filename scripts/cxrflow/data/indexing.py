@@ -58,7 +58,8 @@ def build_index(
     check_classes(folder, listing, rows, [*reader.rejects, *conflicts, *capped])
     rejects = [_escaped(row) for row in [*listing.rejects, *reader.rejects, *conflicts, *capped]]
     regions = sign_masks(keep_regions(listing, rows), folder, threads)
-    return Index(rows, sorted(rejects, key=lambda row: row.path), regions, listing.notes)
+    notes = [f"of {n:,} image{'s' * (n > 1)}: {note}" for note, n in sorted(reader.notes.items())]
+    return Index(rows, sorted(rejects, key=lambda row: row.path), regions, [*listing.notes, *notes])
 
 
 def refuse_misnamed(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[RejectRow]]:
@@ -91,6 +92,7 @@ class _Reader:
         self.n_candidates, self.n_read = n_candidates, len(rejects)
         self.rows: list[IndexRow] = []
         self.rejects = rejects
+        self.notes = Counter[str]()  # on images, and of how many
 
     def read_all(self, candidates: list[Candidate]) -> list[RejectRow]:
         """Read every candidate; nothing is capped."""
@@ -129,6 +131,7 @@ class _Reader:
                 self._check_share(self.n_candidates)  # beyond this no later image can bring the share down
             else:
                 self.rows.append(IndexRow(**vars(candidate), **result.columns))
+                self.notes.update(result.notes)
                 if self.keep:
                     self.keep(candidate.image_id, result.thumbnail)
 

@@ -45,7 +45,7 @@ PER_MESSAGE = 8  # images sent to a process at a time: it wakes up for each mess
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the index keeps of one file: fields of records.IndexRow, and its thumbnail, uint8 (128, 128)."""
+    """What the index keeps of one file: fields of records.IndexRow, its thumbnail, uint8 (128, 128), and notes."""
 
     width: int
     height: int
@@ -54,11 +54,12 @@ class ImageFacts:
     pixel_sha256: str
     size_bytes: int
     thumbnail: NDArray[np.uint8] = field(compare=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def columns(self) -> dict[str, Any]:
         """Those of index.csv."""
-        return {name: value for name, value in vars(self).items() if name != "thumbnail"}
+        return {name: value for name, value in vars(self).items() if name not in ("thumbnail", "notes")}
 
 
 def read_image_file(path: Path, max_mpx: float) -> bytes:
@@ -93,7 +94,7 @@ def read_facts(path: Path, max_mpx: float) -> ImageFacts | str:
         return NO_MEMORY
     gray = decoded.gray
     hashes = sha256_bytes(data), hash_pixels(gray)
-    return ImageFacts(decoded.width, decoded.height, decoded.mode, *hashes, len(data), shrink(gray))
+    return ImageFacts(decoded.width, decoded.height, decoded.mode, *hashes, len(data), shrink(gray), decoded.notes)
 
 
 def hash_pixels(gray: NDArray[np.uint8]) -> str:

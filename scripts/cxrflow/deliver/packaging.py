@@ -21,7 +21,6 @@ REQUIRED = (
     "opencv-python-headless",
     "pillow",
     "pydicom",
-    "pylibjpeg-openjpeg",
     "fastapi",  # and uvicorn: for the page only
     "uvicorn",
 )

@@ -52,6 +52,7 @@ class Xray:
     width_px: int
     height_px: int
     film: Gray | None = None
+    notes: tuple[str, ...] = ()  # on the file, one sentence each
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ class Tool:
                 name,
                 predicted=self._choose(probabilities[row]),
                 probabilities=probabilities[row],
-                warnings=self.input_check.list_warnings(xray, features) if self.input_check else (),
+                warnings=(*xray.notes, *(self.input_check.list_warnings(xray, features) if self.input_check else ())),
                 logits=outputs.logits[row],
                 features=features,
                 image=xray.image if pictures else None,
@@ -247,7 +248,7 @@ def prepare_xray(
         decoded = decode_image(load(), max_mpx)
         plain = resize_gray(decoded.gray, settings.size_px)
         shown = shrink_film(decoded.gray) if film else None
-        return Xray(preprocess_image(plain, settings), plain, decoded.width, decoded.height, shown)
+        return Xray(preprocess_image(plain, settings), plain, decoded.width, decoded.height, shown, decoded.notes)
     except DecodeError as error:
         return str(error)
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from cxrflow.data.readers.keys import quote_names
 from cxrflow.errors import CxrflowError, escape_controls
 from cxrflow.files.records import RegionRow, RejectRow
 
-# Also formats that are refused later: a folder of DICOM files must not look like an empty one.
+# Also formats that are refused later: a folder of HEIC files must not look like an empty one.
 IMAGE_SUFFIXES = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".pbm",
     ".ppm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif", ".dcm", ".dicom",
