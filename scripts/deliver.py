@@ -1,26 +1,36 @@
 r"""Make folders that read new X-rays without this repository: each with the model chosen for a dataset.
 
-Reads selection.json and, of the model, model.pt (checked against model.pt.sha256), training.json and metrics.json,
-below results/<study>; writes for each dataset a folder: model.onnx, metadata.json, README.md, LICENSE, golden/,
+Reads selection.json and, of the model, model.pt (checked against model.pt.sha256), training.json, metrics.json and
+val_predictions.csv, and index.csv, split.csv and the packed images of its dataset, below results/<study>; writes for
+each dataset a folder: model.onnx, calibration.json, input_check.npz, metadata.json, README.md, LICENSE, golden/,
 requirements.txt, `run` with the modules that it needs, and last SHA256SUMS. The golden images are drawn here.
 
     python scripts/deliver.py --results results/demo --datasets covid --folder results/demo/deliver \
         --config '{"study": "demo", "datasets": {"covid": {"reader": "covid_radiography", "folder": "covid"}}}'
 """
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from cxrflow.config.layout import Layout, ModelId
-from cxrflow.config.settings import StudySettings
+from cxrflow.config.settings import DeliverSettings, StudySettings
 from cxrflow.config.stages import OutputFolder, run_stage
+from cxrflow.config.study import recipe_name
 from cxrflow.deliver.bundle import describe_delivery, write_bundle, write_refusal
 from cxrflow.deliver.delivered import DeliveredModel
 from cxrflow.deliver.exporting import check_export, describe_model, export_model
-from cxrflow.deliver.folder import MODEL
+from cxrflow.deliver.folder import CALIBRATION, INPUT_CHECK, MODEL
 from cxrflow.deliver.packaging import collect_library, make_golden, write_folder
 from cxrflow.files.atomic import read_json
-from cxrflow.models.checkpoints import load_model
+from cxrflow.files.records import IndexRow, read_predictions
+from cxrflow.files.tables import read_records
+from cxrflow.models.batches import open_split_images
+from cxrflow.models.checkpoints import SavedModel, load_model
 from cxrflow.models.devices import prepare_process
+from cxrflow.results.calibration import fit_calibration, read_logits
+from cxrflow.results.input_check import fit_input_check, pack_input_check
+from cxrflow.results.reliability import fit_threshold
 from phantoms.render import Fate, ImageTask, encode_task
 
 GOLDEN_PX = 512
@@ -62,11 +72,38 @@ def deliver_model(layout: Layout, model: ModelId, config: StudySettings, reason:
     difference = check_export(content, saved, place / MODEL)
     exported = DeliveredModel(content, place / MODEL, threads=1)
     known = describe_delivery(exported, config, read_json(training), read_json(metrics), reason)
-    files = {MODEL: content, **collect_library(), **make_golden(content, draw_golden()), **write_bundle(known)}
+    answers = fit_answers(layout, model, saved, read_json(training)["class_weights"], config.deliver)
+    files = {
+        MODEL: content,
+        **answers,
+        **collect_library(),
+        **make_golden(content, draw_golden()),
+        **write_bundle(known),
+    }
     write_folder(place, files)
     size_mib = sum(map(len, files.values())) / 2**20
     print(f"{model.dataset}: {card.describe()}. {reason}")
     print(f"{place}: {len(files)} files, {size_mib:.1f} MiB, equal to PyTorch to {difference:.1e}. `python run --help`")
+
+
+def fit_answers(
+    layout: Layout, model: ModelId, saved: SavedModel, class_weights: dict[str, float], settings: DeliverSettings
+) -> dict[str, bytes]:
+    """Return calibration.json and input_check.npz, fitted on the train and validation rows, never on the test rows."""
+    images = layout.images(model.dataset, recipe_name(saved.preprocess))
+    data = open_split_images(images, layout.split(model.dataset), saved.preprocess.size_px)
+    validation = read_predictions(layout.model_file(model, "val_predictions.csv"))
+    counts = data.counts("train")
+    shares = {name: count / sum(counts.values()) for name, count in counts.items()}
+    calibration = fit_calibration(validation, class_weights, shares)
+    probabilities = calibration.calibrate(read_logits(validation))
+    calibration = replace(calibration, threshold=fit_threshold(probabilities, settings.answered))
+    train = {data.image_ids[row] for row in data.rows["train"]}
+    indexed = read_records(layout.index(model.dataset), IndexRow)
+    sides = [(row.width, row.height) for row in indexed if row.image_id in train]
+    longest_sides = max(max(pair) / min(pair) for pair in sides)
+    check = fit_input_check(data.images, data.rows["train"], data.rows["val"], longest_sides)
+    return {CALIBRATION: json.dumps(asdict(calibration), indent=2).encode(), INPUT_CHECK: pack_input_check(check)}
 
 
 def draw_golden() -> dict[str, bytes]:

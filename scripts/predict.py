@@ -16,7 +16,12 @@ from cxrflow.deliver.xrays import count_cores, print_answers
 
 
 def predict(
-    *xrays: Path, model: Path, csv: Path | None = None, threads: int | None = None, max_image_mpx: float = MAX_MPX
+    *xrays: Path,
+    model: Path,
+    csv: Path | None = None,
+    threads: int | None = None,
+    max_image_mpx: float = MAX_MPX,
+    prior: str = "",
 ) -> None:
     """Print what a model says about each X-ray.
 
@@ -26,10 +31,13 @@ def predict(
         replaces an older table of answers and no other file
     threads: CPU threads; without it, all cores
     max_image_mpx: refuse larger images before decoding them, megapixels
+    prior: of a delivered folder: share of each class among the people who are X-rayed, such as Normal=0.9,COVID=0.1
     """
     threads = threads or count_cores()
     tool = open_tool(model, threads)
     tool.max_mpx = max_image_mpx
+    if prior:
+        tool.assume_prior(prior)
     print_answers(tool, xrays, threads, csv)
 
 

@@ -9,23 +9,29 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 import deliver
 from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.layout import Layout
 from cxrflow.config.parsing import parse_settings
 from cxrflow.config.settings import StudySettings
+from cxrflow.config.study import recipe_name
 from cxrflow.deliver import tool as tool_module
 from cxrflow.deliver.folder import SUMS, format_sums, list_files
 from cxrflow.deliver.tool import open_tool
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import write_bytes
+from cxrflow.files.records import IndexRow, Predictions, SplitRow, write_predictions
+from cxrflow.files.tables import write_records
 from cxrflow.models.checkpoints import save_model
-from tests.deliver.conftest import CLASS_NAMES, make_saved
+from tests.deliver.conftest import CLASS_NAMES, SIZE_PX, make_noise, make_saved
 from tests.deliver.fake_tool import FakeTool
 from tests.deliver.test_serving import Page
 from tests.models.toy import TINY
+from tests.packed import save_images
 
 CONFIG = parse_settings(StudySettings, {"study": "toy", "datasets": {"toy": {"reader": "kermany", "folder": "toy"}}})
 MODEL = "toy/tiny/scratch/base/seed4"
@@ -42,7 +48,9 @@ METRICS = {
         name: dict.fromkeys(("f1", "precision", "recall", "auroc"), SCORE) | {"support": 20} for name in CLASS_NAMES
     },
 }
-TRAINING = {"key": "0123456789abcdef", "n_train": 1234, "n_val": 56, "epochs": 9, "host": "secret-node"}
+TRAINING = {"key": "0123456789abcdef", "n_train": 1234, "n_val": 56, "epochs": 9, "host": "secret-node"} | {
+    "class_weights": dict.fromkeys(CLASS_NAMES, 1.0)
+}
 # MONAI's specification of a bundle, the mandatory keys of metadata.json and of a tensor in it.
 MONAI_KEYS = {
     "version", "monai_version", "pytorch_version", "numpy_version", "optional_packages_version", "task", "description",
@@ -56,12 +64,30 @@ TENSOR_KEYS = {
 LACKING = ("torch", "torchvision", "sklearn", "scipy", "snakemake", "kornia_rs", "pydantic", "yaml", "onnx", "fcntl")
 
 
+def write_learned_from(results: Path, folder: Path) -> None:
+    """Write the train and validation images, what lists them, and what the model says of the latter."""
+    pixels, names = make_noise(60, SIZE_PX), [CLASS_NAMES[row % 3] for row in range(60)]
+    split = [SplitRow(f"i{n}", name, f"p{n}", f"p{n}", "train" if n < 36 else "val") for n, name in enumerate(names)]
+    index = [IndexRow(row.image_id, "", row.label, row.patient_id, "", 40, 50, "L", "", "") for row in split]
+    layout = Layout(results)
+    images = layout.images("toy", recipe_name(make_saved().preprocess))
+    images.parent.mkdir(parents=True)
+    save_images(images, pixels, split)
+    write_records(layout.split("toy"), SplitRow, split)
+    write_records(layout.index("toy"), IndexRow, index)
+    ids = [row.image_id for row in split[36:]]
+    labels = np.arange(36, 60) % 3
+    probabilities = np.full((24, 3), 0.2) + 0.4 * np.eye(3)[(np.arange(24) // 8 + labels) % 3]
+    write_predictions(folder / "val_predictions.csv", Predictions(ids, ids, labels, probabilities, CLASS_NAMES))
+
+
 def make_results(place: Path, chosen: str | None = MODEL) -> Path:
     """Write what a study leaves of one model; return results/<study>."""
     results = place / "results"
     folder = results / "models" / MODEL
     folder.mkdir(parents=True)
     save_model(folder / "model.pt", make_saved())
+    write_learned_from(results, folder)
     for path, value in {
         folder / "training.json": TRAINING,
         folder / "metrics.json": METRICS,
@@ -112,7 +138,10 @@ def test_the_folder_runs_alone_elsewhere_and_without_what_a_hospital_lacks(folde
     for line in lines[1:]:
         name = line.split(",")[0].rpartition("/")[2]
         found = [float(cell) for cell in line.split(",")[2 : 2 + len(CLASS_NAMES)]]
-        assert found == pytest.approx(expected[f"golden/{name}"], abs=1e-4)
+        calibration = open_tool(folder).calibration
+        assert calibration is not None
+        calibrated = calibration.calibrate(np.log([expected[f"golden/{name}"]]))
+        assert found == pytest.approx(calibrated[0].tolist(), abs=1e-4)
 
 
 def test_without_a_package_the_remedy_is_told(folder: Path) -> None:

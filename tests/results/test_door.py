@@ -60,10 +60,13 @@ def find_names(tree: ast.AST) -> Iterator[str]:
         ),
         # Both tables together: counted by collect and for a plan.
         ("read_split", {"cxrflow/files/records.py", "cxrflow/compare/collect.py", "cxrflow/operate/estimates.py"}),
-        # Saved predictions: validation's are read by select, test's by score and by the comparison.
+        # Saved predictions: validation's are read by select and deliver, test's by score and by the comparison.
         (
             "read_predictions",
-            {"cxrflow/files/records.py", "cxrflow/select/choosing.py", "score.py", "cxrflow/compare/collect.py"},
+            {
+                "cxrflow/files/records.py", "cxrflow/select/choosing.py", "deliver.py", "score.py",
+                "cxrflow/compare/collect.py",
+            },
         ),
     ],
 )  # fmt: skip

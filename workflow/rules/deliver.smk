@@ -28,7 +28,12 @@ rule deliver:
         collect(
             LAYOUT.model_file("{model.path}", "{file}"),
             model=[model for model in MODELS if model.variant == BASE],
-            file=["model.pt", "model.pt.sha256", "training.json", "metrics.json"],
+            file=["model.pt", "model.pt.sha256", "training.json", "metrics.json", "val_predictions.csv"],
+        ),
+        collect([rules.index.output.index, rules.split.output.split], dataset=DATASETS),
+        collect(
+            [LAYOUT.images("{dataset}", STUDY.recipe()), LAYOUT.image_table("{dataset}", STUDY.recipe())],
+            dataset=DATASETS,
         ),
     output:
         sums=collect(LAYOUT.delivered_sums("{dataset}"), dataset=DATASETS),

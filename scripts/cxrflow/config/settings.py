@@ -338,6 +338,19 @@ class SelectSettings:
 
 
 @dataclass(frozen=True)
+class DeliverSettings:
+    """What a delivered model says."""
+
+    answered: float = setting(
+        "share of images for which the delivered model names a class: it names none where the probability of the most"
+        " probable one is below a threshold that as many of the validation images reach; 1: always",
+        0.9,
+        minimum=0.1,
+        maximum=1.0,
+    )
+
+
+@dataclass(frozen=True)
 class EmbedSettings:
     """The t-SNE map of the test features."""
 
@@ -560,6 +573,7 @@ class StudySettings:
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     score: ScoreSettings = field(default_factory=ScoreSettings)
     select: SelectSettings = field(default_factory=SelectSettings)
+    deliver: DeliverSettings = field(default_factory=DeliverSettings)
     embed: EmbedSettings = field(default_factory=EmbedSettings)
     explain: ExplainSettings = field(default_factory=ExplainSettings)
     profile: ProfileSettings = field(default_factory=ProfileSettings)

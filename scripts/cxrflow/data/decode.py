@@ -57,6 +57,7 @@ class Decoded:
         height: of the file, pixels.
         mode: Pillow's mode of the file (L, RGB, RGBA, I;16, ...), or DICOM.
         notes: what a reader of it should know, one sentence each.
+        colour: mean difference between the largest and the smallest channel of a pixel, grey levels of 255.
     """
 
     gray: NDArray[np.uint8]
@@ -64,6 +65,7 @@ class Decoded:
     height: int
     mode: str
     notes: tuple[str, ...] = ()
+    colour: float = 0.0
 
 
 def decode_image(data: bytes, max_mpx: float = 100.0) -> Decoded:
@@ -107,7 +109,7 @@ def _decode_with_cv2(data: bytes, header: Header) -> Decoded:
     if header.mode in ("LA", "PA") and pixels.ndim == 2:  # cv2 drops the opacity of a gray TIFF
         check_opaque(np.asarray(Image.open(io.BytesIO(data)).getchannel("A")))
     gray = finish_gray(to_gray(pixels), header)
-    return Decoded(gray, gray.shape[1], gray.shape[0], header.mode)
+    return Decoded(gray, gray.shape[1], gray.shape[0], header.mode, colour=measure_colour(pixels))
 
 
 def finish_gray(gray: Pixels, header: Header) -> Gray:
@@ -140,6 +142,14 @@ def to_gray(pixels: Pixels) -> Pixels:
     if np.array_equal(blue, green) and np.array_equal(green, red):
         return np.ascontiguousarray(blue)
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_BGR2GRAY))
+
+
+def measure_colour(pixels: Pixels) -> float:
+    """Return how far the channels of (H, W), (H, W, 3) or (H, W, 4) are apart on average, grey levels of 255."""
+    if pixels.ndim == 2:
+        return 0.0
+    some = pixels[::4, ::4, :3]  # a sixteenth of the pixels tells it as well
+    return float((some.max(axis=2) - some.min(axis=2)).mean()) * 255 / np.iinfo(pixels.dtype).max
 
 
 def check_opaque(alpha: Pixels) -> None:

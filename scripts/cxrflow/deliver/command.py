@@ -28,6 +28,9 @@ def main(folder: Path) -> int:
     return 0
 
 
+PRIOR = "share of each class among the people who are X-rayed, such as Normal=0.9,COVID=0.1; default: as in the data"
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser: one command each, with the function that runs it as `run`."""
     parser = argparse.ArgumentParser(prog="run", description="Reads chest X-rays with the model in this folder.")
@@ -42,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     read.add_argument(
         "--max-image-mpx", type=float, default=MAX_MPX, metavar="MPX", help="refuse larger images, megapixels"
     )
+    read.add_argument("--prior", default="", metavar="CLASS=SHARE,...", help=PRIOR)
     serve = commands.add_parser("serve", help="read X-rays on a page in the browser of this computer")
     serve.set_defaults(run=lambda folder, arguments: open_page(folder, arguments.port, not arguments.no_browser))
     serve.add_argument("--port", type=int, metavar="N", help="default: 8437, or any that is free where that is busy")
@@ -55,6 +59,8 @@ def read_xrays(folder: Path, arguments: argparse.Namespace) -> None:
     """Print what the model says about X-rays."""
     tool = open_tool(folder, arguments.threads)
     tool.max_mpx = arguments.max_image_mpx
+    if arguments.prior:
+        tool.assume_prior(arguments.prior)
     print_answers(tool, arguments.xrays, arguments.threads, arguments.csv)
 
 

@@ -11,6 +11,8 @@ from cxrflow.files.atomic import sha256_bytes
 
 SUMS = "SHA256SUMS"
 MODEL = "model.onnx"
+CALIBRATION = "calibration.json"
+INPUT_CHECK = "input_check.npz"
 GOLDEN = "golden/golden.json"  # the images beside it, and what the model must say of each
 AGAIN = "copy the whole delivered folder again, or make it again (`snakemake deliver`)"
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,9 +27,11 @@ from cxrflow.data.preprocessing import Gray, preprocess_image, resize_gray
 from cxrflow.data.readers.base import IMAGE_SUFFIXES
 from cxrflow.data.reading import NO_MEMORY, map_in_threads, read_image_file
 from cxrflow.deliver.delivered import DeliveredModel, ModelCard, open_model
-from cxrflow.deliver.folder import GOLDEN, MODEL, read_files
+from cxrflow.deliver.folder import CALIBRATION, GOLDEN, INPUT_CHECK, MODEL, read_files
 from cxrflow.errors import CxrflowError
+from cxrflow.results.calibration import Calibration, parse_calibration, parse_prevalence
 from cxrflow.results.enlarging import enlarge
+from cxrflow.results.input_check import InputCheck, unpack_input_check
 
 BATCH_SIZE = 8  # larger ones are no faster on a CPU, and the first answer would come later
 MAX_MPX = 100.0  # larger images are refused before they are decoded, megapixels
@@ -45,6 +47,7 @@ class Xray:
         plain: uint8 (size_px, size_px), resized only.
         width_px, height_px: of the picture in the file, upright.
         film: the whole picture as a viewer shows it, uint8, its longer side at most FILM_PX; where it was asked for.
+        colour: mean difference between the channels, grey levels of 255; 0 of a grey picture.
     """
 
     image: Gray
@@ -53,6 +56,7 @@ class Xray:
     height_px: int
     film: Gray | None = None
     notes: tuple[str, ...] = ()  # on the file, one sentence each
+    colour: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,23 +90,6 @@ class Answer:
     film: Gray | None = None
 
 
-class Calibration(Protocol):
-    """Turns logits into the probabilities that are shown."""
-
-    def calibrate(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return probabilities, float64 (n, n_classes), of logits, float32 (n, n_classes)."""
-
-    def choose(self, probabilities: NDArray[np.float64]) -> int | None:
-        """Return the number of the class, from probabilities (n_classes,), or None to abstain."""
-
-
-class InputCheck(Protocol):
-    """Says what makes an image unlike those that the model was trained on."""
-
-    def list_warnings(self, xray: Xray, features: NDArray[np.float32]) -> tuple[str, ...]:
-        """Return one sentence each, from an image and its features, float32 (n_features,)."""
-
-
 class Tool:
     """A model that reads X-rays.
 
@@ -130,6 +117,16 @@ class Tool:
         self.card: ModelCard = model.card
         self.grid = model.grid
         self.calibration, self.input_check, self.max_mpx = calibration, input_check, max_mpx
+
+    def assume_prior(self, text: str) -> None:
+        """Reweigh the probabilities for patients of another prevalence, `Normal=0.9,COVID=0.1`.
+
+        Raises:
+            CxrflowError: that is not a share of each class, or the model is not calibrated.
+        """
+        if self.calibration is None:
+            raise CxrflowError("a prior needs a calibrated model, that of a delivered folder: `snakemake deliver`")
+        self.calibration = self.calibration.with_prevalence(parse_prevalence(text))
 
     def read(self, name: str, content: bytes, *, pictures: bool = False) -> Answer:
         """Answer for the content of one file; `name` is only repeated."""
@@ -164,7 +161,7 @@ class Tool:
                 name,
                 predicted=self._choose(probabilities[row]),
                 probabilities=probabilities[row],
-                warnings=(*xray.notes, *(self.input_check.list_warnings(xray, features) if self.input_check else ())),
+                warnings=(*xray.notes, *(self.input_check.list_warnings(xray) if self.input_check else ())),
                 logits=outputs.logits[row],
                 features=features,
                 image=xray.image if pictures else None,
@@ -195,6 +192,11 @@ def open_tool(place: Path, threads: int = 1) -> Tool:
     files = read_files(place)
     tool = Tool(DeliveredModel(files[MODEL], place / MODEL, threads))
     tool.golden_difference = check_golden(tool, files, place)
+    if CALIBRATION in files:
+        values, names = json.loads(files[CALIBRATION]), tool.card.class_names
+        tool.calibration = parse_calibration(values, names, str(place / CALIBRATION))
+    if INPUT_CHECK in files:
+        tool.input_check = unpack_input_check(files[INPUT_CHECK], str(place / INPUT_CHECK))
     tool.metadata = json.loads(files["metadata.json"])
     return tool
 
@@ -248,7 +250,15 @@ def prepare_xray(
         decoded = decode_image(load(), max_mpx)
         plain = resize_gray(decoded.gray, settings.size_px)
         shown = shrink_film(decoded.gray) if film else None
-        return Xray(preprocess_image(plain, settings), plain, decoded.width, decoded.height, shown, decoded.notes)
+        return Xray(
+            preprocess_image(plain, settings),
+            plain,
+            decoded.width,
+            decoded.height,
+            shown,
+            decoded.notes,
+            decoded.colour,
+        )
     except DecodeError as error:
         return str(error)
     except FileNotFoundError:

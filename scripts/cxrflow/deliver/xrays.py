@@ -52,6 +52,8 @@ def print_answers(tool: Tool, places: Iterable[Path], threads: int, csv: Path | 
         CxrflowError: files could not be read; the others were.
     """
     print(escape_controls(f"{tool.card.describe()}. {tool.card.notice}"), file=sys.stderr)
+    if tool.calibration:
+        print(escape_controls(tool.calibration.describe_prevalence()), file=sys.stderr)
     table, n_files, n_problems = AnswerTable(tool.card.class_names), 0, 0
     others: Counter[str] = Counter()
     with open_csv(csv, tool.card.class_names) as write_answer:
