@@ -79,7 +79,7 @@ def main(packed: Path, onnx: Path, raw: Path, others: dict[str, Path]) -> None:
 def to_film(picture: NDArray[np.uint8]) -> Decoded:
     gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) if picture.ndim == 3 else picture
     return Decoded(
-        np.ascontiguousarray(gray, np.uint8), picture.shape[1], picture.shape[0], "", measure_colour(picture)
+        np.ascontiguousarray(gray, np.uint8), picture.shape[1], picture.shape[0], "", colour=measure_colour(picture)
     )
 
 
