@@ -88,7 +88,7 @@ def _averages(module: nn.Module) -> bool:
 
 
 def _equals_gradients(network: nn.Module, part: MapPart, size_px: int) -> bool:
-    """Return whether the slopes in closed form are those of gradients, on images of noise; the weights are frozen."""
+    """Return whether the slopes in closed form are those of gradients, on images of noise."""
     if (
         not part.tail
         or not isinstance(part.tail[-1], nn.Linear)
