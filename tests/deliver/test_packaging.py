@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -21,6 +22,7 @@ from cxrflow.config.settings import StudySettings
 from cxrflow.config.study import recipe_name
 from cxrflow.deliver import tool as tool_module
 from cxrflow.deliver.folder import SUMS, format_sums, list_files
+from cxrflow.deliver.overlays import draw_overlay
 from cxrflow.deliver.tool import open_tool
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import write_bytes
@@ -281,3 +283,25 @@ def test_the_folder_serves_its_page_and_ctrl_c_ends_it_without_a_word(folder: Pa
     assert "0.81 (0.70–0.90) on 60 test images of 50 patients" in facts["Test score"]
     with pytest.raises(ConnectionRefusedError):
         page.ask("GET", "/")
+
+
+def test_maps_are_written_into_an_empty_folder_and_no_other(folder: Path, tmp_path: Path) -> None:
+    if open_tool(folder).grid is None:
+        assert "has no maps" in run(folder, "read", folder / "golden", "--maps", tmp_path / "maps").stderr
+        return
+    read = run(folder, "read", folder / "golden", "--maps", tmp_path / "maps", lacking=LACKING)
+    assert read.returncode == 0, read.stderr
+    names = sorted(path.name for path in (tmp_path / "maps").iterdir())
+    assert names == ["0001_consolidation.png", "0002_effusion.png", "0003_healthy.png"]
+    assert cv2.imdecode(np.fromfile(tmp_path / "maps" / names[0], np.uint8), -1).shape == (512, 512, 3)
+    assert "is not empty" in run(folder, "read", folder / "golden", "--maps", tmp_path / "maps").stderr
+
+
+def test_without_heat_the_film_alone_is_seen() -> None:
+    film = np.arange(40 * 30, dtype=np.uint8).reshape(40, 30)
+    heat = np.zeros((20, 20), np.uint8)
+    heat[:10] = 255
+    drawn = draw_overlay(film, heat)
+    assert drawn.shape == (40, 30, 3)
+    assert (drawn[30:] == film[30:, :, None]).all()
+    assert (drawn[:5] != film[:5, :, None]).any()

@@ -121,7 +121,7 @@ def test_memory_holds_a_few_images_only(exported: Path, monkeypatch: pytest.Monk
     """However many files there are, no more are decoded than the next answers need."""
     n_read = 0
 
-    def count(path: Path, settings: PreprocessSettings, max_mpx: float) -> Xray:
+    def count(path: Path, settings: PreprocessSettings, max_mpx: float, *, film: bool) -> Xray:
         nonlocal n_read
         n_read += 1
         return Xray(np.zeros((18, 18), np.uint8), np.zeros((18, 18), np.uint8), 18, 18)
@@ -143,3 +143,8 @@ def test_a_dicom_file_is_answered_as_the_png_of_its_pixels_with_its_notes_as_war
     assert plain.warnings == ()
     assert other.warnings == ("it is a lateral view (View Position LL), not a frontal one",)
     assert "ecret" not in str(other)
+
+
+def test_files_keep_their_film_where_pictures_are_asked_for(exported: Path, folder: Path) -> None:
+    (answer,) = open_tool(exported).read_files([folder / "00.png"], pictures=True)
+    np.testing.assert_array_equal(answer.film, make_noise(1, 40)[0])

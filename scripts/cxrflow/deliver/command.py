@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
         "xrays", nargs="+", type=Path, metavar="FILE", help="image files, DICOM files, or folders of them"
     )
     read.add_argument("--csv", type=Path, metavar="PATH", help="also write the answers to this table")
+    read.add_argument("--maps", type=Path, metavar="FOLDER", help="also write pictures of where the evidence lies")
     read.add_argument("--threads", type=int, default=count_cores(), metavar="N", help="CPU threads; default: all cores")
     read.add_argument(
         "--max-image-mpx", type=float, default=MAX_MPX, metavar="MPX", help="refuse larger images, megapixels"
@@ -61,7 +62,7 @@ def read_xrays(folder: Path, arguments: argparse.Namespace) -> None:
     tool.max_mpx = arguments.max_image_mpx
     if arguments.prior:
         tool.assume_prior(arguments.prior)
-    print_answers(tool, arguments.xrays, arguments.threads, arguments.csv)
+    print_answers(tool, arguments.xrays, arguments.threads, arguments.csv, arguments.maps)
 
 
 def open_page(place: Path, port: int | None, open_browser: bool) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -140,12 +141,12 @@ class Tool:
         threads: files decoded at once.
         """
         cv2.setNumThreads(1)  # the threads here are enough; each of them would start its own
-        xrays = map_in_threads(self._prepare_file, paths, threads)
+        xrays = map_in_threads(partial(self._prepare_file, film=pictures), paths, threads)
         while batch := list(islice(xrays, BATCH_SIZE)):
             yield from self._answer(batch, pictures)
 
-    def _prepare_file(self, path: Path) -> tuple[str, Xray | str]:
-        return str(path), read_xray(path, self.card.preprocess, self.max_mpx)
+    def _prepare_file(self, path: Path, *, film: bool) -> tuple[str, Xray | str]:
+        return str(path), read_xray(path, self.card.preprocess, self.max_mpx, film=film)
 
     def _answer(self, batch: list[tuple[str, Xray | str]], pictures: bool) -> Iterator[Answer]:
         answers = self._answer_xrays([(name, found) for name, found in batch if isinstance(found, Xray)], pictures)
@@ -232,14 +233,14 @@ def to_probabilities(answer: Answer) -> NDArray[np.float64]:
     return np.asarray(exponentials / exponentials.sum())
 
 
-def read_xray(path: Path, settings: PreprocessSettings, max_mpx: float) -> Xray | str:
+def read_xray(path: Path, settings: PreprocessSettings, max_mpx: float, *, film: bool = False) -> Xray | str:
     """Decode and preprocess one file, or say why it cannot be read.
 
     max_mpx: refuse larger images before decoding them, megapixels.
     """
     if path.is_dir():
         return prepare_xray(lambda: _refuse_folder(path), settings, max_mpx)
-    return prepare_xray(lambda: read_image_file(path, max_mpx), settings, max_mpx)
+    return prepare_xray(lambda: read_image_file(path, max_mpx), settings, max_mpx, film=film)
 
 
 def prepare_xray(

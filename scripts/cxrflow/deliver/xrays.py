@@ -12,6 +12,7 @@ from typing import TextIO
 from cxrflow.config.settings import MASKS
 from cxrflow.data.readers.base import describe_others, escape_name, walk_images
 from cxrflow.data.readers.selection import skip_finder
+from cxrflow.deliver.overlays import prepare_maps, write_overlay
 from cxrflow.deliver.tool import Answer, Tool
 from cxrflow.errors import CxrflowError, escape_controls
 from cxrflow.files.atomic import refuse_folder
@@ -43,14 +44,23 @@ def find_xrays(places: Iterable[Path], others: Counter[str] | None = None) -> It
             yield place
 
 
-def print_answers(tool: Tool, places: Iterable[Path], threads: int, csv: Path | None = None) -> None:
+def print_answers(
+    tool: Tool, places: Iterable[Path], threads: int, csv: Path | None = None, maps: Path | None = None
+) -> None:
     """Print what a tool says about files and every image below folders, and write it to a table.
 
-    threads: files decoded at once.
+    threads: files decoded at once; maps: an empty folder for pictures of where the evidence lies.
 
     Raises:
-        CxrflowError: files could not be read; the others were.
+        CxrflowError: files could not be read; the others were. Or there can be no maps.
     """
+    if maps:
+        prepare_maps(tool, maps)
+        rows, columns = tool.grid or (0, 0)
+        print(
+            f"maps: {rows} x {columns} cells of each X-ray, enlarged; finer than that they show nothing",
+            file=sys.stderr,
+        )
     print(escape_controls(f"{tool.card.describe()}. {tool.card.notice}"), file=sys.stderr)
     if tool.calibration:
         print(escape_controls(tool.calibration.describe_prevalence()), file=sys.stderr)
@@ -58,11 +68,13 @@ def print_answers(tool: Tool, places: Iterable[Path], threads: int, csv: Path | 
     others: Counter[str] = Counter()
     with open_csv(csv, tool.card.class_names) as write_answer:
         print(table.header(), flush=True)
-        for answer in tool.read_files(find_xrays(places, others), threads):
+        for answer in tool.read_files(find_xrays(places, others), threads, pictures=bool(maps)):
             print_answer(table, answer)
             write_answer(answer)
             n_files += 1
             n_problems += bool(answer.problem)
+            if maps:
+                write_overlay(answer, maps, n_files)
     if others:
         print(f"not read: {describe_others(others)}", file=sys.stderr)
     if n_problems:
