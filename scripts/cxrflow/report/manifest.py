@@ -142,6 +142,7 @@ SECTIONS = (
     Section("transfer", "Transfer and ablation", show("transfer", "ablation", "forest", "learning", "learning_curve")),
     Section("tuning", "Tuning", (Block("prose", text=ABOUT_TUNING), Block("searches"))),  # where there is a search
     Section("efficiency", "Efficiency and choice", show("efficiency", "choice")),
+    Section("calibration", "Calibration and abstention", show("calibration")),
     Section("checks", "Checks", (Block("prose", text=ABOUT_CHECKS), Block("checks"), *show("shortcuts"))),
     Section("provenance", "Provenance", (Block("provenance"),)),
     Section("citing", "Citing and terms", (Block("terms"),)),

@@ -390,6 +390,37 @@ TABLES: dict[str, Table] = {
         "cxrflow.compare.paired:choice_rows",
         empty="No model can be chosen: every candidate may have seen test images, or none was trained.",
     ),
+    "calibration": Table(
+        "Table 9b. Calibration and abstention: fitted on validation, measured on test",
+        "As trained: the softmax of the network. Calibrated: class weights of the loss taken back, then one temperature"
+        " (above 1: the network was too sure) and, from 30 validation patients of each class on, a bias. Log loss"
+        " and Brier score are means over test images. Calibration error: debiased, class-wise; a perfectly calibrated"
+        " model would show up to `by chance` in 95 of 100 such tests, and as much as this one in the share p. Answered:"
+        " test images whose most probable class reaches the threshold; error among them beside that of all; AURC: mean"
+        " error over all thresholds.",
+        (
+            *MODEL,
+            *numbers(n_val_patients="Val patients, smallest class"),
+            Column("bias", "Bias fitted"),
+            Column("temperature", "Temperature", "amount", "of these validation images"),
+            Column("log_loss_raw", "Log loss as trained (95 % interval)", "loss", interval=True),
+            Column("log_loss", "Calibrated", "loss", interval=True),
+            Column("log_loss_change", "Change", "difference", interval=True),
+            Column("brier_raw", "Brier as trained", "loss", interval=True, shown="never"),
+            Column("brier", "Brier, calibrated", "loss", interval=True),
+            Column("error_raw", "Calibration error as trained", "loss", "what chance makes stands beside it"),
+            Column("error", "Calibrated: error", "loss", "what chance makes stands beside it"),
+            Column("error_by_chance", "By chance", "loss", "it is itself the end of one"),
+            Column("p", "P value", "loss", "a share of 999 drawn sets of labels"),
+            Column("threshold", "Threshold", "score", "of these validation images"),
+            Column("coverage", "Answered", "share", interval=True),
+            Column("risk", "Error among them", "share", interval=True),
+            Column("risk_of_all", "Error of all", "share", interval=True),
+            Column("aurc", "AURC", "loss", interval=True),
+            PATH,
+        ),
+        "cxrflow.compare.reliability:calibration_rows",
+    ),
     "checks": Table(
         "Table 10. Checks: the paper's claims, and what could weaken this study's numbers",
         "A claim holds or does not hold only where the numbers show it; everything else cannot be determined here. A"

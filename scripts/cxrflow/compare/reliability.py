@@ -1,0 +1,50 @@
+"""How far the probabilities of each base model can be believed, before and after calibration on validation images."""
+
+from dataclasses import replace
+from typing import Any
+
+from cxrflow.compare.collect import ModelResult, Results
+from cxrflow.compare.rows import identify
+from cxrflow.results.calibration import Calibration, fit_calibration, read_logits
+from cxrflow.results.reliability import fit_threshold, measure_reliability
+
+
+def calibrate_model(results: Results, model: ModelResult) -> Calibration:
+    """Return the calibration that a delivered model has, fitted on the model's validation predictions."""
+    counts = results.datasets[model.id.dataset].counts["train"]
+    shares = {name: count / counts.total() for name, count in counts.items()}
+    calibration = fit_calibration(model.val_predictions, model.training["class_weights"], shares)
+    probabilities = calibration.calibrate(read_logits(model.val_predictions))
+    return replace(calibration, threshold=fit_threshold(probabilities, results.study.settings.deliver.answered))
+
+
+def calibration_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per base model: temperature, log loss and calibration error before and after, and abstention."""
+    return [_describe_model(results, model) for model in results.base_models]
+
+
+def _describe_model(results: Results, model: ModelResult) -> dict[str, Any]:
+    score = results.study.settings.score
+    found = measure_reliability(
+        model.predictions, calibrate_model(results, model), score.bootstrap_resamples, score.bootstrap_seed
+    )
+    raw, calibrated, answered = found["raw"], found["calibrated"], found["answered"]
+    intervals = {
+        "log_loss_raw": raw["log_loss"],
+        "log_loss": calibrated["log_loss"],
+        "log_loss_change": found["log_loss_change"],
+        "brier_raw": raw["brier"],
+        "brier": calibrated["brier"],
+        **{key: answered[key] for key in ("coverage", "risk", "risk_of_all", "aurc")},
+    }
+    ends = {"": "value", "_low": "low", "_high": "high"}
+    return {
+        **identify(results, model),
+        **{key: found[key] for key in ("temperature", "n_val_patients", "threshold")},
+        "bias": "yes" if found["biased"] else "no",
+        **{f"{key}{end}": each[name] for key, each in intervals.items() for end, name in ends.items()},
+        "error_raw": raw["error"],
+        "error": calibrated["error"],
+        "error_by_chance": calibrated["error_by_chance"],
+        "p": calibrated["p"],
+    }
