@@ -23,7 +23,7 @@ NEEDS = (
     "predictions", "gradcam",
 )  # fmt: skip
 ALPHA = 0.05  # how often chance alone may give as clear a pattern before it is taken for one
-N_CLAIMS = 12
+N_CLAIMS = 13
 CLAIM_ALPHA = ALPHA / N_CLAIMS  # of each claim, so that all of them together are wrong in 5 % of studies (Bonferroni)
 
 
@@ -34,7 +34,7 @@ class Verdict:
     level: str  # one of LEVELS
     text: str  # whole sentences with this study's numbers, and how sure they make one
     value: float | None = None  # the number that decided, where there is one
-    interval: tuple[float, float] | None = None  # its 95 % interval
+    interval: tuple[float, float] | None = None  # of 95 %; a claim's is of 1 - CLAIM_ALPHA
     threshold: float | None = None  # what it was held against
     remedy: str = ""  # what a user can do about it; empty where nothing is to be done
 
@@ -61,12 +61,17 @@ def check(kind: str, question: str, needs: tuple[str, ...] = ()) -> Callable[[Ca
 
 
 def judge_difference(difference: "Estimate") -> str:
-    """Return PASS where the 95 % interval lies above zero, FAIL where below, else UNKNOWN."""
+    """Return PASS where the interval lies above zero, FAIL where below, else UNKNOWN."""
     if difference.low is None or difference.high is None:
         return UNKNOWN
-    if difference.low > 0:
+    if is_clear(difference.low):
         return PASS
-    return FAIL if difference.high < 0 else UNKNOWN
+    return FAIL if is_clear(-difference.high) else UNKNOWN
+
+
+def is_clear(end: float) -> bool:
+    """Return whether an interval's end lies above zero; one that is printed as 0.00 does not."""
+    return round(end, 2) > 0
 
 
 def write_estimate(estimate: "Estimate", kind: str = "score") -> str:
