@@ -72,6 +72,11 @@ rule summary:
 
 onstart:
     check_partitions()
+    # Before any job: an opening of test rows leaves the SHA-256 of the plan in force on record.
+    plan_config, plan_file = settings_json(STUDY.settings_without_places()), LAYOUT.analysis_plan()
+    plan_log = plan_file.with_suffix(".log")
+    plan_file.parent.mkdir(parents=True, exist_ok=True)
+    shell("python scripts/analysis_plan.py --config {plan_config:q} --plan {plan_file:q} > {plan_log:q} 2>&1")
     # scripts/recover.py reads it: the log's own line "Command" has lost the quotes
     logger.info(f"To start this run again: {shlex.join(['snakemake', *sys.argv[1:]])}")
 

@@ -1,5 +1,6 @@
 """What a changed setting makes anew, planned for a study whose files are all there, though none was computed."""
 
+import json
 import re
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for job in dry_run(*STUDY, folder=folder):
         for path in job.outputs:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).touch()
+            (folder / path).write_text('{"versions": []}' if path.endswith("analysis_plan.json") else "")
     run = run_snakemake(folder, "--touch", "--forceall", "--quiet", "all", *STUDY)
     assert run.returncode == 0, run.stderr
     with (folder / "scripts/cxrflow/models/epochs.py").open("a") as module:
@@ -165,3 +166,11 @@ def test_an_edit_of_the_library_makes_anew_only_what_uses_it(finished: Path, edi
 def test_more_seeds_open_no_finished_model(finished: Path) -> None:
     jobs = planned(finished, "models", "--config", "seeds=[0, 1]")
     assert (jobs["train"], jobs["evaluate"], jobs["score"]) == (MODELS, MODELS, MODELS)
+
+
+def test_the_plan_is_written_before_the_first_job(tmp_path: Path) -> None:
+    folder = copy_workflow(tmp_path / "clone")
+    run = run_snakemake(folder, "results/quick/data/covid/index.csv", "--quiet", "all", *STUDY[:2], *STUDY[3:])
+    assert run.returncode != 0, "there is no data"
+    (version,) = json.loads((folder / "results/quick/analysis_plan.json").read_text())["versions"]
+    assert version["plan"]["study"] == "quick"

@@ -7,8 +7,8 @@ rule analysis_plan:
         plan=update(LAYOUT.analysis_plan()),  # earlier versions stay
     log:
         LAYOUT.analysis_plan().with_suffix(".log"),
-    # No input of evaluate, or every changed setting would open test rows anew; the check compares their times.
-    priority: 100
+    # Also made at the start of every run (onstart), before any job can open test rows. No input of evaluate, or every
+    # changed setting would open them anew; ancient() does not help: Snakemake 9.27 then drops jobs that have to run.
     localrule: True  # shorter than the wait for a job of its own
     conda:
         "../../envs/cxrflow.yaml"

@@ -58,7 +58,7 @@ def write_plan(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
     digest = hashlib.sha256(json.dumps(plan, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     if not versions or versions[-1]["sha256"] != digest:
         versions.append({"sha256": digest, "time": datetime.now(UTC).isoformat(), "plan": plan})
-    write_json(path, {"versions": versions})
+        write_json(path, {"versions": versions})
     in_force: dict[str, Any] = versions[-1]
     return in_force
 
@@ -67,20 +67,20 @@ def write_plan(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
     "caution", "Was the analysis planned before the test images were opened?", needs=("plan", "split", "predictions")
 )
 def planned_before_test(results: Results) -> Verdict:
-    """The time of the plan in force against that of every opening of the test rows."""
+    """The plan in force against the one that every opening of the test rows has on record."""
     plan = read_json(results.layout.analysis_plan())["versions"][-1]
     written = datetime.fromisoformat(plan["time"])
-    times = [datetime.fromisoformat(o.time) for dataset in results.datasets.values() for o in dataset.openings]
+    openings = [opening for dataset in results.datasets.values() for opening in dataset.openings]
     about = f"Plan {plan['sha256'][:12]} was written at {written:%Y-%m-%d %H:%M:%S} UTC."
-    if not times:
+    if not openings:
         return Verdict(UNKNOWN, f"{about} No opening of the test images is on record.")
-    early = sum(time < written for time in times)
-    if early:
+    other = sum(opening.plan != plan["sha256"] for opening in openings)
+    if other:
         return Verdict(
             WARN,
-            f"{about} Test images had been opened {count_words(early, 'time')} before, under another plan or none:"
-            " what was decided since may have been decided on test scores.",
-            value=float(early),
+            f"{about} Test images had been opened {count_words(other, 'time')} under another plan or none: what was"
+            " decided since may have been decided on test scores.",
+            value=float(other),
             threshold=0.0,
         )
-    return Verdict(PASS, f"{about} Every opening of the test images came later.", value=0.0, threshold=0.0)
+    return Verdict(PASS, f"{about} Every opening of the test images was under it.", value=0.0, threshold=0.0)

@@ -1,7 +1,8 @@
 """Who has opened the test rows of a dataset: one signed record per opening, in a folder beside test.csv.
 
 Every opening writes a file of its own and none is written twice, so jobs on many nodes need no lock. Each has the
-SHA-256 of the record before it: one that is changed or removed is missed by the one that came after.
+SHA-256 of the record before it: one that is changed or removed is missed by the one that came after. And each has that
+of the analysis plan in force: what was decided later is seen.
 
 Writes data/{dataset}/test_openings/<UTC time>-<first 12 digits of what opened>.json.
 """
@@ -15,9 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cxrflow.errors import CxrflowError
-from cxrflow.files.atomic import read_record, sha256_file, sign_record, write_json
+from cxrflow.files.atomic import read_json, read_record, sha256_file, sign_record, write_json
 
 OPENINGS = "test_openings"
+PLAN = "analysis_plan.json"  # of the study, above data/{dataset}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Opening:
         time: UTC, ISO 8601.
         user, host: who, and on which machine.
         previous: SHA-256 of the record before; empty for the first.
+        plan: SHA-256 of the analysis plan in force; empty without one.
     """
 
     opener: str
@@ -40,6 +43,7 @@ class Opening:
     user: str
     host: str
     previous: str = ""
+    plan: str = ""
 
 
 def record_opening(test: Path, opener: str, opener_sha256: str) -> None:
@@ -53,6 +57,7 @@ def record_opening(test: Path, opener: str, opener_sha256: str) -> None:
         user=_name_user(),
         host=platform.node(),
         previous=sha256_file(before[-1]) if before else "",
+        plan=_find_plan(test),
     )
     name = f"{now:%Y%m%dT%H%M%S.%fZ}-{opener_sha256[:12]}.json"
     write_json(test.parent / OPENINGS / name, sign_record(asdict(opening)))
@@ -83,6 +88,12 @@ def find_opening_faults(root: Path) -> Iterator[str]:
             read_openings(folder)
         except CxrflowError as error:
             yield str(error)
+
+
+def _find_plan(test: Path) -> str:
+    """Return the SHA-256 of the last version in the plan of the study that test.csv is of."""
+    plan = test.absolute().parent.parent.parent / PLAN
+    return str(read_json(plan)["versions"][-1]["sha256"]) if plan.exists() else ""
 
 
 def _list_records(folder: Path) -> list[Path]:

@@ -245,7 +245,7 @@ def parse_jobs(text: str) -> list[Job]:
         Job(
             rule=rule,
             inputs=_split_list(details.get("input", "")),
-            outputs=_split_list(details["output"]),
+            outputs=_split_list(details["output"].replace(" (update)", "")),  # of a file that is written on, no new one
             log=details.get("log", ""),
             wildcards=_split_pairs(details.get("wildcards", "")),
             threads=int(details.get("threads", 1)),
