@@ -64,6 +64,10 @@ def test_datasets_without_patients_are_named(tmp_path: Path, results: Results):
     assert patients_known.run(results).level == PASS
     index["n_patients"] = nameless.datasets["covid"].n_images
     assert patients_known.run(nameless).level == WARN
+    synthetic = study(tmp_path / "phantoms", phantoms={})
+    synthetic.datasets["covid"].index["n_patients"] = synthetic.datasets["covid"].n_images
+    verdict = patients_known.run(synthetic)
+    assert (verdict.level, "drew every image as a patient of its own" in verdict.text) == (PASS, True)
 
 
 def test_few_test_patients_are_reported(tmp_path: Path):

@@ -34,7 +34,9 @@ def copies(results: Results) -> Verdict:
         )
     if n_alike := len(pairs) - len(found):
         pairs_of = "One pair of images looks" if n_alike == 1 else f"{n_alike:,} pairs of images look"
-        sentences.append(f"{pairs_of} alike and should be looked at by a person (data/copies.csv).")
+        drawn = "which says little of images that one program drew"
+        what = drawn if results.study.settings.phantoms else "and should be looked at by a person"
+        sentences.append(f"{pairs_of} alike, {what} (data/copies.csv).")
     n_copies = len({image for pair in found for image in (pair.first, pair.second)})
     lead = (
         "Yes, and all images of a group of copies and their patients are in one subset"
