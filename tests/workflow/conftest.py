@@ -18,7 +18,8 @@ def copy_workflow(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for name in ("workflow", "scripts", "config", "profiles", "envs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Snakefile", folder / "Snakefile")
+    for name in ("Snakefile", "LICENSE"):
+        shutil.copy(ROOT / name, folder / name)
     return folder
 
 
