@@ -68,6 +68,13 @@ IMAGES = str(LAYOUT.images("{dataset}", "{recipe}"))
 IMAGE_TABLE = str(LAYOUT.image_table("{dataset}", "{recipe}"))
 MODEL = str(LAYOUT.model(MODEL_PATTERN))
 
+SEARCHES = STUDY.searches()
+RUNS = {name: plan_runs(tune) for name, tune in SEARCHES.items()}
+# On a page of what is finished, the finished ones.
+FINISHED = [name for name in SEARCHES if "unfinished" not in STUDY.settings.leave_out or LAYOUT.tuned(name).exists()]
+TUNED = [LAYOUT.tuned(name) for name in FINISHED]
+TUNING = str(LAYOUT.tuning("{search}"))
+
 for line in NOTES:
     print(line, file=sys.stderr)
 
@@ -142,6 +149,11 @@ def compared_datasets():
     return [name for name in STUDY.datasets() if LAYOUT.index(name).exists() or STUDY.dataset_folder(name).is_dir()]
 
 
+def segmented_datasets():
+    """The datasets in which lungs are looked for: of those that are there, the ones with a model."""
+    return [name for name in compared_datasets() if name in DATASETS]
+
+
 @of_wildcards
 def images_of(wildcards):
     """The packed images that a model's variant is trained on."""
@@ -210,3 +222,35 @@ def in_model_report(file):
         "shows": PICTURES[Path(file).stem]
     }
     return report(f"{MODEL}/{file}", category="Models", subcategory="{dataset}", labels=labels)
+
+
+def trials_before(search, generation=None):
+    """The trial files of the generations before one, or of all."""
+    return [LAYOUT.trial(search, run.name) for run in RUNS[search] if generation is None or run.generation < generation]
+
+
+def search_until(search, generation):
+    """A search as its first generations are asked: that it goes on after them reruns none of them."""
+    tune = SEARCHES[search]
+    return replace(tune, generations=min(tune.generations, generation + 1))
+
+
+def model_of_search(search, variant):
+    """The model that a search trains, with the search's own seed."""
+    tune = SEARCHES[search]
+    return ModelId(tune.dataset, tune.backbone, tune.init, variant, tune.seed)
+
+
+def asked_of(wildcards):
+    """The questions of a run's generation."""
+    return LAYOUT.asked(wildcards.search, str(RUNS[wildcards.search][int(wildcards.run)].generation))
+
+
+def packed_of(file):
+    """A file of every preprocessing that a search can try, as a function of its wildcards."""
+
+    def paths(wildcards):
+        tune = SEARCHES[wildcards.search]
+        return [file(tune.dataset, recipe_name(each)) for each in list_recipes(tune, STUDY.base_settings())]
+
+    return paths

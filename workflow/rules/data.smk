@@ -110,10 +110,10 @@ rule split:
 
 rule lungs:
     input:
-        indexes=lambda wildcards: collect(rules.index.output.index, dataset=compared_datasets()),
-        regions=lambda wildcards: collect(rules.index.output.regions, dataset=compared_datasets()),
-        splits=lambda wildcards: collect(rules.split.output.split, dataset=compared_datasets()),
-        thumbnails=lambda wildcards: collect(rules.index.output.thumbnails, dataset=compared_datasets()),
+        indexes=lambda wildcards: collect(rules.index.output.index, dataset=segmented_datasets()),
+        regions=lambda wildcards: collect(rules.index.output.regions, dataset=segmented_datasets()),
+        splits=lambda wildcards: collect(rules.split.output.split, dataset=segmented_datasets()),
+        thumbnails=lambda wildcards: collect(rules.index.output.thumbnails, dataset=segmented_datasets()),
     output:
         scores=LAYOUT.lungs_scores(),
         lungs=LAYOUT.lungs(),
@@ -123,9 +123,9 @@ rule lungs:
         "../../envs/cxrflow.yaml"
     threads: COMPUTE.threads
     resources:
-        masks=lambda wildcards: shlex.join(str(STUDY.dataset_folder(name)) for name in compared_datasets()),
+        masks=lambda wildcards: shlex.join(str(STUDY.dataset_folder(name)) for name in segmented_datasets()),
     params:
-        datasets=lambda wildcards: compared_datasets(),
+        datasets=lambda wildcards: segmented_datasets(),
         settings=as_is(settings_json(STUDY.settings.score)),
         code=code_hash("lungs"),
     message:

@@ -1,49 +1,11 @@
 # Searches for better settings: ask, trial, choose_settings. How many jobs there are follows from the config alone: a
 # question names the trial that goes on, and the settings of a new one, and trainings read them from it.
-SEARCHES = STUDY.searches()
-RUNS = {name: plan_runs(tune) for name, tune in SEARCHES.items()}
-# On a page of what is finished, the finished ones.
-FINISHED = [name for name in SEARCHES if "unfinished" not in STUDY.settings.leave_out or LAYOUT.tuned(name).exists()]
-TUNED = [LAYOUT.tuned(name) for name in FINISHED]
-TUNING = str(LAYOUT.tuning("{search}"))
 
 
 wildcard_constraints:
     search="|".join(SEARCHES),
     generation=r"\d+",
     run=r"\d+",
-
-
-def trials_before(search, generation=None):
-    """The trial files of the generations before one, or of all."""
-    return [LAYOUT.trial(search, run.name) for run in RUNS[search] if generation is None or run.generation < generation]
-
-
-def search_until(search, generation):
-    """A search as its first generations are asked: that it goes on after them reruns none of them."""
-    tune = SEARCHES[search]
-    return replace(tune, generations=min(tune.generations, generation + 1))
-
-
-def model_of_search(search, variant):
-    """The model that a search trains, with the search's own seed."""
-    tune = SEARCHES[search]
-    return ModelId(tune.dataset, tune.backbone, tune.init, variant, tune.seed)
-
-
-def asked_of(wildcards):
-    """The questions of a run's generation."""
-    return LAYOUT.asked(wildcards.search, str(RUNS[wildcards.search][int(wildcards.run)].generation))
-
-
-def packed_of(file):
-    """A file of every preprocessing that a search can try, as a function of its wildcards."""
-
-    def paths(wildcards):
-        tune = SEARCHES[wildcards.search]
-        return [file(tune.dataset, recipe_name(each)) for each in list_recipes(tune, STUDY.base_settings())]
-
-    return paths
 
 
 rule ask:
