@@ -10,7 +10,7 @@ requirements.txt, `run` with the modules that it needs, and last SHA256SUMS. The
 """
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from cxrflow.config.layout import Layout, ModelId
@@ -28,9 +28,8 @@ from cxrflow.files.tables import read_records
 from cxrflow.models.batches import open_split_images
 from cxrflow.models.checkpoints import SavedModel, load_model
 from cxrflow.models.devices import prepare_process
-from cxrflow.results.calibration import fit_calibration, read_logits
+from cxrflow.results.calibration import calibrate_model
 from cxrflow.results.input_check import fit_input_check, pack_input_check
-from cxrflow.results.reliability import fit_threshold
 from phantoms.render import Fate, ImageTask, encode_task
 
 GOLDEN_PX = 512
@@ -93,11 +92,7 @@ def fit_answers(
     images = layout.images(model.dataset, recipe_name(saved.preprocess))
     data = open_split_images(images, layout.split(model.dataset), saved.preprocess.size_px)
     validation = read_predictions(layout.model_file(model, "val_predictions.csv"))
-    counts = data.counts("train")
-    shares = {name: count / sum(counts.values()) for name, count in counts.items()}
-    calibration = fit_calibration(validation, class_weights, shares)
-    probabilities = calibration.calibrate(read_logits(validation))
-    calibration = replace(calibration, threshold=fit_threshold(probabilities, settings.answered))
+    calibration = calibrate_model(validation, class_weights, data.counts("train"), settings.answered)
     train = {data.image_ids[row] for row in data.rows["train"]}
     indexed = read_records(layout.index(model.dataset), IndexRow)
     sides = [(row.width, row.height) for row in indexed if row.image_id in train]

@@ -16,6 +16,7 @@ from cxrflow.checks.cautions_shortcuts import (
     selection_shortcut,
     shortcut_rows,
     shortcuts,
+    summarize_gate,
 )
 from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, WARN
 from cxrflow.compare.associations import associate, cramers_v, group_fact
@@ -131,6 +132,9 @@ def test_what_was_not_run_is_never_a_pass(tmp_path: Path) -> None:
     row = next(row for row in shortcut_rows(fake) if row["probe"] == "Lung silhouette")
     assert row["reach"] is None
     assert describe_gate(shortcut_rows(fake), row["dataset"]) in verdict.text
+    summary = summarize_gate(shortcut_rows(fake), row["dataset"])
+    assert summary.startswith("cannot be determined")
+    assert summary.endswith(f"Of {len(SHORTCUTS)} probes, 1 cannot be determined.")
 
 
 def test_a_probe_without_some_images_is_held_against_the_model_on_the_same_ones(fake: Results) -> None:

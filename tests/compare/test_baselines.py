@@ -23,7 +23,7 @@ from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
     ("model", "probe", "verdict", "sentence"),
     [
         (0.9, 0.4, ABOVE, "1 of 1 model scores above a logistic regression on 16 px thumbnails."),
-        (0.4, 0.9, BELOW, "none of 1 model score above a logistic regression on 16 px thumbnails and 1 below it."),
+        (0.4, 0.9, BELOW, "none of 1 model scores above a logistic regression on 16 px thumbnails and 1 below it."),
         (0.7, 0.7, UNKNOWN, "and 1 cannot be told from it."),
     ],
 )

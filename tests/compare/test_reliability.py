@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.compare.reliability import calibrate_model, calibration_rows
+from cxrflow.compare.reliability import calibrate, calibration_rows
 from cxrflow.results.calibration import read_logits
 from cxrflow.results.reliability import log_losses
 from tests.compare.fake_study import collect_fake
@@ -15,6 +15,6 @@ def test_each_base_model_has_a_row_of_its_own_numbers(tmp_path: Path) -> None:
     rows = calibration_rows(results)
     assert [row["model"] for row in rows] == [model.id.path for model in results.base_models]
     model, row = results.base_models[0], rows[0]
-    probabilities = calibrate_model(results, model).calibrate(read_logits(model.predictions))
+    probabilities = calibrate(results, model).calibrate(read_logits(model.predictions))
     assert row["log_loss"] == pytest.approx(log_losses(probabilities, model.predictions.labels).mean())
     assert row["coverage"] == pytest.approx((probabilities.max(axis=1) >= row["threshold"]).mean())

@@ -5,7 +5,7 @@ import pytest
 
 from cxrflow.compare.ablation import ablation_rows, describe_variant
 from cxrflow.compare.collect import Results
-from cxrflow.compare.paired import seed_rows, spread_columns, transfer_rows
+from cxrflow.compare.paired import seed_rows, share_columns, spread_columns, transfer_rows
 from cxrflow.compare.rows import (
     backbone_rows,
     class_rows,
@@ -15,6 +15,7 @@ from cxrflow.compare.rows import (
     per_class_rows,
     reject_rows,
 )
+from cxrflow.results.bootstrap import Estimate
 from cxrflow.results.metrics import METRICS, Metric
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 
@@ -138,3 +139,20 @@ def test_a_metric_of_metrics_json_has_columns(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(METRICS, "new", Metric("New", per_class=False, compute=METRICS["accuracy"].compute))
     (row,) = model_rows(collect_fake(tmp_path, FakeStudy(config=ONE_MODEL)))
     assert all(row[f"new{end}"] == row[f"accuracy{end}"] for end in ("", "_low", "_high"))
+
+
+def test_the_seeds_share_of_the_variance_is_the_simulated_one() -> None:
+    """Of trainings with SD 0.02 and test patients with SD 0.01: 0.02^2 / 5 of 0.02^2 / 5 + 0.01^2."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(400):
+        scores = 0.8 + 0.02 * rng.normal(size=5)
+        spread = [*spread_columns("sd", scores).values()]
+        whole = np.sqrt(spread[0] ** 2 / 5 + 0.01**2)  # as two-level resamples show it
+        score = Estimate(0.8, 0.7, 0.9, 0.8 + whole * rng.normal(size=500), 40)
+        found.append([*share_columns("share", score, spread, 5).values()])
+    shares, lows, highs = np.array(found).T
+    true = (0.02**2 / 5) / (0.02**2 / 5 + 0.01**2)
+    assert abs(np.median(shares) - true) < 0.06
+    assert 0.9 < ((lows <= true) & (true <= highs)).mean() < 0.99
+    assert set(share_columns("share", score, spread, 2).values()) == {None}

@@ -34,9 +34,10 @@ def test_every_backbone_answers_as_pytorch_does(backbone: str, tmp_path: Path) -
     wanted, features = predict(restore_network(saved), backbone, images, np.arange(5), device=CPU, batch_size=5)
     assert np.ptp(wanted, axis=0).max() > 1e-3, "the images must not all look alike to the network"
     outputs = model.run(images)
-    np.testing.assert_allclose(outputs.probabilities, wanted, atol=5e-5)  # 50 layers magnify rounding
+    atol = 5e-5 if backbone == "resnet50" else 1e-5  # its untrained float32 is off by 2e-5 of float64 itself
+    np.testing.assert_allclose(outputs.probabilities, wanted, atol=atol)
     np.testing.assert_allclose(outputs.features, features, atol=1e-3 * np.abs(features).max())
-    np.testing.assert_allclose(model.run(images[:1]).probabilities, wanted[:1], atol=5e-5)
+    np.testing.assert_allclose(model.run(images[:1]).probabilities, wanted[:1], atol=atol)
     check_export(content, saved, tmp_path)
 
 

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.models.networks import build_network, to_network_input
 
-ROUNDING = 3e-5  # float32 sums in another order; the largest seen was 3e-6, and 1.4e-5 of ResNet-50
-EIGHT_BITS = 0.3  # bfloat16 keeps 8 bits of a number; seen: 0.001 MobileNet, 0.04 EfficientNet, 0.15 ResNet-50
+ROUNDING = 1e-5  # float32 sums in another order; the largest seen was 3e-6
+EIGHT_BITS = 0.1  # bfloat16 keeps 8 bits of a number; seen: 0.001 MobileNet, 0.04 EfficientNet, 0.01 ResNet-34
+# ResNet-50 with the statistics of one batch of noise magnifies rounding: its float32 differs from float64 by 2.5e-5,
+# where that of the others does by at most 3e-6.
+MAGNIFIED = {"resnet50": 3}
 
 
 def answer(network: nn.Module, inputs: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
@@ -29,8 +32,9 @@ def test_layout_and_threads_move_probabilities_by_rounding_and_bfloat16_by_its_e
         network.train()(inputs)  # a BatchNorm that has seen images tells one from the next
     expected = answer(network.eval(), inputs)
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
-    torch.testing.assert_close(answer(plain, inputs.contiguous()), expected, rtol=0, atol=ROUNDING)
+    times = MAGNIFIED.get(name, 1)
+    torch.testing.assert_close(answer(plain, inputs.contiguous()), expected, rtol=0, atol=times * ROUNDING)
     torch.set_num_threads(2)
-    torch.testing.assert_close(answer(network, inputs), expected, rtol=0, atol=ROUNDING)
+    torch.testing.assert_close(answer(network, inputs), expected, rtol=0, atol=times * ROUNDING)
     moved = (answer(network, inputs, torch.bfloat16) - expected).abs().max()
-    assert ROUNDING < moved < EIGHT_BITS
+    assert ROUNDING < moved < times * EIGHT_BITS

@@ -145,7 +145,7 @@ def test_a_class_of_few_patients_is_counted_beside_its_scores_and_has_no_interva
     of_mean = format_cell(list_columns(TABLES["models"])[5], model_rows(results)[0])
     assert all(text.endswith(" (too few patients)") for text in (shown["recall"], of_mean))
     assert f"fewer than {MIN_PATIENTS} " in write_note(TABLES["per_class"], [small])
-    assert "none of 1 model score above" in count_above_thumbnail(scored_rows(results))
+    assert "none of 1 model scores above" in count_above_thumbnail(scored_rows(results))
 
 
 def test_restarts_are_the_first_epochs_of_later_cycles(results: Results):

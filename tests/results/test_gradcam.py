@@ -15,6 +15,7 @@ from cxrflow.models.networks import build_network, to_network_input
 from cxrflow.results import gradcam
 from cxrflow.results.gradcam import METHODS, MapLayer, find_map_layer
 
+MAGNIFIED = {"resnet50": 50}  # rounding of an untrained network of 50 layers with the statistics of one batch
 SIZE = 64  # the last maps have 2x2 cells; those of at least 7x7 are of an earlier layer
 CPU = torch.device("cpu")
 
@@ -156,7 +157,7 @@ def test_the_network_is_left_as_it_was(backbone: tuple[nn.Module, MapLayer]) -> 
 
 
 def test_batches_and_rows_do_not_change_a_map(
-    backbone: tuple[nn.Module, MapLayer], monkeypatch: pytest.MonkeyPatch
+    backbone: tuple[nn.Module, MapLayer], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network, layer = backbone
     images, targets = make_images(5), [0, 1, 2, 0, 1]
@@ -166,7 +167,7 @@ def test_batches_and_rows_do_not_change_a_map(
     parts = list(gradcam.iterate_maps(network, layer, images, rows, [targets[row] for row in rows], CPU))
     assert len(parts) == 5
     for row, part in zip(rows, parts, strict=True):
-        np.testing.assert_allclose(part, whole[row], atol=5e-3)  # 50 layers magnify rounding; another row is far off
+        np.testing.assert_allclose(part, whole[row], atol=MAGNIFIED.get(name, 1) * 1e-4)
 
 
 def test_a_map_that_the_relu_empties_is_0_everywhere() -> None:

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from cxrflow.results.calibration import Calibration, softmax
+from cxrflow.results.calibration import Calibration, fit_threshold, softmax
 from cxrflow.results.reliability import (
     area_under_risk,
     calibration_errors,
     draw_labels,
-    fit_threshold,
     judge_calibration,
     measure_reliability,
 )

@@ -146,6 +146,20 @@ def describe_gate(rows: Iterable[Mapping[str, Any]], dataset: str) -> str:
     return " ".join(sentences)
 
 
+def summarize_gate(rows: Iterable[Mapping[str, Any]], dataset: str) -> str:
+    """Return the gate's answer for one dataset in a sentence or two: the worst, and how many are not known."""
+    of_dataset = [row for row in rows if row["dataset"] == dataset]
+    measured = [row for row in of_dataset if row["reach"] is not None]
+    if not measured:
+        return f"cannot be determined: {of_dataset[0]['reason']}."
+    level = next(level for level in WORST_FIRST if any(row["level"] == level for row in of_dataset))
+    worst = max(measured, key=lambda row: (-WORST_FIRST.index(row["level"]), row["reach"]))
+    unknown = len(of_dataset) - len(measured)
+    most = f"{worst['probe'].lower()} alone reaches {_write_reach(worst)} of the model's gain over chance"
+    rest = f" Of {len(of_dataset)} probes, {unknown} cannot be determined." if unknown else ""
+    return f"{WORDS['caution'][level]}: {most}.{rest}"
+
+
 def _name(rows: Iterable[Mapping[str, Any]]) -> str:
     return join_words([row["probe"].lower() for row in rows])
 

@@ -8,12 +8,13 @@ import numpy as np
 
 from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.compare.paired import Pair, ablation_pairs, adjust_rows, group_pairs, pair_columns
+from cxrflow.compare.reliability import calibrate
 from cxrflow.compare.rows import cost_columns, estimate_columns
 from cxrflow.config.parsing import settings_dict
 from cxrflow.config.variants import control_of
 from cxrflow.files.formats import KINDS, count_words
 from cxrflow.results.bootstrap import average_losses
-from cxrflow.results.calibration import Floats, fit_calibration, read_logits
+from cxrflow.results.calibration import Floats, read_logits
 from cxrflow.results.families import ALPHA
 from cxrflow.results.reliability import log_losses
 
@@ -62,10 +63,8 @@ def _measure_log_losses(results: Results, model: ModelResult) -> Floats:
     Without calibration, losses with other class weights or focal loss would not be comparable: their softmax assumes
     other prevalences.
     """
-    counts = results.datasets[model.id.dataset].counts["train"]
-    shares = {name: count / counts.total() for name, count in counts.items()}
-    calibration = fit_calibration(model.val_predictions, model.training["class_weights"], shares)
-    return log_losses(calibration.calibrate(read_logits(model.predictions)), model.predictions.labels)
+    probabilities = calibrate(results, model).calibrate(read_logits(model.predictions))
+    return log_losses(probabilities, model.predictions.labels)
 
 
 def _mean_seconds(models: Sequence[ModelResult]) -> float:

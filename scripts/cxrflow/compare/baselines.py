@@ -95,7 +95,7 @@ def count_above_thumbnail(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return one sentence from the rows of Table 3: how many models are above a classifier of 16 px thumbnails."""
     found = [row["above_thumbnail"] for row in rows if row["above_thumbnail"]]
     n_above, n_below, n_unknown = (found.count(word) for word in (ABOVE, BELOW, UNKNOWN))
-    verb = "scores" if n_above == 1 else "score"
+    verb = "score" if n_above > 1 else "scores"
     parts = [f"{n_above or 'none'} of {count_words(len(found), 'model')} {verb} {MEASURE}"]
     parts += [f"{n_below} below it"] * bool(n_below)
     parts += [f"{n_unknown} cannot be told from it"] * bool(n_unknown)

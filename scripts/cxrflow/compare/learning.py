@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from cxrflow.compare.collect import ModelResult, Results, group_seeds
 from cxrflow.compare.rows import estimate_columns
-from cxrflow.compare.scores import score_models
+from cxrflow.compare.scores import LEAST_SEEDS, score_models
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.files.formats import KINDS
 from cxrflow.results.bootstrap import LEVEL, Estimate
 
 Floats = NDArray[np.float64]
 LEAST_SIZES = 4  # one more than the law has parameters
-LEAST_SEEDS = 3
 REFITS = 200  # of the resamples
 FARTHEST = 2.0  # times the largest number of images: farther, the law is no more than a guess
 

@@ -11,7 +11,7 @@ from cxrflow.compare.baselines import describe_against_thumbnail
 from cxrflow.compare.collect import ModelResult, Results, group_seeds
 from cxrflow.compare.permutation import swap_p
 from cxrflow.compare.rows import describe_seen, estimate_columns, identify, timing_columns
-from cxrflow.compare.scores import score_models
+from cxrflow.compare.scores import LEAST_SEEDS, score_models
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.probes import THUMBNAIL
 from cxrflow.config.study import BASE, SCRATCH, ModelId
@@ -99,8 +99,9 @@ def seed_rows(results: Results) -> list[dict[str, Any]]:
         {
             **{key: value for key, value in identify(results, members[0]).items() if key not in ("seed", "model")},
             "n_seeds": len(members),
-            **estimate_columns("macro_f1_mean", score_models(results, members)),
-            **spread_columns("macro_f1_sd", scores),
+            **estimate_columns("macro_f1_mean", score := score_models(results, members)),
+            **(spread := spread_columns("macro_f1_sd", scores)),
+            **share_columns("seed_share", score, [*spread.values()], len(members)),
             "macro_f1_min": min(scores),
             "macro_f1_max": max(scores),
             "epoch_kept_mean": mean(model.epoch_kept for model in members),
@@ -121,6 +122,25 @@ def spread_columns(key: str, values: Sequence[float]) -> dict[str, float]:
     spread, freedom = stdev(values), len(values) - 1
     low, high = (spread * float(np.sqrt(freedom / chdtri(freedom, tail))) for tail in (0.025, 0.975))
     return {key: spread, f"{key}_low": low, f"{key}_high": high}
+
+
+def share_columns(key: str, score: Estimate, spread: Sequence[float], n_seeds: int) -> dict[str, float | None]:
+    """Return three columns: the trainings' share of the variance of a mean over n_seeds trainings, and its interval.
+
+    The resamples show the whole variance; SD^2 / n_seeds of it comes from the trainings, the rest from the test
+    patients (random effects: Searle, Casella & McCulloch 1992, Variance Components, chapter 3). The interval is that of
+    the SD. None below LEAST_SEEDS seeds, of which an SD says little, and where nothing was resampled.
+
+    spread: the SD over trainings and its ends, as `spread_columns` gives them.
+    """
+    keys = (key, f"{key}_low", f"{key}_high")
+    resampled = score.resampled[~np.isnan(score.resampled)]
+    if n_seeds < LEAST_SEEDS or score.low is None or len(resampled) < 2:
+        return dict.fromkeys(keys)
+    of_seeds = [sd**2 / n_seeds for sd in spread]
+    of_patients = max(0.0, float(resampled.var(ddof=1)) - of_seeds[0])
+    whole = [each + of_patients for each in of_seeds]
+    return {name: each / total if total else None for name, each, total in zip(keys, of_seeds, whole, strict=True)}
 
 
 def choice_rows(results: Results) -> list[dict[str, Any]]:

@@ -1,21 +1,17 @@
 """How far the probabilities of each base model can be believed, before and after calibration on validation images."""
 
-from dataclasses import replace
 from typing import Any
 
 from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.compare.rows import identify
-from cxrflow.results.calibration import Calibration, fit_calibration, read_logits
-from cxrflow.results.reliability import fit_threshold, measure_reliability
+from cxrflow.results.calibration import Calibration, calibrate_model
+from cxrflow.results.reliability import measure_reliability
 
 
-def calibrate_model(results: Results, model: ModelResult) -> Calibration:
-    """Return the calibration that a delivered model has, fitted on the model's validation predictions."""
-    counts = results.datasets[model.id.dataset].counts["train"]
-    shares = {name: count / counts.total() for name, count in counts.items()}
-    calibration = fit_calibration(model.val_predictions, model.training["class_weights"], shares)
-    probabilities = calibration.calibrate(read_logits(model.val_predictions))
-    return replace(calibration, threshold=fit_threshold(probabilities, results.study.settings.deliver.answered))
+def calibrate(results: Results, model: ModelResult) -> Calibration:
+    """Return the calibration that a model would be delivered with."""
+    counts, answered = results.datasets[model.id.dataset].counts["train"], results.study.settings.deliver.answered
+    return calibrate_model(model.val_predictions, model.training["class_weights"], counts, answered)
 
 
 def calibration_rows(results: Results) -> list[dict[str, Any]]:
@@ -26,7 +22,7 @@ def calibration_rows(results: Results) -> list[dict[str, Any]]:
 def _describe_model(results: Results, model: ModelResult) -> dict[str, Any]:
     score = results.study.settings.score
     found = measure_reliability(
-        model.predictions, calibrate_model(results, model), score.bootstrap_resamples, score.bootstrap_seed
+        model.predictions, calibrate(results, model), score.bootstrap_resamples, score.bootstrap_seed
     )
     raw, calibrated, answered = found["raw"], found["calibrated"], found["answered"]
     intervals = {

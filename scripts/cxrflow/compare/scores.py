@@ -6,6 +6,8 @@ from cxrflow.compare.collect import ModelResult, Results, group_seeds
 from cxrflow.files.records import Predictions
 from cxrflow.results.bootstrap import Estimate, mean_macro_f1
 
+LEAST_SEEDS = 3  # of fewer trainings, what differs between them is hardly known
+
 
 def score_models(results: Results, models: Sequence[ModelResult]) -> Estimate:
     """Return the mean macro F1 of models of one dataset on its test images, those of different seeds as one."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from itertools import product
 from typing import Any, cast
 
-from cxrflow.config.layout import Layout
+from cxrflow.config.layout import FROM_WEIGHTS, Layout
 from cxrflow.config.parsing import (
     find_problems,
     override_settings,
@@ -128,6 +128,9 @@ def find_tune_problems(settings: StudySettings, name: str, bases: Sequence[str])
     asked = f"{tune.dataset}/{tune.backbone}/{tune.init}"
     if asked not in bases and tune.dataset not in settings.leave_out:
         yield f"{where}: {asked} is no base model of this study, to compare what is found with: {', '.join(bases)}"
+    weights = settings.weights.get(tune.init.removeprefix(FROM_WEIGHTS))
+    if weights and tune.init.startswith(FROM_WEIGHTS) and weights.head == "probe":
+        yield f"{where}.init: {tune.init} is a probe, whose network is not trained: there are no settings to search"
     if list(tune.rungs) != sorted(tune.rungs):
         yield f"{where}.rungs: {list(tune.rungs)} must go up, as a trial goes on from one to the next"
     if tune.seed in settings.seeds:

@@ -60,9 +60,7 @@ def read_dicom(data: bytes, max_mpx: float) -> tuple[Values, tuple[str, ...]]:
             dataset = pydicom.dcmread(io.BytesIO(data), force=True)
             check_picture(dataset, max_mpx)
             return show_picture(dataset), list_notes(dataset)
-    except DecodeError:
-        raise
-    except MemoryError:
+    except (DecodeError, MemoryError):
         raise
     except Exception as error:  # pydicom raises nearly every kind; its words may quote the file
         raise DecodeError(f"it is a DICOM file that is truncated or damaged ({type(error).__name__})") from None

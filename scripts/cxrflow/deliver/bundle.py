@@ -41,8 +41,8 @@ PHANTOMS = (
 )
 INTENDED = "Research: comparing classifiers, and second readings of images whose diagnosis is known."
 NOT_INTENDED = (
-    "It is not a medical device. Nothing it says is a diagnosis, and nobody's care should depend on it. It chooses"
-    " among its classes even where none of them fits."
+    "It is not a medical device. Nothing it says is a diagnosis, and nobody's care should depend on it. It knows"
+    " its classes alone: where none of them fits, it may warn or name no class, and it may not."
 )
 LIMITS = (
     "The intervals are 95 % intervals over the patients of one test subset: they do not cover another hospital, another"

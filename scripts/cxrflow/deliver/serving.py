@@ -9,13 +9,11 @@ of the code is. Who may ask is door.py's.
 import asyncio
 import base64
 import importlib.resources
-import logging
 import os
 import socket
 import sys
 import threading
 import traceback
-import warnings
 import webbrowser
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -96,8 +94,6 @@ def serve_tool(tool: Tool, port: int | None, open_browser: bool, limits: Limits 
     Raises:
         CxrflowError: the port that was asked for is busy or not allowed.
     """
-    warnings.simplefilter("ignore")  # pydicom's quote the tags that they warn of
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     with listen(port) as listener:
         url = f"http://{ADDRESS}:{listener.getsockname()[1]}/"
         print(f"The page is at {url} (for this computer only; nothing is stored). Ctrl-C ends it.", flush=True)

@@ -185,6 +185,8 @@ def _empty_answers(path: Path, handle: TextIO) -> None:
 
 def _row(answer: Answer, class_names: list[str]) -> list[str | float]:
     file = escape_name(answer.name)
+    if file.startswith(tuple("=+-@")):  # a spreadsheet would take it for a formula
+        file = f"./{file}"
     if answer.probabilities is None:
         return [file, *[""] * (2 + len(class_names)), answer.problem]
     return [file, answer.predicted or "", *map(float, answer.probabilities), "; ".join(answer.warnings), ""]

@@ -52,6 +52,11 @@ def format_signed(value: float, decimals: int = 2) -> str:
     return text if float(text) == 0 else ("+" if value > 0 else "−") + text
 
 
+def format_share(value: float, decimals: int = 0) -> str:
+    """Return a share in percent: 0.23 is `23 %`; one below zero, which a ratio may be, has a minus sign."""
+    return f"{100 * value:.{decimals}f} %".replace("-", "−")
+
+
 def format_significant(value: float) -> str:
     """Return three significant digits without an exponent, thousands grouped: 0.217, 12.4, 1,350."""
     if value == 0 or abs(value) >= 100:
@@ -69,7 +74,7 @@ KINDS = {
     "difference": Kind(float, format_signed, lambda value: format_signed(value, 4), between=" to "),
     "loss": Kind(float, lambda value: f"{value:.3f}", lambda value: f"{value:.5f}"),
     "tenths": Kind(float, lambda value: f"{value:,.1f}", lambda value: f"{value:,.3f}"),
-    "share": Kind(float, lambda value: f"{100 * value:.0f} %", lambda value: f"{100 * value:.2f} %"),
+    "share": Kind(float, format_share, lambda value: format_share(value, 2), between=" to "),
     "amount": Kind(float, format_significant, lambda value: f"{value:,.6g}"),
 }
 

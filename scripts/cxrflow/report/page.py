@@ -15,7 +15,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from cxrflow.checks.cautions_shortcuts import describe_gate
+from cxrflow.checks.cautions_shortcuts import summarize_gate
 from cxrflow.checks.verdicts import ERROR, FAIL, PASS, UNKNOWN, WARN, write_estimate
 from cxrflow.compare.backbones import describe_standing
 from cxrflow.compare.baselines import count_above_thumbnail
@@ -61,7 +61,7 @@ def render_page(results: Results, summary: Path) -> str:
         chosen=[
             {
                 **card,
-                "gate": describe_gate(rows["shortcuts"], card["dataset"]),
+                "gate": summarize_gate(rows["shortcuts"], card["dataset"]),
                 "standing": describe_standing(rows["standings"], rows["backbones_paired"], card["dataset"]),
             }
             for card in (chosen_model(results, name) for name in results.datasets)

@@ -101,8 +101,8 @@ TABLES: dict[str, Table] = {
         "Table 1a. Datasets: images kept and left out",
         "Published: the whole published set after the same selection rule. Not selected: found and left out by it."
         " Label conflicts: equal pixels with different labels. Capped: beyond the settings' most images per class. File"
-        " missing: in the dataset's own list but not on disk. A group of duplicates is in one subset; all its decoded"
-        " pixels are equal; resized or recompressed copies are not found."
+        " missing: in the dataset's own list but not on disk. A group of duplicates, whose decoded pixels are equal,"
+        " is in one subset; resized or recompressed copies are found by another search (Checks)."
         " Split: by seed, whole patients and stratified by class, or as the dataset's owners publish it.",
         (
             DATASET,
@@ -200,12 +200,14 @@ TABLES: dict[str, Table] = {
         "Table 4. Spread over seeds",
         "The same model trained once per seed: mean, standard deviation and range of macro F1 on the same test images."
         " This is how much one training differs from another; the interval of the SD is over trainings (chi-square),"
-        " that of the mean over test patients and trainings.",
+        " that of the mean over test patients and trainings. The variance of the mean is that of the trainings, which"
+        " more seeds lower, and that of the test patients, which they do not; the seeds' share needs three.",
         (
             *MODEL[:4],
             Column("n_seeds", "Seeds", "count", EXACT),
             score("macro_f1_mean", "Macro F1, mean"),
             Column("macro_f1_sd", "SD (95 % interval)", "loss", interval=True),
+            Column("seed_share", "Seeds' share of the mean's variance (95 % interval)", "share", interval=True),
             *numbers("score", SEEN_SEEDS, macro_f1_min="Lowest", macro_f1_max="Highest"),
             Column("epoch_kept_mean", "Epoch kept, mean", "amount", SEEN_SEEDS),
         ),

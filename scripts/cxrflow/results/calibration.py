@@ -119,9 +119,11 @@ def parse_calibration(values: Mapping[str, Any], class_names: Sequence[str], whe
     try:
         calibration = Calibration(**values)
     except TypeError as error:
-        raise CxrflowError(f"{where} is not a calibration of this version ({error}): run calibrate again") from None
+        raise CxrflowError(
+            f"{where} is not a calibration of this version ({error}): make it again (`snakemake deliver`)"
+        ) from None
     if calibration.class_names != list(class_names):
-        raise CxrflowError(f"{where} is of a model with other classes: run calibrate again")
+        raise CxrflowError(f"{where} is of a model with other classes: make it again (`snakemake deliver`)")
     return calibration
 
 
@@ -152,6 +154,31 @@ def fit_calibration(
         n_images=len(validation.labels),
         n_patients=n_patients,
     )
+
+
+def calibrate_model(
+    validation: Predictions, class_weights: Mapping[str, float], train_counts: Mapping[str, int], answered: float
+) -> Calibration:
+    """Return the calibration that a model is delivered with, fitted on its validation predictions.
+
+    class_weights: of the loss, {class: weight}. train_counts: {class: train images}. answered: share of the images for
+    which a class is named at least.
+    """
+    shares = {name: count / sum(train_counts.values()) for name, count in train_counts.items()}
+    calibration = fit_calibration(validation, class_weights, shares)
+    threshold = fit_threshold(calibration.calibrate(read_logits(validation)), answered)
+    return dataclasses.replace(calibration, threshold=threshold)
+
+
+def fit_threshold(probabilities: Floats, answered: float) -> float:
+    """Return the greatest threshold at which at least a share of images is answered, one more than there are counted.
+
+    The image to come is one of n + 1, each as likely to be the least sure (split conformal: Vovk et al. 2005); where
+    that leaves none to spare, 0: every image is answered. probabilities: float64 (n, n_classes).
+    """
+    confidence = np.sort(probabilities.max(axis=1))[::-1]
+    needed = int(np.ceil(answered * (len(confidence) + 1)))
+    return float(confidence[needed - 1]) if needed <= len(confidence) else 0.0
 
 
 def count_patients(predictions: Predictions) -> list[int]:

@@ -186,4 +186,6 @@ def unpack_input_check(content: bytes, where: str) -> InputCheck:
         values: Any = np.load(io.BytesIO(content), allow_pickle=False)
         return InputCheck(**{field.name: values[field.name] for field in fields(InputCheck)})
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise CxrflowError(f"{where} is not an input check of this version ({error}): run evaluate again") from None
+        raise CxrflowError(
+            f"{where} is not an input check of this version ({error}): make it again (`snakemake deliver`)"
+        ) from None

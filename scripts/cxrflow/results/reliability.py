@@ -129,17 +129,6 @@ def judge_calibration(
     }
 
 
-def fit_threshold(probabilities: Floats, answered: float) -> float:
-    """Return the greatest threshold at which at least a share of images is answered, one more than there are counted.
-
-    The image to come is one of n + 1, each as likely to be the least sure (split conformal: Vovk et al. 2005); where
-    that leaves none to spare, 0: every image is answered. probabilities: float64 (n, n_classes).
-    """
-    confidence = np.sort(probabilities.max(axis=1))[::-1]
-    needed = int(np.ceil(answered * (len(confidence) + 1)))
-    return float(confidence[needed - 1]) if needed <= len(confidence) else 0.0
-
-
 def measure_abstention(
     tested: Predictions, probabilities: Floats, threshold: float, weights: Floats | None, seed: int
 ) -> dict[str, Any]:
