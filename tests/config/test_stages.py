@@ -180,6 +180,7 @@ def helps() -> dict[str, str]:
 def test_every_stage_explains_itself_and_never_needs_snakemake(helps: dict[str, str], stage: str) -> None:
     assert f"python scripts/{stage}.py" in helps[stage], "the docstring shows no command to copy"
     assert "Reads" in helps[stage]
+    assert "%%" not in helps[stage]
     assert not re.search(r"\S {5,}--", helps[stage]), (
         "a command over two lines is printed on one: is the docstring raw?"
     )

@@ -146,7 +146,7 @@ def build_parser(function: Callable[..., None]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=inspect.getdoc(inspect.getmodule(function)),
         epilog="\n\n".join(
-            _escape(f"keys of {_flag(name)}, each optional unless required:\n{describe_settings(hint)}")
+            f"keys of {_flag(name)}, each optional unless required:\n{describe_settings(hint)}"
             for name, hint in hints.items()
             if dataclasses.is_dataclass(hint) and isinstance(hint, type)
         ),

@@ -209,6 +209,6 @@ def lay_out(table: Table, rows: Sequence[Row], without: Sequence[str] = ()) -> d
 def _cells(line: Sequence[str], aligns: Sequence[str]) -> list[dict[str, Any]]:
     """Return a row's cells; short text is kept on one line."""
     return [
-        {"text": text, "align": align, "css": align + " short" * (len(text) <= SHORT_LETTERS)}
+        {"text": text, "align": align, "css": f"{align} {'short' if len(text) <= SHORT_LETTERS else 'long'}"}
         for text, align in zip(line, aligns, strict=True)
     ]
