@@ -2,7 +2,7 @@
 
 import pytest
 
-from cxrflow.files.formats import format_bytes, format_duration, format_hours
+from cxrflow.files.formats import KINDS, format_bytes, format_duration, format_hours
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,8 @@ def test_hours(hours: float, text: str) -> None:
 
 def test_sizes() -> None:
     assert [format_bytes(size) for size in (512, 1 << 20, 3 << 30)] == ["0.5 KiB", "1.0 MiB", "3.0 GiB"]
+
+
+def test_a_p_value_is_never_0_and_a_share_below_0_has_a_minus_sign() -> None:
+    assert [KINDS["p"].show(value) for value in (1e-4, 0.0314, 1.0)] == ["<0.001", "0.031", "1.000"]
+    assert KINDS["share"].show_interval(0.23, -0.01, 0.5) == "23 % (−1 % to 50 %)"

@@ -87,8 +87,8 @@ PATH = Column("model", "Model", shown="never")
 CAUTION = Column("caution", "Caution", shown="if_any")
 PAIRED = (Column("n_seeds", "Seeds", "count", EXACT, shown="if_varied"), *numbers(n_patients="Test patients"))
 P_VALUES = (
-    Column("p", "Swap test: p", "loss", "a share of rearrangements, of which 9,999 were made"),
-    Column("p_holm", "Corrected p", "loss", "it says itself how sure a difference is"),
+    Column("p", "Swap test: p", "p", "a share of rearrangements, of which 9,999 were made"),
+    Column("p_holm", "Corrected p", "p", "it says itself how sure a difference is"),
 )
 P_NOTE = (
     " p: swapping the predictions of whole patients. Corrected p: of that and of the p at which the interval ends at"
@@ -414,7 +414,7 @@ TABLES: dict[str, Table] = {
             Column("error_raw", "Calibration error as trained", "loss", "what chance makes stands beside it"),
             Column("error", "Calibrated: error", "loss", "what chance makes stands beside it"),
             Column("error_by_chance", "By chance", "loss", "it is itself the end of one"),
-            Column("p", "P value", "loss", "a share of 999 drawn sets of labels"),
+            Column("p", "P value", "p", "a share of 999 drawn sets of labels"),
             Column("threshold", "Threshold", "score", "of these validation images"),
             Column("coverage", "Answered", "share", interval=True),
             Column("risk", "Error among them", "share", interval=True),
