@@ -42,7 +42,14 @@ def test_forms_of_a_table_agree(summary: Path, name: str):
     rows = read_table_rows(summary, name, table)
     markdown, latex = ((summary / f"{name}.{form}").read_text(encoding="utf-8") for form in ("md", "tex"))
     markdown = markdown.replace("&lt;", "<")
-    for command, sign in {"$-$": "−", "--": "–", r"$\to$": "→", r"\ddag{}": "‡", "$<$": "<", "\\": ""}.items():
+    for command, sign in {
+        "$-$": "−",
+        "--": "–",
+        r"$\to$": "→",
+        r"\ddag{}": "‡",
+        r"\ensuremath{<}": "<",
+        "\\": "",
+    }.items():
         latex = latex.replace(command, sign)
     for row in rows:
         numbers = [format_cell(c, row) for c in visible_columns(table, rows) if c.kind != "text"]

@@ -117,7 +117,7 @@ def _escape_markdown(text: str) -> str:
 
 def _typeset(latex: str) -> str:
     """Replace the signs that pdflatex has no letters for; LaTeX's own special characters are escaped by tabulate."""
-    for sign, command in {"–": "--", "−": "$-$", "×": r"$\times$", "→": r"$\to$", "‡": r"\ddag{}", "<": "$<$"}.items():
+    for sign, command in {"–": "--", "−": "$-$", "×": r"$\times$", "→": r"$\to$", "‡": r"\ddag{}"}.items():
         latex = latex.replace(sign, command)
     return latex
 
