@@ -17,7 +17,7 @@ from cxrflow.results.bootstrap import (
     subtract_estimates,
     wilson_interval,
 )
-from cxrflow.results.metrics import METRICS, Outcomes, whole_sample
+from cxrflow.results.metrics import METRICS, Outcomes, Sample, whole_sample
 from tests.results.coverage import LARGE, SMALL, Setting, measure_coverage
 
 
@@ -115,6 +115,19 @@ def test_the_mean_of_datasets_is_known_better_than_each_and_not_where_one_has_no
     assert both.value == one.value
     assert both.high - both.low == pytest.approx((one.high - one.low) / np.sqrt(2))
     assert average_estimates([one, none]).low is None
+
+
+def test_precision_is_resampled_with_the_class_mix_of_the_subset() -> None:
+    """Test subsets are stratified by class: another one would have the same mix."""
+    outcomes = make_outcomes(np.random.default_rng(0), 120, 0.7)
+    weights = np.concatenate([*resample_weights(np.arange(120), 300, seed=0)], axis=1)
+    mixed = Sample(outcomes, weights).with_own_mix()
+    totals = np.eye(2)[outcomes.labels].T @ mixed.weights
+    np.testing.assert_allclose(totals, np.repeat(np.bincount(outcomes.labels)[:, None], 300, axis=1))
+    precision = METRICS["precision"].compute
+    found = resample_metrics(outcomes, [f"p{k:03}" for k in range(120)], 300, seed=0)["precision"]
+    np.testing.assert_allclose(found, precision(mixed))
+    assert found.std(axis=0).max() < precision(Sample(outcomes, weights)).std(axis=0).max()
 
 
 def test_a_class_that_vanishes_in_a_resample_is_left_out_of_it() -> None:

@@ -89,8 +89,9 @@ def resample_metrics(outcomes: Outcomes, patient_ids: list[str], resamples: int,
     chunks: dict[str, list[Floats]] = {name: [] for name in METRICS}
     for weights in resample_weights(patient_numbers(patient_ids), resamples, seed):
         sample = Sample(outcomes, weights)
+        stratified = sample.with_own_mix()
         for name, metric in METRICS.items():
-            chunks[name].append(metric.compute(sample))
+            chunks[name].append(metric.compute(stratified if metric.depends_on_mix else sample))
     return {name: np.concatenate(values) for name, values in chunks.items()}
 
 

@@ -56,6 +56,17 @@ class Sample:
         counts: Floats = self.weights.T @ self.outcomes.in_cell
         return counts.reshape(-1, n_classes, n_classes)
 
+    def with_own_mix(self) -> "Sample":
+        """Return the sample with each class weighing in every resample as much as in the sample itself.
+
+        A class that a resample lacks stays away.
+        """
+        labels, n_classes = self.outcomes.labels, self.outcomes.probabilities.shape[1]
+        of_class = (labels[:, None] == np.arange(n_classes)).astype(np.float64)
+        drawn = of_class.T @ self.weights
+        factors = np.divide(of_class.sum(axis=0)[:, None], drawn, out=np.zeros_like(drawn), where=drawn > 0)
+        return Sample(self.outcomes, self.weights * factors[labels])
+
     @cached_property
     def auroc(self) -> Floats:
         """float64 (n_resamples, n_classes), each class against the rest."""
@@ -154,6 +165,9 @@ class Metric:
     # Images that an interval needs enough patients of, of each class: those of it (true), of other classes (rest),
     # predicted to be of it (predicted), or all.
     rests_on: tuple[str, ...] = ("true",)
+    # Whether the share of each class decides it. Test subsets are stratified by class, so another one would have the
+    # same shares: resamples are weighed to have them, too, or the interval would be too wide.
+    depends_on_mix: bool = False
 
 
 METRICS = {
@@ -161,7 +175,7 @@ METRICS = {
     "accuracy": Metric("Accuracy", False, accuracy, ("all",)),
     "macro_auroc": Metric("Macro AUROC", False, macro_auroc, ("true", "rest")),
     "f1": Metric("F1", True, f1),
-    "precision": Metric("Precision", True, precision, ("predicted",)),
+    "precision": Metric("Precision", True, precision, ("predicted",), depends_on_mix=True),
     "recall": Metric("Recall", True, recall),
     "auroc": Metric("AUROC", True, lambda sample: sample.auroc, ("true", "rest")),
 }
