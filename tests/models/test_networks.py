@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +16,21 @@ from cxrflow.models.networks import (
     to_network_input,
 )
 from tests.models.toy import equal_weights
+
+PREDICT = """
+import sys
+import cxrflow.models.inference, cxrflow.results.explaining
+assert not [name for name in sys.modules if name.startswith("torch._dynamo")], "torch's compiler takes two seconds"
+import torchvision, torch
+assert sys.modules["torchvision.ops.roi_align"].is_compile_supported("mps") is False
+assert "torch._dynamo.utils" in sys.modules, "who asks for it gets torch's own"
+"""
+
+
+@pytest.mark.slow
+def test_what_predicts_does_not_import_torchs_compiler() -> None:
+    scripts = str(Path(__file__).resolve().parents[2] / "scripts")
+    subprocess.run([sys.executable, "-c", PREDICT], env={"PYTHONPATH": scripts}, check=True)
 
 
 def test_seed_draws_the_weights_and_leaves_the_callers_random_state() -> None:

@@ -3,13 +3,16 @@
 A network is torchvision's, with one linear layer, the head, from the backbone's features to the classes.
 """
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import cast
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any, cast
 
 import cv2
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from cxrflow.config.backbones import BACKBONES, Backbone
@@ -18,6 +21,33 @@ from cxrflow.errors import CxrflowError
 from cxrflow.models.devices import derive_seed
 
 TABLE = "scripts/cxrflow/config/backbones.py"
+
+
+@contextmanager
+def without_compiler() -> Iterator[None]:
+    """Keep torch's compiler out while torchvision is imported in this block; it is imported once something needs it.
+
+    torchvision asks the compiler for one function, for an operation that no network here has. Its import is half of the
+    4 CPU-seconds with which a stage that only predicts would begin. What trains needs it: torch's optimizers do.
+    """
+    package, module = "torch._dynamo", "torch._dynamo.utils"
+    if package in sys.modules:
+        yield
+        return
+
+    def is_compile_supported(device: str) -> Any:
+        return import_module(module).is_compile_supported(device)
+
+    sys.modules[package] = cast(Any, SimpleNamespace())
+    sys.modules[module] = cast(Any, SimpleNamespace(is_compile_supported=is_compile_supported))
+    try:
+        yield
+    finally:
+        del sys.modules[package], sys.modules[module]
+
+
+with without_compiler():
+    import torchvision
 
 
 def find_backbone(name: str) -> Backbone:

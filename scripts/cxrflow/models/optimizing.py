@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch._dynamo  # every optimizer imports it: rather here, where `importing_much` looks for no garbage
 from torch import nn
 
 from cxrflow.config.settings import TrainSettings
