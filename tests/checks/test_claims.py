@@ -29,7 +29,7 @@ from cxrflow.config.layout import ModelId
 from cxrflow.files.formats import join_words
 from cxrflow.files.records import EpochRow
 from cxrflow.results.bootstrap import Estimate
-from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
+from tests.compare.fake_study import ONE_MODEL, FakeStudy, all_said, collect_fake
 
 MOBILENET_ONLY = {
     "backbones": ["mobilenet_v3_large"],
@@ -79,7 +79,7 @@ def test_larger_backbones_overfit_earlier(
     history = by_backbone(mobilenet_v3_large=mobilenet, efficientnet_b1=efficientnet, resnet34=resnet)
     claim = larger_overfit_earlier.run(study(tmp_path, NO_TRANSFER, history=history))
     assert claim.level == level
-    assert re.search(words, claim.text)
+    assert re.search(words, all_said(claim))
 
 
 @pytest.mark.parametrize("check", [larger_overfit_earlier, restarts_show, xray8_lowest, transfer_gain])

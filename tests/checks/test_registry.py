@@ -67,6 +67,8 @@ def test_a_check_reads_no_more_than_it_needs(name: str, bare: Path, results: Res
     assert row == run_check(check, results)
     assert row["level"] in set(LEVELS) - {ERROR}
     assert row["text"].endswith(".")
+    if check.kind == "caution":  # it stands on the first screen
+        assert len(row["text"]) < 400, "say in `text` what the answer is, and the rest in `details`"
 
 
 def test_claims_on_synthetic_images_say_so(tmp_path: Path):

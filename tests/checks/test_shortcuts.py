@@ -30,7 +30,7 @@ from cxrflow.models.batches import SplitImages, join_split
 from cxrflow.results.bootstrap import Estimate, mean_macro_f1
 from cxrflow.results.metrics import chance_macro_f1
 from cxrflow.results.probes import fit_probe
-from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
+from tests.compare.fake_study import ONE_MODEL, FakeStudy, all_said, collect_fake
 
 NAMES = ("healthy", "ill")
 SIZE, N_TRAIN, N_TEST = 32, 200, 120
@@ -116,7 +116,7 @@ def test_what_works_without_lungs_is_a_serious_concern_named_with_its_reach(fake
     assert verdict.level == FAIL
     assert verdict.value is not None
     assert verdict.value > 0.5
-    assert "Serious concern: outer frame" in verdict.text
+    assert "Serious concern: outer frame" in all_said(verdict)
     assert [row["level"] for row in shortcut_rows(fake)] == [FAIL] * len(SHORTCUTS)
 
 
@@ -128,10 +128,10 @@ def test_what_was_not_run_is_never_a_pass(tmp_path: Path) -> None:
     del fake.__dict__["probes"]
     verdict = shortcuts.run(fake)
     assert verdict.level == UNKNOWN
-    assert "lung silhouette (not run: the dataset has no lung masks)" in verdict.text
+    assert "lung silhouette (not run: the dataset has no lung masks)" in all_said(verdict)
     row = next(row for row in shortcut_rows(fake) if row["probe"] == "Lung silhouette")
     assert row["reach"] is None
-    assert describe_gate(shortcut_rows(fake), row["dataset"]) in verdict.text
+    assert describe_gate(shortcut_rows(fake), row["dataset"]) in all_said(verdict)
     summary = summarize_gate(shortcut_rows(fake), row["dataset"])
     assert summary.startswith("cannot be determined")
     assert summary.endswith(f"Of {len(SHORTCUTS)} probes, 1 cannot be determined.")
@@ -159,7 +159,7 @@ def test_a_probe_without_some_images_is_held_against_the_model_on_the_same_ones(
     row = next(row for row in shortcut_rows(fake) if row["probe"] == "Lungs blacked out")
     assert row["model_macro_f1"] != whole["model_macro_f1"]
     assert "box by a U-Net" in row["lungs"]
-    assert "box by a U-Net" in shortcuts.run(fake).text
+    assert "box by a U-Net" in all_said(shortcuts.run(fake))
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -191,15 +191,15 @@ def test_facts_that_go_with_the_class_are_told(fake: Results) -> None:
     write_records(path, IndexRow, told)
     verdict = selection_shortcut.run(fake)
     assert verdict.level == WARN
-    assert "view 1.00 (" in verdict.text
-    assert "follow-up number" not in verdict.text  # the same for all
-    assert "have another, which the rule ignores" in verdict.text
+    assert "view 1.00 (" in all_said(verdict)
+    assert "follow-up number" not in all_said(verdict)  # the same for all
+    assert "have another, which the rule ignores" in all_said(verdict)
 
 
 def test_without_metadata_nothing_is_told(fake: Results) -> None:
     verdict = selection_shortcut.run(fake)
     assert verdict.level == UNKNOWN
-    assert "nothing is known" in verdict.text
+    assert "nothing is known" in all_said(verdict)
 
 
 def test_cramers_v_is_scipys_without_the_bias() -> None:

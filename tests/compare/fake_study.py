@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from cxrflow.checks.cautions_plan import plan_analysis, write_plan
 from cxrflow.checks.registry import list_checks, load_check, run_check
+from cxrflow.checks.verdicts import Verdict
 from cxrflow.compare.collect import Results, collect_results
 from cxrflow.config.layout import Layout
 from cxrflow.config.parsing import parse_settings
@@ -344,3 +345,8 @@ def write_verdicts(results: Results) -> None:
     """Run every check on a study and write its verdict."""
     for name in list_checks():
         write_json(results.layout.check(name), run_check(load_check(name), results))
+
+
+def all_said(verdict: Verdict) -> str:
+    """Return a verdict's answer and its details."""
+    return " ".join((verdict.text, *verdict.details))

@@ -23,7 +23,7 @@ from cxrflow.compare.explanations import (
 from cxrflow.files.atomic import read_json, write_json
 from cxrflow.files.records import LocalizationRow
 from cxrflow.results.bootstrap import average_images
-from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
+from tests.compare.fake_study import ONE_MODEL, FakeStudy, all_said, collect_fake
 
 ROW = LocalizationRow("a", "p", "Mass", "Mass", "lesion", 0.3, 0.1, 0.2, 0.1, 1.0, 0.1, 0.5, 0)
 
@@ -109,15 +109,15 @@ def test_a_fixed_place_that_is_not_known_is_absent():
 def test_the_check_says_layer_cells_class_patients_and_what_random_maps_reach(results: Results):
     verdict = load_check("maps").run(results)
     assert verdict.level == WARN  # never a yes
-    assert "networks trained on shuffled labels" in verdict.text
+    assert "networks trained on shuffled labels" in all_said(verdict)
     for said in (
         "LayerCAM at layer1, 12x12 cells",
         "the true class's maps of",
         "patients predicted right",
         "random maps in",
     ):
-        assert said in verdict.text
-    assert "a fixed place in" in verdict.text
+        assert said in all_said(verdict)
+    assert "a fixed place in" in all_said(verdict)
 
 
 def test_without_annotations_there_are_no_rows_and_no_verdict(tmp_path: Path):
@@ -137,4 +137,4 @@ def test_too_few_cells_are_said(tmp_path: Path):
     assert (row["verdict"], row["hit"], row["maps"]) == (COARSE, None, "LayerCAM at layer1, 3x3 cells")
     verdict = load_check("maps").run(coarse)
     assert verdict.level in (UNKNOWN, WARN)
-    assert "Not scored, with fewer than 7x7 cells: ResNet-34" in verdict.text
+    assert "Not scored, with fewer than 7x7 cells: ResNet-34" in all_said(verdict)

@@ -58,10 +58,11 @@ def known_weaknesses(results: Results) -> Verdict:
     if results.study.settings.phantoms:
         return Verdict(PASS, "None that matter to synthetic X-rays.")
     read = [(READERS[results.reader_of(name)], dataset.title) for name, dataset in results.datasets.items()]
-    found = [f"{r.weakness.rstrip('.')}: {title} {r.caution}" for r, title in read if r.weakness]
+    found = [(r, title) for r, title in read if r.weakness]
     if not found:
         return Verdict(PASS, "None is known of these datasets.")
-    return Verdict(WARN, " ".join(["Yes.", *found]))
+    named = (f"{title}: {r.weakness[0].lower()}{r.weakness[1:]}" for r, title in found)
+    return Verdict(WARN, " ".join(["Yes.", *named]), details=tuple(f"{title} {r.caution}" for r, title in found))
 
 
 @check("caution", "Are all images of a patient in the same subset?", needs=("index",))
@@ -89,15 +90,19 @@ def enough_patients(results: Results) -> Verdict:
     least = min(min(of.values()) for of in counts.values())
     if not any(few.values()):
         return Verdict(PASS, f"Yes: at least {least:,} in each of them.", value=least, threshold=FEW_PATIENTS)
+    titles = join_words([title for title, small in few.items() if small])
     return Verdict(
         WARN,
-        f"No: {'; '.join(_name_smallest(title, small) for title, small in few.items() if small)}. Scores that rest on"
-        f" fewer than {FEW_PATIENTS} patients of a class are marked {FEW_SIGN}, means over all classes too: other"
-        f" patients could change them much. With fewer than {MIN_PATIENTS} they have no interval, and nothing is"
-        " concluded from them.",
+        f"No: in {titles} a class has fewer than {FEW_PATIENTS} test patients, the smallest {least}. Scores that rest"
+        f" on so few are marked {FEW_SIGN}: other patients could change them much.",
         value=least,
         threshold=FEW_PATIENTS,
         remedy="Use more images (index.max_images_per_class), or give the test subset a larger share (split).",
+        details=(
+            *(f"{_name_smallest(title, small)}." for title, small in few.items() if small),
+            f"Means over all classes are marked too. With fewer than {MIN_PATIENTS} patients of a class they have no"
+            " interval, and nothing is concluded from them.",
+        ),
     )
 
 

@@ -19,13 +19,17 @@ def maps(results: Results) -> Verdict:
     groups = [group for dataset in results.datasets for group in _group_regions(results, dataset)]
     judged = [found for group in groups for _, found in group if found.verdict != UNSURE]
     better = sum(found.verdict == BETTER for found in judged)
-    parts = [_describe(results, group) for group in groups]
+    details = [_describe(results, group) for group in groups]
     if coarse:
-        parts.append(f"Not scored, with fewer than 7x7 cells: {join_words(coarse)}.")
+        details.append(f"Not scored, with fewer than 7x7 cells: {join_words(coarse)}.")
     if not judged:
-        return Verdict(UNKNOWN, " ".join(["Nothing is annotated on enough images that were predicted right.", *parts]))
-    parts = ["Not shown." if better else "No.", *parts, LIMIT]
-    return Verdict(WARN, " ".join(parts), better / len(judged), remedy=REMEDY)
+        text = "Nothing is annotated on enough images that were predicted right."
+        return Verdict(UNKNOWN, text, details=tuple(details))
+    text = (
+        f"{'Not shown' if better else 'No'}: of {count_words(len(judged), 'comparison')}, each of a model's maps with"
+        f" one kind of region, {better} show it better than random maps and than a fixed place. {LIMIT}"
+    )
+    return Verdict(WARN, text, better / len(judged), remedy=REMEDY, details=tuple(details))
 
 
 def _group_regions(results: Results, dataset: str) -> list[list[tuple[ModelResult, Localization]]]:

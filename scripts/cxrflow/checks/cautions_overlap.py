@@ -25,18 +25,18 @@ def copies(results: Results) -> Verdict:
     pairs: list[CopyRow] = read_records(results.layout.copies(), CopyRow)
     found = [pair for pair in pairs if pair.kind == "copy"]
     left_out = [row for row in read_records(results.layout.groups(), GroupRow) if row.left_out]
-    sentences = [*_count_pairs(results, found), *_hold_against_writings(results, found)]
+    details = _hold_against_writings(results, found)
     if left_out:
         names = join_words([f"{row.image_id} ({results.dataset_title(row.dataset)})" for row in left_out[:NAMED]])
         more = f" and {len(left_out) - NAMED:,} more" if len(left_out) > NAMED else ""
-        sentences.append(
+        details.append(
             f"Left out, because a copy in the same dataset has another label: {names}{more} (data/groups.csv)."
         )
     if n_alike := len(pairs) - len(found):
         pairs_of = "One pair of images looks" if n_alike == 1 else f"{n_alike:,} pairs of images look"
         drawn = "which says little of images that one program drew"
         what = drawn if results.study.settings.phantoms else "and should be looked at by a person"
-        sentences.append(f"{pairs_of} alike, {what} (data/copies.csv).")
+        details.append(f"{pairs_of} alike, {what} (data/copies.csv).")
     n_copies = len({image for pair in found for image in (pair.first, pair.second)})
     lead = (
         "Yes, and all images of a group of copies and their patients are in one subset"
@@ -44,7 +44,11 @@ def copies(results: Results) -> Verdict:
         else "No copy was found"
     )
     return Verdict(
-        WARN if pairs else PASS, " ".join([f"{lead}.", *sentences, MISSED]), value=float(n_copies), threshold=0.0
+        WARN if pairs else PASS,
+        " ".join([f"{lead}.", *_count_pairs(results, found)]),
+        value=float(n_copies),
+        threshold=0.0,
+        details=(*details, MISSED),
     )
 
 

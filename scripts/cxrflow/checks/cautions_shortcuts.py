@@ -5,7 +5,7 @@ against what the chosen model gains: R = (probe - chance) / (model - chance), of
 model's score *could* be had that way; it does not show that the model takes it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -51,7 +51,7 @@ def shortcuts(results: Results) -> Verdict:
     texts = {title: describe_gate(rows, title) for title in dict.fromkeys(row["dataset"] for row in rows)}
     return Verdict(
         level,
-        " ".join(f"{title}: {text}" for title, text in texts.items()),
+        " ".join(_say_levels(rows)),
         value=worst["reach"] if worst else None,
         interval=interval,
         threshold={FAIL: MUCH}.get(level, LITTLE),
@@ -59,7 +59,19 @@ def shortcuts(results: Results) -> Verdict:
         if level == PASS
         else "Crop to the lungs, or take the classes from one source, and train again; where lung masks are missing,"
         " put them where the dataset's reader looks for them.",
+        details=tuple(f"{title}: {text}" for title, text in texts.items()),
     )
+
+
+def _say_levels(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say the worst level of each dataset, the worst datasets first."""
+    worst = {
+        title: min(WORST_FIRST.index(row["level"]) for row in rows if row["dataset"] == title)
+        for title in dict.fromkeys(row["dataset"] for row in rows)
+    }
+    for place, level in enumerate(WORST_FIRST):
+        if titles := [title for title, of in worst.items() if of == place]:
+            yield f"{WORDS['caution'][level].capitalize()}: {join_words(titles)}."
 
 
 def shortcut_rows(results: Results) -> list[dict[str, Any]]:
@@ -172,25 +184,30 @@ def _write_reach(row: Mapping[str, Any]) -> str:
 def selection_shortcut(results: Results) -> Verdict:
     """What is known of each image beside its pixels, against its class."""
     found = {dataset.title: _associate_facts(results, dataset) for dataset in results.datasets.values()}
-    strengths = [(v, title) for title, facts in found.items() for v in facts.values() if v.low is not None]
-    texts = [_describe_facts(results, name, found[dataset.title]) for name, dataset in results.datasets.items()]
+    strengths = [
+        (v, FACT_WORDS[fact], title) for title, facts in found.items() for fact, v in facts.items() if v.low is not None
+    ]
+    details = tuple(_describe_facts(results, name, found[each.title]) for name, each in results.datasets.items())
     if not strengths:
-        return Verdict(
-            UNKNOWN, " ".join(texts), remedy="Publish view, sex and age with the images where they are known."
-        )
-    strongest = max((v for v, _ in strengths), key=lambda v: v.value)
-    level = WARN if any((v.low or 0) > SMALL_V for v, _ in strengths) else PASS
-    if level == PASS and not all(found.values()):
-        level = UNKNOWN
+        text = "Nothing is known of the images but their class, or of too few patients."
+        remedy = "Publish view, sex and age with the images where they are known."
+        return Verdict(UNKNOWN, text, remedy=remedy, details=details)
+    strongest, fact, title = max(strengths, key=lambda each: each[0].value)
+    level = WARN if any((v.low or 0) > SMALL_V for v, *_ in strengths) else PASS
+    text = f"In {title} the class goes most with the {fact}: Cramer's V {_write_v(strongest)}."
+    if nameless := [title for title, facts in found.items() if not facts]:
+        text += f" Of the images of {join_words(nameless)} nothing is known but their class."
+        level = UNKNOWN if level == PASS else level
     return Verdict(
         level,
-        " ".join(texts),
+        text,
         value=strongest.value,
         interval=(strongest.low or 0.0, strongest.high or 0.0),
         threshold=SMALL_V,
         remedy=""
         if level == PASS
         else "Compare classes within one view and one visit, or select images alike in them.",
+        details=details,
     )
 
 
@@ -209,9 +226,13 @@ def _describe_facts(results: Results, name: str, facts: Mapping[str, Estimate]) 
     dataset = results.datasets[name]
     if not facts:
         return f"{dataset.title}: nothing is known of its images but their class."
-    listed = [f"{FACT_WORDS[fact]} {KINDS['score'].show_interval(v.value, v.low, v.high)}" for fact, v in facts.items()]
+    listed = [f"{FACT_WORDS[fact]} {_write_v(v)}" for fact, v in facts.items()]
     parts = [f"{dataset.title}: Cramer's V with the class is {join_words(listed)}.", *_describe_probe(results, name)]
     return " ".join([*parts, *_describe_visits(dataset), *_describe_ignored(dataset)])
+
+
+def _write_v(v: Estimate) -> str:
+    return KINDS["score"].show_interval(v.value, v.low, v.high)
 
 
 def _describe_probe(results: Results, name: str) -> list[str]:

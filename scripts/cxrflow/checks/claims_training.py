@@ -29,30 +29,28 @@ def larger_overfit_earlier(results: Results) -> Verdict:
     blocks = _by_dataset_and_seed(results)
     if not blocks:
         return Verdict(UNKNOWN, "It takes two backbones trained from scratch on one dataset to compare.")
-    seen = (
-        "Epoch of the lowest validation loss, and how far the validation loss lies above the training loss at the end: "
-        + "; ".join(_describe_overfitting(results, block) for block in blocks)
-        + "."
-    )
+    lead = "Epoch of the lowest validation loss, and how far it ends above the training loss:"
+    details = (lead, *(f"{_describe_overfitting(results, block)}." for block in blocks))
     onsets = [[(float(results.profiles[m.id.backbone]["params"]), _onset(m)) for m in block] for block in blocks]
     if all(math.isinf(onset) for block in onsets for _, onset in block):
         epochs = max(len(model.history) for block in blocks for model in block)
         return Verdict(
             UNKNOWN,
-            f"No model overfits within {epochs} epochs: every validation loss ends within 5 % of its lowest. {seen}",
+            f"No model overfits within {epochs} epochs: every validation loss ends within 5 % of its lowest.",
             remedy="Train for more epochs (train.epochs).",
+            details=details,
         )
     p_claimed, p_opposite = rank_order_p(onsets)
     order = (
         f"Rearranging the backbones within each dataset at random puts the larger ones first as clearly as here in"
         f" {write_p(p_claimed)} of all cases"
     )
-    level, text = UNKNOWN, f"{seen} {order}, so this may be chance."
+    level, text = UNKNOWN, f"{order}, so this may be chance."
     if p_claimed < ONE_SIDED:
-        level, text = PASS, f"The larger the backbone, the earlier its lowest validation loss. {seen} {order}."
+        level, text = PASS, f"The larger the backbone, the earlier its lowest validation loss. {order}."
     elif p_opposite < ONE_SIDED:
-        level, text = FAIL, f"Here the larger backbones keep improving for longer. {seen} {order}."
-    return Verdict(level, text, value=p_claimed, threshold=ONE_SIDED)
+        level, text = FAIL, f"Here the larger backbones keep improving for longer. {order}."
+    return Verdict(level, text, value=p_claimed, threshold=ONE_SIDED, details=details)
 
 
 def _by_dataset_and_seed(results: Results) -> list[list[ModelResult]]:

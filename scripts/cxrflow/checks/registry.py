@@ -90,8 +90,12 @@ def run_check(check: Check, results: "Results") -> dict[str, Any]:
 
 
 def check_rows(results: "Results") -> list[dict[str, Any]]:
-    """Return one row per check from its JSON file: claims first, then cautions, in the order of `list_checks`."""
+    """Return one row per check from its JSON file: claims first, then cautions, in the order of `list_checks`.
+
+    Its details are lines of one text.
+    """
     rows = [read_json(results.layout.check(name)) for name in list_checks()]
     for row in rows:
         row["value_low"], row["value_high"] = row.pop("interval") or (None, None)
+        row["details"] = "\n".join(row["details"])
     return sorted(rows, key=lambda row: list(WORDS).index(row["kind"]))

@@ -32,11 +32,12 @@ class Verdict:
     """What a check found."""
 
     level: str  # one of LEVELS
-    text: str  # whole sentences with this study's numbers, and how sure they make one
+    text: str  # the answer, in a few whole sentences with this study's numbers, and how sure they make one
     value: float | None = None  # the number that decided, where there is one
     interval: tuple[float, float] | None = None  # of 95 %; a claim's is of 1 - CLAIM_ALPHA
     threshold: float | None = None  # what it was held against
     remedy: str = ""  # what a user can do about it; empty where nothing is to be done
+    details: tuple[str, ...] = ()  # what the answer rests on, a paragraph each; folded on the page
 
 
 @dataclass(frozen=True)

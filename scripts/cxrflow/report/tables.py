@@ -434,6 +434,7 @@ TABLES: dict[str, Table] = {
             Column("question", "Claim or question", width_cm=4),
             Column("verdict", "Verdict", width_cm=2),
             Column("text", "Answer", width_cm=9),
+            Column("details", "Details", shown="never"),
             Column("remedy", "What can be done", width_cm=4),
             Column("check", "Check", shown="never"),
             Column("level", "Level", shown="never"),
