@@ -19,6 +19,7 @@ WIDTH_IN = 5.6  # narrow enough to be read on a phone
 BEHIND = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # keeps the line of chance out of a number
 LETTER = 0.021  # width of a number's letter, as macro F1
 DOT = 0.024  # from the middle of a dot to a number beside it
+NAMES_APART = 0.17  # two lines' names, each in the middle above its line, need as much between them, as macro F1
 ROW_IN = 0.24  # height of a model's row, inches
 
 
@@ -39,9 +40,11 @@ def draw_f1(results: Results, path: Path) -> None:
 def draw_dataset(panel: Any, results: Results, models: list[ModelResult]) -> None:
     """Draw the models of one dataset, first on top, and what they have to beat as lines."""
     thumbnail = results.probes[models[0].id.dataset][THUMBNAIL]["macro_f1"]["value"]
-    for name, value in (("chance", models[0].metrics["chance_macro_f1"]), (THUMBNAIL, thumbnail)):
+    lines = sorted([(models[0].metrics["chance_macro_f1"], "chance"), (thumbnail, THUMBNAIL)])
+    aside = (("right", -DOT / 2), ("left", DOT / 2)) if lines[1][0] - lines[0][0] < NAMES_APART else [("center", 0)] * 2
+    for (value, name), (side, shift) in zip(lines, aside, strict=True):
         panel.plot([value, value], [-0.45, len(models) - 0.5], color=RULE, lw=2.5, zorder=0)
-        panel.text(value, -0.8, name, color=MUTED, fontsize=6.5, ha="center", va="center")
+        panel.text(value + shift, -0.8, name, color=MUTED, fontsize=6.5, ha=side, va="center")
     for y, model in enumerate(models):
         draw_score(panel, model, y)
     labels = [results.short_title(m) + " †" * results.seen_test.is_possible(m.id) for m in models]
