@@ -1,8 +1,5 @@
 """Studies made up once for all tests of what compares, judges and shows models."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
 from cxrflow.compare.collect import Results
@@ -23,23 +20,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
-@contextmanager
-def without_waiting_for_the_disk() -> Iterator[None]:
-    """Fake studies are thousands of files, and none of them needs to survive a power cut."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda descriptor: None)
-        yield
-
-
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Three datasets, three backbones from scratch and one by transfer each: twelve models."""
-    with without_waiting_for_the_disk():
-        return collect_fake(tmp_path_factory.mktemp("twelve"), FakeStudy(pictures=(60, 40)))
+    return collect_fake(tmp_path_factory.mktemp("twelve"), FakeStudy(pictures=(60, 40)))
 
 
 @pytest.fixture(scope="session")
 def ablated(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """One dataset, two backbones, two seeds, two variants."""
-    with without_waiting_for_the_disk():
-        return collect_fake(tmp_path_factory.mktemp("ablated"), FakeStudy(config=ABLATED))
+    return collect_fake(tmp_path_factory.mktemp("ablated"), FakeStudy(config=ABLATED))

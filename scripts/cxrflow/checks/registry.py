@@ -6,8 +6,8 @@ Reads the modules' source for names and needs, so that a plan imports none of th
 import ast
 import pkgutil
 import traceback
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,18 +37,21 @@ def list_checks() -> dict[str, ListedCheck]:
         name: ListedCheck(f"cxrflow.checks.{module}", needs)
         for folder in cxrflow.checks.__path__
         for _, module, _ in pkgutil.iter_modules([folder])
-        for name, needs in _find_decorated(Path(folder, f"{module}.py"))
+        for name, needs in _find_decorated(Path(folder, f"{module}.py")).items()
     }
 
 
-def _find_decorated(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield name and needs of each function that is decorated with `@check(kind, question, needs)`."""
+@cache
+def _find_decorated(path: Path) -> dict[str, tuple[str, ...]]:
+    """Return name and needs of each function that is decorated with `@check(kind, question, needs)`."""
+    found = {}
     module = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     for function in (node for node in module.body if isinstance(node, ast.FunctionDef)):
         for call in function.decorator_list:
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "check":
                 needs = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}.get("needs", ())
-                yield function.name, needs
+                found[function.name] = needs
+    return found
 
 
 def load_check(name: str) -> Check:
