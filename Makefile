@@ -15,7 +15,7 @@ VENV   := PATH="$$(cd .venv && pwd -P)/bin:$$PATH"
 # What only the benchmark compares with; beside the lock's packages, so that nothing else can import it.
 PEERS  := .venv-peers-$(shell cat $(LOCK) tests/benchmarks/requirements.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo demo-full quick test bench lint format slurm-check slurm-up slurm-down docs lock verify clean
+.PHONY: help setup demo demo-full quick test bench lint format site slurm-check slurm-up slurm-down docs lock verify clean
 
 help:   ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -88,6 +88,9 @@ $(CONDA): $(LOCK)
 	  printf 'channels: [conda-forge]\ndependencies:\n  - python=3.12\n  - pip\n  - pip:\n'; \
 	  grep -v '^#' $(LOCK) | sed 's/.*/      - "&"/'; } > $@.new
 	mv $@.new $@
+
+site: $(STAMP)   ## write what this Slurm cluster is like into profiles/slurm/site.yaml; what a person wrote stays
+	@$(VENV) python scripts/slurm_site.py
 
 slurm-check: $(STAMP)   ## what a Slurm cluster and this folder lack for a study, before any job
 	@$(VENV) python scripts/slurm_check.py

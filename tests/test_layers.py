@@ -8,7 +8,7 @@ import pytest
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 # In the order of the data. `files` and `config` are the ground; `operate` lies beside the way, and no stage imports it.
 LAYERS = ("files", "config", "data", "models", "results", "compare", "checks", "select", "deliver", "report", "operate")
-OPERATING = {"plan", "status", "recover", "slurm_check"}  # commands of a user, not stages
+OPERATING = {"plan", "status", "recover", "slurm_check", "slurm_site"}  # commands of a user, not stages
 GROUND_OF_PHANTOMS = (
     "cxrflow.config.settings",
     "cxrflow.config.parsing",

@@ -13,7 +13,7 @@ from tests.operate.conftest import FakeCommand, make_study, write
 from tests.workflow.conftest import ROOT
 
 SINFO = (
-    "cpu*|up|1-00:00:00|64|257000|3|idle|(null)|(null)\ngpu|up|1-00:00:00|64|512000|2|mixed|gpu:a100:4(S:0-1)|gpu80gb\n"
+    "cpu*|up|1-00:00:00|64|257000|3|idle|(null)|(null)\ngpu|up|1-00:00:00|64|512000|2|mixed|gpu:a100:8(S:0-1)|gpu80gb\n"
 )
 CONFIG = {
     "AccountingStorageType": "accounting_storage/slurmdbd",
@@ -94,7 +94,7 @@ def test_a_controller_that_does_not_answer(good: FakeCommand) -> None:
         (SINFO.replace("gpu|up", "a100|up"), "partition gpu is not on this cluster -> rename it"),
         (SINFO.replace("gpu|up", "gpu|down"), "partition gpu is down"),
         (SINFO.replace("mixed", "drained"), "partition gpu: no node takes jobs (drained)"),
-        (SINFO.replace("gpu:a100:4(S:0-1)", "(null)"), "gpu: no gres gpu, and train ask for it -> there is: none"),
+        (SINFO.replace("gpu:a100:8(S:0-1)", "(null)"), "gpu: no gres gpu, and train ask for it -> there is: none"),
         (SINFO.replace("1-00:00:00|64|512000", "4:00:00|64|512000"), "has 240 minutes, less than train ask for"),
         (SINFO.replace("64|257000", "4|257000"), "has 4 CPUs of a node, less than index ask for"),
         (SINFO.replace("512000", "8000"), "has 8000 MB of a node, less than train ask for"),
@@ -109,7 +109,7 @@ def test_a_limit_that_no_job_reaches_is_a_note(good: FakeCommand) -> None:
     good("sinfo", SINFO.replace("|64|257000", "|32|257000"))
     (note,) = [str(finding) for finding in find() if finding.level == "note"]
     assert problems() == []
-    assert "allows 64 CPUs of a node in cpu, which has 32 -> a retry that asks for more would be refused" in note
+    assert "allows 64 CPUs of a node in cpu, which has 32 -> a job that asks for more would be refused" in note
 
 
 def test_gpu_jobs_need_a_partition_with_gpus_in_the_file(good: FakeCommand, folder: Path) -> None:

@@ -4,12 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cxrflow.operate.cluster_checks import check_cluster
 from cxrflow.operate.jobs import MANY_CORES, Call, dry_run, read_profile
 from tests.slurm.cluster import CPUS, GPUS, MEMORY_MB
 from tests.slurm.conftest import Login
-from tests.workflow.conftest import copy_workflow
+from tests.workflow.conftest import ROOT, copy_workflow
 
 pytestmark = pytest.mark.slow
 LUNGS = Call(Path("config/lungs.yaml"), profile=Path("profiles/slurm"))
@@ -37,6 +38,24 @@ def test_a_site_file_in_the_notation_of_the_plugin_passes_and_can_be_planned(log
     planned = login.script(clone, "plan", *LUNGS.words)
     assert planned.returncode == 0, planned.stderr
     assert "WARNING" not in planned.stdout
+
+
+def test_the_site_file_is_written_for_the_cluster_and_then_nothing_is_missing(login: Login, clone: Path) -> None:
+    site_file = clone / "profiles/slurm/site.yaml"
+    site_file.write_bytes((ROOT / "profiles/slurm/site.yaml").read_bytes())
+    written = login.script(clone, "slurm_site")
+    assert written.returncode == 0, written.stdout + written.stderr
+    assert "account lungs: your default one of lungs, root" in written.stdout
+    assert "+    max_threads: 8  # cluster: 8" in written.stdout
+    limits = {"max_runtime": 1440, "max_threads": CPUS, "max_mem_mb": MEMORY_MB, "max_gpu": GPUS}
+    found = yaml.safe_load(site_file.read_text())
+    assert found == {"account": "lungs", "gpu": {"gpu": 1}, "partitions": {"cpu": limits, "gpu": limits}}
+    checked = login.script(clone, "slurm_check")
+    assert checked.returncode == 0, checked.stdout
+    mine = site_file.read_text().replace("max_runtime: 1440  #", "max_runtime: 12h  #", 1)
+    site_file.write_text(mine)
+    assert "says so already" in login.script(clone, "slurm_site").stdout
+    assert site_file.read_text() == mine
 
 
 @pytest.mark.parametrize(

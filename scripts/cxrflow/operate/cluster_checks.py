@@ -24,6 +24,7 @@ REAL: dict[str, tuple[str, Callable[[NodeGroup], float]]] = {
     "max_runtime": ("minutes", lambda group: group.max_minutes),
     "max_threads": ("CPUs of a node", lambda group: group.cpus),
     "max_mem_mb": ("MB of a node", lambda group: group.memory_mib),
+    "max_gpu": ("GPUs of a node", lambda group: sum(slurm.parse_gpus(group.gres).values())),
 }
 
 
@@ -175,7 +176,7 @@ def check_limits(cluster: Cluster) -> Findings:
                 yield Finding("PROBLEM", text, remedy)
             elif real < allowed < float("inf"):
                 text = f"{cluster.profile.site_file} allows {allowed:.0f} {unit} in {name}, which has {real:.0f}"
-                yield Finding("note", text, f"a retry that asks for more would be refused: {cap}")
+                yield Finding("note", text, f"a job that asks for more would be refused: {cap}")
 
 
 def check_account(cluster: Cluster) -> Findings:
@@ -205,7 +206,7 @@ def check_requests(cluster: Cluster) -> Findings:
     refused = False
     for command, jobs in requests.items():
         try:
-            slurm.run_slurm(*shlex.split(command), "--test-only", "--wrap", "true")
+            try_command(command)
         except CxrflowError as error:
             refused = True
             yield Finding(
@@ -213,6 +214,15 @@ def check_requests(cluster: Cluster) -> Findings:
             )
     if not refused:
         yield Finding("OK", f"sbatch --test-only takes every request: {len(requests)}")
+
+
+def try_command(command: str) -> None:
+    """Ask Slurm whether it would take a job, by the command that submits it.
+
+    Raises:
+        CxrflowError: it would not.
+    """
+    slurm.run_slurm(*shlex.split(command), "--test-only", "--wrap", "true")
 
 
 def build_command(job: Job, partition: str) -> str:

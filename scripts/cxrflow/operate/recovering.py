@@ -27,7 +27,9 @@ OF_A_JOB = frozenset({"--nolock", "--target-jobs"})
 # Asks or unlocks only: it takes no lock and starts no job.
 HARMLESS = frozenset({"-n", "--dry-run", "--dryrun", "--unlock", "--summary", "--detailed-summary", "--lint", "--dag"})
 # In scripts/, typed by a user, and not the command of a rule: these neither count as left behind nor are cancelled.
-COMMANDS = frozenset({"plan", "status", "recover", "slurm_check", "predict", "serve", "verify", "document_settings"})
+COMMANDS = frozenset(
+    {"plan", "status", "recover", "slurm_check", "slurm_site", "predict", "serve", "verify", "document_settings"}
+)
 LOGS = Path(".snakemake/log")
 AGAIN = "To start this run again"  # the Snakefile writes it, with quotes; `Command` of Snakemake's header has none
 SUBMITTED = "SLURM run ID:"  # the Slurm plugin writes it into Snakemake's log at its start

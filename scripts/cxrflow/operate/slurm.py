@@ -144,6 +144,12 @@ def list_accounts() -> tuple[list[str], list[str]]:
     return sorted({account for account, _ in rows}), sorted({name for _, qos in rows for name in qos.split(",")})
 
 
+def find_default_account() -> str:
+    """Return the account that is charged for this user's jobs where they name none; empty: there is none."""
+    command = ("sacctmgr", "--noheader", "--parsable2", "show", "user", getpass.getuser(), "format=DefaultAccount")
+    return run_slurm(*command).strip()
+
+
 def parse_limit(text: str) -> float:
     """Return a time limit as sinfo prints it, `[[days-]hours:]minutes:seconds` or `infinite`, in minutes."""
     if text in ("infinite", "n/a"):
