@@ -15,7 +15,7 @@ VENV   := PATH="$$(cd .venv && pwd -P)/bin:$$PATH"
 # What only the benchmark compares with; beside the lock's packages, so that nothing else can import it.
 PEERS  := .venv-peers-$(shell cat $(LOCK) tests/benchmarks/requirements.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo demo-full quick test bench lint format site slurm-check slurm-up slurm-down docs lock verify clean
+.PHONY: help setup demo demo-full quick test bench lint format site head slurm-check slurm-up slurm-down docs lock verify clean
 
 help:   ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -91,6 +91,10 @@ $(CONDA): $(LOCK)
 
 site: $(STAMP)   ## write what this Slurm cluster is like into profiles/slurm/site.yaml; what a person wrote stays
 	@$(VENV) python scripts/slurm_site.py
+
+head: $(STAMP)   ## a study on a cluster without a login node: STUDY=config/lungs.yaml, sbatch's options in HEAD_OPTIONS
+	@[ -e "$(STUDY)" ] || { echo "say which study: make head STUDY=config/lungs.yaml"; exit 1; }
+	sbatch $(HEAD_OPTIONS) profiles/slurm/head.sbatch $(STUDY) $(ARGS)
 
 slurm-check: $(STAMP)   ## what a Slurm cluster and this folder lack for a study, before any job
 	@$(VENV) python scripts/slurm_check.py

@@ -72,6 +72,10 @@ rule summary:
 
 onstart:
     check_partitions()
+    if hasattr(workflow.executor_settings, "partition_config"):  # the Slurm plugin's
+        retry_by_cause()
+        if chain := os.environ.get("CXRFLOW_RUN"):  # profiles/slurm/head.sbatch
+            take_over_jobs(chain)
     # Before any job: an opening of test rows leaves the SHA-256 of the plan in force on record.
     plan_config, plan_file = settings_json(STUDY.settings_without_places()), LAYOUT.analysis_plan()
     plan_log = plan_file.with_suffix(".log")

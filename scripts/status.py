@@ -14,7 +14,8 @@ from cxrflow.config.stages import run_stage
 from cxrflow.operate.estimates import Estimator
 from cxrflow.operate.jobs import Call, choose_config, dry_run, has_gpu
 from cxrflow.operate.recovering import read_last_run
-from cxrflow.operate.watching import describe_study, look
+from cxrflow.operate.states import look
+from cxrflow.operate.watching import describe_study
 
 CLEAR = "\033[2J\033[H"  # of a terminal
 

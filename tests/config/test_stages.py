@@ -122,6 +122,16 @@ def test_an_error_of_the_system_names_the_file_and_the_remedy() -> None:
     assert explain_error(OSError(errno.EIO, "Input/output error")) is None
 
 
+def test_too_little_memory_of_a_gpu_names_the_settings() -> None:
+    error = type("OutOfMemoryError", (RuntimeError,), {})
+    said = explain_error(error("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of ..."))
+    assert said is not None
+    assert "train.batch_size" in said
+    assert "evaluate.batch_size" in said
+    assert said.endswith("CUDA out of memory")
+    assert explain_error(RuntimeError("a bug")) is None
+
+
 def test_a_parameter_without_a_meaning_is_refused() -> None:
     def silent(*, path: Path) -> None:
         """Do it."""

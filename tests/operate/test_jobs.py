@@ -143,8 +143,8 @@ def test_the_profile_of_the_workflow_reads_its_site_file_in_the_same_way(
     write(folder / "profiles/slurm/site.yaml", f"partitions: {{cpu: {{max_runtime: {runtime}}}, gpu: {{max_gpu: 1}}}}")
     minutes = read_profile(Path("profiles/slurm")).partitions[0].limits.max_runtime
     asked = read_mapping(Path("profiles/slurm/config.yaml"))["set-resources"]
-    assert asked["index"]["runtime"] == f"min(120 * attempt, {minutes})"
-    assert asked["train"]["runtime"] == f"min(480 * attempt, {10**9})", "no limit"
+    assert asked["index"]["runtime"] == f"min(120 * getattr(attempt, 'time', attempt), {minutes})"
+    assert asked["train"]["runtime"] == f"min(480 * getattr(attempt, 'time', attempt), {10**9})", "no limit"
 
 
 def test_the_profile_of_the_workflow_takes_no_key_of_its_site_file_twice(folder: Path) -> None:

@@ -16,7 +16,8 @@ from cxrflow.files.records import EpochRow
 from cxrflow.models.progress import epoch_line
 from cxrflow.operate.estimates import Estimator
 from cxrflow.operate.jobs import Job
-from cxrflow.operate.watching import describe_study, find_state, look
+from cxrflow.operate.states import find_state, look
+from cxrflow.operate.watching import describe_study
 from tests.operate.conftest import FakeCommand, job_line, make_study, model_job, write, write_profile
 
 TRAIN, EVALUATE = model_job(), model_job("evaluate")
@@ -211,3 +212,34 @@ def test_the_log_of_a_finished_training_is_no_progress_of_the_next(folder: Path,
 def test_a_lease_of_the_future_is_as_old_as_one_of_the_past(folder: Path, bare_path: Path) -> None:
     write_lease(age_s=-STALE_S - 100)
     assert state_of(folder)[0] == "not started"
+
+
+def test_a_training_that_stands_still_is_named_with_the_command_that_ends_it(folder: Path, fake: FakeCommand) -> None:
+    fake("squeue", job_line("12", "RUNNING", COMMENT, folder))
+    write_epochs(TRAIN, 60, 60)
+    for silent_s, is_stalled in ((800, False), (1000, True)):
+        os.utime(TRAIN.log, times=(time.time() - silent_s,) * 2)
+        assert ("STALLED" in describe(folder, [TRAIN], [TRAIN])) is is_stalled
+    assert "scancel 12 ends it" in describe(folder, [TRAIN], [TRAIN])
+    write_epochs(TRAIN, 600, 600)
+    os.utime(TRAIN.log, times=(time.time() - 1000,) * 2)
+    assert "STALLED" not in describe(folder, [TRAIN], [TRAIN]), "an epoch takes ten minutes"
+
+
+def test_a_job_that_slurm_has_forgotten_is_named_while_a_head_waits_for_it(folder: Path, fake: FakeCommand) -> None:
+    lines = [
+        "SLURM run ID: x",
+        *(f"Job {number} has been submitted with SLURM jobid 1{number} (log: l)." for number in range(5)),
+        "Finished jobid: 0 (Rule: train)",
+        "    message: SLURM-job '11' failed, SLURM status is: 'FAILED'.",
+        "Job 5 runs already, as SLURM job 15 of the last head: it is taken over.",
+    ]
+    write(folder / ".snakemake/log/2026-11-26T200000.000000.snakemake.log", "\n".join(lines) + "\n")
+    queue = job_line("13", "RUNNING", COMMENT, folder) + job_line("14", "COMPLETED", "rule_index", folder)
+    fake("squeue", queue)
+    assert "forgotten" not in describe(folder, [TRAIN], [TRAIN]), "no Snakemake waits"
+    fake("squeue", queue + job_line("9", "RUNNING", "", folder, name="cxrflow_head"))
+    said = describe(folder, [TRAIN], [TRAIN])
+    assert "Slurm has forgotten job 12, 15, and Snakemake would wait for it for ever" in said
+    assert "scancel --full --signal=KILL 9; then python scripts/recover.py" in said
+    assert "Snakemake runs here: job 9" in said

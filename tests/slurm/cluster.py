@@ -235,6 +235,8 @@ ReturnToService=2
 MinJobAge=3600
 KillWait=5
 MailProg=/bin/true
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
 SlurmdParameters=config_overrides
 NodeName={node} NodeAddr=127.0.0.1 CPUs={CPUS} RealMemory={MEMORY_MB} Gres=gpu:{GPUS} State=UNKNOWN
 PartitionName=cpu Nodes={node} Default=YES MaxTime=1440 State=UP

@@ -21,6 +21,7 @@ from tests.slurm.conftest import (
     Login,
     Peace,
     epochs_done,
+    job_names,
     model_folder,
     target,
     training_process,
@@ -98,23 +99,33 @@ def test_killed_training_goes_on_in_a_job_with_more_memory(
     model = model_folder(disturbed.study, seed=KILLED)
     undisturbed.assert_equal(model)
     assert "resuming after epoch" in (model / "train.log").read_text()
-    lines = cluster.ask("sacct", "-n", "-X", "-P", "-o", "ReqMem,Comment").splitlines()
-    asked = [line.split("|")[0] for line in lines if line.endswith(f"scratch_base_{KILLED}")]
-    assert len(asked) >= 2
-    assert asked[-1] != asked[-2], "the second attempt asks for more memory"
+    assert list_requests(cluster, disturbed.head, KILLED) == [("12000M", "08:00:00"), ("24000M", "08:00:00")]
+    assert "Killed" in disturbed.head.said
+    assert "the next attempt asks for more memory" in disturbed.head.said
 
 
-def test_cancelled_job_is_noticed_and_its_training_goes_on(disturbed: Disturbed, undisturbed: Peace) -> None:
+def list_requests(cluster: Cluster, head: Head, seed: int) -> list[tuple[str, str]]:
+    """Return the memory and the time that each attempt of a training has asked for."""
+    said = cluster.ask("sacct", "-nXP", "--name", job_names(head), "-o", "ReqMem,Timelimit,Comment").splitlines()
+    rows = [line.split("|") for line in said if line.endswith(f"scratch_base_{seed}")]
+    return [(memory, limit) for memory, limit, _ in rows]
+
+
+def test_cancelled_job_is_noticed_and_its_training_goes_on_with_the_same_request(
+    disturbed: Disturbed, undisturbed: Peace, cluster: Cluster
+) -> None:
     undisturbed.assert_equal(model_folder(disturbed.study, seed=CANCELLED))
     assert disturbed.jobs[CANCELLED] in disturbed.head.said
+    assert list_requests(cluster, disturbed.head, CANCELLED) == [("12000M", "08:00:00")] * 2
 
 
 def test_requeued_job_goes_on(disturbed: Disturbed, undisturbed: Peace) -> None:
     undisturbed.assert_equal(model_folder(disturbed.study, seed=REQUEUED))
 
 
-def test_full_disk_is_named_and_the_rest_goes_on(disturbed: Disturbed) -> None:
+def test_full_disk_is_named_and_not_tried_again_and_the_rest_goes_on(disturbed: Disturbed, cluster: Cluster) -> None:
     assert disturbed.status != 0
+    assert len(list_requests(cluster, disturbed.head, FULL)) == 1
     assert re.search(
         r"epoch_\d+\.pt: the disk is full: free space there and run the same command again", disturbed.head.said
     )
@@ -126,11 +137,11 @@ def test_full_disk_is_named_and_the_rest_goes_on(disturbed: Disturbed) -> None:
     ("variant", "compute", "message"),
     [("diverged", "{}", "Lower train.learning_rate tenfold"), ("on_gpu", "{device: cuda}", "device is cuda")],
 )
-def test_error_in_a_job_and_no_gpu_are_shown_with_their_log(
+def test_error_in_a_job_and_no_gpu_are_shown_with_their_log_and_not_tried_again(
     login: Login, study: Path, variant: str, compute: str, message: str
 ) -> None:
     others = ["short"] if variant == "diverged" else []
-    run = [*map(target, [variant, *others]), *ON_CLUSTER, "--retries", "0", "--config", f"compute={compute}"]
+    run = [*map(target, [variant, *others]), *ON_CLUSTER, "--config", f"compute={compute}"]
     head = login.snakemake(study, *run)
     assert head.wait() != 0
     log = model_folder(study, variant) / "train.log"
@@ -138,5 +149,7 @@ def test_error_in_a_job_and_no_gpu_are_shown_with_their_log(
     assert message in head.said
     assert str(log.relative_to(study)) in head.said
     assert not (log.parent / "model.pt").exists()
+    assert head.said.count("has been submitted") == 1 + len(others)
+    assert "it is not tried again" in head.said
     for other in others:
         assert (model_folder(study, other) / "model.pt").exists(), "one that fails does not stop the others"

@@ -1,6 +1,8 @@
 """A whole study on a real cluster, with a second head and without accounting for a while."""
 
+import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,11 @@ def test_a_study_from_synthetic_xrays_to_the_report(login: Login, cluster: Clust
     held = login.train(study, 1, goal="all")
     seen = login.script(study, "status", "--configfile", "config/proof.yaml").stdout
     assert re.search(r"pneumonia\S* .*epoch \d+ of 24", seen), seen
+
+    hour_ago = time.time() - 3600
+    os.utime(held.model / "train.log", (hour_ago, hour_ago))
+    seen = login.script(study, "status", "--configfile", "config/proof.yaml").stdout
+    assert re.search(rf"STALLED: no line .*scancel {held.job} ends it", seen), seen
 
     second = login.snakemake(study, *ON_CLUSTER)
     assert second.wait(60) != 0

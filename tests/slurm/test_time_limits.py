@@ -1,4 +1,4 @@
-"""A job's time limit comes near or passes: afterwards the weights equal the undisturbed training's."""
+"""A job's time limit comes near or passes, or a more urgent job takes its GPU: the weights are the undisturbed ones."""
 
 import time
 from pathlib import Path
@@ -21,6 +21,8 @@ def test_time_limit_in_the_middle_of_an_epoch(login: Login, study: Path, undistu
     wait_for(lambda: "TIMEOUT" in cluster.ask(*state), 150, "the time limit")
     assert held.head.wait() == 0, held.head.said[-3000:]
     assert "resuming after epoch" in read_log(held.model)
+    asked = cluster.ask("sacct", "-nXP", "--name", job_names(held.head), "-o", "ReqMem,Timelimit").splitlines()
+    assert asked == ["12000M|00:01:00", "12000M|16:00:00"], "more time, and nothing else"
     undisturbed.assert_equal(held.model)
 
 
@@ -33,4 +35,19 @@ def test_training_leaves_before_its_time_is_up(login: Login, study: Path, undist
     assert "the job's time ends in" in held.head.said
     assert "The next attempt resumes from there" in held.head.said
     assert "TIMEOUT" not in cluster.ask("sacct", "-n", "-X", "-o", "State,JobName", "--name", job_names(held.head))
+    undisturbed.assert_equal(held.model)
+
+
+def test_preempted_job_is_noticed_and_its_training_goes_on_with_the_same_request(
+    login: Login, study: Path, undisturbed: Peace, cluster: Cluster
+) -> None:
+    """A job in a partition that goes first takes both GPUs for a second."""
+    held = login.train(study, 3)
+    node = cluster.ask("sinfo", "-h", "-o", "%n").strip()
+    cluster.ask("scontrol", "create", "PartitionName=urgent", f"Nodes={node}", "PriorityTier=9")
+    cluster.ask("sbatch", "--partition=urgent", "--gpus=2", "--mem=100", "--output=/dev/null", "--wrap=sleep 1")
+    assert held.head.wait() == 0, held.head.said[-3000:]
+    assert f"job {held.job}: PREEMPTED: the next attempt asks for the same" in held.head.said
+    asked = cluster.ask("sacct", "-nXP", "--name", job_names(held.head), "-o", "ReqMem,Timelimit").split()
+    assert asked == ["12000M|08:00:00"] * 2
     undisturbed.assert_equal(held.model)

@@ -111,6 +111,75 @@ def check_partitions():
             raise WorkflowError(str(error)) from None
 
 
+def known_to_slurm(job):
+    """A job as the modules of scripts/cxrflow/operate know it."""
+    from cxrflow.operate.jobs import Job
+
+    return Job(job.rule.name, log=str(next(iter(job.log), "")), wildcards=dict(job.wildcards.items()))
+
+
+def retry_by_cause():
+    """Let a job's next attempt ask for what the last one lacked, and do not repeat what would fail in the same way."""
+    import snakemake.jobs
+    import snakemake_executor_plugin_slurm
+
+    from cxrflow.operate.retrying import Attempt, find_failure
+    from cxrflow.operate.states import look
+
+    def restart_times(job):  # Snakemake asks once for each failure, and then adds one to the job's attempt
+        times = job.rule.restart_times
+        if job.is_local or not times:
+            return times
+        failure = find_failure(known_to_slurm(job), look(Path.cwd()))
+        logger.info(f"{job.rule.name} {' '.join(job.wildcards)}: {failure}")
+        job.attempt = Attempt.after(job.attempt, failure.cause)
+        return 0 if failure.cause == "program" else times
+
+    snakemake.jobs.Job.restart_times = property(restart_times)
+
+    ask = snakemake_executor_plugin_slurm.query_job_status
+
+    async def ask_states(*query):  # the plugin would wait for ever for a job that was preempted and not requeued
+        states, seconds = await ask(*query)
+        return {
+            job: state.replace("PREEMPTED", "CANCELLED") for job, state in (states or {}).items()
+        } or states, seconds
+
+    snakemake_executor_plugin_slurm.query_job_status = ask_states
+
+
+def take_over_jobs(name):
+    """Wait for the jobs that the last head of a chain has left, under its name, instead of submitting them again.
+
+    A job that it submitted before code or settings changed is left alone: a second one is submitted.
+    """
+    from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+
+    from cxrflow.operate.recovering import is_up_to_date
+    from cxrflow.operate.slurm import list_jobs
+    from cxrflow.operate.states import comment_of, slurm_log_of
+
+    executor, dag = workflow.scheduler._executor, workflow.persistence.dag
+    executor.run_uuid = name
+    inputs = [*Path(SCRIPTS).rglob("*.py"), *map(Path, workflow.configfiles), *Path("profiles/slurm").glob("*.yaml")]
+    changed_s = max(path.stat().st_mtime for path in inputs)
+    left = {each.comment: each for each in list_jobs(Path.cwd()) if each.name == name and each.is_active}
+    for job in dag.needrun_jobs():
+        if comment_of(known_to_slurm(job)) in left:
+            dag._priority[job] = job.HIGHEST_PRIORITY  # they count among `jobs` before any other is submitted
+    submit = executor.run_job
+
+    def run_job(job):
+        mine = left.pop(comment_of(known_to_slurm(job)), None)
+        if mine is None or not is_up_to_date(mine, changed_s):
+            return submit(job)
+        logger.info(f"Job {job.jobid} runs already, as SLURM job {mine.job_id} of the last head: it is taken over.")
+        log = {"slurm_logfile": slurm_log_of(known_to_slurm(job), Path.cwd(), mine.job_id)}
+        executor._report_job_submission_threadsafe(SubmittedJobInfo(job, external_jobid=mine.job_id, aux=log))
+
+    executor.run_job = run_job
+
+
 def of_wildcards(function):
     """Keep a function's signature with it: Snakemake asks for it three times per job, which would take longer than
     the function."""

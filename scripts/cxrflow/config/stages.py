@@ -38,6 +38,10 @@ REMEDIES = {
     errno.EACCES: "permission denied: check who owns it",
     errno.EROFS: "the file system is read-only: choose another folder",
 }
+GPU_MEMORY = (
+    "the GPU's memory is used up. In a training lower train.batch_size or set train.precision to bfloat16, else lower"
+    " evaluate.batch_size; or ask for a GPU with more memory (gpu_model in profiles/slurm/site.yaml)"
+)
 UNREAD_STATUS = 128 + signal.SIGPIPE  # what a shell reports for a command whose reader has left
 SIGTERM_STATUS = 128 + signal.SIGTERM  # what a shell reports for a process that SIGTERM ended: 143
 
@@ -70,7 +74,7 @@ def run_stage(function: Callable[..., None]) -> None:
         record_outputs(function, values)
     except BrokenPipeError:
         leave_unread()
-    except (CxrflowError, OSError) as error:
+    except (CxrflowError, OSError, RuntimeError) as error:
         remedy = explain_error(error)
         if remedy is None:
             raise
@@ -104,6 +108,8 @@ def explain_error(error: Exception) -> str | None:
     """Return what went wrong and what a user can do about it; None where it is a fault of the code."""
     if isinstance(error, OSError) and error.errno in REMEDIES:
         return f"{escape_controls(str(error.filename or 'writing a file'))}: {REMEDIES[error.errno]}"
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which few stages import
+        return f"{GPU_MEMORY}. {str(error).partition('. ')[0]}"
     return escape_controls(str(error), keep="\n") if isinstance(error, CxrflowError) else None
 
 

@@ -1,11 +1,13 @@
 """What a killed Snakemake leaves behind: a lock, and jobs that run on without it, on a cluster or on this machine.
 
-A new Snakemake does not take those jobs over: it would start a second copy next to each, which then waits for the first
-one's lease. So they should end before it starts. Whether a Snakemake still works in a folder is seen in /proc for this
-machine only; on which machine the last one was started, its own log says (.snakemake/log/).
+A new Snakemake does not take those jobs over, unless it is the next head of a chain (profiles/slurm/head.sbatch): it
+would start a second copy next to each, which then waits for the first one's lease. So they should end before it
+starts. Whether a Snakemake still works in a folder is seen in /proc for this machine only; on which machine the last
+one was started, its own log says (.snakemake/log/).
 """
 
 import contextlib
+import datetime
 import os
 import platform
 import re
@@ -187,6 +189,20 @@ def wait_for_end(folder: Path, say: Callable[[str], None], sleep: Callable[[floa
             say(f"{time.strftime('%H:%M:%S')} waiting for {left} to end (Ctrl-C stops the waiting, not the jobs)")
             said = left
         sleep(POLL_S)
+
+
+def is_up_to_date(job: SlurmJob, changed_s: float) -> bool:
+    """Return whether Slurm still knows a job and it was submitted after the last change of code and settings.
+
+    Args:
+        job: of the queue.
+        changed_s: Unix time of that change.
+    """
+    try:
+        said = run_slurm("squeue", "--noheader", "--states=all", f"--jobs={job.job_id}", "--format=%V").strip()
+    except SlurmError:
+        return False
+    return said > datetime.datetime.fromtimestamp(changed_s).isoformat(timespec="seconds")
 
 
 def describe_leftovers(found: Leftovers) -> str:

@@ -5,8 +5,6 @@ the leases, the processes of this machine and the ends of logs. Locks nothing, s
 """
 
 import platform
-import re
-import shutil
 import statistics
 import time
 from collections import Counter
@@ -16,41 +14,17 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from cxrflow.config.missing import read_error
-from cxrflow.errors import CxrflowError
 from cxrflow.files.formats import format_duration
-from cxrflow.files.leases import FILE, STALE_S, read_holder
 from cxrflow.files.records import EpochRow
 from cxrflow.models.progress import parse_epochs
 from cxrflow.operate.estimates import Estimator
 from cxrflow.operate.jobs import Job
-from cxrflow.operate.recovering import Process, list_processes
-from cxrflow.operate.slurm import FAILED, RUNNING, WAITING, SlurmJob, list_jobs
+from cxrflow.operate.states import Look, State, find_state
 
 STATES = ("done", "running", "queued", "failed", "stopped", "not started")
-LEASED = ("train", "preprocess")  # rules whose worker holds a lease in resume/ next to the log
-SLURM_LOGS = Path("logs/slurm")  # slurm-logdir of profiles/slurm: <rule>/<wildcards>/<job id>.log
-KILLED = re.compile(r"slurmstepd: error: (.*(?:oom|out of memory|time limit|node failure).*)", re.IGNORECASE)
 RECENT_EPOCHS = 5
-
-
-@dataclass(frozen=True)
-class Look:
-    """What was seen at one time."""
-
-    now_s: float  # Unix time
-    folder: Path  # the working folder
-    queue: Sequence[SlurmJob] = ()  # this user's Slurm jobs of this folder
-    processes: Sequence[Process] = ()  # of this machine in this folder
-    note: str = ""  # what could not be seen, for the reader
-
-
-@dataclass(frozen=True)
-class State:
-    """The state of one job, one of STATES, and in words what shows it."""
-
-    name: str
-    why: str = ""
+# A job that works may be silent for so long: a training, once it has an epoch, for some of them and at least a while.
+SILENT_S, SILENT_EPOCHS, SILENT_LEAST_S = 3600.0, 3, 900.0
 
 
 @dataclass(frozen=True)
@@ -69,97 +43,6 @@ class Progress:
     def left_s(self) -> float | None:
         """Seconds that the remaining epochs take; None before the first has ended."""
         return max(0, self.epochs - len(self.rows)) * self.epoch_s if self.rows else None
-
-
-def look(folder: Path) -> Look:
-    """Look at the queue and the processes once. A queue that does not answer is named in `note`."""
-    now_s, processes = time.time(), list_processes(folder)
-    if not shutil.which("squeue"):
-        note = f"no Slurm here (no squeue): seen are files, leases and the processes of {platform.node()}"
-        return Look(now_s, folder, processes=processes, note=note)
-    try:
-        return Look(now_s, folder, list_jobs(folder), processes)
-    except CxrflowError as error:
-        return Look(now_s, folder, processes=processes, note=f"the queue was not seen: {error}")
-
-
-def find_state(job: Job, seen: Look) -> State:
-    """Return the state of a job that remains to be done, by the first sign that decides."""
-    signs = (_see_process, _see_lease, _see_queue, _see_logs)
-    return next((state for sign in signs if (state := sign(job, seen))), State("not started"))
-
-
-def _see_process(job: Job, seen: Look) -> State | None:
-    """See the process of this machine that makes a job's files, by the stage and the paths in its command."""
-    mine = (each for each in seen.processes if any(word.endswith(f"scripts/{job.rule}.py") for word in each.words[:3]))
-    found = next((each for each in mine if set(job.outputs) & set(each.words)), None)
-    return State("running", f"process {found.pid} on {platform.node()}") if found else None
-
-
-def _see_lease(job: Job, seen: Look) -> State | None:
-    """See the lease of whoever works in the resume folder: touched lately, or of a Slurm job that still runs."""
-    path = seen.folder / Path(job.log).parent / "resume" / FILE
-    holder = read_holder(path) if job.rule in LEASED else None
-    if holder is None or holder.is_known_dead():
-        return None
-    try:  # by this machine's clock: leases.age_s writes a file
-        is_fresh = abs(seen.now_s - path.stat().st_mtime) < STALE_S
-    except OSError:  # released this very moment
-        return None
-    is_queued = any(each.job_id == holder.job and each.is_active for each in seen.queue)
-    where = f"job {holder.job}" if holder.job else f"process {holder.pid}"
-    return State("running", f"{where} on {holder.host}") if is_fresh or is_queued else None
-
-
-def _see_queue(job: Job, seen: Look) -> State | None:
-    """See the Slurm job: the one that runs or waits, else the last that ended."""
-    comment = f"rule_{job.rule}" + (f"_wildcards_{wildcards_text(job)}" if job.wildcards else "")
-    mine = [each for each in seen.queue if each.is_from_snakemake and each.comment == comment]
-    found = max(mine, key=lambda each: (each.is_active, _number(each.job_id)), default=None)
-    if found is None:
-        return None
-    if found.state in RUNNING:
-        return State("running", f"job {found.job_id} on {found.nodes or 'a node'}")
-    if found.state in WAITING:
-        return State("queued", f"job {found.job_id}: {found.reason or 'waits'}")
-    if found.state not in FAILED:
-        return None
-    return State("failed", f"job {found.job_id}: {found.state}; the log ends: {last_line(seen.folder / job.log)}")
-
-
-def _see_logs(job: Job, seen: Look) -> State | None:
-    """See how the last attempt ended: killed by Slurm, an error, or a log that nobody continues.
-
-    Where the outputs are there, the log is theirs, from before what repeats the job: Snakemake removes them first.
-    """
-    if all((seen.folder / path).exists() for path in job.outputs):
-        return None
-    logs = (seen.folder / SLURM_LOGS / f"rule_{job.rule}" / wildcards_text(job)).glob("*.log")
-    slurm_log = max(logs, key=lambda path: _number(path.stem), default=None)
-    killed = KILLED.search(slurm_log.read_text("utf-8", "replace")) if slurm_log else None
-    if slurm_log and killed:
-        return State("failed", f"job {slurm_log.stem}: {killed[1]}")
-    if error := read_error(seen.folder / job.log):
-        return State("failed", error)
-    line = last_line(seen.folder / job.log)
-    return State("stopped", f"the log ends: {line}") if line else None
-
-
-def wildcards_text(job: Job) -> str:
-    """Return the wildcards as the Slurm plugin writes them into comments and folders of logs."""
-    return "_".join(job.wildcards.values()).replace("/", "_")
-
-
-def last_line(log: Path) -> str:
-    """Return the last line of a log that is not blank; empty: there is none."""
-    text = log.read_text("utf-8", "replace").strip() if log.exists() else ""
-    return text.splitlines()[-1].strip() if text else ""
-
-
-def _number(job_id: str) -> int:
-    """Return the number in a job id; 12 for the array task 12_3."""
-    match = re.match(r"\d+", job_id)
-    return int(match[0]) if match else 0
 
 
 def read_progress(job: Job, state: State, epochs: int, folder: Path) -> Progress:
@@ -190,7 +73,7 @@ def describe_study(estimator: Estimator, jobs: Sequence[Job], remaining: Sequenc
     blocks = [
         _say_headline(study.settings.study, pairs, seen),
         _say_table(pairs),
-        _say_running(pairs, trainings),
+        _say_running(pairs, trainings, seen),
         _say_ended("failed", pairs, "failed"),
         _say_ended("stopped (nobody works on it; the next run of Snakemake resumes it)", pairs, "stopped"),
         list(_say_left(estimator, pairs, trainings)),
@@ -206,13 +89,17 @@ def _say_headline(study: str, pairs: Pairs, seen: Look) -> list[str]:
     unfinished = {job.model for job, state in pairs if job.model and state.name != "done"}
     clock = time.strftime("%H:%M:%S", time.localtime(seen.now_s))
     lines = [f"{study} at {clock}: {len(models - unfinished)} of {len(models)} models complete"]
-    heads = [str(process.pid) for process in seen.processes if process.is_head]
-    if heads:
-        lines.append(f"Snakemake runs here: process {', '.join(heads)}")
+    if seen.heads:
+        lines.append(f"Snakemake runs here: {', '.join(seen.heads)}")
     elif any(state.name != "done" for _, state in pairs):
         lines.append(
             f"no Snakemake is seen in this folder on {platform.node()}: if none runs on another node either,"
             " start it again (after a kill, with python scripts/recover.py first)"
+        )
+    if seen.forgotten:
+        lines.append(
+            f"Slurm has forgotten job {', '.join(seen.forgotten)}, and Snakemake would wait for it for ever:"
+            f" {'; '.join(seen.heads.values())}; then python scripts/recover.py, and start it again"
         )
     return [*lines, *([f"note: {seen.note}"] if seen.note else [])]
 
@@ -226,14 +113,28 @@ def _say_table(pairs: Pairs) -> list[str]:
     return [tabulate(rows, headers=["jobs", *states], colalign=["left"] + ["right"] * len(states), tablefmt="plain")]
 
 
-def _say_running(pairs: Pairs, trainings: Mapping[str, Progress]) -> list[str]:
-    """Return one line per running job; a training's says how far it is."""
-    lines = [
-        f"  {job.title}  " + (f"{_say_progress(trainings[job.title])}; " if job.title in trainings else "") + state.why
-        for job, state in pairs
-        if state.name == "running"
-    ]
+def _say_running(pairs: Pairs, trainings: Mapping[str, Progress], seen: Look) -> list[str]:
+    """Return one line per running job; a training's says how far it is, and one that stands still how to end it."""
+    lines = []
+    for job, state in pairs:
+        if state.name == "running":
+            progress = trainings.get(job.title)
+            how_far = f"{_say_progress(progress)}; " if progress else ""
+            lines.append(f"  {job.title}  {how_far}{state.why}{_say_stall(job, state, progress, seen)}")
     return ["running", *lines] if lines else []
+
+
+def _say_stall(job: Job, state: State, progress: Progress | None, seen: Look) -> str:
+    """Return that a job has stood still for too long, and the command that ends it; empty: it has not."""
+    try:
+        silent_s = seen.now_s - (seen.folder / job.log).stat().st_mtime
+    except OSError:  # it has just begun
+        return ""
+    known = progress if progress and progress.rows else None
+    if silent_s < (max(SILENT_LEAST_S, SILENT_EPOCHS * known.epoch_s) if known else SILENT_S):
+        return ""
+    silent = format_duration(silent_s)
+    return f"; STALLED: no line in its log for {silent}; {state.stop} ends it, and the next attempt goes on"
 
 
 def _say_progress(progress: Progress) -> str:
