@@ -15,10 +15,20 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/data.smk"  #     phantom, index, copies, split, lungs, preprocess, samples
 include: "workflow/rules/train.smk"  #    convert_weights, fetch_weights, train
-include: "workflow/rules/tune.smk"  #     ask, trial, choose_settings
-include: "workflow/rules/evaluate.smk"  # evaluate, probe, score
-include: "workflow/rules/summary.smk"  #  profile_backbone, select_models, summarize, report
-include: "workflow/rules/deliver.smk"  #  export, deliver
+
+
+if STUDY.has_findings:  # an image may have several labels: a shorter way from here
+
+    include: "workflow/rules/findings.smk"  # evaluate_findings, score_findings, report_findings
+
+else:
+
+    include: "workflow/rules/tune.smk"  #     ask, trial, choose_settings
+    include: "workflow/rules/evaluate.smk"  # evaluate, probe, score
+    include: "workflow/rules/summary.smk"  #  profile_backbone, select_models, summarize, report
+    include: "workflow/rules/deliver.smk"  #  export, deliver
+
+
 include: "workflow/rules/plan.smk"  #     what scripts/plan.py reads
 
 
@@ -32,9 +42,9 @@ rule all:
         collect(
             LAYOUT.model_file("{model.path}", "{file}"),
             model=MODELS,
-            file=[Path(path).name for rule in (rules.train, rules.evaluate, rules.score) for path in rule.output],
+            file=[Path(path).name for rule in (rules.train, *OF_MODEL) for path in rule.output],
         ),
-        rules.report.input,
+        REPORT.input,
         TUNED,
 
 
@@ -67,7 +77,7 @@ rule exports:  # not part of `all`: the study needs none, and a user wants one o
 
 rule summary:
     input:
-        rules.summarize.output,
+        SUMMARY.output,
 
 
 onstart:

@@ -53,9 +53,8 @@ def index_dataset(
         found = build_index(folder, reader_settings, settings, threads, shrunk.keep)
         shrunk.write(thumbnails, (row.image_id for row in found.rows))
     summary_values = summarize_index(found, dataset, reader_settings)
-    print_counts(
-        found, summary_values["counts"], READERS[reader_settings.reader].count_published(reader_settings.classes)
-    )
+    published = READERS[reader_settings.reader].count_published(reader_settings.classes, reader_settings.findings)
+    print_counts(found, summary_values["counts"], published)
     write_records(rejects, RejectRow, found.rejects)
     write_records(regions, RegionRow, found.regions)
     write_json(summary, summary_values)

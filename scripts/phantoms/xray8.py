@@ -1,4 +1,4 @@
-"""Lay out phantoms as the NIH publishes ChestX-ray14: a table of findings, one of boxes, numbered folders.
+"""Lay out phantoms as the NIH publishes ChestX-ray14: a table of findings, one of boxes, two lists, numbered folders.
 
 The table also lists what the study's rule drops, and files that do not exist, as after a partial download.
 """
@@ -23,6 +23,7 @@ ENTRY_HEADER = (
 )
 BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 BOX_LABELS = {"Infiltration": "Infiltrate"}  # the box table's name of it
+TEST_SHARE = 0.25  # of the patients, in the published split; published: 2,797 of 30,805, with 23 % of the images
 BOXED_SHARE = 0.5  # published: under 1 %; here enough to score explanations on
 COMBINED_SHARE = 0.15  # finding images that also have one of OTHERS, which the rule ignores
 DETECTORS = ((2500, 2048, 0.168), (2048, 2500, 0.171), (2992, 2991, 0.143))  # width, height, mm per pixel
@@ -42,8 +43,13 @@ def plan_xray8(settings: PhantomSettings) -> PhantomSet:
     """Plan the seven classes, what the rule drops, this dataset's defects, and the two tables."""
     rng = make_rng(settings.seed, XRAY8, "plan")
     tasks = _name_images(_make_patients(settings.count_of(XRAY8), rng), settings, rng)
-    entries, found = "Data_Entry_2017.csv", "BBox_List_2017.csv"
-    return PhantomSet(tasks, {entries: lambda _: _entry_table(tasks, settings), found: lambda b: _box_table(tasks, b)})
+    tables = {
+        "Data_Entry_2017.csv": lambda _: _entry_table(tasks, settings),
+        "BBox_List_2017.csv": lambda boxes: _box_table(tasks, boxes),
+        "train_val_list.txt": lambda _: _part_list(tasks, settings, is_test=False),
+        "test_list.txt": lambda _: _part_list(tasks, settings, is_test=True),
+    }
+    return PhantomSet(tasks, tables)
 
 
 def _make_patients(count: int, rng: np.random.Generator) -> list[list[Event]]:
@@ -143,6 +149,18 @@ def _entry_table(tasks: list[ImageTask], settings: PhantomSettings) -> str:
         row = (name.name, task.label, follow_up, patient, age, gender, view, width, height, spacing, spacing)
         lines.append(",".join(map(str, row)))
     return "\n".join(lines) + "\n"
+
+
+def _part_list(tasks: list[ImageTask], settings: PhantomSettings, is_test: bool) -> str:
+    """Return train_val_list.txt or test_list.txt: whole patients; one with another's image is in the other's list."""
+    names = [PurePath(task.path).name for task in tasks]
+    owners = {
+        name: PurePath(task.copy_of or task.path).name.split("_")[0] for name, task in zip(names, tasks, strict=True)
+    }
+    tested = {
+        owner: make_rng(settings.seed, XRAY8, "list", int(owner)).random() < TEST_SHARE for owner in owners.values()
+    }
+    return "".join(f"{name}\n" for name in names if tested[owners[name]] == is_test)
 
 
 def _box_table(tasks: list[ImageTask], boxes: dict[str, Boxes]) -> str:

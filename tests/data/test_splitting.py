@@ -177,3 +177,20 @@ def test_classes_keep_their_shares_where_patients_have_several():
         n = sum(counts[label, subset] for subset in SUBSETS)
         for subset, share in zip(SUBSETS, (0.70, 0.15, 0.15), strict=True):
             assert counts[label, subset] / n == pytest.approx(share, abs=0.02)
+
+
+def test_findings_are_stratified_each_and_one_that_a_subset_lacks_is_named():
+    found = ["none", "Mass", "Mass|Nodule", "Nodule|Hernia"]
+    rows = [
+        replace(index_row(f"image{i:03}", "Finding" if i % 4 else "No Finding"), metadata=f"findings={found[i % 4]}")
+        for i in range(80)
+    ]
+    split = split_index(rows, SplitSettings())
+    assert [row.findings for row in split] == [row.findings for row in rows]
+    counts = Counter((name, row.subset) for row in split for name in row.findings.split("|"))
+    assert {name: counts[name, "test"] for name in ("none", "Mass", "Nodule", "Hernia")} == {
+        "none": 3, "Mass": 6, "Nodule": 6, "Hernia": 3,
+    }  # fmt: skip
+    few = [row for row in rows if "Hernia" not in row.findings] + rows[3:8:4]
+    with pytest.raises(CxrflowError, match=r"class 'Hernia' is too small to split.*datasets.<name>.findings"):
+        split_index(few, SplitSettings())

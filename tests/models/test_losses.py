@@ -11,7 +11,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from cxrflow.config.settings import TrainSettings
 from cxrflow.models.epochs import macro_f1
-from cxrflow.models.losses import sum_losses, weigh_classes
+from cxrflow.models.losses import decide, sum_losses, weigh_classes
 
 COUNTS = {"a": 900, "b": 90, "c": 9}
 
@@ -77,6 +77,23 @@ def test_focal_loss_of_an_image_that_is_certain_has_a_gradient(gamma: float) -> 
     loss_sum.backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
+
+
+def test_several_findings_have_the_mean_binary_cross_entropy_of_all() -> None:
+    logits, labels = (
+        torch.randn(5, 3, dtype=torch.float64),
+        torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1]] + [[0, 1, 0]] * 2),
+    )
+    loss_sum, weight_sum = sum_losses(logits, labels, torch.ones(3), settings())
+    expected = torch.nn.BCEWithLogitsLoss()(logits, labels.double())
+    assert float(loss_sum / weight_sum) == pytest.approx(float(expected), rel=1e-12)
+    assert decide(logits, labels).tolist() == (logits.sigmoid() > 0.5).long().tolist()
+
+
+def test_macro_f1_of_several_findings_equals_scikit_learn() -> None:
+    labels, predicted = np.random.default_rng(0).integers(0, 2, (2, 30, 4))
+    assert macro_f1(labels, predicted, 4) == pytest.approx(f1_score(labels, predicted, average="macro"))
+    assert macro_f1(labels * 0, labels * 0, 4) == 0.0
 
 
 @pytest.mark.parametrize("n_classes", [3, 5])  # with 5, two classes are neither there nor predicted

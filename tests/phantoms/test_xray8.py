@@ -153,3 +153,13 @@ def test_its_classes_can_be_smaller_than_those_of_the_others() -> None:
     assert plan_xray8(settings).tasks == plan_xray8(PhantomSettings(images_per_class=12)).tasks
     assert plan_covid(settings).tasks == plan_covid(PhantomSettings(images_per_class=30)).tasks
     assert plan_pneumonia(settings).tasks == plan_pneumonia(PhantomSettings(images_per_class=30)).tasks
+
+
+def test_the_two_lists_have_every_image_once_and_whole_patients_with_their_copies(phantoms: Phantoms) -> None:
+    folder = phantoms.folder / "xray8"
+    lists = [(folder / name).read_text().split() for name in ("train_val_list.txt", "test_list.txt")]
+    assert sorted(lists[0] + lists[1]) == sorted(row["Image Index"] for row in entries(phantoms))
+    digests = {name: path.read_bytes() for name, path in files(phantoms).items()}
+    for of in (lambda name: name.split("_")[0], lambda name: digests.get(name) or name):
+        assert not {*map(of, lists[0])} & {*map(of, lists[1])}
+    assert 0.1 < len(lists[1]) / len(lists[0] + lists[1]) < 0.4

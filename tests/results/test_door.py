@@ -42,7 +42,7 @@ def find_names(tree: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("name", "modules"),
     [
-        ("open_test_rows", {"cxrflow/models/batches.py", "evaluate.py", "probe.py"}),
+        ("open_test_rows", {"cxrflow/models/batches.py", "evaluate.py", "evaluate_findings.py", "probe.py"}),
         ("_open_subsets", {"cxrflow/models/batches.py"}),
         # The pixels of all subsets; samples shows a few images of each class, and nobody learns from the picture.
         ("open_images", {"cxrflow/data/images.py", "cxrflow/models/batches.py", "samples.py"}),

@@ -57,6 +57,26 @@ def test_no_job_that_trains_gets_a_test_row(published: tuple[Path, Run]) -> None
     assert named == {"split", "preprocess", "evaluate", "probe"}
 
 
+def test_a_study_of_several_findings_is_planned_and_no_training_gets_a_test_row(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXRFLOW_PLAN", "1")
+    with (clone / "Snakefile").open("a") as snakefile:
+        snakefile.write("\nassert not {'torch', 'matplotlib', 'cxrflow.compare.collect'} & set(sys.modules)\n")
+    study = ("--profile", "profiles/slurm", "--configfile", "config/nih14.yaml")
+    run = run_snakemake(clone, "-n", "-p", *study)
+    jobs = planned(run)
+    assert jobs["train"] == jobs["evaluate_findings"] == jobs["score_findings"] == 3 * 2 * 3
+    assert jobs["report_findings"] == 1
+    assert not jobs.keys() & {"evaluate", "probe", "check", "select_models", "summarize", "deliver", "phantom"}
+    given = {job.rule for job in parse_jobs(run.stdout) if re.search(TEST_FILE, " ".join(job.inputs))}
+    assert given == {"preprocess", "evaluate_findings", "report_findings"}
+    assert all(job.gpus == 1 for job in parse_jobs(run.stdout) if job.rule in ("train", "evaluate_findings"))
+    refused = run_snakemake(clone, "-n", *study, "--config", "train={class_weights: inverse}")
+    assert refused.returncode == 1
+    assert "config.train: class_weights must be none" in refused.stdout + refused.stderr
+
+
 SEARCH = (
     "tune={found: {dataset: covid, backbone: resnet34, generations: 3, per_generation: 4, rungs: [2, 4],"
     " space: {learning_rate: {low: 1e-4, high: 1e-2, log: true}, blur_px: [0, 5]}}}"

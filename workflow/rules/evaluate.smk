@@ -128,3 +128,6 @@ rule score:
         " --settings {params.settings:q} --embed {params.embed:q} --title {params.title:q}"
         " --confusion {output.confusion:q} --tsne-csv {output.tsne_csv:q} --tsne-png {output.tsne_png:q}"
         " --metrics {output.metrics:q} > {log:q} 2>&1"
+
+
+OF_MODEL = (rules.evaluate, rules.score)  # what `rule all` wants of every model

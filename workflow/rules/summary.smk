@@ -158,3 +158,6 @@ rule report:
     shell:
         "python scripts/report.py --results {params.results:q} --config {params.config:q}"
         " --models {params.models:q} --summary {params.summary:q} --report {output.report:q} > {log:q} 2>&1"
+
+
+SUMMARY, REPORT = rules.summarize, rules.report

@@ -18,6 +18,7 @@ from cxrflow.config.parsing import settings_dict
 from cxrflow.config.settings import StudySettings
 from cxrflow.files.atomic import read_json, write_json
 from cxrflow.files.formats import count_words
+from cxrflow.results.findings import FINDING_METRICS
 from cxrflow.results.metrics import METRICS
 
 # The tests that are corrected for their number together, and by what.
@@ -39,6 +40,8 @@ SELECTION = (
 def plan_analysis(settings: StudySettings) -> dict[str, Any]:
     """Return what is decided without the test: models, questions, families, selection, metrics and resampling."""
     parts = settings_dict(settings)
+    if any(data.findings for data in settings.datasets.values()):  # config/findings.py: what such a study goes without
+        return {key: parts[key] for key in (*PLANNED, "datasets")} | {"metrics": [*FINDING_METRICS]}
     return {
         **{key: parts[key] for key in PLANNED},
         "datasets": sorted(settings.datasets),

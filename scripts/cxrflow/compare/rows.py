@@ -119,7 +119,11 @@ def metric_columns(scores: dict[str, Any], *, per_class: bool) -> dict[str, Any]
 
     scores: of metrics.json as a whole, or of one class there.
     """
-    names = [name for name, metric in METRICS.items() if metric.per_class == per_class]
+    return score_columns(scores, [name for name, metric in METRICS.items() if metric.per_class == per_class])
+
+
+def score_columns(scores: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the same four columns for the scores of these names."""
     ends = {"": "value", "_low": "low", "_high": "high", "_n_patients": "n_patients"}
     return {f"{name}{end}": scores[name][key] for name in names for end, key in ends.items()}
 

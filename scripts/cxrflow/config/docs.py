@@ -14,9 +14,9 @@ README_HEAD = """\
 # The config
 
 One YAML file describes one study. `demo.yaml` synthesises its own X-rays, `quick.yaml` takes a quick look at your data,
-`lungs.yaml` is the published study in full, and `ablation.yaml` asks what each of its settings is worth. Copy one,
-change what you need, and pass it with `--configfile`; a single value can also be changed on the command line:
-`--config data_root=/data/xrays`.
+`lungs.yaml` is the published study in full, and `ablation.yaml` asks what each of its settings is worth; `nih14.yaml`
+is of the 14 labels of ChestX-ray14, of which an image may have several. Copy one, change what you need, and pass it
+with `--configfile`; a single value can also be changed on the command line: `--config data_root=/data/xrays`.
 
 Every key is checked before any job starts: an unknown key or a wrong type is an error that names the key and the known
 ones. A key that is left out takes its default. Changing a value reruns what depends on it and nothing else; `-n` shows

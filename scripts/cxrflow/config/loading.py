@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.findings import find_finding_problems
 from cxrflow.config.layout import BASE, FROM_DATASET, FROM_WEIGHTS, IMAGENET
 from cxrflow.config.parsing import find_problems, parse_settings, raise_problems, settings_dict
 from cxrflow.config.readers import PHANTOM_READERS, READERS
@@ -222,7 +223,7 @@ def _problems(study: Study) -> list[str]:
         problems += _variant_problems(study, variant)
     for name in settings.tune:
         problems += _search_problems(study, name)
-    return problems
+    return problems or list(find_finding_problems(study))
 
 
 def _search_problems(study: Study, name: str) -> list[str]:

@@ -64,7 +64,7 @@ def list_made(study: Study, layout: Layout, models: Iterable[ModelId]) -> Iterat
         ]
     for path, section, is_base, parameter, wanted in sections:
         record = made_with(path)
-        if record is not None and path.exists():
+        if record is not None and path.exists() and parameter in record["settings"]:  # stages of findings have fewer
             yield Made(path, section, is_base, wanted, record["settings"][parameter])
 
 

@@ -7,7 +7,7 @@ nihcc.app.box.com/v/ChestXray-NIHCC and Wang et al. 2017. Imports nothing: a dry
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -37,8 +37,10 @@ class Reader:
     terms: str = ""
     own_settings: tuple[str, ...] = ()
 
-    def count_published(self, classes: Mapping[str, str]) -> dict[str, int]:
-        """Return the published images per class where a config keeps `classes`; empty where nobody counted them."""
+    def count_published(self, classes: Mapping[str, str], findings: Sequence[str] = ()) -> dict[str, int]:
+        """Return the published images per class where a config keeps these; empty where nobody counted them."""
+        if findings:
+            return {}
         renamed = set(classes) == set(self.published_counts) and len(set(classes.values())) == len(classes)
         known = set(classes) <= set(self.published_counts) and (renamed or not self.is_ruled_by_classes)
         counts = Counter[str]()
@@ -96,6 +98,7 @@ READERS = {
             "No restrictions on use; the owners ask for a link to nihcc.app.box.com/v/ChestXray-NIHCC, a citation of"
             " Wang et al. 2017 (CVPR), and the acknowledgement that the NIH Clinical Center provided the data."
         ),
+        own_settings=("findings",),
     ),
     "folders": Reader("one folder per class", "one folder of images per class", "folders"),
     "csv": Reader(

@@ -70,6 +70,11 @@ class DatasetSettings:
         dict,
         is_name=True,
     )
+    findings: tuple[str, ...] = setting(
+        "reader nih: of a study in which an image may have several labels or none (config/nih14.yaml): all images are"
+        " kept, and each of these findings is a label of its own, yes or no; empty: one class per image",
+        (),
+    )
     skip: tuple[str, ...] = setting(
         "folders and files that are left out and counted, by name or by path from `folder`, such as"
         " ['*masks', '*_seg.png', old/test]; case does not count",

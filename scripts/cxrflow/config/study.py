@@ -53,6 +53,11 @@ class Study:
         """Return the datasets of the study, in config order, without those that are left out."""
         return [name for name in self.settings.datasets if name not in self.settings.leave_out]
 
+    @property
+    def has_findings(self) -> bool:
+        """Whether an image may have several labels, or none; then so in every dataset."""
+        return any(data.findings for data in self.settings.datasets.values())
+
     def dataset_folder(self, dataset: str) -> Path:
         """Return the raw folder of a dataset."""
         return Path(self.data_root) / self.settings.datasets[dataset].folder
@@ -68,7 +73,7 @@ class Study:
     def published_counts(self, dataset: str) -> dict[str, int]:
         """Return the images per class of the whole published set; empty where a dataset is not one."""
         data = self.settings.datasets[dataset]
-        return {} if self.settings.phantoms else READERS[data.reader].count_published(data.classes)
+        return {} if self.settings.phantoms else READERS[data.reader].count_published(data.classes, data.findings)
 
     def model_title(self, model: ModelId) -> str:
         """Return a model's name for figures, for example `ResNet-34 on COVID-19 Radiography, from scratch, seed 0`.

@@ -13,7 +13,7 @@ from cxrflow.config.settings import SplitSettings
 from cxrflow.data.capping import seeded_rank
 from cxrflow.data.published import place_published
 from cxrflow.errors import CxrflowError
-from cxrflow.files.records import SUBSETS, GroupRow, IndexRow, SplitRow
+from cxrflow.files.records import SUBSETS, GroupRow, IndexRow, SplitRow, list_labels
 
 LAST = chr(0x10FFFF)  # begins a key that sorts after every name
 
@@ -42,7 +42,7 @@ def split_index(rows: Sequence[IndexRow], settings: SplitSettings, grouped: Iter
     }
     classes: dict[str, Counter[str]] = defaultdict(Counter)
     for row, group in zip(rows, groups, strict=True):
-        classes[group][row.label] += 1
+        classes[group].update(list_labels(row))
     free = {group: counts for group, counts in classes.items() if group not in fixed}
     shares = {name: float(getattr(settings, name)) for name in SUBSETS if name not in fixed.values()}
     whole = sum(shares.values()) if fixed else 1.0
@@ -51,9 +51,10 @@ def split_index(rows: Sequence[IndexRow], settings: SplitSettings, grouped: Iter
     )
     kept = {*fixed.values(), "train"} if fixed else set[str]()  # subsets whose images are as published
     split = [
-        SplitRow(row.image_id, row.label, row.patient_id, group, subset, "published" if subset in kept else "seed")
+        SplitRow(row.image_id, row.label, row.patient_id, group, subset, by, row.findings)
         for row, group in zip(rows, groups, strict=True)
         for subset in [subsets[group]]
+        for by in ["published" if subset in kept else "seed"]
     ]
     check_split(rows, split)
     return split
@@ -203,17 +204,18 @@ def check_split(rows: Sequence[IndexRow], split: Sequence[SplitRow]) -> None:
                 raise CxrflowError(
                     f"the split leaks: {what} {name} is in {places[name]} and in {row.subset}, at {row.image_id}"
                 )
-    present = {(row.label, row.subset) for row in split}
-    for label in sorted({row.label for row in split}):
+    present = {(label, row.subset) for row in split for label in list_labels(row)}
+    for label in sorted({label for label, _ in present}):
         lacking = [subset for subset in SUBSETS if (label, subset) not in present]
         if lacking:
-            members = [row for row in split if row.label == label]
+            members = [row for row in split if label in list_labels(row)]
             n_groups, n_patients = len({row.group for row in members}), len({row.patient_id for row in members})
             raise CxrflowError(
                 f"class {label!r} is too small to split: its {len(members)} images form {n_groups} group(s) of patients"
                 f" and duplicates, and none is left for {' and '.join(lacking)}; at least 3 are needed, better 20."
                 f" {_find_remedy(members, lacking, n_patients, n_groups)}, or leave the class out with"
-                " datasets.<name>.classes, or the dataset with --config 'leave_out=[<name>]'"
+                f" datasets.<name>.{'findings' if members[0].findings else 'classes'}, or the dataset with"
+                " --config 'leave_out=[<name>]'"
             )
 
 

@@ -74,6 +74,7 @@ KINDS = {
     "score": Kind(float, lambda value: f"{value:.2f}", lambda value: f"{value:.4f}"),
     "difference": Kind(float, format_signed, lambda value: format_signed(value, 4), between=" to "),
     "loss": Kind(float, lambda value: f"{value:.3f}", lambda value: f"{value:.5f}"),
+    "thousandths": Kind(float, lambda value: f"{value:.3f}", lambda value: f"{value:.5f}"),
     "p": Kind(float, lambda value: f"{value:.3f}" if value >= LEAST_SHOWN_P else f"<{LEAST_SHOWN_P}"),
     "tenths": Kind(float, lambda value: f"{value:,.1f}", lambda value: f"{value:,.3f}"),
     "share": Kind(float, format_share, lambda value: format_share(value, 2), between=" to "),

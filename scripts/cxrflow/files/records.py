@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the Snakefile reads the readers' table through here, and pl
 
 AGAIN = "it was edited or damaged; delete it and run evaluate again"
 SUBSETS = ("train", "val", "test")
+NO_FINDINGS = "none"  # the findings of an image that may have several and has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class IndexRow:
         pixel_sha256: of the decoded gray pixels and their shape; images with equal ones stay together.
         part: its subset in the dataset's own split (train, val or test); empty where it publishes none.
         metadata: what its table says of it beside the label, `view=PA sex=F age_years=58 follow_up=3`, or empty;
-            `ignored=Edema|Hernia` are its findings that the dataset's rule takes no notice of.
+            `ignored=Edema|Hernia` are its findings that the dataset's rule takes no notice of; `findings=Mass|Nodule`
+            or `findings=none` its labels, where an image may have several.
         size_bytes: of the file.
     """
 
@@ -57,6 +59,11 @@ class IndexRow:
     def facts(self) -> dict[str, str]:
         """The metadata by name."""
         return dict(fact.split("=", 1) for fact in self.metadata.split(" ") if fact)
+
+    @property
+    def findings(self) -> str:
+        """Its labels where an image may have several, as in split.csv; else empty."""
+        return self.facts.get("findings", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +201,7 @@ class SplitRow:
         group: patients and duplicates joined; a group never crosses subsets.
         subset: train, val or test.
         decided_by: what put it there: `seed`, or `published` for the dataset's own split.
+        findings: where an image may have several labels, those that it has, `Mass|Nodule` or `none`; else empty.
     """
 
     image_id: str
@@ -202,6 +210,17 @@ class SplitRow:
     group: str
     subset: str
     decided_by: str = "seed"
+    findings: str = ""
+
+
+def list_findings(row: IndexRow | SplitRow) -> list[str]:
+    """Return the labels of an image that may have several; none where it has one class."""
+    return [] if row.findings in ("", NO_FINDINGS) else row.findings.split("|")
+
+
+def list_labels(row: IndexRow | SplitRow) -> list[str]:
+    """Return what an image counts as in a split: its findings, or else its class."""
+    return list_findings(row) or [row.label]
 
 
 def read_split(split: Path, test: Path) -> list[SplitRow]:

@@ -20,7 +20,7 @@ from cxrflow.data.capping import seeded_rank
 from cxrflow.data.images import open_images
 from cxrflow.errors import CxrflowError
 from cxrflow.files.openings import record_opening
-from cxrflow.files.records import SplitRow
+from cxrflow.files.records import SplitRow, list_findings
 from cxrflow.files.tables import read_records
 from cxrflow.models.devices import derive_generator
 
@@ -36,10 +36,11 @@ class SplitImages:
 
     Attributes:
         images: uint8 (N, H, W), 0-255, memory-mapped.
-        labels: int64 (N,), index into class_names.
+        labels: int64 (N,), index into class_names; where an image may have several findings int64 (N, n_classes), 1
+            for those that it has.
         rows: int64 (n,) per subset: its images.
         image_ids, patient_ids: one per image.
-        class_names: of the whole dataset, alphabetical.
+        class_names: of the whole dataset, alphabetical; the findings, where an image may have several.
     """
 
     images: NDArray[np.uint8]
@@ -49,13 +50,24 @@ class SplitImages:
     patient_ids: list[str]
     class_names: list[str]
 
+    @property
+    def has_findings(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return self.labels.ndim == 2
+
     def labels_of(self, subset: str) -> NDArray[np.int64]:
-        """Return the labels of a subset: int64 (n,)."""
+        """Return the labels of a subset: int64 (n,) or (n, n_classes)."""
         return self.labels[self.rows[subset]]
+
+    def names_of(self, row: int) -> list[str]:
+        """Return the class of an image, or its findings."""
+        numbers = np.flatnonzero(self.labels[row]) if self.has_findings else [self.labels[row]]
+        return [self.class_names[number] for number in numbers]
 
     def counts(self, subset: str) -> dict[str, int]:
         """Return how many images a subset has of each class, classes without any included."""
-        numbers = np.bincount(self.labels_of(subset), minlength=len(self.class_names))
+        labels = self.labels_of(subset)
+        numbers = labels.sum(axis=0) if self.has_findings else np.bincount(labels, minlength=len(self.class_names))
         return dict(zip(self.class_names, numbers.tolist(), strict=True))
 
 
@@ -80,17 +92,27 @@ def join_split(
             f"the split of {where}: {odd.image_id} is in subset {odd.subset!r}, and only {' and '.join(subsets)} may be"
             " here: run split again"
         )
-    class_names = sorted({row.label for row in split})
-    number = {name: i for i, name in enumerate(class_names)}
+    class_names, labels = _number_labels(split)
     subset_of = np.array([row.subset for row in split], dtype=str)
     return SplitImages(
         images=images,
-        labels=np.array([number[row.label] for row in split], dtype=np.int64),
+        labels=labels,
         rows={subset: np.flatnonzero(subset_of == subset).astype(np.int64) for subset in subsets},
         image_ids=[row.image_id for row in split],
         patient_ids=[row.patient_id for row in split],
         class_names=class_names,
     )
+
+
+def _number_labels(split: list[SplitRow]) -> tuple[list[str], NDArray[np.int64]]:
+    """Return class_names and labels of SplitImages."""
+    if not any(row.findings for row in split):
+        names = sorted({row.label for row in split})
+        number = {name: i for i, name in enumerate(names)}
+        return names, np.array([number[row.label] for row in split], dtype=np.int64)
+    found = [list_findings(row) for row in split]
+    names = sorted({name for each in found for name in each})
+    return names, np.array([[name in each for name in names] for each in found], dtype=np.int64)
 
 
 def open_split_images(images: Path, split: Path, size_px: int) -> SplitImages:
@@ -139,8 +161,8 @@ def take_share(data: SplitImages, share: float) -> SplitImages:
         patients[data.patient_ids[row]].append(row)
     strata: dict[str, list[str]] = defaultdict(list)
     for patient in sorted(patients, key=lambda name: seeded_rank(SHARE_SEED, name)):
-        labels = {data.class_names[data.labels[row]] for row in patients[patient]}
-        strata[min(sorted(labels), key=counts.__getitem__)].append(patient)
+        labels = {name for row in patients[patient] for name in data.names_of(row)}
+        strata[min(sorted(labels), key=counts.__getitem__, default="")].append(patient)
     kept = []
     for members in strata.values():
         sizes = np.array([len(patients[name]) for name in members])

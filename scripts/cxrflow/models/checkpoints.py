@@ -43,6 +43,7 @@ class SavedModel:
     epoch: int  # the kept one, from 1
     val_loss: float  # of that epoch
     batch_norm_momentum: float
+    has_findings: bool = False  # an output is the logit of a finding that an image may have beside others
 
 
 def checksum_path(path: Path) -> Path:
@@ -131,16 +132,28 @@ def load_model(path: Path) -> SavedModel:
             f"{path} has format {content.get('format')!r}, and this cxrflow reads {MODEL_FORMAT}: "
             "use the version of cxrflow that wrote it"
         )
-    names = [field.name for field in dataclasses.fields(SavedModel)]
-    missing = [name for name in names if name not in content]
+    fields = dataclasses.fields(SavedModel)
+    missing = [each.name for each in fields if each.name not in content and each.default is dataclasses.MISSING]
     if missing:
         raise CxrflowError(f"{path} is not a model of cxrflow: it lacks {', '.join(missing)}")
     content["preprocess"] = parse_settings(PreprocessSettings, content["preprocess"], f"{path}: preprocess")
-    return SavedModel(**{name: content[name] for name in names})
+    return SavedModel(**{each.name: content[each.name] for each in fields if each.name in content})
 
 
-def restore_network(model: SavedModel) -> nn.Module:
-    """Build the network of a saved model, on the CPU, in eval mode."""
+def restore_network(model: SavedModel, *, findings: bool = False) -> nn.Module:
+    """Build the network of a saved model, on the CPU, in eval mode.
+
+    findings: whether its outputs are taken as those of findings, of which an image may have several, or of classes.
+
+    Raises:
+        CxrflowError: they are the other.
+    """
+    if model.has_findings != findings:
+        kind = "several findings" if model.has_findings else "one class"
+        raise CxrflowError(
+            f"the {model.backbone} on {model.dataset} tells {kind} per image, which this command is not for: see"
+            " config/nih14.yaml for findings and config/lungs.yaml for classes"
+        )
     network = build_network(model.backbone, len(model.class_names), model.batch_norm_momentum)
     network.load_state_dict(model.state_dict)
     return network.eval()

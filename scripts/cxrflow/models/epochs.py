@@ -19,7 +19,7 @@ from cxrflow.models.augment import Changes, augment, sample_changes
 from cxrflow.models.batches import cut_batches, epoch_order
 from cxrflow.models.devices import derive_seed
 from cxrflow.models.inference import predict_logits
-from cxrflow.models.losses import sum_losses
+from cxrflow.models.losses import decide, sum_losses
 from cxrflow.models.networks import estimate_batch_norm, normalize_gray, to_network_input
 from cxrflow.models.optimizing import learning_rate_at
 from cxrflow.models.ranks import LEAST_ROWS
@@ -117,7 +117,7 @@ def train_epoch(training: Training, epoch: int) -> tuple[float, float]:
     changes = sample_changes(n_images, settings, training.seed, epoch)
     batches = cut_batches(n_images, settings.batch_size, LEAST_ROWS * training.ranks.count)
     sums = torch.zeros(2, dtype=torch.float64, device=training.device)  # of the loss and of the weights
-    predicted = torch.zeros(n_images, dtype=torch.int64, device=training.device)  # in the order of the epoch
+    predicted = torch.zeros_like(training.labels["train"])  # in the order of the epoch
     for step, part in enumerate(batches):
         learning_rate = learning_rate_at(settings, epoch, step / len(batches))
         own = training.ranks.own_part(part)
@@ -135,8 +135,8 @@ def train_step(training: Training, places: Tensor, changes: Changes, learning_ra
     """Take one step of the optimizer; nothing here waits for a GPU.
 
     places: int64 (b,), this rank's images of the batch, by their place in the train subset.
-    Returns float32 (2,), sum of the weighted losses and of the weights over the batch, and int64 (b,), predicted
-    classes; both on the device.
+    Returns float32 (2,), sum of the weighted losses and of the weights over the batch, and int64 (b,) or
+    (b, n_classes), predicted labels; both on the device.
     """
     settings = training.settings
     labels = training.labels["train"][places.to(training.device, non_blocking=True)]
@@ -155,7 +155,7 @@ def train_step(training: Training, places: Tensor, changes: Changes, learning_ra
     training.optimizer.step()
     if training.average:
         training.average.update(training.network)
-    return sums, logits.detach().argmax(dim=1)
+    return sums, decide(logits.detach(), labels)
 
 
 def refresh_batch_norm(training: Training, epoch: int) -> None:
@@ -183,19 +183,21 @@ def validate(training: Training, epoch: int) -> tuple[float, float]:
     loss_sum, weight_sum = sum_losses(logits, labels, training.class_weights.double().cpu(), training.settings)
     loss = float(loss_sum / weight_sum)
     _check_finite(loss, f"the validation of epoch {epoch}", learning_rate_at(training.settings, epoch, 0.0))
-    return loss, macro_f1(labels.numpy(), logits.argmax(dim=1).numpy(), training.n_classes)
+    return loss, macro_f1(labels.numpy(), decide(logits, labels).numpy(), training.n_classes)
 
 
 def macro_f1(labels: NDArray[np.int64], predicted: NDArray[np.int64], n_classes: int) -> float:
     """Return the mean F1 of the classes, 0-1; a class that neither occurs nor is predicted does not count.
 
     As defined in metrics.json, but without its intervals and the modules that make them: a new metric there must not
-    retrain a model. labels, predicted: int64 (n,).
+    retrain a model. labels, predicted: int64 (n,), or of several findings int64 (n, n_classes), 0 or 1; 0 where no
+    finding occurs or is predicted.
     """
-    confusion = np.bincount(labels * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
-    denominators = confusion.sum(axis=0) + confusion.sum(axis=1)
+    if labels.ndim == 1:
+        labels, predicted = (np.eye(n_classes, dtype=np.int64)[each] for each in (labels, predicted))
+    denominators = labels.sum(axis=0) + predicted.sum(axis=0)
     seen = denominators > 0
-    return float((2 * np.diag(confusion)[seen] / denominators[seen]).mean())
+    return float((2 * (labels & predicted).sum(axis=0)[seen] / denominators[seen]).mean()) if seen.any() else 0.0
 
 
 def _check_finite(loss: float, where: str, learning_rate: float) -> None:

@@ -1,4 +1,7 @@
-"""What a training minimises: cross entropy or focal loss, weighted by class, with smoothed labels. Pure functions."""
+"""What a training minimises: cross entropy or focal loss, weighted by class, with smoothed labels. Pure functions.
+
+Where an image may have several findings, it is the binary cross entropy of each.
+"""
 
 from collections.abc import Mapping
 
@@ -36,7 +39,13 @@ def sum_losses(logits: Tensor, labels: Tensor, class_weights: Tensor, settings: 
     Detection, ICCV, equation 5); with smoothed labels each class's share of a label has its own p.
 
     logits: float (B, n_classes); labels: int64 (B,); class_weights: (n_classes,), of the same type as the logits.
+
+    labels int64 (B, n_classes), of images that may have several findings: the mean binary cross entropy of their
+    sigmoids, every image and finding with the same weight; `findings.list_unfit` refuses settings that ask for more.
     """
+    if labels.ndim == 2:
+        losses = functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="sum")
+        return losses / logits.shape[1], logits.new_full((), len(labels))
     weight_sum, smoothing = class_weights[labels].sum(), settings.label_smoothing
     if settings.loss == "cross_entropy":
         loss_sum = functional.cross_entropy(
@@ -49,3 +58,11 @@ def sum_losses(logits: Tensor, labels: Tensor, class_weights: Tensor, settings: 
     hard = functional.nll_loss(scores, labels, weight=class_weights, reduction="sum")
     even = -(scores @ class_weights).sum() / logits.shape[1]
     return (1 - smoothing) * hard + smoothing * even, weight_sum
+
+
+def decide(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return what the logits say, in the form of the labels: int64 (B,), the class, or (B, n_classes), 1 from p = 0.5.
+
+    logits: float (B, n_classes).
+    """
+    return logits.argmax(dim=1) if labels.ndim == 1 else (logits > 0).long()

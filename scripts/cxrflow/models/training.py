@@ -14,6 +14,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from cxrflow.config.findings import list_unfit
 from cxrflow.config.layout import SCRATCH, ModelId
 from cxrflow.config.parsing import settings_dict
 from cxrflow.config.settings import PreprocessSettings, TrainSettings
@@ -52,7 +53,7 @@ class Training:
     settings: TrainSettings
     seed: int
     sources: dict[str, ImageSource]  # of train and val
-    labels: dict[str, Tensor]  # of train and val, int64 (n,), on the device
+    labels: dict[str, Tensor]  # of train and val, int64 (n,) or (n, n_classes), on the device
     class_weights: Tensor  # float32 (n_classes,), on the device; all 1 where the settings switch them off
     average: WeightAverage | None = None  # of the network's weights over the steps
     ranks: Ranks = ALONE
@@ -110,6 +111,8 @@ def open_training(
     """
     network = build_network(identity.backbone, len(data.class_names), settings.batch_norm_momentum, identity.seed)
     is_probe = load_init(network, identity.backbone, identity.init, init_weights)
+    if is_probe and data.has_findings:
+        raise CannotTrainError(f"{identity.init} asks for a probe, which is fitted to one class per image: train all")
     new_layers = "" if identity.init == SCRATCH else find_head(network, identity.backbone)
     training = start_training(
         network, data, settings, seed=identity.seed, device=device, ranks=ranks, new_layers=new_layers
@@ -158,8 +161,11 @@ def check_subsets(data: SplitImages, settings: TrainSettings, ranks: Ranks = ALO
     """Check that there is something to train and to validate on, for every rank.
 
     Raises:
-        CxrflowError: a class has no train image, a subset is too small, or a batch cannot be divided among the ranks.
+        CxrflowError: a class has no train image, a subset is too small, a batch cannot be divided among the ranks, or
+            the settings are for one class per image and the images have several findings.
     """
+    if data.has_findings and (unfit := list_unfit(settings)):
+        raise CannotTrainError(f"an image may have several findings here: {'; '.join(unfit)}")
     absent = [name for name, count in data.counts("train").items() if count == 0]
     if absent:
         raise CxrflowError(
@@ -191,6 +197,7 @@ def saved_model(
         epoch=training.best.epoch,
         val_loss=training.best.val_loss,
         batch_norm_momentum=training.settings.batch_norm_momentum,
+        has_findings=training.labels["train"].ndim == 2,
     )
 
 

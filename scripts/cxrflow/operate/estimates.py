@@ -63,7 +63,8 @@ def count_images(study: Study, dataset: str) -> ImageCount | None:
     layout = study.layout
     index, split, test = layout.index_counts(dataset), layout.split(dataset), layout.test(dataset)
     settings, data = study.settings, study.settings.datasets[dataset]
-    published, cap = READERS[data.reader].count_published(data.classes), settings.index.max_images_per_class
+    published = READERS[data.reader].count_published(data.classes, data.findings)
+    cap = settings.index.max_images_per_class
     if index.exists():
         total, source = sum(read_json(index)["counts"].values()), "counted by index"
     elif not published:

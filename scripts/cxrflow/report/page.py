@@ -42,20 +42,10 @@ def render_page(results: Results, summary: Path) -> str:
     Raises:
         CxrflowError: a table of the summary or a picture is missing.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(estimate=write_estimate, score=KINDS["score"].show)
     rows = {name: read_table_rows(summary, name, table) for name, table in TABLES.items()}
     provenance, searches = read_json(summary / PROVENANCE), describe_searches(results)
-    return environment.get_template("report.html.j2").render(
-        css=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # our own file, nothing of a user's in it
-        study=results.study.settings.study,
-        synthetic=results.study.settings.phantoms is not None,
+    return fill_template(
+        results,
         overview=describe_study(results),
         above_thumbnail=count_above_thumbnail(rows["models"]),
         chosen=[
@@ -82,7 +72,26 @@ def render_page(results: Results, summary: Path) -> str:
         },
         checks=[{**row, "sign": SIGNS[row["level"]]} for row in rows["checks"]],
         provenance=provenance,
+    )
+
+
+def fill_template(results: Results, *, provenance: Mapping[str, Any], **more: Any) -> str:
+    """Return the template as HTML, filled with what every page has, and more."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(estimate=write_estimate, score=KINDS["score"].show)
+    return environment.get_template("report.html.j2").render(
+        css=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),  # our own file, nothing of a user's in it
+        study=results.study.settings.study,
+        synthetic=results.study.settings.phantoms is not None,
+        provenance=provenance,
         config=yaml.safe_dump(provenance["config"], sort_keys=False, allow_unicode=True),
+        **more,
     )
 
 
@@ -143,14 +152,21 @@ def describe_dataset(results: Results, name: str, per_class: Sequence[Row]) -> d
     data = results.layout.recipe(name, results.study.recipe())
     return {
         "id": f"dataset-{list(results.datasets).index(name) + 1}",
-        "title": dataset.title,
-        "citation": results.study.settings.datasets[name].citation,
-        "terms": "" if results.study.settings.phantoms else READERS[results.reader_of(name)].terms,
+        **describe_terms(results, name),
         "samples": embed_gallery(data / "samples.png", f"Sample X-rays of {dataset.title}, a row per class"),
         "before_after": embed_gallery(
             data / "before_after.png", f"X-rays of {dataset.title} before and after preprocessing"
         ),
         "models": [describe_model(results, m, per_class) for m in results.select(results.base_models, dataset=name)],
+    }
+
+
+def describe_terms(results: Results, name: str) -> dict[str, Any]:
+    """Return a dataset's title, and what to cite for it under which terms."""
+    return {
+        "title": results.datasets[name].title,
+        "citation": results.study.settings.datasets[name].citation,
+        "terms": "" if results.study.settings.phantoms else READERS[results.reader_of(name)].terms,
     }
 
 

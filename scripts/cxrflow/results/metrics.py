@@ -111,6 +111,23 @@ def area_under_roc(ranking: Ranking, weights: Floats) -> Floats:
     return _divide(wins, positives.sum(axis=0) * weight_below[-1])
 
 
+def average_precision(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> Floats:
+    """Return the mean precision over the positive images, each at the threshold of its own score, weighted.
+
+    As scikit-learn's average_precision_score: a sum of steps, without interpolation. Guessing reaches the share of
+    positive images, not 0.5.
+
+    scores: float64 (n,). positive: bool (n,). weights: float64 (n, n_resamples).
+    Returns float64 (n_resamples,), NaN where a resample has no positive image.
+    """
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # of each group of equal scores
+    found = np.cumsum(weights[order], axis=0)[last]
+    hits = np.cumsum(weights[order] * positive[order, None], axis=0)[last]
+    precision = np.divide(hits, found, out=np.zeros_like(hits), where=found > 0)
+    return _divide((np.diff(hits, axis=0, prepend=0.0) * precision).sum(axis=0), hits[-1])
+
+
 def accuracy(sample: Sample) -> Floats:
     """Return the share of images predicted right: float64 (n_resamples,)."""
     confusion = sample.confusion
@@ -134,12 +151,12 @@ def f1(sample: Sample) -> Floats:
 
 def macro_f1(sample: Sample) -> Floats:
     """Return the plain mean of the classes' F1: float64 (n_resamples,)."""
-    return _mean_of_defined(f1(sample))
+    return mean_of_defined(f1(sample))
 
 
 def macro_auroc(sample: Sample) -> Floats:
     """Return the plain mean of the classes' one-vs-rest AUROC: float64 (n_resamples,)."""
-    return _mean_of_defined(sample.auroc)
+    return mean_of_defined(sample.auroc)
 
 
 def _hits(sample: Sample) -> Floats:
@@ -150,7 +167,8 @@ def _divide(numerator: Floats, denominator: Floats) -> Floats:
     return np.divide(numerator, denominator, out=np.full_like(denominator, np.nan), where=denominator > 0)
 
 
-def _mean_of_defined(values: Floats) -> Floats:
+def mean_of_defined(values: Floats) -> Floats:
+    """Return the mean over classes where a metric is defined: float64 (n_resamples, n_classes) -> (n_resamples,)."""
     defined = ~np.isnan(values)
     return _divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
 

@@ -35,7 +35,7 @@ def score_predictions(predictions: Predictions, resamples: int, seed: int) -> di
 
     def score(name: str, *k: int) -> dict[str, float | None]:  # k: number of the class, for metrics of each
         of_class = behind[name][k[0] : k[0] + 1] if k else behind[name]
-        return _with_interval(values[name][k], resampled[name].T[k] if resamples else np.zeros(0), of_class)
+        return add_interval(values[name][k], resampled[name].T[k] if resamples else np.zeros(0), of_class)
 
     overall = [name for name, metric in METRICS.items() if not metric.per_class]
     per_class = [name for name, metric in METRICS.items() if metric.per_class]
@@ -58,7 +58,7 @@ def score_predictions(predictions: Predictions, resamples: int, seed: int) -> di
     }
 
 
-def _with_interval(value: float, resampled: Floats, patients: NDArray[np.int64]) -> dict[str, float | None]:
+def add_interval(value: float, resampled: Floats, patients: NDArray[np.int64]) -> dict[str, float | None]:
     """Return value, low and high, all None where the value is undefined, and the patients of the smallest class."""
     low, high = (None, None) if np.isnan(value) else wilson_interval(float(value), resampled, patients)
     return {

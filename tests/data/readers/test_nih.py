@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,33 @@ def test_the_rule(tmp_path):
         "00000006_000": NO_FILE,
     }
     assert listing.listed_missing == 1
+
+
+def test_with_findings_every_image_is_kept_with_those_that_it_has(tmp_path):
+    make_nih(tmp_path)
+    listing = list_dataset(tmp_path, replace(SETTINGS, findings=("Effusion", "Mass", "Nodule", "Hernia")))
+    facts = {each.image_id: each.metadata.partition("findings=")[2] for each in listing.candidates}
+    assert facts == {
+        "00000001_000": "none ignored=Cardiomegaly",
+        "00000001_001": "Effusion ignored=Cardiomegaly",
+        "00000002_000": "none",
+        "00000002_001": "none",
+        "00000003_000": "Mass|Nodule",
+        "00000003_001": "Hernia|Mass",
+        "00000004_000": "none",
+        "00000005_000": "none ignored=Infiltration",
+    }
+    labels = {each.image_id: each.label for each in listing.candidates}
+    assert all((labels[name] == "Finding") == (not fact.startswith("none")) for name, fact in facts.items())
+    assert [(row.kind, row.image_id) for row in listing.rejects] == [("missing", "00000006_000")]
+    assert listing.regions == [], "an explanation is of one class per image"
+
+
+def test_a_finding_that_is_none_is_refused(tmp_path):
+    make_nih(tmp_path)
+    for finding in ("Infiltrate", "No Finding"):
+        with pytest.raises(CxrflowError, match=f"findings: '{finding}' is no finding of this set"):
+            list_dataset(tmp_path, replace(SETTINGS, findings=("Mass", finding)))
 
 
 def test_a_missing_first_image_is_not_replaced_by_a_later_one(tmp_path):

@@ -6,7 +6,8 @@ Reads `Data_Entry_2017.csv`, `BBox_List_2017.csv` and the lists of the published
 The rule is applied to the table as published, before a look at which files are there, so that a partial download
 selects the same images as the whole set: an image with exactly one of the six findings belongs to that class,
 whatever other findings it has; an image with `No Finding` is kept when it is the first one of its patient by
-follow-up number. The setting `classes` puts other findings in the place of the six.
+follow-up number. The setting `classes` puts other findings in the place of the six. The setting `findings` keeps every
+image, with all of those findings that it has.
 """
 
 import re
@@ -18,7 +19,7 @@ from cxrflow.config.settings import DatasetSettings
 from cxrflow.data.readers.base import Candidate, Listing, escape_name, folder_names, image_names, layout_error
 from cxrflow.data.readers.keys import clean_name, loose_key, quote_names, stem_key
 from cxrflow.errors import CxrflowError
-from cxrflow.files.records import RegionRow, RejectRow
+from cxrflow.files.records import NO_FINDINGS, RegionRow, RejectRow
 from cxrflow.files.tables import open_rows, read_numbered
 
 TABLES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")  # the second: the NIH's corrected release
@@ -36,6 +37,7 @@ OTHER_FINDINGS = (
 )  # fmt: skip
 KNOWN = (NO_FINDING, *FINDINGS, *OTHER_FINDINGS)
 STUDY_CLASSES = {name: name for name in (NO_FINDING, *FINDINGS)}
+FINDING = "Finding"  # with the setting `findings`, the class of an image that has one of them
 PUBLISHED_PX = 1024  # boxes are given in the published files' pixels; resized copies of the set are common
 BOX_LABELS = {"Infiltrate": "Infiltration"}  # the two tables name this finding differently
 
@@ -63,15 +65,18 @@ def list_images(folder: Path, settings: DatasetSettings) -> Listing:
     Raises:
         CxrflowError: no table, a table of other columns, or no image of it; a class that is no finding.
     """
-    listing = Listing([], box_frame_px=PUBLISHED_PX, classes=STUDY_CLASSES)
-    classes = _check_findings(settings.classes) or STUDY_CLASSES
+    either = {name: name for name in (FINDING, NO_FINDING)}
+    listing = Listing([], box_frame_px=PUBLISHED_PX, classes=either if settings.findings else STUDY_CLASSES)
+    classes = _check_findings("classes", settings.classes) or STUDY_CLASSES
+    if settings.findings:
+        classes = _check_findings("findings", dict.fromkeys(settings.findings, FINDING), KNOWN[1:])
     table = _choose_file(folder, TABLES, listing.notes)
     if table is None:
         raise layout_error(folder, f"the table {TABLES[0]}")
     entries, files, parts = read_entries(table), find_files(folder, listing.notes), read_parts(folder, listing.notes)
     if not files:
         raise layout_error(folder, "images below images_001/images/ to images_012/images/, or in images/")
-    labels, reasons = select_entries(entries, classes)
+    labels, reasons = (label_entries(entries, classes), {}) if settings.findings else select_entries(entries, classes)
     for entry in entries:
         image_id, path = Path(entry.name).stem, files.get(entry.name)
         if path is None:
@@ -80,7 +85,9 @@ def list_images(folder: Path, settings: DatasetSettings) -> Listing:
         elif entry.name in labels:
             source, part = path.split("/")[0] if "/" in path else "", parts.get(entry.name, "")
             ignored = "|".join(sorted(entry.findings - classes.keys() - {NO_FINDING}))
-            metadata = f"{entry.metadata} ignored={ignored}" if ignored else entry.metadata
+            found = "|".join(sorted(entry.findings & classes.keys())) or NO_FINDINGS if settings.findings else ""
+            facts = [entry.metadata, *[f"findings={found}"] * bool(found), *[f"ignored={ignored}"] * bool(ignored)]
+            metadata = " ".join(filter(None, facts))
             candidate = Candidate(image_id, path, labels[entry.name], entry.patient, source, part, metadata)
             listing.candidates.append(candidate)
         else:
@@ -103,9 +110,9 @@ def list_images(folder: Path, settings: DatasetSettings) -> Listing:
     return listing
 
 
-def _check_findings(classes: dict[str, str]) -> dict[str, str]:
-    if unknown := [finding for finding in classes if finding not in KNOWN]:
-        raise CxrflowError(f"classes: {quote_names(unknown)} is no finding of this set; known: {', '.join(KNOWN)}")
+def _check_findings(key: str, classes: dict[str, str], known: Collection[str] = KNOWN) -> dict[str, str]:
+    if unknown := [finding for finding in classes if finding not in known]:
+        raise CxrflowError(f"{key}: {quote_names(unknown)} is no finding of this set; known: {', '.join(known)}")
     return classes
 
 
@@ -164,6 +171,11 @@ def _read_metadata(row: Mapping[str, str | None]) -> str:
         cells["age_years"] = age[1]
     cells["follow_up"] = row["Follow-up #"] or ""
     return " ".join(f"{name}={''.join(value.split())}" for name, value in cells.items() if value.strip())
+
+
+def label_entries(entries: Iterable[Entry], findings: Collection[str]) -> dict[str, str]:
+    """Return {file name: class} of all images: FINDING where one of the findings is present, else NO_FINDING."""
+    return {each.name: NO_FINDING if each.findings.isdisjoint(findings) else FINDING for each in entries}
 
 
 def select_entries(
