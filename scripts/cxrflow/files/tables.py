@@ -65,12 +65,16 @@ def read_numbered(path: Path, columns: Sequence[str] = ()) -> list[tuple[int, di
 def read_records(path: Path, record: type) -> list[Any]:
     """Read the rows that `write_records` wrote; int and float fields are converted by the dataclass's types.
 
+    The last column may be missing where it has a default: the file was written before there was one.
+
     Raises:
         CxrflowError: as `read_table`, or a row is shorter than the header.
     """
     fields = dataclasses.fields(record)
-    numbers = [(place, field.type) for place, field in enumerate(fields) if field.type in (int, float)]
-    with open_rows(path, [field.name for field in fields]) as (header, rows):
+    needed = fields[: len(fields) - (fields[-1].default is not dataclasses.MISSING)]
+    with open_rows(path, [field.name for field in needed]) as (header, rows):
+        fields = fields if fields[-1].name in header else needed
+        numbers = [(place, field.type) for place, field in enumerate(fields) if field.type in (int, float)]
         places = [header.index(field.name) for field in fields]
         return [record(*_convert(values, places, numbers)) for values in _whole_rows(path, header, rows)]
 
