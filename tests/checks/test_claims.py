@@ -22,13 +22,14 @@ from cxrflow.checks.claims_scores import (
 )
 from cxrflow.checks.claims_training import epoch_time, larger_overfit_earlier, overfit_after_50, restarts_show
 from cxrflow.checks.claims_views import flip_views
-from cxrflow.checks.registry import list_checks, load_check
-from cxrflow.checks.verdicts import FAIL, N_CLAIMS, PASS, UNKNOWN, WARN, Check, judge_difference, write_p
+from cxrflow.checks.registry import FAMILY, judge_checks, list_verdicts, load_check
+from cxrflow.checks.verdicts import ERROR, FAIL, PASS, UNKNOWN, WARN, Check, Verdict, judge_difference, write_p
 from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.config.layout import ModelId
 from cxrflow.files.formats import join_words
 from cxrflow.files.records import EpochRow
 from cxrflow.results.bootstrap import Estimate
+from cxrflow.results.families import ALPHA
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, all_said, collect_fake
 
 MOBILENET_ONLY = {
@@ -39,6 +40,11 @@ MOBILENET_ONLY = {
 }
 ONCE = {**MOBILENET_ONLY, "seeds": [0]}
 NO_TRANSFER = {"transfer": {}, "score": {"bootstrap_resamples": 0}, "seeds": [0, 1]}
+
+
+def ask(check: Check, results: Results) -> Verdict:
+    """At the level of the first step of Holm's procedure, 0.05 / 11: that of Bonferroni's."""
+    return check.run(results, ALPHA / len(list_verdicts()[FAMILY])) if check.is_test else check.run(results)
 
 
 def epochs(train: list[float], val: list[float], seconds: float = 10.0) -> list[EpochRow]:
@@ -77,14 +83,14 @@ def test_larger_backbones_overfit_earlier(
     tmp_path: Path, mobilenet: int, efficientnet: int, resnet: int, level: str, words: str
 ):
     history = by_backbone(mobilenet_v3_large=mobilenet, efficientnet_b1=efficientnet, resnet34=resnet)
-    claim = larger_overfit_earlier.run(study(tmp_path, NO_TRANSFER, history=history))
+    claim = ask(larger_overfit_earlier, study(tmp_path, NO_TRANSFER, history=history))
     assert claim.level == level
     assert re.search(words, all_said(claim))
 
 
 @pytest.mark.parametrize("check", [larger_overfit_earlier, restarts_show, xray8_lowest, transfer_gain])
 def test_one_model_leaves_open_what_needs_others(tmp_path: Path, check: Check):
-    assert check.run(study(tmp_path, ONE_MODEL)).level == UNKNOWN
+    assert ask(check, study(tmp_path, ONE_MODEL)).level == UNKNOWN
 
 
 def saw(height: float, length: int = 30, every: int = 10) -> Callable[[ModelId], list[EpochRow]]:
@@ -101,7 +107,7 @@ def saw(height: float, length: int = 30, every: int = 10) -> Callable[[ModelId],
 
 @pytest.mark.parametrize(("height", "level"), [(0.5, WARN), (-0.5, FAIL), (0.004, UNKNOWN)])
 def test_restarts_show_where_the_loss_jumps(tmp_path: Path, height: float, level: str):
-    claim = restarts_show.run(study(tmp_path, MOBILENET_ONLY, history=saw(height)))
+    claim = ask(restarts_show, study(tmp_path, MOBILENET_ONLY, history=saw(height)))
     assert claim.level == level, claim.text
     assert "12 restarts of 6 models" in claim.text
 
@@ -118,7 +124,7 @@ def test_restarts_impact_mobilenet_the_most_only_if_another_backbone_clearly_les
         return [replace(row, train_loss=row.train_loss + float(luck[i])) for i, row in enumerate(rows)]
 
     config = {**MOBILENET_ONLY, "backbones": [*rises], "score": {"bootstrap_resamples": 0}}
-    assert restarts_show.run(study(tmp_path, config, history=history)).level == level
+    assert ask(restarts_show, study(tmp_path, config, history=history)).level == level
 
 
 @pytest.mark.parametrize(
@@ -135,7 +141,7 @@ def test_restarts_impact_mobilenet_the_most_only_if_another_backbone_clearly_les
 )
 def test_overfitting_after_50_epochs(tmp_path: Path, lowest: int, length: int, n_seeds: int, level: str, words: str):
     config = {**ONE_MODEL, "seeds": [*range(n_seeds)], "score": {"bootstrap_resamples": 0}}
-    found = overfit_after_50.run(study(tmp_path, config, history=lambda model: lowest_at(lowest, length)))
+    found = ask(overfit_after_50, study(tmp_path, config, history=lambda model: lowest_at(lowest, length)))
     assert found.level == level
     assert re.search(words, found.text), found.text
 
@@ -147,15 +153,15 @@ def test_overfitting_after_50_epochs(tmp_path: Path, lowest: int, length: int, n
 def test_each_of_two_directions_is_tested_at_half_of_the_level(
     results: Results, monkeypatch: pytest.MonkeyPatch, p_claimed: float, p_opposite: float, level: str
 ) -> None:
-    """The level of a claim is 0.05 / 13 = 0.0038."""
+    """The level of a claim among all is 0.05 / 11 = 0.0045."""
     monkeypatch.setattr("cxrflow.checks.claims_training.rank_order_p", lambda blocks: (p_claimed, p_opposite))
-    assert larger_overfit_earlier.run(results).level == level
+    assert ask(larger_overfit_earlier, results).level == level
 
 
 @pytest.mark.parametrize("claim", [xray8_lowest, covid_above_pneumonia, restarts_show, similar_datasets])
 def test_one_training_tells_nothing_of_a_procedure(tmp_path: Path, claim: Check) -> None:
     skill = skill_of(covid=0.97, pneumonia=0.6, xray8=0.2)
-    found = claim.run(study(tmp_path, ONCE, skill=skill, history=saw(0.5)))
+    found = ask(claim, study(tmp_path, ONCE, skill=skill, history=saw(0.5)))
     assert found.level == UNKNOWN
     assert "of the procedure, nothing can be told" in found.text
 
@@ -168,13 +174,13 @@ def test_an_end_that_is_printed_as_zero_is_not_clear_of_it() -> None:
 
 
 def test_datasets_without_intervals_are_not_called_similar(tmp_path: Path) -> None:
-    found = similar_datasets.run(study(tmp_path, {**MOBILENET_ONLY, "score": {"bootstrap_resamples": 0}}))
+    found = ask(similar_datasets, study(tmp_path, {**MOBILENET_ONLY, "score": {"bootstrap_resamples": 0}}))
     assert "ChestX-ray8, COVID-19 Radiography and Paediatric pneumonia without an interval" in found.text
 
 
 @pytest.mark.parametrize("length", [1, 9, 10])
 def test_one_cycle_has_no_restart(tmp_path: Path, length: int):
-    claim = restarts_show.run(study(tmp_path, MOBILENET_ONLY, history=saw(0.5, length=length)))
+    claim = ask(restarts_show, study(tmp_path, MOBILENET_ONLY, history=saw(0.5, length=length)))
     assert claim.level == UNKNOWN
     assert "never restarts" in claim.text
 
@@ -188,7 +194,7 @@ def test_one_cycle_has_no_restart(tmp_path: Path, length: int):
     ],
 )
 def test_xray8_lowest(tmp_path: Path, skills: dict[str, float], level: str):
-    claim = xray8_lowest.run(study(tmp_path, MOBILENET_ONLY, skill=skill_of(**skills), share=0.05))
+    claim = ask(xray8_lowest, study(tmp_path, MOBILENET_ONLY, skill=skill_of(**skills), share=0.05))
     assert claim.level == level, claim.text
     assert "Not the whole published dataset" in claim.text
 
@@ -196,17 +202,17 @@ def test_xray8_lowest(tmp_path: Path, skills: dict[str, float], level: str):
 @pytest.mark.parametrize(("covid", "pneumonia", "level"), [(0.97, 0.4, PASS), (0.4, 0.97, FAIL), (0.82, 0.8, UNKNOWN)])
 def test_covid_above_pneumonia(tmp_path: Path, covid: float, pneumonia: float, level: str):
     skill = skill_of(covid=covid, pneumonia=pneumonia, xray8=0.4)
-    claim = covid_above_pneumonia.run(study(tmp_path, MOBILENET_ONLY, skill=skill))
+    claim = ask(covid_above_pneumonia, study(tmp_path, MOBILENET_ONLY, skill=skill))
     assert claim.level == level, claim.text
 
 
 def test_the_number_of_classes_is_not_all_where_xray8_stays_lowest_without_guessing(tmp_path: Path):
     low = study(tmp_path / "low", MOBILENET_ONLY, skill=skill_of(covid=0.95, pneumonia=0.9, xray8=0.3), share=0.05)
-    assert xray8_by_classes.run(low).level == FAIL
-    assert similar_datasets.run(low).level == FAIL
+    assert ask(xray8_by_classes, low).level == FAIL
+    assert ask(similar_datasets, low).level == FAIL
     # 7 classes at 0.74 are as far above guessing as 3 classes at 0.8
     alike = study(tmp_path / "alike", MOBILENET_ONLY, skill=skill_of(covid=0.8, pneumonia=0.8, xray8=0.76), share=0.05)
-    assert {check.run(alike).level for check in (xray8_by_classes, similar_datasets)} == {UNKNOWN}
+    assert {ask(check, alike).level for check in (xray8_by_classes, similar_datasets)} == {UNKNOWN}
 
 
 def test_scores_without_guessing() -> None:
@@ -224,7 +230,7 @@ def test_covid_is_told_more_easily_than_viral_pneumonia(
     results = study(tmp_path, {**ONE_MODEL, "score": {"bootstrap_resamples": 200}, "seeds": [*range(n_seeds)]})
     for model in results.models:
         _set_recalls(model, covid, viral)
-    assert covid_distinct.run(results).level == level
+    assert ask(covid_distinct, results).level == level
 
 
 def _set_recalls(model: ModelResult, covid: float, viral: float) -> None:
@@ -235,22 +241,44 @@ def _set_recalls(model: ModelResult, covid: float, viral: float) -> None:
     model.__dict__["predictions"] = replace(found, probabilities=np.eye(3)[guess])
 
 
-def test_every_claim_is_counted() -> None:
-    """The level of each follows from their number."""
-    kinds = [load_check(name).kind for name in list_checks()]
-    assert kinds.count("claim") == N_CLAIMS
+def test_what_is_decided_makes_the_level_of_the_other_claims_milder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Holm: among all 11 claims, p must be below 0.05 / 11 / 2 = 0.0023; three being decided, below 0.0031."""
+    results = study(tmp_path, MOBILENET_ONLY, skill=skill_of(covid=0.98, pneumonia=0.75, xray8=0.2), history=saw(0.0))
+    monkeypatch.setattr("cxrflow.checks.claims_training.larger_p", lambda blocks: 0.003)
+    found = {row["check"]: row for row in judge_checks(FAMILY, results)}
+    decided = [name for name, row in found.items() if row["level"] in (PASS, FAIL)]
+    assert decided == ["xray8_lowest", "xray8_by_classes", "similar_datasets", "restarts_show"]
+    assert [found[name]["alpha"] for name in decided] == [ALPHA / 11, ALPHA / 11, ALPHA / 11, ALPHA / 8]
+    assert {row["alpha"] for name, row in found.items() if name not in decided} == {ALPHA / 7}
+    assert found["xray8_lowest"]["text"].endswith("Judged at 0.45 %.")
+    assert "Judged at" not in found["transfer_gain"]["text"]  # nothing was: there is no pair
+
+
+def test_a_claim_that_stops_is_still_one_of_those_judged(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxrflow.checks.claims_training.larger_p", None)
+    found = {row["check"]: row for row in judge_checks(FAMILY, results)}
+    assert found["restarts_show"]["level"] == ERROR
+    undecided = [row for row in found.values() if row["level"] in (UNKNOWN, ERROR)]
+    assert {row["alpha"] for row in undecided} == {ALPHA / len(undecided)}
+
+
+def test_what_no_test_decides_is_not_one_of_the_tests() -> None:
+    alone = [name for name in list_verdicts() if name != FAMILY and load_check(name).kind == "claim"]
+    assert alone == ["epoch_time", "flip_views"]
 
 
 def test_datasets_are_known_by_their_reader_not_their_name(tmp_path: Path):
     datasets = {"mine": {"reader": "nih", "folder": "a"}, "other": {"reader": "folders", "folder": "b"}}
     config = {**MOBILENET_ONLY, "datasets": datasets}
     skill = skill_of(mine=0.3, other=0.95)
-    assert xray8_lowest.run(study(tmp_path, config, skill=skill, share=0.05)).level == PASS
+    assert ask(xray8_lowest, study(tmp_path, config, skill=skill, share=0.05)).level == PASS
 
 
 def test_without_intervals_it_is_open(tmp_path: Path):
     none = study(tmp_path, {**MOBILENET_ONLY, "score": {"bootstrap_resamples": 0}})
-    assert "bootstrap_resamples is 0" in covid_above_pneumonia.run(none).text
+    assert "bootstrap_resamples is 0" in ask(covid_above_pneumonia, none).text
 
 
 @pytest.mark.parametrize(
@@ -265,7 +293,7 @@ def test_without_intervals_it_is_open(tmp_path: Path):
 def test_time_of_an_epoch(tmp_path: Path, seconds: float, share: float, level: str, words: str):
     config = {**ONE_MODEL, "score": {"bootstrap_resamples": 0}}
     history: Callable[[ModelId], list[EpochRow]] = lambda model: epochs([1.0], [1.0], seconds)  # noqa: E731
-    claim = epoch_time.run(study(tmp_path, config, history=history, share=share))
+    claim = ask(epoch_time, study(tmp_path, config, history=history, share=share))
     assert claim.level == level
     assert re.search(words, claim.text)
 
@@ -284,50 +312,50 @@ def ablation(worse: float, seeds: tuple[int, ...] = (0, 1), variant: str = "no_p
 
 @pytest.mark.parametrize(("worse", "level"), [(0.15, PASS), (-0.15, FAIL), (0.0, UNKNOWN)])
 def test_preprocessing_gained(tmp_path: Path, worse: float, level: str):
-    claim = preprocessing_gain.run(collect_fake(tmp_path, FakeStudy(**ablation(worse))))
+    claim = ask(preprocessing_gain, collect_fake(tmp_path, FakeStudy(**ablation(worse))))
     assert claim.level == level, claim.text
     assert "6 pairs" in claim.text  # class weights are another matter
 
 
 @pytest.mark.parametrize(("worse", "level"), [(0.15, PASS), (-0.15, FAIL), (0.0, UNKNOWN)])
 def test_class_weights_gained(tmp_path: Path, worse: float, level: str):
-    claim = class_weights_gain.run(collect_fake(tmp_path, FakeStudy(**ablation(worse, variant="no_class_weights"))))
+    claim = ask(class_weights_gain, collect_fake(tmp_path, FakeStudy(**ablation(worse, variant="no_class_weights"))))
     assert claim.level == level, claim.text
     assert "6 pairs" in claim.text
 
 
 def test_class_weights_without_a_variant_say_what_answers(tmp_path: Path):
-    claim = class_weights_gain.run(study(tmp_path / "no", {**ONE_MODEL, "variants": {}}))
+    claim = ask(class_weights_gain, study(tmp_path / "no", {**ONE_MODEL, "variants": {}}))
     assert claim.level == UNKNOWN
     assert 'add "no_class_weights: {train: {class_weights: none}}" under "variants:"' in claim.remedy
     assert "config/ablation.yaml has" in claim.remedy
-    none = class_weights_gain.run(study(tmp_path / "off", {**ONE_MODEL, "train": {"class_weights": "none"}}))
+    none = ask(class_weights_gain, study(tmp_path / "off", {**ONE_MODEL, "train": {"class_weights": "none"}}))
     assert "no class weights, so there is nothing to switch off" in none.text
 
 
 @pytest.mark.parametrize(("worse", "words"), [(0.06, "lies inside the interval"), (0.3, "lies outside the interval")])
 def test_the_gain_has_the_size_that_the_paper_says_or_not(tmp_path: Path, worse: float, words: str):
-    assert words in preprocessing_gain.run(collect_fake(tmp_path, FakeStudy(**ablation(worse)))).text
+    assert words in ask(preprocessing_gain, collect_fake(tmp_path, FakeStudy(**ablation(worse)))).text
 
 
 def test_one_training_each_tells_nothing_of_the_procedure(tmp_path: Path):
-    claim = preprocessing_gain.run(collect_fake(tmp_path, FakeStudy(**ablation(0.3, seeds=(0,)))))
+    claim = ask(preprocessing_gain, collect_fake(tmp_path, FakeStudy(**ablation(0.3, seeds=(0,)))))
     assert claim.level == UNKNOWN
     assert "of the procedure, nothing can be told" in claim.text
 
 
 def test_preprocessing_without_variant_says_which_command_answers(tmp_path: Path, results: Results):
-    answer = preprocessing_gain.run(results).remedy
+    answer = ask(preprocessing_gain, results).remedy
     assert 'put "no_preprocessing" into "ablation.variants"' in answer
     assert "covid/mobilenet_v3_large/scratch/no_preprocessing/seed0/metrics.json" in answer
     assert "under" not in answer  # the variant is in the config already
-    claim = preprocessing_gain.run(study(tmp_path, {**ONE_MODEL, "variants": {}}))
+    claim = ask(preprocessing_gain, study(tmp_path, {**ONE_MODEL, "variants": {}}))
     assert claim.level == UNKNOWN
     assert 'add "no_preprocessing: {preprocess: {equalize: none, blur_px: 0}}" under "variants:"' in claim.remedy
 
 
 def test_preprocessing_that_the_study_does_not_use(tmp_path: Path):
-    claim = preprocessing_gain.run(study(tmp_path, {**ONE_MODEL, "preprocess": {"blur_px": 0}}))
+    claim = ask(preprocessing_gain, study(tmp_path, {**ONE_MODEL, "preprocess": {"blur_px": 0}}))
     assert claim.level == UNKNOWN
     assert "do not use both" in claim.text
 
@@ -337,7 +365,7 @@ def test_transfer_against_scratch(tmp_path: Path, gain: float, level: str):
     skill: Callable[[ModelId], float] = lambda model: 0.6 + gain * (model.init != "scratch")  # noqa: E731
     config = {"backbones": ["resnet34"], "score": {"bootstrap_resamples": 100}, "seeds": [0, 1]}
     results = study(tmp_path, config, skill=skill)
-    assert transfer_gain.run(results).level == level
+    assert ask(transfer_gain, results).level == level
 
 
 def test_transfer_that_may_have_seen_test_images_does_not_count(tmp_path: Path):
@@ -347,7 +375,7 @@ def test_transfer_that_may_have_seen_test_images_does_not_count(tmp_path: Path):
     config = {"backbones": ["resnet34"], "transfer": transfer, "score": {"bootstrap_resamples": 100}, "seeds": [0, 1]}
     gain = {"covid": 0.3, "pneumonia": -0.3, "xray8": 0.3}
     results = study(tmp_path, config, skill=lambda model: 0.6 + gain[model.dataset] * (model.init != "scratch"))
-    claim = transfer_gain.run(results)
+    claim = ask(transfer_gain, results)
     assert claim.level == FAIL
     assert "2 pairs: Paediatric pneumonia" in claim.text
     assert "Left out: COVID-19 Radiography and ChestX-ray8" in claim.text
@@ -374,9 +402,9 @@ def test_the_flip_is_ablated_by_view(tmp_path: Path) -> None:
         predictions = model.predictions
         lost = [i for i, name in enumerate(predictions.image_ids) if views[name] == "AP" and i % 3 == 0]
         predictions.probabilities[lost] = np.roll(np.eye(3)[predictions.labels[lost]], 1, axis=1)
-    assert "an ablation by view" in flip_views.run(results).text, "no view is known"
+    assert "an ablation by view" in ask(flip_views, results).text, "no view is known"
     dataset.__dict__["images"] = images
-    verdict = flip_views.run(results)
+    verdict = ask(flip_views, results)
     found = re.search(r"without it: PA (\S+) .*, AP (\S+) .*PA minus AP: (\S+) .*with the flip, (\S+) ", verdict.text)
     assert found is not None, verdict.text
     pa, ap, gap, gap_without = (float(text.replace("−", "-")) for text in found.groups())

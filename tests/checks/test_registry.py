@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.checks.registry import SYNTHETIC, list_checks, load_check, run_check
+from cxrflow.checks.registry import SYNTHETIC, judge_checks, list_checks, load_check, run_check
 from cxrflow.checks.verdicts import ERROR, LEVELS, NEEDS, WORDS, Check, Verdict
 from cxrflow.compare.collect import Results, collect_results
 from cxrflow.errors import CxrflowError
+from cxrflow.results.families import ALPHA
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 
 FILES = {
@@ -35,7 +36,7 @@ def test_every_need_has_files():
 def test_what_is_listed_is_what_is_imported(name: str):
     check, listed = load_check(name), list_checks()[name]
     assert isinstance(check, Check)
-    assert (check.name, check.needs) == (name, listed.needs)
+    assert (check.name, check.needs, check.is_test) == (name, listed.needs, listed.is_test)
     assert check.question[-1] in ".?"
     assert check.kind in WORDS
 
@@ -60,11 +61,12 @@ def test_a_check_reads_no_more_than_it_needs(name: str, bare: Path, results: Res
         for path in bare.glob(FILES[need] + ".hidden")
     ]
     try:
-        row = run_check(check, collect_results(bare, results.study, [model.id.path for model in results.models]))
+        models = [model.id.path for model in results.models]
+        row = run_check(check, collect_results(bare, results.study, models), ALPHA)
     finally:
         for path in shown:
             path.rename(path.with_name(path.name + ".hidden"))
-    assert row == run_check(check, results)
+    assert row == run_check(check, results, ALPHA)
     assert row["level"] in set(LEVELS) - {ERROR}
     assert row["text"].endswith(".")
     if check.kind == "caution":  # it stands on the first screen
@@ -75,7 +77,7 @@ def test_claims_on_synthetic_images_say_so(tmp_path: Path):
     results = collect_fake(tmp_path, FakeStudy(config={**ONE_MODEL, "phantoms": {}}))
     for name in list_checks():
         check = load_check(name)
-        row = run_check(check, results)
+        row = run_check(check, results, ALPHA)
         assert row["level"] != ERROR, row["text"]
         assert row["text"].endswith(SYNTHETIC) == (check.kind == "claim")
 
@@ -84,7 +86,7 @@ def test_a_check_that_stops_is_an_error_and_never_a_pass(results: Results, capsy
     def stop(results: Results) -> Verdict:
         raise ZeroDivisionError("no patients")
 
-    row = run_check(Check("broken", "caution", "Does it run?", (), stop), results)
+    row = run_check(Check("broken", "caution", "Does it run?", (), stop), results, ALPHA)
     assert (row["level"], row["verdict"], row["value"]) == (ERROR, "could not be checked", None)
     assert "ZeroDivisionError: no patients" in row["text"]
     assert "Traceback" in capsys.readouterr().err
@@ -93,7 +95,9 @@ def test_a_check_that_stops_is_an_error_and_never_a_pass(results: Results, capsy
 def test_unknown_names_and_words_are_refused(results: Results):
     with pytest.raises(CxrflowError, match="'no_such' is not a check; known: patients"):
         load_check("no_such")
+    with pytest.raises(CxrflowError, match="'no_such' is not a check; known: claims, patients"):
+        judge_checks("no_such", results)
     with pytest.raises(ValueError, match="needs are of"):
         Check("a", "caution", "A?", ("weather",), lambda results: Verdict("pass", "A."))
     with pytest.raises(ValueError, match="is not one of"):
-        run_check(Check("a", "caution", "A?", (), lambda results: Verdict("fine", "A.")), results)
+        run_check(Check("a", "caution", "A?", (), lambda results: Verdict("fine", "A.")), results, ALPHA)

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from cxrflow.checks.cautions_plan import plan_analysis, write_plan
-from cxrflow.checks.registry import list_checks, load_check, run_check
+from cxrflow.checks.registry import judge_checks, list_verdicts
 from cxrflow.checks.verdicts import Verdict
 from cxrflow.compare.collect import Results, collect_results
 from cxrflow.config.layout import Layout
@@ -348,8 +348,8 @@ def write_picture(path: Path, text: str, size: tuple[int, int] | None) -> None:
 
 def write_verdicts(results: Results) -> None:
     """Run every check on a study and write its verdict."""
-    for name in list_checks():
-        write_json(results.layout.check(name), run_check(load_check(name), results))
+    for name in list_verdicts():
+        write_json(results.layout.check(name), judge_checks(name, results))
 
 
 def all_said(verdict: Verdict) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 import cxrflow.checks
 from check import check_study
-from cxrflow.checks.registry import list_checks
+from cxrflow.checks.registry import list_checks, list_verdicts
 from cxrflow.checks.verdicts import write_estimate
 from cxrflow.compare.collect import Results, collect_results
 from cxrflow.compare.paired import chosen_model
@@ -70,7 +70,7 @@ def least(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
     folder = tmp_path_factory.mktemp("least")
     study, paths = write_fake_study(folder, FakeStudy(config=ONE_MODEL, regions=False, pictures=(60, 40)))
     shared = {"results": folder, "config": study.settings, "models": paths}
-    for name in list_checks():
+    for name in list_verdicts():
         check_study(check=name, verdict=folder / f"checks/{name}.json", **shared)
     summarize_study(folder=folder / "summary", **shared)
     write_report(summary=folder / "summary", report=folder / "report.html", **shared)

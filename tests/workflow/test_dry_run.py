@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.checks.registry import list_checks
+from cxrflow.checks.registry import list_verdicts
 from cxrflow.files.atomic import write_json
 from cxrflow.files.provenance import record_path, save_record
 from cxrflow.operate.jobs import parse_jobs
@@ -159,7 +159,7 @@ def test_a_new_check_is_planned_by_its_module_alone(clone: Path) -> None:
         "@check('caution', 'Is the moon full?', needs=('index', 'split'))\ndef full_moon(results):\n    ...\n"
     )
     plan = ("-n", "--quiet", "rules", "--configfile", "config/lungs.yaml", "--")
-    assert planned(run_snakemake(clone, *plan, "summary"))["check"] == len(list_checks()) + 1
+    assert planned(run_snakemake(clone, *plan, "summary"))["check"] == len(list_verdicts()) + 1
     jobs = planned(run_snakemake(clone, *plan, "results/lungs/checks/full_moon.json"))
     assert jobs == {"index": 3, "copies": 1, "split": 3, "check": 1, "total": 8}
 

@@ -21,7 +21,7 @@ from snakemake.exceptions import WorkflowError
 from cxrflow.files.code_hash import code_hash
 from cxrflow.config.readers import READERS
 from cxrflow.data.readers import reader_module
-from cxrflow.checks.registry import list_checks
+from cxrflow.checks.registry import list_checks, list_verdicts
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file
 from cxrflow.config.backbones import BACKBONES
@@ -58,6 +58,7 @@ except CxrflowError as error:
 DATASETS = [name for name in STUDY.datasets() if any(model.dataset == name for model in MODELS)]
 USED_BACKBONES = [name for name in BACKBONES if any(model.backbone == name for model in MODELS)]
 CHECKS = list_checks()
+VERDICTS = list_verdicts()
 # Where, not what: its values become resources and threads, which Snakemake does not compare with those of the last run.
 COMPUTE = STUDY.settings.compute
 RECIPES = STUDY.recipes()
@@ -90,7 +91,7 @@ wildcard_constraints:
             *(FROM_WEIGHTS + name for name in STUDY.settings.weights),
         ]
     ),
-    check="|".join(CHECKS),
+    check="|".join(VERDICTS),
     variant="|".join(STUDY.variants()),
     recipe="|".join(RECIPES),
     seed=r"\d+",

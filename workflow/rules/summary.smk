@@ -74,7 +74,11 @@ NEEDED = {
 
 rule check:
     input:
-        lambda wildcards: [path for need in CHECKS[wildcards.check].needs for path in NEEDED[need]],
+        lambda wildcards: [
+            path
+            for need in sorted({need for name in VERDICTS[wildcards.check] for need in CHECKS[name].needs})
+            for path in NEEDED[need]
+        ],
     output:
         verdict=LAYOUT.check("{check}"),
     log:
@@ -88,7 +92,7 @@ rule check:
         missing=as_is({model.path: why for model, why in list_missing(STUDY, LAYOUT, MODELS).items()}),
         config=as_is(settings_json(STUDY.settings_without_places())),
         backbones={name: asdict(BACKBONES[name]) for name in USED_BACKBONES},
-        code=lambda wildcards: code_of_all("check", CHECKS[wildcards.check].module),
+        code=lambda wildcards: code_of_all("check", *(CHECKS[name].module for name in VERDICTS[wildcards.check])),
     message:
         "check {wildcards.check}"
     shell:
@@ -100,7 +104,7 @@ rule summarize:
     input:
         collect(rules.probe.output, dataset=DATASETS),
         rules.select_models.output.selection,
-        collect(rules.check.output.verdict, check=CHECKS),
+        collect(rules.check.output.verdict, check=VERDICTS),
         collect([rules.index.output.summary, rules.index.output.index, *rules.split.output], dataset=DATASETS),
         rules.copies.output.groups,
         collect(rules.profile_backbone.output.profile, backbone=USED_BACKBONES),

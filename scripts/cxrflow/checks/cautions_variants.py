@@ -1,9 +1,10 @@
 """Whether an ablation can see what is there, and sees nothing where nothing is."""
 
-from cxrflow.checks.verdicts import ALPHA, PASS, UNKNOWN, WARN, Verdict, check, write_estimate
+from cxrflow.checks.verdicts import PASS, UNKNOWN, WARN, Verdict, check, write_estimate
 from cxrflow.compare.collect import Results
 from cxrflow.compare.paired import ablation_pairs, compare_pairs, group_pairs
 from cxrflow.config.variants import control_of
+from cxrflow.results.families import ALPHA
 
 REMEDY = (
     'Name a variant that changes nothing of note under "ablation.negative_controls" and one that must score lower under'

@@ -6,7 +6,6 @@ from dataclasses import replace
 from statistics import mean
 
 from cxrflow.checks.verdicts import (
-    CLAIM_ALPHA,
     FAIL,
     PASS,
     UNKNOWN,
@@ -41,17 +40,17 @@ ONCE = "Each was trained once, so this is of these trainings: of the procedure, 
 
 
 @check("claim", "ChestX-ray8 scores lowest.", needs=("index", "metrics", "predictions"))
-def xray8_lowest(results: Results) -> Verdict:
+def xray8_lowest(results: Results, alpha: float) -> Verdict:
     """ChestX-ray8 against every other dataset."""
     others = [name for name in results.datasets if results.reader_of(name) != XRAY8]
-    return _compare_datasets(results, lower=_read_by(results, XRAY8), higher=others)
+    return _compare_datasets(results, alpha, lower=_read_by(results, XRAY8), higher=others)
 
 
 @check("claim", "ChestX-ray8 scores low due to its number of classes.", needs=("index", "metrics", "predictions"))
-def xray8_by_classes(results: Results) -> Verdict:
+def xray8_by_classes(results: Results, alpha: float) -> Verdict:
     """Whether ChestX-ray8 is still lowest where the scores are corrected for what guessing among its classes gives."""
     others = [name for name in results.datasets if results.reader_of(name) != XRAY8]
-    found = _compare_datasets(results, lower=_read_by(results, XRAY8), higher=others, corrected=True)
+    found = _compare_datasets(results, alpha, lower=_read_by(results, XRAY8), higher=others, corrected=True)
     level, more = UNKNOWN, "That the number of classes is the reason cannot be shown so."
     if found.level == PASS:
         level, more = FAIL, "It is lowest also when guessing is taken off, so the number of classes is not all."
@@ -63,13 +62,14 @@ def xray8_by_classes(results: Results) -> Verdict:
     "All three datasets had similar performance for a high number of epochs.",
     needs=("index", "metrics", "predictions"),
 )
-def similar_datasets(results: Results) -> Verdict:
+def similar_datasets(results: Results, alpha: float) -> Verdict:
     """Whether two datasets differ clearly, corrected for chance; the paper gives no margin of similarity."""
     names = [name for reader in (XRAY8, COVID, PNEUMONIA) for name in _read_by(results, reader)]
     if len(names) < 3:
         return Verdict(UNKNOWN, ABSENT)
     found = [
-        _compare_datasets(results, [one], [other], corrected=True) for one, other in itertools.permutations(names, 2)
+        _compare_datasets(results, alpha, [one], [other], corrected=True)
+        for one, other in itertools.permutations(names, 2)
     ]
     if apart := [each for each in found if each.level == PASS]:
         return replace(max(apart, key=lambda each: each.value or 0), level=FAIL)
@@ -86,7 +86,7 @@ def similar_datasets(results: Results) -> Verdict:
 
 
 @check("claim", "COVID-19 is easier to distinguish than viral pneumonia.", needs=("index", "predictions"))
-def covid_distinct(results: Results) -> Verdict:
+def covid_distinct(results: Results, alpha: float) -> Verdict:
     """The recall of COVID-19 minus that of viral pneumonia, of the models from scratch on COVID-19 Radiography."""
     score = results.study.settings.score
     compared: list[ModelResult] = []
@@ -103,7 +103,7 @@ def covid_distinct(results: Results) -> Verdict:
     if not recalls:
         return Verdict(UNKNOWN, "No model from scratch of this study has both classes.")
     covid, viral = (mean(estimate.value for estimate in of_class) for of_class in zip(*recalls, strict=True))
-    difference = average_estimates([subtract_estimates(*each) for each in recalls]).at(1 - CLAIM_ALPHA)
+    difference = average_estimates([subtract_estimates(*each) for each in recalls]).at(1 - alpha)
     return _judge_estimate(
         difference,
         compared,
@@ -113,9 +113,9 @@ def covid_distinct(results: Results) -> Verdict:
 
 
 @check("claim", "COVID-19 Radiography scores above paediatric pneumonia.", needs=("index", "metrics", "predictions"))
-def covid_above_pneumonia(results: Results) -> Verdict:
+def covid_above_pneumonia(results: Results, alpha: float) -> Verdict:
     """The two datasets of three classes against each other."""
-    return _compare_datasets(results, lower=_read_by(results, PNEUMONIA), higher=_read_by(results, COVID))
+    return _compare_datasets(results, alpha, lower=_read_by(results, PNEUMONIA), higher=_read_by(results, COVID))
 
 
 def _read_by(results: Results, reader: str) -> list[str]:
@@ -123,7 +123,7 @@ def _read_by(results: Results, reader: str) -> list[str]:
 
 
 def _compare_datasets(
-    results: Results, lower: Sequence[str], higher: Sequence[str], *, corrected: bool = False
+    results: Results, alpha: float, lower: Sequence[str], higher: Sequence[str], *, corrected: bool = False
 ) -> Verdict:
     """Judge that each of `lower` scores below each of `higher`: only where the intervals do not overlap.
 
@@ -139,7 +139,7 @@ def _compare_datasets(
     raw = {name: score_models(results, results.select(compared, dataset=name)) for name in names}
     chance = {name: results.select(dataset=name)[0].metrics["chance_macro_f1"] for name in names}
     above = {name: correct_for_chance(raw[name], chance[name]) for name in names}
-    scores = {name: (above if corrected else raw)[name].at(1 - CLAIM_ALPHA) for name in names}
+    scores = {name: (above if corrected else raw)[name].at(1 - alpha) for name in names}
     pairs = [(scores[low], scores[high]) for low in lower for high in higher]
     level, conclusion = _judge_order(pairs)
     if level in (PASS, FAIL) and is_once(compared):
@@ -193,13 +193,14 @@ def _describe_samples(results: Results, names: Sequence[str]) -> str:
 
 
 @check("claim", "Histogram equalization and Gaussian blur gained F1.", needs=("predictions",))
-def preprocessing_gain(results: Results) -> Verdict:
+def preprocessing_gain(results: Results, alpha: float) -> Verdict:
     """The study's settings minus a variant with neither."""
     own = results.study.settings.preprocess
     if not (own.equalize == "histogram" and own.blur_px):
         return Verdict(UNKNOWN, "This study's own settings do not use both, so there is nothing to switch off.")
     judged = _judge_without(
         results,
+        alpha,
         (replace(own, equalize="none", blur_px=0), results.study.settings.train),
         NO_PREPROCESSING,
         "With minus without both",
@@ -215,24 +216,24 @@ def preprocessing_gain(results: Results) -> Verdict:
     "Class weights, which the paper used and left to explore, gain F1.",
     needs=("predictions",),
 )
-def class_weights_gain(results: Results) -> Verdict:
+def class_weights_gain(results: Results, alpha: float) -> Verdict:
     """The study's settings minus a variant whose only change is that all classes weigh the same."""
     settings = results.study.settings
     if settings.train.class_weights == "none":
         return Verdict(UNKNOWN, "This study's own settings have no class weights, so there is nothing to switch off.")
     wanted = settings.preprocess, replace(settings.train, class_weights="none")
-    return _judge_without(results, wanted, NO_CLASS_WEIGHTS, "With minus without class weights")
+    return _judge_without(results, alpha, wanted, NO_CLASS_WEIGHTS, "With minus without class weights")
 
 
 def _judge_without(
-    results: Results, wanted: tuple[PreprocessSettings, TrainSettings], definition: str, words: str
+    results: Results, alpha: float, wanted: tuple[PreprocessSettings, TrainSettings], definition: str, words: str
 ) -> Verdict:
     """Judge the study's settings minus a variant with the wanted ones; `definition` would add such a one."""
     study = results.study
     found = [v for v in study.variants() if (study.preprocess_settings(v), study.train_settings(v)) == wanted]
     pairs = [(base, model) for model, base in ablation_pairs(results) if model.id.variant in found]
     if pairs:
-        return _judge_pairs(results, pairs, words)
+        return _judge_pairs(results, alpha, pairs, words)
     remedy = _how_to_answer(results, found[0] if found else "", definition)
     return Verdict(UNKNOWN, "No model of this study is trained without.", remedy=remedy)
 
@@ -253,7 +254,7 @@ def _how_to_answer(results: Results, known: str, definition: str) -> str:
 @check(
     "claim", "Transfer learning scores above training from scratch.", needs=("index", "copies", "split", "predictions")
 )
-def transfer_gain(results: Results) -> Verdict:
+def transfer_gain(results: Results, alpha: float) -> Verdict:
     """Transferred models minus their twins from scratch; those that may have seen test images do not count."""
     pairs = transfer_pairs(results)
     if not pairs:
@@ -267,16 +268,16 @@ def transfer_gain(results: Results) -> Verdict:
     )
     if not sound:
         return Verdict(UNKNOWN, f"No pair can be trusted.{left_out}")
-    judged = _judge_pairs(results, sound, "Transfer minus scratch")
+    judged = _judge_pairs(results, alpha, sound, "Transfer minus scratch")
     return replace(judged, text=judged.text + left_out * bool(leaky))
 
 
-def _judge_pairs(results: Results, pairs: Sequence[Pair], words: str) -> Verdict:
+def _judge_pairs(results: Results, alpha: float, pairs: Sequence[Pair], words: str) -> Verdict:
     """Judge the mean of (first minus second) over all pairs by its paired interval."""
     datasets = list(dict.fromkeys(first.id.dataset for first, _ in pairs))
     each = {d: compare_pairs(results, [pair for pair in pairs if pair[0].id.dataset == d]) for d in datasets}
-    overall = average_estimates(list(each.values())).at(1 - CLAIM_ALPHA)
-    each = {d: difference.at(1 - CLAIM_ALPHA) for d, difference in each.items()}
+    overall = average_estimates(list(each.values())).at(1 - alpha)
+    each = {d: difference.at(1 - alpha) for d, difference in each.items()}
     listed = join_words([f"{results.dataset_title(d)} {write_estimate(e, 'difference')}" for d, e in each.items()])
     overall_words = f"; mean over the datasets {write_estimate(overall, 'difference')}" if len(datasets) > 1 else ""
     seen = f"{words}, macro F1, {count_words(len(pairs), 'pair')}: {listed}{overall_words}."

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrflow.checks.claims_scores import ONCE, is_once
-from cxrflow.checks.verdicts import CLAIM_ALPHA, FAIL, PASS, UNKNOWN, WARN, Verdict, check, write_p
+from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, WARN, Verdict, check, write_p
 from cxrflow.compare.collect import ModelResult, Results, group_seeds
 from cxrflow.compare.permutation import larger_p, rank_order_p
 from cxrflow.config.backbones import BACKBONES
@@ -17,14 +17,13 @@ from cxrflow.files.formats import KINDS, count_words, join_words
 RISE = 1.05  # a model overfits where the validation loss ends at least 5 % above its lowest: less is an epoch's noise
 Changes = NDArray[np.float64]
 MOBILENET = "mobilenet_v3_large"
-ONE_SIDED = CLAIM_ALPHA / 2  # of each of two tests, in either direction
 CLAIMED_EPOCH_S = 240.0  # "under four minutes"
 CLAIMED_ONSET = 50
 WHOLE_SET = 0.95  # share of the published images from which on an epoch is an epoch of the published dataset
 
 
 @check("claim", "Larger backbones overfit earlier.", needs=("history", "backbones"))
-def larger_overfit_earlier(results: Results) -> Verdict:
+def larger_overfit_earlier(results: Results, alpha: float) -> Verdict:
     """The epoch of the lowest validation loss against the parameter count."""
     blocks = _by_dataset_and_seed(results)
     if not blocks:
@@ -46,11 +45,11 @@ def larger_overfit_earlier(results: Results) -> Verdict:
         f" {write_p(p_claimed)} of all cases"
     )
     level, text = UNKNOWN, f"{order}, so this may be chance."
-    if p_claimed < ONE_SIDED:
+    if p_claimed < alpha / 2:
         level, text = PASS, f"The larger the backbone, the earlier its lowest validation loss. {order}."
-    elif p_opposite < ONE_SIDED:
+    elif p_opposite < alpha / 2:
         level, text = FAIL, f"Here the larger backbones keep improving for longer. {order}."
-    return Verdict(level, text, value=p_claimed, threshold=ONE_SIDED, details=details)
+    return Verdict(level, text, value=p_claimed, threshold=alpha / 2, details=details)
 
 
 def _by_dataset_and_seed(results: Results) -> list[list[ModelResult]]:
@@ -80,7 +79,7 @@ def _describe_overfitting(results: Results, block: list[ModelResult]) -> str:
 
 
 @check("claim", "All models start to overfit after 50 epochs.", needs=("history",))
-def overfit_after_50(results: Results) -> Verdict:
+def overfit_after_50(results: Results, alpha: float) -> Verdict:
     """The epoch of the lowest validation loss of every base model, by a sign test over the trainings.
 
     That some model overfits before: that each is as likely to begin later is rejected. That all begin later is shown
@@ -101,19 +100,19 @@ def overfit_after_50(results: Results) -> Verdict:
         return Verdict(UNKNOWN, f"{seen} {ONCE}")
     p_early = sum(math.comb(len(onsets), k) for k in range(early, len(onsets) + 1)) / 2 ** len(onsets)
     level, more = UNKNOWN, f"Were both as likely, as many would be before in {write_p(p_early)} of studies."
-    if p_early < ONE_SIDED:
+    if p_early < alpha / 2:
         level = FAIL
     elif not early and all(map(math.isfinite, onsets)):
         level, more = (
             (PASS, "Every one does later.")
-            if 2.0**-least < ONE_SIDED
+            if 2.0**-least < alpha / 2
             else (UNKNOWN, f"Every one does later, but {least} seeds of a model cannot show that it always does.")
         )
-    return Verdict(level, f"{seen} {more}", value=p_early, threshold=ONE_SIDED)
+    return Verdict(level, f"{seen} {more}", value=p_early, threshold=alpha / 2)
 
 
 @check("claim", "Warm restarts impacted the loss of MobileNet the most.", needs=("history",))
-def restarts_show(results: Results) -> Verdict:
+def restarts_show(results: Results, alpha: float) -> Verdict:
     """The change of MobileNet's loss at restarts against other epochs after the first cycle, and other backbones'."""
     models = results.select(results.base_models, backbone=MOBILENET, init=SCRATCH)
     every = results.study.settings.train.restart_epochs
@@ -149,11 +148,11 @@ def restarts_show(results: Results) -> Verdict:
     level = UNKNOWN
     if is_once(models):
         seen += f" {ONCE}"
-    elif p_fall < ONE_SIDED or any(p_less < ONE_SIDED / len(gaps) for _, _, p_less in gaps.values()):
+    elif min([p_fall, *(p_less for _, _, p_less in gaps.values())]) < alpha / 2 / (1 + len(gaps)):
         level = FAIL
-    elif p_train < ONE_SIDED and all(p_more < ONE_SIDED for _, p_more, _ in gaps.values()):
+    elif p_train < alpha / 2 and all(p_more < alpha / 2 for _, p_more, _ in gaps.values()):
         level = PASS if gaps else WARN
-    return Verdict(level, seen, value=p_train, threshold=ONE_SIDED)
+    return Verdict(level, seen, value=p_train, threshold=alpha / 2)
 
 
 def _compare_restarts(results: Results, every: int) -> dict[str, tuple[float, float, float]]:

@@ -1,5 +1,6 @@
 """What a check is, what it answers, and how numbers stand in its sentences. Imports nothing heavy."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -7,7 +8,6 @@ from typing import TYPE_CHECKING
 from cxrflow.files.formats import KINDS
 
 if TYPE_CHECKING:  # numpy, which a check without numbers does not need
-    from cxrflow.compare.collect import Results
     from cxrflow.results.bootstrap import Estimate
 
 PASS, WARN, FAIL, UNKNOWN, ERROR = LEVELS = ("pass", "warn", "fail", "unknown", "error")
@@ -22,9 +22,6 @@ NEEDS = (
     "plan", "index", "copies", "selection", "split", "probes", "backbones", "training", "history", "metrics",
     "predictions", "gradcam",
 )  # fmt: skip
-ALPHA = 0.05  # how often chance alone may give as clear a pattern before it is taken for one
-N_CLAIMS = 13
-CLAIM_ALPHA = ALPHA / N_CLAIMS  # of each claim, so that all of them together are wrong in 5 % of studies (Bonferroni)
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Verdict:
     level: str  # one of LEVELS
     text: str  # the answer, in a few whole sentences with this study's numbers, and how sure they make one
     value: float | None = None  # the number that decided, where there is one
-    interval: tuple[float, float] | None = None  # of 95 %; a claim's is of 1 - CLAIM_ALPHA
+    interval: tuple[float, float] | None = None  # of 95 %; a test's of 1 - alpha
     threshold: float | None = None  # what it was held against
     remedy: str = ""  # what a user can do about it; empty where nothing is to be done
     details: tuple[str, ...] = ()  # what the answer rests on, a paragraph each; folded on the page
@@ -48,16 +45,24 @@ class Check:
     kind: str  # a key of WORDS
     question: str  # what it asks; of a claim, the paper's statement
     needs: tuple[str, ...]  # members of NEEDS: the files that `run` reads
-    run: Callable[["Results"], Verdict]  # from the collected results
+    run: Callable[..., Verdict]  # from the collected results and, of a test, alpha
 
     def __post_init__(self) -> None:
         """Refuse words that nothing else knows."""
         if self.kind not in WORDS or not set(self.needs) <= set(NEEDS):
             raise ValueError(f"check {self.name}: kind is one of {tuple(WORDS)}, needs are of {NEEDS}")
 
+    @property
+    def is_test(self) -> bool:
+        """Whether chance could decide it: it then takes the share of studies, alpha, in which chance alone may."""
+        return "alpha" in inspect.signature(self.run).parameters
 
-def check(kind: str, question: str, needs: tuple[str, ...] = ()) -> Callable[[Callable[["Results"], Verdict]], Check]:
-    """Make the check that a function answers. Its arguments are literals: a plan reads them without importing it."""
+
+def check(kind: str, question: str, needs: tuple[str, ...] = ()) -> Callable[[Callable[..., Verdict]], Check]:
+    """Make the check that a function answers. Its arguments are literals: a plan reads them without importing it.
+
+    A function that takes `alpha` beside the results is a test; all tests are one family (`registry.judge_checks`).
+    """
     return lambda run: Check(run.__name__, kind, question, needs, run)
 
 

@@ -18,6 +18,7 @@ from cxrflow.report.findings import FINDING_TABLES
 from cxrflow.report.manifest import Block, Section
 from cxrflow.report.page import describe_terms, fill_template, lay_out
 from cxrflow.report.tabular import write_table_forms
+from cxrflow.results.families import ALPHA
 
 LEFT_OUT = (
     "An image has none, one or several of these findings; No Finding is none of them. The models have one sigmoid per"
@@ -32,7 +33,7 @@ def write_finding_summary(folder: Path, results: Results, provenance: Mapping[st
     rows = {name: resolve_name(table.rows)(results) for name, table in FINDING_TABLES.items()}
     for name, table in FINDING_TABLES.items():
         write_table_forms(folder, name, table, rows[name])
-    verdicts = [run_check(each, results) for each in (patients, known_weaknesses)]
+    verdicts = [run_check(each, results, ALPHA) for each in (patients, known_weaknesses)]
     tested = " and ".join(f"{d.patients['test']:,} of {d.title}" for d in results.datasets.values())
     return fill_template(
         results,

@@ -12,7 +12,6 @@ Every column of numbers says in `interval` how sure they are (a test walks TABLE
 
 from dataclasses import dataclass
 
-from cxrflow.checks.verdicts import CLAIM_ALPHA, N_CLAIMS
 from cxrflow.config.probes import BASELINES, SHORTCUTS
 
 EXACT = "exact"  # counted, set, published or defined: the same study on other patients or another machine has it too
@@ -426,9 +425,9 @@ TABLES: dict[str, Table] = {
     ),
     "checks": Table(
         "Table 10. Checks: the paper's claims, and what could weaken this study's numbers",
-        "A claim holds or does not hold only where the numbers show it; everything else cannot be determined here. A"
-        f" claim's interval is of {100 * (1 - CLAIM_ALPHA):.1f} %: all {N_CLAIMS} are judged together (Bonferroni). A"
-        " check that could not run says so and counts as nothing.",
+        "A claim holds or does not hold only where the numbers show it; everything else cannot be determined here."
+        " Those that are tests are judged together at 5 % (Holm); one judged at 0.5 % has intervals of 99.5 %. A check"
+        " that could not run says so and counts as nothing.",
         (
             Column("kind", "Kind"),
             Column("question", "Claim or question", width_cm=4),
@@ -440,6 +439,7 @@ TABLES: dict[str, Table] = {
             Column("level", "Level", shown="never"),
             Column("value", "Value", "amount", interval=True, shown="never"),
             Column("threshold", "Threshold", "amount", EXACT, shown="never"),
+            Column("alpha", "Judged at", "amount", EXACT, shown="never"),
         ),
         "cxrflow.checks.registry:check_rows",
     ),
