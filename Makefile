@@ -45,7 +45,7 @@ quick: $(STAMP)   ## the tests that take under two minutes on two cores
 
 test: $(STAMP)   ## every test; what is skipped, and why, is listed at the end
 	$(VENV) python -m pytest -n auto --ignore tests/slurm
-	$(VENV) python -m pytest -n 5 tests/slurm
+	$(VENV) python -m pytest -n 6 tests/slurm
 
 bench: $(PEERS)   ## how fast, against others: one table (ARGS="--quick --rows gradcam,tsne")
 	$(VENV) PYTHONPATH="$(CURDIR)/$(PEERS)" python -m tests.benchmarks.run $(ARGS)

@@ -51,3 +51,20 @@ def test_preempted_job_is_noticed_and_its_training_goes_on_with_the_same_request
     asked = cluster.ask("sacct", "-nXP", "--name", job_names(held.head), "-o", "ReqMem,Timelimit").split()
     assert asked == ["12000M|08:00:00"] * 2
     undisturbed.assert_equal(held.model)
+
+
+def test_node_that_failed_is_left_out_and_nothing_else_changes(login: Login, study: Path, cluster: Cluster) -> None:
+    """The cluster has no second node, so the next attempt cannot be submitted: what it asks for is in the message."""
+    held = login.train(study, 1, "--retries", "1")
+    node = cluster.ask("sinfo", "-h", "-o", "%n").strip()
+    cluster.ask("scontrol", "update", f"JobId={held.job}", "Requeue=0")
+    cluster.ask("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    try:
+        assert held.head.wait() != 0
+    finally:
+        cluster.ask("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)  # or it is back
+    assert f"job {held.job}: NODE_FAIL: the next attempt asks for the same" in held.head.said
+    again = next(line for line in held.head.said.splitlines() if "sbatch --parsable" in line)
+    assert f"--exclude={node}" in again
+    assert "-t 480" in again
+    assert "--mem 12000" in again
