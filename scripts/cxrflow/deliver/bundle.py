@@ -42,7 +42,8 @@ PHANTOMS = (
 INTENDED = "Research: comparing classifiers, and second readings of images whose diagnosis is known."
 NOT_INTENDED = (
     "It is not a medical device. Nothing it says is a diagnosis, and nobody's care should depend on it. It knows"
-    " its classes alone: where none of them fits, it may warn or name no class, and it may not."
+    " its classes alone: where none of them fits, it may warn or name no class, and it may not. It"
+    " does not recognise a lateral view, unless the View Position of a DICOM file says that it is one."
 )
 LIMITS = (
     "The intervals are 95 % intervals over the patients of one test subset: they do not cover another hospital, another"
