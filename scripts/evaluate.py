@@ -2,14 +2,16 @@ r"""Everything of one trained model that needs its network: predictions, feature
 
 Reads images.npy and split.csv, the test images and test.csv, index.csv, regions.csv and the masks it names, and
 model.pt (checked against model.pt.sha256). Predicts the validation images and, by the only door to them, the test
-images: val_predictions.csv, predictions.csv and features.npy, float32 (n, n_features), row by row as predictions.csv.
+images: val_predictions.csv, predictions.csv and features.npy, float32 (n, n_features), row by row as predictions.csv;
+val_mirrored.csv and mirrored.csv are what it says of their mirror images, for candidates of the choice with flip.
 Explains test images: gradcam.png, gradcam.csv (one row per scored test image and kind of region) and gradcam.json.
 
     python scripts/evaluate.py --images images.npy --split split.csv --test-images test/images.npy --test test.csv \
         --index index.csv --regions regions.csv --folder data/covid --model model.pt \
         --settings '{"batch_size": 64}' --explain '{"images_per_class": 3}' --threads 2 \
         --title "ResNet-34 on COVID-19 Radiography" --val-predictions val_predictions.csv \
-        --predictions predictions.csv --features features.npy \
+        --predictions predictions.csv --features features.npy --val-mirrored val_mirrored.csv \
+        --mirrored mirrored.csv \
         --gradcam-png gradcam.png --gradcam-csv gradcam.csv --gradcam-json gradcam.json
 """
 
@@ -50,7 +52,9 @@ def evaluate_model(
     threads: int,
     title: str,
     val_predictions: Output,
+    val_mirrored: Output,
     predictions: Output,
+    mirrored: Output,
     features: Output,
     gradcam_png: Output,
     gradcam_csv: Output,
@@ -72,7 +76,9 @@ def evaluate_model(
     threads: CPU threads
     title: shown above the gallery
     val_predictions: val_predictions.csv to write
+    val_mirrored: val_mirrored.csv to write: the validation images, left and right exchanged
     predictions: predictions.csv to write: the test images
+    mirrored: mirrored.csv to write: the test images, left and right exchanged
     features: features.npy to write: the test images
     gradcam_png: gallery to write
     gradcam_csv: table to write
@@ -82,22 +88,27 @@ def evaluate_model(
     saved, found = load_model(model), choose_device(device)
     network, size_px = restore_network(saved), saved.preprocess.size_px
 
-    def predict_subset(data: SplitImages, subset: str) -> tuple[Predictions, NDArray[np.float32]]:
+    def predict_subset(
+        data: SplitImages, subset: str, *, mirrored: bool = False
+    ) -> tuple[Predictions, NDArray[np.float32]]:
         check_classes(saved, data, model)
-        rows = data.rows[subset]
+        rows, size = data.rows[subset], settings.batch_size
         probabilities, vectors = predict(
-            network, saved.backbone, data.images, rows, device=found, batch_size=settings.batch_size
+            network, saved.backbone, data.images, rows, device=found, batch_size=size, mirrored=mirrored
         )
         image_ids, patient_ids = ([ids[row] for row in rows] for ids in (data.image_ids, data.patient_ids))
         return Predictions(image_ids, patient_ids, data.labels_of(subset), probabilities, data.class_names), vectors
 
-    validated, _ = predict_subset(open_split_images(images, split, size_px), "val")
+    known = open_split_images(images, split, size_px)
+    validated, _ = predict_subset(known, "val")
     model_id = ModelId(saved.dataset, saved.backbone, saved.init, saved.variant, saved.seed)
     data = open_test_rows(test_images, test, size_px, opener=model_id.path, opener_sha256=sha256_file(model))
     tested, vectors = predict_subset(data, "test")
     annotated = join_annotations(data, tested, read_records(index, IndexRow), read_records(regions, RegionRow), folder)
     write_predictions(val_predictions, validated)
+    write_predictions(val_mirrored, predict_subset(known, "val", mirrored=True)[0])
     write_predictions(predictions, tested)
+    write_predictions(mirrored, predict_subset(data, "test", mirrored=True)[0])
     write_array(features, vectors)
     print(f"{len(validated.labels)} validation and {len(tested.labels)} test images through {model}", end=" ")
     print(f"on {describe_device(found)}, epoch {saved.epoch}")

@@ -1,7 +1,8 @@
 r"""Measure what a backbone costs: parameters, multiply-adds, layers, the time of one X-ray, and images per second.
 
 Reads nothing; writes one JSON. Parameters and multiply-adds are exact; times are those of the machine it names. The
-time of one X-ray is that of a delivered network, from the file to the answer, on one CPU core. Training and inference
+time of one X-ray is that of a delivered network, from the file to the answer, on one CPU core; the network's part of it
+stands beside it. Training and inference
 are measured for a few seconds on random images, by the code that does both in a study.
 
     python scripts/profile_backbone.py --backbone resnet34 --preprocess '{"size_px": 256}' --batch-size 32 \
@@ -54,7 +55,9 @@ def profile(
     cost = count_cost(backbone, preprocess.size_px)
     cost |= measure_speed(backbone, preprocess.size_px, batch_size, precision, found, threads)
     network = build_network(backbone, N_CLASSES, batch_norm_momentum=0.1).eval()
-    cost["latency_ms"] = describe_times(time_answers(network, backbone, preprocess, settings.repeats))
+    answers = time_answers([network], backbone, preprocess, settings.repeats)
+    for key, times_ms in zip(("latency_ms", "network_ms"), zip(*answers, strict=True), strict=True):
+        cost[key] = describe_times(times_ms)
     cost |= {"repeats": settings.repeats, "cpu": describe_device(torch.device("cpu")), "host": platform.node()}
     cost["versions"] = {"torch": torch.__version__, "torchvision": torchvision.__version__}
     write_json(profile, cost)

@@ -53,7 +53,7 @@ def save_lively(folder: Path, backbone: str, size_px: int) -> Path:
     network, path = build_lively(backbone, np.stack(films)), folder / backbone / "model.pt"
     saved = SavedModel(network.state_dict(), "xray8", backbone, "scratch", "base", 0, [*CLASSES], settings, 1, 1.0, 0.1)
     save_model(path, saved)
-    write_bytes(path.with_suffix(".onnx"), export_model(saved, describe_model(saved, path, None)))
+    write_bytes(path.with_suffix(".onnx"), export_model([saved], describe_model(saved, path, None)))
     return path
 
 

@@ -14,6 +14,7 @@ from cxrflow.compare.baselines import (
     judge_difference,
     scored_rows,
 )
+from cxrflow.compare.scores import score_models
 from cxrflow.config.probes import BASELINES
 from cxrflow.results.bootstrap import Estimate
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
@@ -37,7 +38,8 @@ def test_a_model_is_above_the_thumbnail_below_it_or_not_told_from_it(
     assert rows[0]["over_thumbnail"] == pytest.approx(rows[0]["macro_f1"] - rows[2]["macro_f1"])
     assert count_above_thumbnail(rows).endswith(sentence)
     words = {ABOVE: "Above", BELOW: "Below", UNKNOWN: "Cannot be told from"}
-    assert describe_against_thumbnail(results, results.models).startswith(f"{words[verdict]} a logistic regression")
+    said = describe_against_thumbnail(results, score_models(results, results.models), "covid")
+    assert said.startswith(f"{words[verdict]} a logistic regression")
 
 
 def test_among_more_models_a_clearer_difference_is_asked_for(tmp_path: Path) -> None:

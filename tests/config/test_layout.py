@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.config.layout import PATTERN, Layout, ModelId
+from cxrflow.config.layout import PATTERN, CandidateId, Layout, ModelId
+from cxrflow.errors import CxrflowError
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 LAYOUT = Layout.of_study("toy")
@@ -26,6 +27,20 @@ def test_wildcards_give_patterns() -> None:
     assert str(LAYOUT.split("{dataset}")) == "results/toy/data/{dataset}/split.csv"
     assert str(LAYOUT.test("{dataset}")) == "results/toy/data/{dataset}/test.csv"
     assert str(LAYOUT.model(PATTERN)) == "results/toy/models/{dataset}/{backbone}/{init}/{variant}/seed{seed}"
+
+
+@pytest.mark.parametrize("end", ["seed0", "seed0+1+12", "seed3/flip", "seed0+1/flip"])
+def test_the_path_of_a_candidate_is_its_whole_identity(end: str) -> None:
+    candidate = CandidateId.parse(f"covid/resnet34/scratch/base/{end}")
+    assert candidate.path == f"covid/resnet34/scratch/base/{end}"
+    assert [member.seed for member in candidate.members] == [int(seed) for seed in end[4:].split("/")[0].split("+")]
+    assert {member.backbone for member in candidate.members} == {"resnet34"}
+
+
+@pytest.mark.parametrize("end", ["seed0+", "seed0+1x", "seed0+1/flop", "seed"])
+def test_what_is_no_candidate_is_refused(end: str) -> None:
+    with pytest.raises(CxrflowError, match=r"is not the path of a model|does not name the seeds"):
+        CandidateId.parse(f"covid/resnet34/scratch/base/{end}")
 
 
 def joined_by_hand(path: Path) -> list[str]:

@@ -24,15 +24,17 @@ def make_noise(n_images: int, size_px: int) -> NDArray[np.uint8]:
     return np.random.default_rng(1).integers(0, 256, (n_images, size_px, size_px), dtype=np.uint8)
 
 
-def make_saved(backbone: str = "tiny", size_px: int = SIZE_PX, class_names: list[str] | None = None) -> SavedModel:
+def make_saved(
+    backbone: str = "tiny", size_px: int = SIZE_PX, class_names: list[str] | None = None, seed: int = 4
+) -> SavedModel:
     """Make a model with drawn weights whose BatchNorm has seen images: fresh statistics let activations fade."""
     names = class_names or CLASS_NAMES
-    network = build_network(backbone, len(names), batch_norm_momentum=1.0, seed=3)
+    network = build_network(backbone, len(names), batch_norm_momentum=1.0, seed=seed - 1)
     torch.manual_seed(1)  # stochastic depth
     with torch.no_grad():
         network.train()(to_network_input(torch.from_numpy(make_noise(8, size_px))))
     preprocess = PreprocessSettings(size_px=size_px, blur_px=3)
-    return SavedModel(network.state_dict(), "toy", backbone, "scratch", "base", 4, names, preprocess, 7, 0.5, 0.1)
+    return SavedModel(network.state_dict(), "toy", backbone, "scratch", "base", seed, names, preprocess, 7, 0.5, 0.1)
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def exported(model: Path) -> Path:
     """Write model.onnx beside the model.pt; return its path."""
     saved = make_saved()
     path = model.with_suffix(".onnx")
-    write_bytes(path, export_model(saved, describe_model(saved, model, model.with_name("training.json"))))
+    write_bytes(path, export_model([saved], describe_model(saved, model, model.with_name("training.json"))))
     return path
 
 

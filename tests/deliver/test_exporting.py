@@ -11,15 +11,24 @@ import torch
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.deliver import exporting
 from cxrflow.deliver.delivered import DeliveredModel, open_model
-from cxrflow.deliver.exporting import check_export, describe_model, export_model
+from cxrflow.deliver.exporting import check_export, describe_model, export_model, join_cards
 from cxrflow.deliver.tool import Tool
 from cxrflow.errors import CxrflowError
-from cxrflow.models.checkpoints import restore_network
+from cxrflow.models.checkpoints import SavedModel, restore_network
 from cxrflow.models.inference import predict
+from cxrflow.results.calibration import softmax
 from cxrflow.results.enlarging import enlarge
 from cxrflow.results.gradcam import find_map_layer, iterate_maps
 from tests.deliver.conftest import CLASS_NAMES, SIZE_PX, make_noise, make_saved
 from tests.models.toy import CPU
+
+
+def export_saved(members: list[SavedModel], place: Path, *, flip: bool = False) -> bytes:
+    """Export models whose files are empty ones."""
+    (place / "model.pt").write_bytes(b"")
+    cards = [describe_model(saved, place / "model.pt", None) for saved in members]
+    return export_model(members, join_cards(cards, flip=flip))
+
 
 PUBLISHED = [name for name in BACKBONES if name != "tiny"]
 
@@ -27,8 +36,7 @@ PUBLISHED = [name for name in BACKBONES if name != "tiny"]
 @pytest.mark.parametrize("backbone", PUBLISHED)
 def test_every_backbone_answers_as_pytorch_does(backbone: str, tmp_path: Path) -> None:
     saved = make_saved(backbone, size_px=64)
-    (tmp_path / "model.pt").write_bytes(b"")
-    content = export_model(saved, describe_model(saved, tmp_path / "model.pt", None))
+    content = export_saved([saved], tmp_path)
     model = DeliveredModel(content, tmp_path, threads=1)
     images = make_noise(5, 64)
     wanted, features = predict(restore_network(saved), backbone, images, np.arange(5), device=CPU, batch_size=5)
@@ -38,13 +46,13 @@ def test_every_backbone_answers_as_pytorch_does(backbone: str, tmp_path: Path) -
     np.testing.assert_allclose(outputs.probabilities, wanted, atol=atol)
     np.testing.assert_allclose(outputs.features, features, atol=1e-3 * np.abs(features).max())
     np.testing.assert_allclose(model.run(images[:1]).probabilities, wanted[:1], atol=atol)
-    check_export(content, saved, tmp_path)
+    check_export(content, [saved], tmp_path)
 
 
 def test_the_same_model_gives_the_same_bytes(model: Path) -> None:
     saved = make_saved()
     card = describe_model(saved, model, None)
-    assert export_model(saved, card) == export_model(saved, card)
+    assert export_model([saved], card) == export_model([saved], card)
 
 
 def test_the_file_says_what_it_is(exported: Path, model: Path) -> None:
@@ -67,25 +75,27 @@ def test_nothing_of_the_machine_is_in_the_file(exported: Path) -> None:
 
 def test_an_export_that_differs_is_refused(model: Path) -> None:
     saved = make_saved()
-    content = export_model(saved, describe_model(saved, model, None))
+    content = export_model([saved], describe_model(saved, model, None))
     other = {name: value + 0.01 if name == "middle.weight" else value for name, value in saved.state_dict.items()}
     with pytest.raises(CxrflowError, match=r"model.onnx: the export differs from PyTorch by .*nothing was written"):
-        check_export(content, replace(saved, state_dict=other), Path("model.onnx"))
+        check_export(content, [replace(saved, state_dict=other)], Path("model.onnx"))
 
 
 def test_an_export_is_not_refused_for_rounding_that_pytorch_has_too(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved = make_saved()
-    content = export_model(saved, describe_model(saved, model, None))
+    content = export_model([saved], describe_model(saved, model, None))
     exact = exporting.answer_by
     off = {torch.float32: 2e-4, torch.float64: 1e-3}  # as a network that magnifies rounding
-    monkeypatch.setattr(exporting, "answer_by", lambda net, images, dtype: exact(net, images, dtype) + off[dtype])
-    assert check_export(content, saved, Path("model.onnx")) == pytest.approx(1e-3, rel=0.1)
+    monkeypatch.setattr(
+        exporting, "answer_by", lambda nets, images, dtype, flip: exact(nets, images, dtype, flip) + off[dtype]
+    )
+    assert check_export(content, [saved], Path("model.onnx")) == pytest.approx(1e-3, rel=0.1)
     off[torch.float64] = 4e-3
     off[torch.float32] = 4e-3 + 2e-4
     with pytest.raises(CxrflowError, match=r"by 0.004 in a probability, more than 0.002"):
-        check_export(content, saved, Path("model.onnx"))
+        check_export(content, [saved], Path("model.onnx"))
 
 
 def test_an_export_that_gives_no_numbers_is_refused(model: Path) -> None:
@@ -93,20 +103,20 @@ def test_an_export_that_gives_no_numbers_is_refused(model: Path) -> None:
     weights = {name: value * np.nan if name == "middle.weight" else value for name, value in saved.state_dict.items()}
     broken = replace(saved, state_dict=weights)
     with pytest.raises(CxrflowError, match="differs from PyTorch by nan in a probability"):
-        check_export(export_model(broken, describe_model(broken, model, None)), broken, Path("model.onnx"))
+        check_export(export_model([broken], describe_model(broken, model, None)), [broken], Path("model.onnx"))
 
 
 def test_a_network_that_onnx_cannot_express_is_named(model: Path) -> None:
     saved = make_saved(size_px=16)  # features of 5x5, pooled to 2x1
     with pytest.raises(CxrflowError, match="cannot export tiny at"):
-        export_model(saved, describe_model(saved, model, None))
+        export_model([saved], describe_model(saved, model, None))
 
 
 def test_without_onnx_the_remedy_is_told(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     saved = make_saved()
     with pytest.raises(CxrflowError, match="pip install onnx"):
-        export_model(saved, describe_model(saved, model, None))
+        export_model([saved], describe_model(saved, model, None))
 
 
 def test_inputs_of_the_check_are_of_every_kind() -> None:
@@ -118,8 +128,7 @@ def test_inputs_of_the_check_are_of_every_kind() -> None:
 @pytest.mark.parametrize("backbone", ["resnet34", "efficientnet_b1", "mobilenet_v3_large"])
 def test_maps_of_the_graph_are_those_of_gradients(backbone: str, tmp_path: Path) -> None:
     saved = make_saved(backbone, size_px=224)
-    (tmp_path / "model.pt").write_bytes(b"")
-    model = DeliveredModel(export_model(saved, describe_model(saved, tmp_path / "model.pt", None)), tmp_path, threads=1)
+    model = DeliveredModel(export_saved([saved], tmp_path), tmp_path, threads=1)
     images, network = make_noise(2, 224), restore_network(saved)
     layer = find_map_layer(network, backbone, 224)
     assert (layer.method, layer.grid, model.grid) == ("Grad-CAM", (7, 7), (7, 7))
@@ -142,7 +151,34 @@ def test_maps_of_the_graph_are_those_of_gradients(backbone: str, tmp_path: Path)
 @pytest.mark.parametrize("backbone", ["densenet121", "convnext_tiny", "tiny"])
 def test_a_network_of_another_kind_has_no_maps_and_answers_all_the_same(backbone: str, tmp_path: Path) -> None:
     saved = make_saved(backbone, size_px=18 if backbone == "tiny" else 64)
-    (tmp_path / "model.pt").write_bytes(b"")
-    model = DeliveredModel(export_model(saved, describe_model(saved, tmp_path / "model.pt", None)), tmp_path, threads=1)
+    model = DeliveredModel(export_saved([saved], tmp_path), tmp_path, threads=1)
     assert model.grid is None
     assert model.run(make_noise(1, saved.preprocess.size_px), maps=True).maps is None
+
+
+def test_an_ensemble_with_flip_answers_as_the_mean_of_its_members_and_their_mirror_images(tmp_path: Path) -> None:
+    """In one graph: probabilities, features one behind the other, and maps, those of mirror images turned back."""
+    members = [make_saved("resnet34", 64, seed=seed) for seed in (3, 4)]
+    model = DeliveredModel(export_saved(members, tmp_path, flip=True), tmp_path, threads=1)
+    images = make_noise(3, 64)
+    views = [images, images[:, :, ::-1].copy()]
+    how = {"device": CPU, "batch_size": 3}
+    answers = [
+        predict(restore_network(saved), "resnet34", view, np.arange(3), **how) for view in views for saved in members
+    ]
+    outputs = model.run(images, maps=True)
+    each = np.stack([probabilities for probabilities, _ in answers])
+    assert np.abs(each - each.mean(0)).max() > 0.01, "members must differ, and so must an image and its mirror image"
+    np.testing.assert_allclose(outputs.probabilities, each.mean(0), atol=1e-5)
+    np.testing.assert_allclose(softmax(outputs.logits.astype(np.float64)), each.mean(0), atol=1e-5)
+    features = np.concatenate([found for _, found in answers], axis=1)
+    np.testing.assert_allclose(outputs.features, features, atol=1e-3 * np.abs(features).max())
+    alone = [DeliveredModel(export_saved([saved], tmp_path), tmp_path, threads=1) for saved in members]
+    maps = [one.run(views[0], maps=True).maps for one in alone]
+    mirrored = [one.run(views[1], maps=True).maps[..., ::-1] for one in alone]
+    np.testing.assert_allclose(outputs.maps, np.mean([*maps, *mirrored], axis=0), atol=1e-5)
+    check_export(model_bytes := export_saved(members, tmp_path, flip=True), members, tmp_path)
+    with pytest.raises(CxrflowError, match="differs from PyTorch"):
+        check_export(model_bytes, members[:1], tmp_path)
+    assert model.card.name == "toy/resnet34/scratch/base/seed3+4/flip"
+    assert "epochs 7 and 7" in model.card.describe()

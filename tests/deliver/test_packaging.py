@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,19 @@ from cxrflow.config.study import recipe_name
 from cxrflow.deliver import tool as tool_module
 from cxrflow.deliver.folder import SUMS, format_sums, list_files
 from cxrflow.deliver.overlays import draw_overlay
-from cxrflow.deliver.tool import open_tool
+from cxrflow.deliver.tool import open_tool, to_probabilities
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import write_bytes
-from cxrflow.files.records import IndexRow, Predictions, SplitRow, write_predictions
+from cxrflow.files.records import IndexRow, Predictions, SplitRow, read_predictions, write_predictions
 from cxrflow.files.tables import write_records
-from cxrflow.models.checkpoints import save_model
+from cxrflow.models.checkpoints import restore_network, save_model
+from cxrflow.models.inference import predict
+from cxrflow.results.calibration import calibrate_model
+from cxrflow.results.ensembles import average_predictions
 from tests.deliver.conftest import CLASS_NAMES, SIZE_PX, make_noise, make_saved
 from tests.deliver.fake_tool import FakeTool
 from tests.deliver.test_serving import Page
-from tests.models.toy import TINY
+from tests.models.toy import CPU, TINY
 from tests.packed import save_images
 
 CONFIG = parse_settings(StudySettings, {"study": "toy", "datasets": {"toy": {"reader": "kermany", "folder": "toy"}}})
@@ -81,6 +85,20 @@ def write_learned_from(results: Path, folder: Path) -> None:
     labels = np.arange(36, 60) % 3
     probabilities = np.full((24, 3), 0.2) + 0.4 * np.eye(3)[(np.arange(24) // 8 + labels) % 3]
     write_predictions(folder / "val_predictions.csv", Predictions(ids, ids, labels, probabilities, CLASS_NAMES))
+
+
+def add_member(results: Path, seed: int) -> None:
+    """Write another training of the same model, and what both say of mirror images and of test images."""
+    first = results / "models" / MODEL
+    folder = first.with_name(f"seed{seed}")
+    folder.mkdir()
+    save_model(folder / "model.pt", make_saved(seed=seed))
+    shutil.copy(first / "training.json", folder)
+    validated = read_predictions(first / "val_predictions.csv")
+    for number, path in enumerate([first, folder]):
+        for name in ("val_predictions.csv", "val_mirrored.csv", "predictions.csv", "mirrored.csv"):
+            turned = np.roll(validated.probabilities, number, axis=1)
+            write_predictions(path / name, replace(validated, probabilities=turned))
 
 
 def make_results(place: Path, chosen: str | None = MODEL) -> Path:
@@ -213,6 +231,35 @@ def test_a_new_delivery_replaces_the_old_one_and_nothing_else(tmp_path: Path) ->
     assert {path for path in first if path.read_bytes() != first[path]} == {
         place / "README.md", place / "metadata.json", place / SUMS,
     }  # fmt: skip
+
+
+def test_an_ensemble_with_flip_is_delivered_as_one_model(tmp_path: Path) -> None:
+    """The folder says the mean of its members' answers to both images; its scores and calibration are its own."""
+    both = f"{MODEL}+5/flip"
+    results = make_results(tmp_path, chosen=both)
+    add_member(results, 5)
+    deliver.deliver(results=results, datasets=["toy"], config=CONFIG, folder=results / "deliver")
+    place = results / "deliver/toy"
+    tool = open_tool(place)
+    (answer,) = tool.read_files([place / "golden/effusion.png"], pictures=True)
+    assert answer.image is not None
+    views = np.stack([answer.image, answer.image[:, ::-1]])
+    members = [make_saved(seed=seed) for seed in (4, 5)]
+    each = [
+        predict(restore_network(saved), "tiny", views, np.arange(2), device=CPU, batch_size=2)[0] for saved in members
+    ]
+    np.testing.assert_allclose(to_probabilities(answer), np.mean(each, axis=(0, 1)), atol=1e-5)
+    files = [results / "models" / MODEL / ".." / f"seed{seed}/val_predictions.csv" for seed in (4, 5)]
+    validated = average_predictions([read_predictions(path) for path in files])
+    shares = dict.fromkeys(CLASS_NAMES, 12)
+    wanted = calibrate_model(validated, TRAINING["class_weights"], shares, CONFIG.deliver.answered)
+    assert tool.calibration == wanted
+    text = (place / "README.md").read_text()
+    assert f"`{both}`, the mean of 2 networks (Tiny), of the image and of its mirror image" in text.replace("\n", " ")
+    assert "epochs 7 and 7 of 9 were kept" in text.replace("\n", " ")
+    metadata = json.loads((place / "metadata.json").read_text())
+    assert [member["seed"] for member in metadata["members"]] == [4, 5]
+    assert metadata["eval_metrics"]["n_images"] == 24
 
 
 def test_without_a_choice_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ def single_thread() -> None:
 
 def evaluate_into(out: Path, **given: Any) -> None:
     """Evaluate a toy model by small batches and a gallery of one image a class; `given` are the other arguments."""
-    files = {name: out / f"{name}.csv" for name in ("val_predictions", "predictions")}
+    files = {name: out / f"{name}.csv" for name in ("val_predictions", "val_mirrored", "predictions", "mirrored")}
     files |= {f"gradcam_{suffix}": out / f"gradcam.{suffix}" for suffix in ("png", "csv", "json")}
     files["features"] = out / "features.npy"
     settings = {"settings": EvaluateSettings(batch_size=8), "explain": ExplainSettings(images_per_class=1)}

@@ -121,17 +121,22 @@ def test_val_and_test_images_are_predicted_in_index_order(dataset: Path, evaluat
     saved = load_model(dataset / "model.pt")
     learned, tested = (np.load(dataset / name) for name in ("images.npy", "test_images.npy"))
     val_places, test_places = [LEARNED.index(k) for k in VAL], list(range(len(TEST)))
+    features = {}
     for name, numbers, images, places in (
         ("val_predictions.csv", VAL, learned, val_places), ("predictions.csv", TEST, tested, test_places),
+        ("val_mirrored.csv", VAL, learned[:, :, ::-1].copy(), val_places),
+        ("mirrored.csv", TEST, tested[:, :, ::-1].copy(), test_places),
     ):  # fmt: skip
         predictions = read_predictions(evaluated / name)
         assert predictions.image_ids == [f"i{k:02}" for k in numbers]
         assert predictions.patient_ids == [f"p{k // 4}" for k in numbers]
         assert predictions.labels.tolist() == [k % 3 for k in numbers]
         network, rows = restore_network(saved), np.array(places)
-        wanted, features = predict(network, saved.backbone, images, rows, device=torch.device("cpu"), batch_size=8)
+        wanted, features[name] = predict(
+            network, saved.backbone, images, rows, device=torch.device("cpu"), batch_size=8
+        )
         assert np.array_equal(predictions.probabilities, wanted)  # repr and back: no bit lost
-    np.testing.assert_array_equal(np.load(evaluated / "features.npy"), features)
+    np.testing.assert_array_equal(np.load(evaluated / "features.npy"), features["predictions.csv"])
 
 
 def test_annotated_test_images_alone_are_scored(evaluated: Path) -> None:

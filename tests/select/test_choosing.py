@@ -1,17 +1,23 @@
 """The choice on validation images: who is a candidate, who is non-inferior, who is chosen."""
 
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
-from cxrflow.compare.paired import choice_rows
-from cxrflow.config.settings import ScoreSettings
+from cxrflow.compare.choice import candidate_rows, choice_rows, describe_chosen
+from cxrflow.config.layout import CandidateId, Layout, ModelId
+from cxrflow.config.settings import ScoreSettings, SelectSettings
 from cxrflow.errors import CxrflowError
-from cxrflow.files.records import Predictions
-from cxrflow.select.choosing import Candidate, choose_model, list_candidates
-from tests.compare.fake_study import FakeStudy, collect_fake
+from cxrflow.files.records import Predictions, write_predictions
+from cxrflow.results.bootstrap import mean_macro_f1
+from cxrflow.results.ensembles import average_predictions, read_answers
+from cxrflow.select.choosing import Candidate, choose_model, find_costs, list_candidates, list_forms
+from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 
 SCORE = ScoreSettings(bootstrap_resamples=200)
 N = 300
@@ -158,3 +164,85 @@ def test_validation_decides_test_is_reported_and_leaks_are_no_candidates(tmp_pat
     assert row["chosen"] == "MobileNetV3-Large, from scratch"
     assert row["macro_f1"] == pytest.approx(chosen.macro_f1)
     assert row["val_macro_f1"] > 0.8 > row["macro_f1"]
+
+
+MODELS = [ModelId("covid", "resnet34", seed=seed) for seed in (0, 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("select", "n_seeds", "ends"),
+    [
+        (SelectSettings(), 3, ["seed0"]),
+        (SelectSettings(ensembles=True), 3, ["seed0", "seed0+1+2"]),
+        (SelectSettings(ensembles=True), 1, ["seed0"]),
+        (SelectSettings(flip=True), 3, ["seed0", "seed0/flip"]),
+        (SelectSettings(ensembles=True, flip=True), 2, ["seed0", "seed0+1", "seed0/flip", "seed0+1/flip"]),
+    ],
+)
+def test_what_can_be_made_of_seeds(select: SelectSettings, n_seeds: int, ends: list[str]) -> None:
+    forms = list_forms(MODELS[:n_seeds], select)
+    assert [form.path.removeprefix("covid/resnet34/scratch/base/") for form in forms] == ends
+
+
+def test_costs_are_those_of_all_networks_and_mirror_images() -> None:
+    """Decoded and prepared once, 8 ms; 2 ms for each of six answers."""
+    times = {"latency_ms": {"median": 10, "low": 9, "high": 12}, "network_ms": {"median": 2, "low": 1, "high": 3}}
+    profile = {**times, "params": 5, "gmac": 0.5, "weights_mib": 7.0, "inference": {"energy_j": 0.25}}
+    alone, all_flipped = (
+        find_costs(profile, CandidateId(tuple(m), f)) for m, f in ((MODELS[:1], False), (MODELS, True))
+    )
+    assert [alone[key] for key in ("latency_ms", "params", "gmac", "weights_mib", "energy_j")] == [10, 5, 0.5, 7, 0.25]
+    assert all_flipped == {
+        "latency_ms": 20, "latency_ms_low": 14, "latency_ms_high": 27, "params": 15, "weights_mib": 21.0, "gmac": 3.0,
+        "energy_j": 1.5,
+    }  # fmt: skip
+    unread = find_costs({**profile, "inference": {"energy_j": None}}, CandidateId((MODELS[0],), flip=True))
+    assert unread["energy_j"] is None
+
+
+def test_an_ensemble_is_judged_by_its_own_answers_and_is_one(tmp_path: Path) -> None:
+    """Three weak seeds that err on other images are strong together; the interval is then over patients alone."""
+    config = {**ONE_MODEL, "seeds": [0, 1, 2], "select": {"ensembles": True}}
+    results = collect_fake(tmp_path, FakeStudy(config=config, skill=lambda model: 0.7))
+    choice = results.selection["covid"]
+    rows = {row["model"].rsplit("/seed")[1]: row for row in choice["candidates"]}
+    assert list(rows) == ["0", "0+1+2"]
+    answers = [model.val_predictions for model in results.models]
+    whole = average_predictions(answers)
+    assert rows["0+1+2"]["val_macro_f1"] == pytest.approx(f1_score(whole.labels, whole.predicted, average="macro"))
+    assert rows["0+1+2"]["val_macro_f1"] > rows["0"]["val_macro_f1"] + 0.02
+    own = mean_macro_f1([[whole]], 200, 0)
+    assert (rows["0+1+2"]["val_low"], rows["0+1+2"]["val_high"]) == (own.low, own.high)
+    assert choice["chosen"].endswith("seed0+1+2")
+    assert "An ensemble is one" in choice["reason"]
+    tested = average_predictions([model.predictions for model in results.models])
+    (row,) = choice_rows(results)
+    assert row["chosen"] == "ResNet-34, from scratch, ensemble of 3 seeds"
+    assert row["macro_f1"] == pytest.approx(f1_score(tested.labels, tested.predicted, average="macro"))
+    told = {row["candidate"]: row for row in candidate_rows(results)}
+    assert [row["standing"] for row in told.values()] == ["", "chosen"]
+    assert {row["energy"] for row in told.values()} == {"not readable"}
+    assert describe_chosen(results, "covid")["estimate"].value == row["macro_f1"]
+
+
+def test_answers_are_means_of_what_was_said_of_both_images(tmp_path: Path) -> None:
+    layout, said = Layout(tmp_path), {}
+    for number, (model, file) in enumerate(product(MODELS, ("predictions.csv", "mirrored.csv"))):
+        said[model, file] = predict(0.5 + number / 20, seed=number, n=20)
+        path = layout.model_file(model, file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_predictions(path, said[model, file])
+    for members, flip, several in (
+        (MODELS[:1], False, [[(model, "predictions.csv")] for model in MODELS]),
+        (MODELS[:1], True, [[(model, "predictions.csv"), (model, "mirrored.csv")] for model in MODELS]),
+        (MODELS, False, [[(model, "predictions.csv") for model in MODELS]]),
+        (MODELS, True, [[*said]]),
+    ):
+        found = read_answers(layout, CandidateId(tuple(members), flip), MODELS, "test")
+        for answer, keys in zip(found, several, strict=True):
+            wanted = np.mean([said[key].probabilities for key in keys], axis=0)
+            np.testing.assert_allclose(answer.probabilities, wanted)
+    other = replace(said[MODELS[0], "mirrored.csv"], image_ids=[f"other{k}" for k in range(20)])
+    write_predictions(layout.model_file(MODELS[0], "mirrored.csv"), other)
+    with pytest.raises(CxrflowError, match="evaluated on different images"):
+        read_answers(layout, CandidateId((MODELS[0],), flip=True), MODELS[:1], "test")

@@ -28,7 +28,16 @@ rule deliver:
         collect(
             LAYOUT.model_file("{model.path}", "{file}"),
             model=[model for model in MODELS if model.variant == BASE],
-            file=["model.pt", "model.pt.sha256", "training.json", "metrics.json", "val_predictions.csv"],
+            file=[
+                "model.pt",
+                "model.pt.sha256",
+                "training.json",
+                "metrics.json",
+                "val_predictions.csv",
+                "val_mirrored.csv",
+                "predictions.csv",
+                "mirrored.csv",
+            ],
         ),
         collect([rules.index.output.index, rules.split.output.split], dataset=DATASETS),
         collect(

@@ -35,7 +35,9 @@ rule evaluate:
         checksum=rules.train.output.checksum,
     output:
         val_predictions=f"{MODEL}/val_predictions.csv",
+        val_mirrored=f"{MODEL}/val_mirrored.csv",
         predictions=f"{MODEL}/predictions.csv",
+        mirrored=f"{MODEL}/mirrored.csv",
         features=f"{MODEL}/features.npy",
         gradcam_png=in_model_report("gradcam.png"),
         gradcam_csv=f"{MODEL}/gradcam.csv",
@@ -62,7 +64,8 @@ rule evaluate:
         " --test-images {input.test_images:q} --test {input.test:q} --index {input.index:q} --regions {input.regions:q} --folder {resources.folder:q} --model {input.model:q}"
         " --settings {params.settings:q} --explain {params.explain:q} --device {resources.device:q}"
         " --threads {threads} --title {params.name:q} --val-predictions {output.val_predictions:q}"
-        " --predictions {output.predictions:q} --features {output.features:q} --gradcam-png {output.gradcam_png:q}"
+        " --val-mirrored {output.val_mirrored:q} --predictions {output.predictions:q} --mirrored {output.mirrored:q}"
+        " --features {output.features:q} --gradcam-png {output.gradcam_png:q}"
         " --gradcam-csv {output.gradcam_csv:q} --gradcam-json {output.gradcam_json:q} > {log:q} 2>&1"
 
 

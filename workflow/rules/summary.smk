@@ -31,8 +31,9 @@ rule select_models:
     input:
         collect(rules.profile_backbone.output.profile, backbone=USED_BACKBONES),
         collect(
-            LAYOUT.model_file("{model.path}", "val_predictions.csv"),
+            LAYOUT.model_file("{model.path}", "{file}"),
             model=[model for model in MODELS if model.variant == BASE],
+            file=["val_predictions.csv", "val_mirrored.csv"],
         ),
         collect([rules.index.output.index, rules.split.output.split], dataset=DATASETS),
         rules.copies.output.groups,
@@ -66,7 +67,7 @@ NEEDED = {
     "backbones": collect(rules.profile_backbone.output.profile, backbone=USED_BACKBONES),
     **{
         Path(file).stem: collect(LAYOUT.model_file("{model.path}", file), model=MODELS)
-        for file in ("training.json", "history.csv", "metrics.json", "predictions.csv")
+        for file in ("training.json", "history.csv", "metrics.json", "predictions.csv", "mirrored.csv")
     },
     "gradcam": collect(LAYOUT.model_file("{model.path}", "gradcam.{suffix}"), model=MODELS, suffix=["json", "csv"]),
 }
@@ -111,7 +112,14 @@ rule summarize:
         collect(
             LAYOUT.model_file("{model.path}", "{file}"),
             model=MODELS,
-            file=["history.csv", "training.json", "predictions.csv", "val_predictions.csv", "metrics.json"],
+            file=[
+                "history.csv",
+                "training.json",
+                "predictions.csv",
+                "mirrored.csv",
+                "val_predictions.csv",
+                "metrics.json",
+            ],
         ),
         collect(LAYOUT.model_file("{model.path}", "gradcam.{suffix}"), model=MODELS, suffix=["json", "csv"]),
     output:

@@ -32,7 +32,9 @@ FAMILIES = {
 }
 PLANNED = ("study", "backbones", "transfer", "seeds", "ablation", "tune", "select", "score")  # parts of the config
 SELECTION = (
-    "per dataset the fastest model whose validation macro F1 is not inferior to that of any other candidate: the"
+    "candidates are the base models, and by select.ensembles and select.flip the mean of all seeds of one and of its"
+    " answers for image and mirror image; an ensemble is one, so that its interval is over patients alone;"
+    " per dataset the fastest candidate whose validation macro F1 is not inferior to that of any other candidate: the"
     " one-sided bounds of the differences lie above -margin, corrected for all candidates (Holm); else the best; of"
     " equally fast ones the higher score, then fewer parameters"
 )

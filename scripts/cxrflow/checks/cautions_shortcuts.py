@@ -13,11 +13,11 @@ import numpy as np
 
 from cxrflow.checks.verdicts import FAIL, PASS, UNKNOWN, WARN, WORDS, Verdict, check
 from cxrflow.compare.associations import associate, group_fact
-from cxrflow.compare.collect import DatasetResult, ModelResult, Results, group_seeds
+from cxrflow.compare.choice import find_chosen
+from cxrflow.compare.collect import DatasetResult, Results
 from cxrflow.compare.rows import estimate_columns
-from cxrflow.compare.scores import score_models, score_probe
+from cxrflow.compare.scores import find_trainings, read_test_answers, score_candidate, score_probe
 from cxrflow.config.probes import SHORTCUTS
-from cxrflow.config.study import ModelId
 from cxrflow.files.formats import KINDS, join_words
 from cxrflow.files.records import Predictions
 from cxrflow.results.bootstrap import Estimate, check_same_images, divide_estimates, mean_macro_f1, scale_estimate
@@ -39,7 +39,7 @@ MOST_RESAMPLES = 500  # of Cramer's V: the ends of its interval are known to a t
 @check(
     "caution",
     "Could the score come from something else than the lungs?",
-    needs=("selection", "predictions", "metrics", "probes"),
+    needs=("selection", "predictions", "mirrored", "metrics", "probes"),
 )
 def shortcuts(results: Results) -> Verdict:
     """The gate: the worst of all probes and datasets; what was not run is never a pass."""
@@ -80,9 +80,9 @@ def shortcut_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def _rows_of_dataset(results: Results, dataset: str) -> list[dict[str, Any]]:
-    path = results.selection[dataset]["chosen"]
-    members = group_seeds(results.base_models).get(ModelId.parse(path)) if path else None
-    whole = score_models(results, members) if members else None
+    path, candidate = results.selection[dataset]["chosen"], find_chosen(results, dataset)
+    answers = read_test_answers(results, candidate) if candidate else []
+    whole = score_candidate(results, candidate) if candidate else None
     rows = []
     for name, probe in SHORTCUTS.items():
         row = {"dataset": results.dataset_title(dataset), "probe": probe.title, "model": path, "reason": ""}
@@ -92,10 +92,10 @@ def _rows_of_dataset(results: Results, dataset: str) -> list[dict[str, Any]]:
         if not absent:
             predictions, estimate = results.probe_predictions(dataset, name), score_probe(results, dataset, name)
             row |= estimate_columns("macro_f1", estimate)
-            if whole and members:
-                model, chance = whole, members[0].metrics["chance_macro_f1"]
-                if predictions.image_ids != members[0].predictions.image_ids:  # where the lungs were not found
-                    model, chance = _score_images(results, members, predictions)
+            if whole and candidate:
+                model, chance = whole, find_trainings(results, candidate)[0].metrics["chance_macro_f1"]
+                if predictions.image_ids != answers[0].image_ids:  # where the lungs were not found
+                    model, chance = _score_images(results, answers, predictions)
                 reach = estimate_reach(estimate, model, chance)
                 level, reason = judge_reach(reach)
         lungs = results.probes[dataset][name].get("lungs", "")
@@ -107,19 +107,19 @@ def _rows_of_dataset(results: Results, dataset: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _score_images(results: Results, members: Sequence[ModelResult], of: Predictions) -> tuple[Estimate, float]:
-    """Return the macro F1 of a procedure's trainings, and that of guessing, on the images of a probe."""
+def _score_images(results: Results, answers: Sequence[Predictions], of: Predictions) -> tuple[Estimate, float]:
+    """Return the macro F1 of a candidate's answers, and that of guessing, on the images of a probe."""
     score, wanted = results.study.settings.score, set(of.image_ids)
-    kept = [k for k, image_id in enumerate(members[0].predictions.image_ids) if image_id in wanted]
+    kept = [k for k, image_id in enumerate(answers[0].image_ids) if image_id in wanted]
     trainings = [
         replace(
-            each.predictions,
+            each,
             image_ids=of.image_ids,
             patient_ids=of.patient_ids,
-            labels=each.predictions.labels[kept],
-            probabilities=each.predictions.probabilities[kept],
+            labels=each.labels[kept],
+            probabilities=each.probabilities[kept],
         )
-        for each in members
+        for each in answers
     ]
     check_same_images([of, *trainings])
     estimate = mean_macro_f1([trainings], score.bootstrap_resamples, score.bootstrap_seed)

@@ -20,7 +20,7 @@ WORDS = {
 # What a check can read, all of the study's datasets, backbones or models; the rule's inputs follow from these words.
 NEEDS = (
     "plan", "index", "copies", "selection", "split", "probes", "backbones", "training", "history", "metrics",
-    "predictions", "gradcam",
+    "predictions", "mirrored", "gradcam",
 )  # fmt: skip
 
 

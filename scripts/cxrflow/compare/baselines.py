@@ -49,10 +49,9 @@ def _probe_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
     return {**columns, "chance_macro_f1": scores["chance_macro_f1"], "above_thumbnail": "", "caution": ""}
 
 
-def subtract_thumbnail(results: Results, models: Sequence[ModelResult]) -> Estimate:
-    """Return the mean macro F1 of models of one dataset minus the thumbnail's, on the same resamples of patients."""
-    ours, theirs = score_models(results, models), score_probe(results, models[0].id.dataset, THUMBNAIL)
-    return subtract_estimates(ours, theirs)
+def subtract_thumbnail(results: Results, score: Estimate, dataset: str) -> Estimate:
+    """Return a macro F1 on the test images of a dataset minus the thumbnail's, on the same resamples of patients."""
+    return subtract_estimates(score, score_probe(results, dataset, THUMBNAIL))
 
 
 def judge_difference(difference: Estimate, p: float) -> str:
@@ -67,7 +66,7 @@ def judge_difference(difference: Estimate, p: float) -> str:
 
 def thumbnail_columns(results: Results, models: Sequence[ModelResult]) -> list[dict[str, Any]]:
     """Return of each model of one dataset the columns that compare it with the thumbnail; all are one family (Holm)."""
-    differences = [subtract_thumbnail(results, [model]) for model in models]
+    differences = [subtract_thumbnail(results, score_models(results, [model]), model.id.dataset) for model in models]
     corrected = adjust_holm([find_p(difference) for difference in differences])
     return [
         {
@@ -80,15 +79,15 @@ def thumbnail_columns(results: Results, models: Sequence[ModelResult]) -> list[d
     ]
 
 
-def describe_against_thumbnail(results: Results, models: Sequence[ModelResult]) -> str:
-    """Return one sentence: whether the mean of models of one dataset is above the thumbnail, and by how much."""
-    difference = subtract_thumbnail(results, models)
+def describe_against_thumbnail(results: Results, score: Estimate, dataset: str) -> str:
+    """Return one sentence: whether a macro F1 on the test images is above the thumbnail's, and by how much."""
+    difference = subtract_thumbnail(results, score, dataset)
     verdict = {ABOVE: "Above", BELOW: "Below", UNKNOWN: "Cannot be told from"}[
         judge_difference(difference, find_p(difference))
     ]
     by = KINDS["difference"].show_interval(difference.value, difference.low, difference.high, difference.n_patients)
-    score = results.probes[models[0].id.dataset][THUMBNAIL]["macro_f1"]["value"]
-    return f"{verdict} a logistic regression on 16 px thumbnails, {KINDS['score'].show(score)}: {by}."
+    theirs = results.probes[dataset][THUMBNAIL]["macro_f1"]["value"]
+    return f"{verdict} a logistic regression on 16 px thumbnails, {KINDS['score'].show(theirs)}: {by}."
 
 
 def count_above_thumbnail(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from cxrflow.compare.baselines import describe_against_thumbnail
 from cxrflow.compare.collect import ModelResult, Results, group_seeds
 from cxrflow.compare.permutation import swap_p
-from cxrflow.compare.rows import describe_seen, estimate_columns, identify, timing_columns
+from cxrflow.compare.rows import describe_seen, estimate_columns, identify
 from cxrflow.compare.scores import LEAST_SEEDS, score_models
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.probes import THUMBNAIL
-from cxrflow.config.study import BASE, SCRATCH, ModelId
+from cxrflow.config.study import BASE, SCRATCH
 from cxrflow.results.bootstrap import Estimate, check_same_images, subtract_estimates
 from cxrflow.results.families import adjust_holm, find_p
 
@@ -141,68 +139,3 @@ def share_columns(key: str, score: Estimate, spread: Sequence[float], n_seeds: i
     of_patients = max(0.0, float(resampled.var(ddof=1)) - of_seeds[0])
     whole = [each + of_patients for each in of_seeds]
     return {name: each / total if total else None for name, each, total in zip(keys, of_seeds, whole, strict=True)}
-
-
-def choice_rows(results: Results) -> list[dict[str, Any]]:
-    """One row per dataset: the model chosen on validation images next to the best, and what the chosen scores on test.
-
-    From selection.json; only datasets whose chosen model is among the named ones.
-    """
-    groups = group_seeds(results.base_models)
-    rows = []
-    for name, choice in results.selection.items():
-        if choice["chosen"] and (members := groups.get(ModelId.parse(choice["chosen"]))):
-            by_path = {candidate["model"]: candidate for candidate in choice["candidates"]}
-            best, chosen = by_path[choice["best"]], by_path[choice["chosen"]]
-            test = score_models(results, members)
-            rows.append(
-                {
-                    "dataset": results.dataset_title(name),
-                    "best": describe_model(results, ModelId.parse(best["model"])),
-                    **_val_columns("best_val_macro_f1", best),
-                    **timing_columns("best_latency_ms", _time(results, best)),
-                    "chosen": describe_model(results, ModelId.parse(chosen["model"])),
-                    **_val_columns("val_macro_f1", chosen),
-                    "difference": chosen["difference"],
-                    "difference_bound": chosen["difference_low"],
-                    **timing_columns("latency_ms", _time(results, chosen)),
-                    **estimate_columns("macro_f1", test),
-                    "model": chosen["model"],
-                }
-            )
-    return rows
-
-
-def _val_columns(key: str, candidate: dict[str, Any]) -> dict[str, Any]:
-    ends = {"": "val_macro_f1", "_low": "val_low", "_high": "val_high", "_n_patients": "val_n_patients"}
-    return {f"{key}{end}": candidate[of] for end, of in ends.items()}
-
-
-def _time(results: Results, candidate: dict[str, Any]) -> dict[str, float | None]:
-    latency: dict[str, float | None] = results.profiles[ModelId.parse(candidate["model"]).backbone]["latency_ms"]
-    return latency
-
-
-def chosen_model(results: Results, dataset: str) -> dict[str, Any]:
-    """Return the model of a dataset chosen on validation images, with its test score, the thumbnail's and chance."""
-    title, path = results.dataset_title(dataset), results.selection[dataset]["chosen"]
-    members = group_seeds(results.base_models).get(ModelId.parse(path)) if path else None
-    if not members or any(model.macro_f1 is None for model in members):
-        return {"dataset": title, "estimate": None}
-    estimate, metrics = score_models(results, members), members[0].metrics
-    seeds = f", mean of {len(members)} seeds" if len(members) > 1 else ""
-    return {
-        "dataset": title,
-        "model": f"{describe_model(results, members[0].id)}{seeds}",
-        "estimate": estimate,
-        "chance": metrics["chance_macro_f1"],
-        "thumbnail": results.probes[dataset][THUMBNAIL]["macro_f1"]["value"],
-        "against": describe_against_thumbnail(results, members),
-        "n_classes": len(metrics["class_names"]),
-        "n_rivals": len(results.selection[dataset]["candidates"]),
-    }
-
-
-def describe_model(results: Results, model: ModelId) -> str:
-    """Return backbone and init in words, for example `ResNet-34, from scratch`."""
-    return f"{BACKBONES[model.backbone].title}, {results.study.init_title(model.init)}"

@@ -7,7 +7,7 @@ from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.config.backbones import BACKBONES
 from cxrflow.config.study import SCRATCH
 from cxrflow.data.splitting import describe_split
-from cxrflow.files.formats import count_words, join_words
+from cxrflow.files.formats import KINDS, count_words, join_words
 from cxrflow.files.records import SUBSETS
 from cxrflow.files.timings import describe_times
 from cxrflow.results.bootstrap import Estimate
@@ -97,9 +97,15 @@ def backbone_rows(results: Results) -> list[dict[str, Any]]:
                 "imagenet_top5": backbone.imagenet.top5 if backbone.imagenet else None,
                 **timing_columns("latency_ms", profile["latency_ms"]),
                 "device": profile["cpu"],
+                "energy": show_energy(profile["inference"]["energy_j"]),
             }
         )
     return rows
+
+
+def show_energy(joules: float | None) -> str:
+    """Return the energy of one image in words."""
+    return "not readable" if joules is None else KINDS["amount"].show(joules)
 
 
 def identify(results: Results, model: ModelResult) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """Macro F1 of models and probes with what resampling shows, each worked out once."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from cxrflow.compare.collect import ModelResult, Results, group_seeds
+from cxrflow.config.layout import CandidateId
 from cxrflow.files.records import Predictions
 from cxrflow.results.bootstrap import Estimate, mean_macro_f1
+from cxrflow.results.ensembles import read_answers
 
 LEAST_SEEDS = 3  # of fewer trainings, what differs between them is hardly known
 
@@ -15,6 +18,27 @@ def score_models(results: Results, models: Sequence[ModelResult]) -> Estimate:
     if key not in results.estimates:
         trainings = [[model.predictions for model in seeds] for seeds in group_seeds(models).values()]
         results.estimates[key] = _resample(results, trainings)
+    return results.estimates[key]
+
+
+def find_trainings(results: Results, candidate: CandidateId) -> list[ModelResult]:
+    """Return all seeds of a candidate's model; none where it is not among the named ones."""
+    return group_seeds(results.base_models).get(candidate.members[0], [])
+
+
+def read_test_answers(results: Results, candidate: CandidateId) -> list[Predictions]:
+    """Return what a candidate says of the test images, once per training; of an ensemble once."""
+    trainings = find_trainings(results, candidate)
+    if candidate == CandidateId((trainings[0].id,)):
+        return [model.predictions for model in trainings]
+    return read_answers(results.layout, candidate, [model.id for model in trainings], "test")
+
+
+def score_candidate(results: Results, candidate: CandidateId) -> Estimate:
+    """Return a candidate's macro F1 on the test images; an ensemble is one, resampled over patients alone."""
+    key = (Path(candidate.path),)
+    if key not in results.estimates:
+        results.estimates[key] = _resample(results, [read_test_answers(results, candidate)])
     return results.estimates[key]
 
 

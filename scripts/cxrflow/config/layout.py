@@ -6,7 +6,7 @@ Each method gives the path for the values it gets, in the order of the braces. W
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrflow.errors import CxrflowError
@@ -17,6 +17,7 @@ SCRATCH = "scratch"
 IMAGENET = "imagenet"
 # A model's path below the folder of all models, with Snakemake's wildcards.
 PATTERN = "{dataset}/{backbone}/{init}/{variant}/seed{seed}"
+FLIP = "/flip"  # ends the path of a candidate that also looks at the mirror image
 FROM_WEIGHTS = "weights_"  # init weights_<name>: a file that the config names
 FROM_DATASET = "from_"  # init from_<dataset>: the weights of that dataset's model
 
@@ -47,6 +48,38 @@ class ModelId:
         if not match:
             raise CxrflowError(f"{path!r} is not the path of a model: expected dataset/backbone/init/variant/seed0")
         return cls(match[1], match[2], match[3], match[4], int(match[5]))
+
+
+@dataclass(frozen=True)
+class CandidateId:
+    """What can be chosen and delivered: a model or an ensemble of its seeds, with or without flip.
+
+    Attributes:
+        members: models that differ in their seed alone; the answer is the mean of their probabilities.
+        flip: each of them also answers for the mirror image, and that counts as much.
+    """
+
+    members: tuple[ModelId, ...]
+    flip: bool = False
+
+    @property
+    def path(self) -> str:
+        """`{dataset}/{backbone}/{init}/{variant}/seed0+1+2/flip`: the path of a model, with all seeds."""
+        seeds = "+".join(str(member.seed) for member in self.members[1:])
+        return self.members[0].path + f"+{seeds}" * bool(seeds) + FLIP * self.flip
+
+    @classmethod
+    def parse(cls, path: str) -> "CandidateId":
+        """Read a path back.
+
+        Raises:
+            CxrflowError: it is not the path of a model, or of several.
+        """
+        first, *seeds = path.removesuffix(FLIP).split("+")
+        model = ModelId.parse(first)
+        if not all(re.fullmatch(r"\d+", seed) for seed in seeds):
+            raise CxrflowError(f"{path!r} does not name the seeds of an ensemble: expected .../seed0+1+2")
+        return cls((model, *(replace(model, seed=int(seed)) for seed in seeds)), path.endswith(FLIP))
 
 
 def _file(pattern: str) -> Callable[..., Path]:

@@ -340,6 +340,16 @@ class SelectSettings:
         minimum=0.0,
         maximum=1.0,
     )
+    ensembles: bool = setting(
+        "also choose among the ensembles of all seeds, one of each backbone and training: the mean of their"
+        " probabilities, at the cost of as many networks",
+        False,
+    )
+    flip: bool = setting(
+        "also choose among models and ensembles that look at the mirror image, too: the mean of both answers, at twice"
+        " the cost of the network",
+        False,
+    )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.layout import BASE, FROM_DATASET, FROM_WEIGHTS, IMAGENET, SCRATCH, Layout, ModelId
+from cxrflow.config.layout import BASE, FROM_DATASET, FROM_WEIGHTS, IMAGENET, SCRATCH, CandidateId, Layout, ModelId
 from cxrflow.config.parsing import override_settings
 from cxrflow.config.readers import READERS, SharedImages, list_shared
 from cxrflow.config.settings import (
@@ -90,6 +90,12 @@ class Study:
     def _name_model(self, model: ModelId, dataset: str, init: str) -> str:
         how = [init, *[model.variant] * (model.variant != BASE), f"seed {model.seed}"]
         return f"{BACKBONES[model.backbone].title} on {dataset}, {', '.join(how)}"
+
+    def candidate_title(self, candidate: CandidateId) -> str:
+        """Return the name of what can be chosen, for example `ResNet-34, from scratch, ensemble of 3 seeds, flip`."""
+        first, n = candidate.members[0], len(candidate.members)
+        parts = [BACKBONES[first.backbone].title, self.init_title(first.init)]
+        return ", ".join([*parts, *[f"ensemble of {n} seeds"] * (n > 1), *["flip"] * candidate.flip])
 
     def init_title(self, init: str) -> str:
         """Return how a model starts, in words."""

@@ -26,6 +26,7 @@ from cxrflow.deliver.delivered import (
     INPUT_MEANING,
     LOGITS,
     MAPS,
+    MEMBER_FACTS,
     NOTICE,
     PROBABILITIES,
     DeliveredModel,
@@ -116,7 +117,7 @@ def make_metadata(delivery: Delivery) -> dict[str, Any]:
         "required_packages_version": packages,
         "name": card.name,
         "task": f"Classify frontal chest X-rays as {', '.join(card.class_names)}",
-        "description": f"{BACKBONES[card.backbone].title}, {describe_training(delivery)} {delivery.reason}",
+        "description": f"{describe_kind(card)}, {describe_training(delivery)} {delivery.reason}",
         "authors": AUTHORS,
         "copyright": COPYRIGHT,
         "intended_use": f"{INTENDED} {NOT_INTENDED}",
@@ -129,6 +130,8 @@ def make_metadata(delivery: Delivery) -> dict[str, Any]:
         "normalization": card.normalization,
         "training": {key: delivery.training[key] for key in sorted(TRAINING_FACTS & delivery.training.keys())},
         "model_sha256": card.model_sha256,
+        "members": [{key: getattr(card, key) for key in MEMBER_FACTS}, *card.others],
+        "flip": card.flip,
         "notice": NOTICE,
         "network_data_format": {
             "inputs": {INPUT: describe_input(card)},
@@ -185,6 +188,13 @@ def _tensor(
     }
 
 
+def describe_kind(card: ModelCard) -> str:
+    """Return what answers: `ResNet-34`, or `the mean of 3 networks (ResNet-34), of the image and ...`."""
+    title, n = BACKBONES[card.backbone].title, 1 + len(card.others)
+    mean = f"the mean of {n} networks ({title})" if n > 1 else title
+    return mean + ", of the image and of its mirror image" * card.flip
+
+
 def describe_training(delivery: Delivery) -> str:
     """Return in a sentence what the model was trained on."""
     card, training = delivery.card, delivery.training
@@ -192,8 +202,8 @@ def describe_training(delivery: Delivery) -> str:
         card.init, f"from the weights of {card.init}"
     )
     return (
-        f"trained {start} on {training['n_train']:,} images of {delivery.data_name}; epoch {card.epoch} of"
-        f" {training['epochs']} was kept, by {training['n_val']:,} validation images."
+        f"trained {start} on {training['n_train']:,} images of {delivery.data_name}; {card.epochs} of"
+        f" {training['epochs']} {'were' if card.others else 'was'} kept, by {training['n_val']:,} validation images."
     )
 
 
@@ -209,7 +219,7 @@ def write_card(delivery: Delivery) -> str:
 
 **{NOTICE}**{f" **{PHANTOMS}**" if delivery.is_synthetic else ""}
 
-The model `{card.name}`, {describe_training(delivery)} {delivery.reason}
+The model `{card.name}`, {describe_kind(card)}, {describe_training(delivery)} {delivery.reason}
 
 ## Run it
 

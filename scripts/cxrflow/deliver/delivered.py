@@ -12,20 +12,21 @@ ModelProto in https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrflow.config.layout import ModelId
+from cxrflow.config.layout import CandidateId, ModelId
 from cxrflow.config.parsing import parse_settings, settings_dict
 from cxrflow.config.settings import PreprocessSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_bytes
+from cxrflow.files.formats import join_words
 
-CARD_FORMAT = 2
+CARD_FORMAT = 3
 NOTICE = "Research software, not a medical device: nothing it says is a diagnosis."
 INPUT = "images"
 PROBABILITIES, LOGITS, FEATURES, MAPS = "probabilities", "logits", "features", "maps"
@@ -34,6 +35,12 @@ OUTPUT_MEANING = (
     "probabilities float64 (n, n_classes), softmax, in the order of `class_names`; logits float32; features float32;"
     " maps float32 (n, n_classes, rows, columns), Grad-CAM, where the network allows it"
 )
+JOINT_OUTPUT_MEANING = (
+    "probabilities float64 (n, n_classes), the mean over the members and, with flip, over image and mirror image, in"
+    " the order of `class_names`; logits float32, their logarithms; features float32, of all one behind the other;"
+    " maps float32 (n, n_classes, rows, columns), the mean of Grad-CAM of each, where the networks allow it"
+)
+MEMBER_FACTS = ("seed", "epoch", "model_sha256", "training_key")  # in which members of an ensemble differ
 HOW_TO_EXPORT = "for example `snakemake results/<study>/models/.../seed0/model.onnx`"
 ERRORS_ONLY = 3  # onnxruntime's log level: its warnings are about its own internals
 
@@ -50,7 +57,7 @@ class ModelCard:
     """All that is needed to use a model on X-rays.
 
     Attributes:
-        dataset, backbone, init, variant, seed: which model it is.
+        dataset, backbone, init, variant, seed: which model it is; of an ensemble the first, as all that follows.
         epoch: the kept one, from 1.
         class_names: one per output, in this order.
         preprocess: how an X-ray becomes the network's input image.
@@ -61,6 +68,8 @@ class ModelCard:
         opset: of the ONNX graph.
         torch_version: that exported it.
         cxrflow_version: that exported it.
+        others: the further members of an ensemble, with MEMBER_FACTS of each.
+        flip: the mirror image counts as much as the image; the graph makes it.
         input, output: the graph's, in words.
         notice: what it is not.
         format: of this card.
@@ -81,6 +90,8 @@ class ModelCard:
     opset: int
     torch_version: str
     cxrflow_version: str
+    others: list[dict[str, Any]] = field(default_factory=list)
+    flip: bool = False
     input: str = INPUT_MEANING
     output: str = OUTPUT_MEANING
     notice: str = NOTICE
@@ -88,13 +99,21 @@ class ModelCard:
 
     @property
     def name(self) -> str:
-        """`dataset/backbone/init/variant/seed0`."""
-        return ModelId(self.dataset, self.backbone, self.init, self.variant, self.seed).path
+        """`dataset/backbone/init/variant/seed0`, of an ensemble with all seeds."""
+        first = ModelId(self.dataset, self.backbone, self.init, self.variant, self.seed)
+        members = (first, *(replace(first, seed=other["seed"]) for other in self.others))
+        return CandidateId(members, self.flip).path
+
+    @property
+    def epochs(self) -> str:
+        """The epoch of each member, in words: `epoch 7`, `epochs 7 and 9`."""
+        epochs = [self.epoch, *(other["epoch"] for other in self.others)]
+        return f"epoch{'s' * (len(epochs) > 1)} {join_words([str(epoch) for epoch in epochs])}"
 
     def describe(self) -> str:
         """Return in one line which model it is."""
         images = f", trained on {self.n_train:,} images" if self.n_train else ""
-        return f"{self.name}, epoch {self.epoch}{images}"
+        return f"{self.name}, {self.epochs}{images}"
 
 
 def card_to_metadata(card: ModelCard) -> dict[str, str]:

@@ -10,7 +10,10 @@ pyproject.toml holds until then.
 
 import copy
 import io
+import math
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +26,10 @@ from cxrflow.config.settings import IMAGENET_MEAN, IMAGENET_STD
 from cxrflow.deliver.delivered import (
     FEATURES,
     INPUT,
+    JOINT_OUTPUT_MEANING,
     LOGITS,
     MAPS,
+    MEMBER_FACTS,
     PROBABILITIES,
     DeliveredModel,
     ModelCard,
@@ -52,24 +57,45 @@ NORMALIZATION = {"divide_by": 255, "mean": list(IMAGENET_MEAN), "std": list(IMAG
 
 
 class Delivery(nn.Module):
-    """A network with what `models.inference.predict` does before and after it."""
+    """Networks with what `models.inference.predict` does before and after each, and the mean of their answers."""
 
-    def __init__(self, network: nn.Module, backbone: str, maps: MapPart | None) -> None:
-        """Take a network in eval mode, the name of its backbone, and how its maps are made."""
+    def __init__(
+        self, networks: Sequence[nn.Module], backbone: str, maps: Sequence[MapPart | None], flip: bool
+    ) -> None:
+        """Take networks in eval mode, the name of their backbone, how each one's maps are made, and whether to flip."""
         super().__init__()
-        self.network, self.backbone, self.maps = network, backbone, maps
+        self.networks, self.backbone, self.flip = nn.ModuleList(networks), backbone, flip
+        self.maps: list[MapPart] = [part for part in maps if part]  # all of them, or none is used
+        self.has_maps = len(self.maps) == len(networks)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Turn uint8 (n, H, W) into probabilities, float64 (n, n_classes), logits and features, and maps, float32."""
         inputs = normalize_planes(to_unit_range(images))
-        if self.maps is None:
-            logits, features = forward_with_features(self.network, self.backbone, inputs)
-            return logits.double().softmax(dim=1), logits, features
+        passes = [self.read(number, inputs) for number in range(len(self.networks))]
+        if self.flip:
+            mirrored = [self.read(number, inputs.flip(3)) for number in range(len(self.networks))]
+            passes += [(logits, features, *(each.flip(3) for each in maps)) for logits, features, *maps in mirrored]
+        if len(passes) == 1:
+            logits, features, *maps = passes[0]
+            return logits.double().softmax(dim=1), logits, features, *maps
+        all_logits, all_features, *all_maps = zip(*passes, strict=True)
+        # The softmax of these logits, whose sum is 1 already, is the mean of the probabilities.
+        together = torch.stack([each.double().log_softmax(1) for each in all_logits]).logsumexp(0) - math.log(
+            len(passes)
+        )
+        maps = [torch.stack(each).mean(0) for each in all_maps]
+        return together.exp(), together.float(), torch.cat(all_features, 1), *maps
+
+    def read(self, number: int, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the logits, the features and, where there are any, the maps of one network."""
+        network: nn.Module = self.networks[number]
+        if not self.has_maps:
+            return forward_with_features(network, self.backbone, inputs)
         kept: list[Tensor] = []
-        target = self.network.get_submodule(self.maps.layer)
+        target = network.get_submodule(self.maps[number].layer)
         with target.register_forward_hook(lambda _layer, _inputs, output: kept.append(output)):
-            logits, features = forward_with_features(self.network, self.backbone, inputs)
-        return logits.double().softmax(dim=1), logits, features, self.maps.weigh(kept[0])
+            logits, features = forward_with_features(network, self.backbone, inputs)
+        return logits, features, self.maps[number].weigh(kept[0])
 
 
 def describe_model(saved: SavedModel, model: Path, training: Path | None) -> ModelCard:
@@ -98,11 +124,19 @@ def describe_model(saved: SavedModel, model: Path, training: Path | None) -> Mod
     )
 
 
-def export_model(saved: SavedModel, card: ModelCard) -> bytes:
-    """Return the sealed bytes of model.onnx; equal models give equal bytes.
+def join_cards(cards: Sequence[ModelCard], *, flip: bool) -> ModelCard:
+    """Return the card of an ensemble of models that differ in their seed alone, or of one with flip, or of one."""
+    if len(cards) == 1 and not flip:
+        return cards[0]
+    others = [{key: getattr(card, key) for key in MEMBER_FACTS} for card in cards[1:]]
+    return replace(cards[0], others=others, flip=flip, output=JOINT_OUTPUT_MEANING)
+
+
+def export_model(members: Sequence[SavedModel], card: ModelCard) -> bytes:
+    """Return the sealed bytes of model.onnx, with all members in it; equal models give equal bytes.
 
     Raises:
-        CxrflowError: the package onnx is missing, or `trace_network` cannot export the network.
+        CxrflowError: the package onnx is missing, or `trace_networks` cannot export the networks.
     """
     try:
         import onnx
@@ -110,27 +144,30 @@ def export_model(saved: SavedModel, card: ModelCard) -> bytes:
         raise CxrflowError(
             "exporting needs the package onnx: pip install onnx, or use the environment in envs/"
         ) from None
-    graph = onnx.load_model_from_string(trace_network(restore_network(saved), saved.backbone, card.preprocess.size_px))
+    networks = [restore_network(saved) for saved in members]
+    traced = trace_networks(networks, card.backbone, card.preprocess.size_px, flip=card.flip)
+    graph = onnx.load_model_from_string(traced)
     onnx.helper.set_model_props(graph, card_to_metadata(card))
     return seal_model(graph.SerializeToString(deterministic=True))
 
 
-def trace_network(network: nn.Module, backbone: str, size_px: int) -> bytes:
-    """Return the ONNX graph of a network in eval mode, weights inside, for any number of images at once.
+def trace_networks(networks: Sequence[nn.Module], backbone: str, size_px: int, *, flip: bool = False) -> bytes:
+    """Return the ONNX graph of networks in eval mode, weights inside, for any number of images at once.
 
     Raises:
-        CxrflowError: the network has a part that ONNX lacks.
+        CxrflowError: a network has a part that ONNX lacks.
     """
     buffer = io.BytesIO()
-    maps = find_map_part(network, backbone, size_px)
-    outputs = [PROBABILITIES, LOGITS, FEATURES, *([MAPS] if maps else [])]
+    maps = [find_map_part(network, backbone, size_px) for network in networks]
+    delivery = Delivery(networks, backbone, maps, flip).eval()
+    outputs = [PROBABILITIES, LOGITS, FEATURES, *[MAPS] * delivery.has_maps]
     example = torch.from_numpy(make_inputs(2, size_px))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", "torch.tensor results are registered as constants")  # mean and std should be
         try:
             torch.onnx.export(
-                Delivery(network, backbone, maps).eval(),
+                delivery,
                 (example,),
                 buffer,  # type: ignore[arg-type]  # the older exporter also writes to memory
                 input_names=[INPUT],
@@ -147,21 +184,21 @@ def trace_network(network: nn.Module, backbone: str, size_px: int) -> bytes:
     return buffer.getvalue()
 
 
-def check_export(content: bytes, saved: SavedModel, path: Path) -> float:
-    """Compare an export with the network it came from, computed in float64; return the largest difference.
+def check_export(content: bytes, members: Sequence[SavedModel], path: Path) -> float:
+    """Compare an export with the networks it came from, computed in float64; return the largest difference.
 
     Raises:
         CxrflowError: a probability differs by more than TOLERANCE and by more than TIMES_OWN_ERROR of what PyTorch in
             float32 differs by, or is not a number; the export must not be used.
     """
-    delivered, network = DeliveredModel(content, path, threads=1), restore_network(saved)
-    exact = copy.deepcopy(network).double()
+    delivered, networks = DeliveredModel(content, path, threads=1), [restore_network(saved) for saved in members]
+    exact, flip = [copy.deepcopy(network).double() for network in networks], delivered.card.flip
     differences, own = [], []
     for n_images in CHECKED_BATCHES:
-        images = make_inputs(n_images, saved.preprocess.size_px)
-        wanted = answer_by(exact, images, torch.float64)
+        images = make_inputs(n_images, members[0].preprocess.size_px)
+        wanted = answer_by(exact, images, torch.float64, flip)
         differences.append(np.abs(delivered.run(images).probabilities - wanted).max())
-        own.append(np.abs(answer_by(network, images, torch.float32) - wanted).max())
+        own.append(np.abs(answer_by(networks, images, torch.float32, flip) - wanted).max())
     worst = float(np.max(differences))  # NaN if one of them is, which Python's max would pass over
     allowed = max(TOLERANCE, TIMES_OWN_ERROR * float(np.max(own)))
     if not worst <= allowed:
@@ -172,11 +209,15 @@ def check_export(content: bytes, saved: SavedModel, path: Path) -> float:
     return worst
 
 
-def answer_by(network: nn.Module, images: NDArray[np.uint8], dtype: torch.dtype) -> NDArray[np.float64]:
-    """Return PyTorch's probabilities, float64 (n, n_classes), of uint8 (n, H, W), the network being of this dtype."""
+def answer_by(
+    networks: Sequence[nn.Module], images: NDArray[np.uint8], dtype: torch.dtype, flip: bool
+) -> NDArray[np.float64]:
+    """Return PyTorch's mean probabilities, float64 (n, n_classes), of uint8 (n, H, W), by networks of this dtype."""
+    views = [images, *[np.flip(images, 2).copy()] * flip]
     with torch.inference_mode():
-        logits = network(to_network_input(torch.from_numpy(images)).to(dtype))
-    return np.asarray(logits.double().softmax(dim=1))
+        inputs = [to_network_input(torch.from_numpy(view)).to(dtype) for view in views]
+        answers = [network(each).double().softmax(dim=1) for network in networks for each in inputs]
+    return np.asarray(torch.stack(answers).mean(0))
 
 
 def make_inputs(n_images: int, size_px: int) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ exported graph. It is the processor time of one thread, so that other jobs on th
 """
 
 import time
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from cxrflow.config.settings import PreprocessSettings
 from cxrflow.data.decode import decode_image
 from cxrflow.data.preprocessing import preprocess_image
 from cxrflow.deliver.delivered import INPUT, PROBABILITIES, start_session
-from cxrflow.deliver.exporting import trace_network
+from cxrflow.deliver.exporting import trace_networks
 
 SIDE_PX = 1024  # of the NIH's X-rays
 GRAIN = 1.5  # SD in grey levels; the PNG then takes 0.4 MB, as the NIH's do, and as long to decode
@@ -22,19 +23,26 @@ MAX_MPX = 2.0
 WARM_UP = 3
 
 
-def time_answers(network: nn.Module, backbone: str, preprocess: PreprocessSettings, repeats: int) -> list[float]:
-    """Return the milliseconds of each answer to one X-ray, of a network in eval mode: processor time of one thread.
+def time_answers(
+    networks: Sequence[nn.Module], backbone: str, preprocess: PreprocessSettings, repeats: int, *, flip: bool = False
+) -> list[tuple[float, float]]:
+    """Return the milliseconds of each answer to one X-ray, and those of the graph in it: processor time of one thread.
+
+    networks: in eval mode, the members of an ensemble or one.
 
     Raises:
         CxrflowError: the package onnx or onnxruntime is missing, or the network has a part that ONNX lacks.
     """
-    session = start_session(trace_network(network, backbone, preprocess.size_px), "the exported network", threads=1)
+    graph = trace_networks(networks, backbone, preprocess.size_px, flip=flip)
+    session = start_session(graph, "the exported network", threads=1)
     content, times_ms = draw_film(), []
     for _ in range(WARM_UP + repeats):
         start = time.process_time()
         image = preprocess_image(decode_image(content, MAX_MPX).gray, preprocess)
+        prepared = time.process_time()
         session.run([PROBABILITIES], {INPUT: image[None]})
-        times_ms.append(1e3 * (time.process_time() - start))
+        end = time.process_time()
+        times_ms.append((1e3 * (end - start), 1e3 * (end - prepared)))
     return times_ms[WARM_UP:]
 
 

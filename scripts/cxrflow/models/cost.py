@@ -15,6 +15,7 @@ from cxrflow.files.records import SUBSETS
 from cxrflow.models.augment import sample_changes
 from cxrflow.models.batches import SplitImages
 from cxrflow.models.devices import describe_device
+from cxrflow.models.energy import read_energy_j
 from cxrflow.models.epochs import train_step
 from cxrflow.models.networks import build_network, build_published, to_network_input
 from cxrflow.models.ranks import LEAST_ROWS
@@ -56,12 +57,13 @@ def measure_speed(
     GPU has too little memory, batches of half the size are measured, with a note.
 
     precision: of the training, as in TrainSettings; threads: of the CPU, for the record.
-    Returns {"training": ..., "inference": ...}, each with `images_per_s`, the median, and how it was measured.
+    Returns {"training": ..., "inference": ...}, each with `images_per_s`, the median, and how it was measured; of
+    inference also `energy_j`, the joules of an image, None where the device has no counter.
     """
-    train_s, predict_s, name = 0.0, 0.0, describe_device(device)
+    train_s, predict_s, energy_j, name = 0.0, 0.0, None, describe_device(device)
     while not train_s:
         try:
-            train_s, predict_s = _time_batches(backbone, size_px, batch_size, precision, device)
+            train_s, predict_s, energy_j = _time_batches(backbone, size_px, batch_size, precision, device)
         except torch.OutOfMemoryError:
             if batch_size < 2 * LEAST_ROWS:
                 raise
@@ -70,14 +72,14 @@ def measure_speed(
     how = {"batch_size": batch_size, "size_px": size_px, "device": device.type, "device_name": name, "threads": threads}
     return {
         "training": {"images_per_s": batch_size / train_s, "precision": precision, **how},
-        "inference": {"images_per_s": batch_size / predict_s, "precision": "float32", **how},
+        "inference": {"images_per_s": batch_size / predict_s, "precision": "float32", "energy_j": energy_j, **how},
     }
 
 
 def _time_batches(
     backbone: str, size_px: int, batch_size: int, precision: str, device: torch.device
-) -> tuple[float, float]:
-    """Return the seconds of a training step and of the inference of a batch."""
+) -> tuple[float, float, float | None]:
+    """Return the seconds of a training step and of the inference of a batch, and the joules of an image there."""
     settings = TrainSettings(batch_size=batch_size, precision=precision)
     network = build_network(backbone, N_CLASSES, settings.batch_norm_momentum)
     training = start_training(network, _random_data(batch_size, size_px), settings, seed=0, device=device)
@@ -86,8 +88,18 @@ def _time_batches(
     train_s = _median_time(lambda: train_step(training, places, changes, settings.learning_rate))
     network.eval()
     source = training.sources["train"]
+    calls: list[None] = []
+
+    def predict_batch() -> None:
+        calls.append(None)
+        network(to_network_input(source.gather(places)))
+
     with torch.inference_mode():
-        return train_s, _median_time(lambda: network(to_network_input(source.gather(places))))
+        before_j = read_energy_j(device)
+        predict_s, after_j = _median_time(predict_batch), read_energy_j(device)
+    if before_j is None or after_j is None:
+        return train_s, predict_s, None
+    return train_s, predict_s, (after_j - before_j) / len(calls) / batch_size
 
 
 def _random_data(batch_size: int, size_px: int) -> SplitImages:

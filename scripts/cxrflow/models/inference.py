@@ -25,11 +25,13 @@ def predict(
     *,
     device: torch.device,
     batch_size: int,
+    mirrored: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Return the probabilities and the features of some images.
 
     network: it is moved to `device` and put into eval mode; images: uint8 (N, H, W), 0-255, preprocessed as the
-    network's training images were; rows: int64 (n,), which of them; batch_size: only speed and memory depend on it.
+    network's training images were; rows: int64 (n,), which of them; batch_size: only speed and memory depend on it;
+    mirrored: of their mirror images, left and right exchanged.
     Returns float64 (n, n_classes), softmax, rows sum to 1; float32 (n, n_features), what enters the head.
     """
     network = network.to(device).eval()
@@ -37,7 +39,8 @@ def predict(
     logits, features = [], []
     with torch.inference_mode():
         for batch in batches_in_order(source, slice(0, len(rows)), batch_size):
-            some_logits, some_features = forward_with_features(network, backbone, to_network_input(batch))
+            inputs = to_network_input(batch.flip(-1) if mirrored else batch)
+            some_logits, some_features = forward_with_features(network, backbone, inputs)
             logits.append(some_logits.cpu())
             features.append(some_features.float().cpu())
     probabilities = torch.cat(logits).double().softmax(dim=1)

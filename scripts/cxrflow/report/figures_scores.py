@@ -1,18 +1,21 @@
 """Macro F1 of all base models: with what they have to beat (f1), and against what it costs (efficiency)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from cxrflow.compare.choice import candidate_rows
 from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.compare.rows import cost_columns
 from cxrflow.config.backbones import BACKBONES, backbone_color, backbone_marker
+from cxrflow.config.layout import CandidateId
 from cxrflow.config.probes import THUMBNAIL
 from cxrflow.config.study import SCRATCH
-from cxrflow.files.figures import MUTED, RULE, new_figure, save_figure
+from cxrflow.files.figures import INK, MUTED, RULE, new_figure, save_figure
 from cxrflow.files.formats import KINDS, mark_patients
 
 WIDTH_IN = 5.6  # narrow enough to be read on a phone
@@ -80,36 +83,70 @@ COSTS = {
     "latency_ms": "Latency of one X-ray, ms",
     "gmac": "Multiply-adds of one image, GMAC",
     "params_m": "Parameters, millions",
+    "energy_j": "Energy of one image, J",
 }
 PANEL_IN = 2.6  # width of a dataset's column, inches
+ENSEMBLE_PT, MODEL_PT = 11, 7  # sizes of their marks
+
+
+@dataclass(frozen=True)
+class Point:
+    """One model, or one candidate of several networks or with flip: what it scores, what it costs, how it is drawn."""
+
+    backbone: str
+    score: Mapping[str, Any]  # `value`, `low` and `high`
+    costs: Mapping[str, float | None]
+    is_transferred: bool
+    is_ensemble: bool = False
+    flip: bool = False
+
+
+def list_points(results: Results) -> dict[str, list[Point]]:
+    """Return what is drawn of each dataset: every base model, and the candidates that are more than one."""
+    points: dict[str, list[Point]] = {name: [] for name in results.datasets}
+    for model in results.base_models:
+        if model.macro_f1 is not None:
+            costs = cost_columns(results, model)
+            costs["energy_j"] = results.profiles[model.id.backbone]["inference"]["energy_j"]
+            point = Point(model.id.backbone, model.metrics["macro_f1"], costs, model.id.init != SCRATCH)
+            points[model.id.dataset].append(point)
+    for row in candidate_rows(results):
+        candidate = CandidateId.parse(row["model"])
+        first, is_ensemble = candidate.members[0], len(candidate.members) > 1
+        if is_ensemble or candidate.flip:
+            score = {"value": row["macro_f1"], "low": row["macro_f1_low"], "high": row["macro_f1_high"]}
+            point = Point(first.backbone, score, row, first.init != SCRATCH, is_ensemble, candidate.flip)
+            points[first.dataset].append(point)
+    return points
 
 
 def draw_efficiency(results: Results, path: Path) -> None:
-    """Draw one column per dataset, one row per cost."""
-    names = list(results.datasets)
-    figure = new_figure(max(5.0, PANEL_IN * len(names)), 2.4 * len(COSTS))
-    panels = figure.subplots(len(COSTS), len(names), squeeze=False, sharey="col", sharex="row")
-    for column, name in enumerate(names):
-        models = [m for m in results.select(results.base_models, dataset=name) if m.macro_f1 is not None]
-        for panel, (key, label) in zip(panels[:, column], COSTS.items(), strict=True):
-            draw_panel(panel, results, models, key)
-            panel.set_xlabel(label)
+    """Draw one column per dataset, one row per cost that could be measured."""
+    points = list_points(results)
+    drawn = [point for several in points.values() for point in several]
+    costs = [key for key in COSTS if key != "energy_j" or any(point.costs[key] for point in drawn)]
+    figure = new_figure(max(5.0, PANEL_IN * len(points)), 2.4 * len(costs))
+    panels = figure.subplots(len(costs), len(points), squeeze=False, sharey="col", sharex="row")
+    for column, (name, of_dataset) in enumerate(points.items()):
+        for panel, key in zip(panels[:, column], costs, strict=True):
+            draw_panel(panel, of_dataset, key)
+            panel.set_xlabel(COSTS[key])
         panels[0, column].set_title(results.dataset_title(name))
     for panel in panels[:, 0]:
         panel.set_ylabel("Macro F1")
-    figure.legend(handles=legend_handles(results), loc="outside lower center", ncols=4)
+    figure.legend(handles=legend_handles(results, drawn), loc="outside lower center", ncols=4)
     save_figure(figure, path)
 
 
-def draw_panel(panel: Any, results: Results, models: Sequence[ModelResult], key: str) -> None:
-    """Draw each model's macro F1 over its cost (log scale), and the front behind them."""
-    points = [(cost_columns(results, model)[key], model) for model in models]
-    front = pareto_front([(cost, model.macro_f1 or 0.0) for cost, model in points])
+def draw_panel(panel: Any, points: Sequence[Point], key: str) -> None:
+    """Draw the macro F1 of each over its cost (log scale), and the front behind them."""
+    known = [(cost, point) for point in points if (cost := point.costs[key]) is not None]
+    front = pareto_front([(cost, point.score["value"]) for cost, point in known])
     panel.plot(*zip(*front, strict=True), color=RULE, lw=1.4, zorder=1) if front else None
-    for cost, model in points:
-        draw_point(panel, model, cost)
+    for cost, point in known:
+        draw_point(panel, point, cost)
     panel.set_xscale("log")
-    costs = [cost for cost, _ in points]
+    costs = [cost for cost, _ in known]
     if costs:
         panel.set_xlim(min(costs) / 1.6, max(costs) * 1.6)
     panel.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
@@ -119,14 +156,16 @@ def draw_panel(panel: Any, results: Results, models: Sequence[ModelResult], key:
     panel.grid(axis="both")
 
 
-def draw_point(panel: Any, model: ModelResult, cost: float) -> None:
-    """Draw one model with its interval; filled from scratch, open transferred."""
-    score = model.metrics["macro_f1"]
-    color = backbone_color(model.id.backbone)
+def draw_point(panel: Any, point: Point, cost: float) -> None:
+    """Draw one with its interval; filled from scratch, open transferred, large an ensemble, crossed with flip."""
+    score, color = point.score, backbone_color(point.backbone)
     if score["low"] is not None and score["high"] is not None:
         panel.plot([cost, cost], [score["low"], score["high"]], color=color, lw=1.6, alpha=0.45, zorder=2)
-    face = color if model.id.init == SCRATCH else "white"
-    panel.plot(cost, score["value"], backbone_marker(model.id.backbone), ms=7, mec=color, mew=1.6, mfc=face, zorder=3)
+    face = "white" if point.is_transferred else color
+    size = ENSEMBLE_PT if point.is_ensemble else MODEL_PT
+    panel.plot(cost, score["value"], backbone_marker(point.backbone), ms=size, mec=color, mew=1.6, mfc=face, zorder=3)
+    if point.flip:
+        panel.plot(cost, score["value"], "|", ms=size + 6, color=INK, mew=1.2, zorder=4)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -138,7 +177,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-def legend_handles(results: Results) -> list[Line2D]:
+def legend_handles(results: Results, points: Sequence[Point]) -> list[Line2D]:
     """Return one entry per backbone with its parameters, and the ways of drawing that occur."""
     handles = [
         Line2D(
@@ -147,6 +186,10 @@ def legend_handles(results: Results) -> list[Line2D]:
         )
         for name, profile in results.profiles.items()
     ]  # fmt: skip
-    if any(model.id.init != SCRATCH for model in results.base_models):
+    if any(point.is_transferred for point in points):
         handles.append(Line2D([], [], color=MUTED, marker="o", mfc="white", ls="", label="transferred"))
+    if any(point.is_ensemble for point in points):
+        handles.append(Line2D([], [], color=MUTED, marker="o", ms=ENSEMBLE_PT, ls="", label="ensemble of seeds"))
+    if any(point.flip for point in points):
+        handles.append(Line2D([], [], color=INK, marker="|", ms=MODEL_PT + 6, ls="", label="with flip"))
     return [*handles, Line2D([], [], color=RULE, lw=1.4, label="Pareto front")]

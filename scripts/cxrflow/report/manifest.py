@@ -68,9 +68,10 @@ FIGURES: dict[str, Figure] = {
         "Figure 4. Macro F1 against cost",
         "Macro F1 with its 95 % interval against the time of one X-ray, from its file to its answer, the multiply-adds"
         " and the parameters of the backbone; the line joins the models that no other beats on both (the Pareto front)."
-        " Filled: from scratch; open: transferred.",
-        "Scatter plots of macro F1 against latency, multiply-adds and parameters, one column per dataset; numbers as in"
-        " Table 3.",
+        " Filled: from scratch; open: transferred; large: an ensemble of all seeds; crossed by a line: with flip. The"
+        " energy of an image is drawn where a GPU could say it.",
+        "Scatter plots of macro F1 against latency, multiply-adds, parameters and, where known, energy, one column per"
+        " dataset; numbers as in Tables 3 and 9a.",
         "cxrflow.report.figures_scores:draw_efficiency",
     ),
     "forest": Figure(
@@ -144,7 +145,7 @@ SECTIONS = (
     Section("curves", "Training curves", show("curves")),
     Section("transfer", "Transfer and ablation", show("transfer", "ablation", "forest", "learning", "learning_curve")),
     Section("tuning", "Tuning", (Block("prose", text=ABOUT_TUNING), Block("searches"))),  # where there is a search
-    Section("efficiency", "Efficiency and choice", show("efficiency", "choice")),
+    Section("efficiency", "Efficiency and choice", show("efficiency", "choice", "candidates")),
     Section("calibration", "Calibration and abstention", show("calibration")),
     Section("checks", "Checks", (Block("prose", text=ABOUT_CHECKS), Block("checks"), *show("shortcuts"))),
     Section("provenance", "Provenance", (Block("provenance"),)),

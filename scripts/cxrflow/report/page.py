@@ -19,8 +19,8 @@ from cxrflow.checks.cautions_shortcuts import summarize_gate
 from cxrflow.checks.verdicts import ERROR, FAIL, PASS, UNKNOWN, WARN, write_estimate
 from cxrflow.compare.backbones import describe_standing
 from cxrflow.compare.baselines import count_above_thumbnail
+from cxrflow.compare.choice import describe_chosen
 from cxrflow.compare.collect import ModelResult, Results
-from cxrflow.compare.paired import chosen_model
 from cxrflow.compare.rows import describe_study, metric_columns
 from cxrflow.config.readers import READERS
 from cxrflow.config.settings import TuneSettings
@@ -54,7 +54,7 @@ def render_page(results: Results, summary: Path) -> str:
                 "gate": summarize_gate(rows["shortcuts"], card["dataset"]),
                 "standing": describe_standing(rows["standings"], rows["backbones_paired"], card["dataset"]),
             }
-            for card in (chosen_model(results, name) for name in results.datasets)
+            for card in (describe_chosen(results, name) for name in results.datasets)
         ],
         cautions=[row for row in rows["checks"] if row["kind"] == "caution" and row["level"] != PASS],
         sections=[section for section in SECTIONS if searches or section.id != "tuning"],

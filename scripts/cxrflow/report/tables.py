@@ -150,7 +150,8 @@ TABLES: dict[str, Table] = {
         " that transfer starts from. Layers: convolutions and linear layers, those in shortcuts and"
         " squeeze-and-excitation included; the paper counts otherwise, and has no figures where there is a dash."
         " Latency: from a 1024 px PNG to its answer by the network as it is delivered (ONNX Runtime): processor time of"
-        " one CPU core, median of repeated answers, with the interval of the median.",
+        " one CPU core, median of repeated answers, with the interval of the median. Energy: of the whole GPU while it"
+        " predicted, by its own counter (NVML), where it has one.",
         (
             BACKBONE,
             Column("params_m", "Params, M", "score", EXACT),
@@ -162,6 +163,7 @@ TABLES: dict[str, Table] = {
             Column("imagenet_top5", "ImageNet top-5, %", "tenths", EXACT),
             Column("latency_ms", "Latency, ms (95 % interval)", "amount", interval=True),
             Column("device", "Measured on", shown="if_varied"),
+            Column("energy", "Energy of an image, J"),
         ),
         "cxrflow.compare.rows:backbone_rows",
     ),
@@ -389,8 +391,33 @@ TABLES: dict[str, Table] = {
             score("macro_f1", "Test macro F1"),
             PATH,
         ),
-        "cxrflow.compare.paired:choice_rows",
+        "cxrflow.compare.choice:choice_rows",
         empty="No model can be chosen: every candidate may have seen test images, or none was trained.",
+    ),
+    "candidates": Table(
+        "Table 9a. The candidates, and what they cost",
+        "Models and, where the config says so (select.ensembles, select.flip), the mean of the probabilities of all"
+        " seeds, and of the answers for an image and its mirror image. A model's score is the mean over its seeds, with"
+        " its interval over patients and seeds; an ensemble is one, with an interval over patients alone, which does"
+        " not show how one of other seeds would score. Standing: not inferior to any other candidate, which the highest"
+        " score always is. Parameters and size are those of all networks; GMAC, and the network's part of the latency,"
+        " are those of one network, as often as there are networks and mirror images. Energy: that of the"
+        " whole GPU while it predicted, by its own counter; it decides nothing.",
+        (
+            DATASET,
+            Column("candidate", "Candidate", width_cm=5),
+            Column("standing", "Standing"),
+            score("val_macro_f1", "Validation macro F1"),
+            Column("difference", "Difference to the best", "difference", "a one-sided bound stands beside it"),
+            Column("difference_bound", "Lower bound to any other", "difference", "it is itself the end of one"),
+            Column("latency_ms", "Latency, ms (95 % interval)", "amount", interval=True),
+            *numbers("amount", EXACT, gmac="GMAC", params_m="Params, M", weights_mib="Size, MiB"),
+            Column("energy", "Energy, J"),
+            score("macro_f1", "Test macro F1"),
+            PATH,
+        ),
+        "cxrflow.compare.choice:candidate_rows",
+        empty="There is no candidate: every model may have seen test images, or none was trained.",
     ),
     "calibration": Table(
         "Table 9b. Calibration and abstention: fitted on validation, measured on test",

@@ -7,34 +7,40 @@ highest here was itself selected (Hsu 1984, Ann. Stat. 12:1136-1144). To be abov
 (Berger 1982, Technometrics 24:295-300), that several candidates try does: Holm's. That the interval includes zero would
 not do: the fewer the patients, the worse a model would pass.
 
+An ensemble of all seeds of a model, and either with flip, are candidates like it where the config says so. A model's
+score is the mean over its seeds, and its interval is over patients and seeds. There is one ensemble of them: its
+interval is over patients alone, and does not show how one of other seeds would score.
+
 The test images have no part in this. Validation images have also chosen the epoch of each model, which flatters these
 scores; the chosen model's test score is the one to report.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from cxrflow.config.backbones import BACKBONES
-from cxrflow.config.layout import Layout
-from cxrflow.config.settings import ScoreSettings
+from cxrflow.config.layout import CandidateId, Layout
+from cxrflow.config.settings import ScoreSettings, SelectSettings
 from cxrflow.config.study import BASE, ModelId, Study
 from cxrflow.data.overlap import SeenTest
 from cxrflow.files.atomic import read_json
-from cxrflow.files.records import Predictions, read_predictions
+from cxrflow.files.records import Predictions
 from cxrflow.results.bootstrap import Estimate, check_same_images, mean_macro_f1, subtract_estimates
+from cxrflow.results.ensembles import read_answers
 from cxrflow.results.families import step_down
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that may be chosen; trainings that differ only in their seed count as one."""
+    """What may be chosen; trainings of a model that differ only in their seed count as one."""
 
-    path: str  # `ModelId.path` of its first seed
+    path: str  # `CandidateId.path`
     title: str  # its name for people
-    predictions: Sequence[Predictions]  # of the same validation images, one entry per seed
+    predictions: Sequence[Predictions]  # of the same validation images, one entry per seed; one of an ensemble
     latency_ms: float  # median time of one image
-    params: int  # of the backbone
+    params: int  # of all networks
+    n_members: int = 1  # networks that answer together
+    costs: Mapping[str, float | None] = field(default_factory=dict)  # further ones, for the record
 
 
 def select_models(study: Study, layout: Layout, models: Sequence[ModelId]) -> dict[str, dict[str, Any]]:
@@ -62,17 +68,54 @@ def list_candidates(study: Study, layout: Layout, models: Sequence[ModelId], dat
 
 
 def read_candidates(study: Study, layout: Layout, models: Sequence[ModelId], dataset: str) -> list[Candidate]:
-    """Read the validation predictions and the latency of every candidate of a dataset."""
+    """Read the validation predictions and the costs of every candidate of a dataset."""
     return [
         Candidate(
-            path=seeds[0].path,
-            title=f"{BACKBONES[seeds[0].backbone].title}, {study.init_title(seeds[0].init)}",
-            predictions=[read_predictions(layout.model_file(model, "val_predictions.csv")) for model in seeds],
-            latency_ms=(profile := read_json(layout.backbone(seeds[0].backbone)))["latency_ms"]["median"],
-            params=profile["params"],
+            path=each.path,
+            title=study.candidate_title(each),
+            predictions=read_answers(layout, each, seeds, "val"),
+            n_members=len(each.members),
+            **_split_costs(find_costs(read_json(layout.backbone(seeds[0].backbone)), each)),
         )
         for seeds in list_candidates(study, layout, models, dataset)
+        for each in list_forms(seeds, study.settings.select)
     ]
+
+
+def list_forms(seeds: Sequence[ModelId], select: SelectSettings) -> list[CandidateId]:
+    """Return what can be made of a model's seeds: it alone, their ensemble, and each of these with flip."""
+    groups = [(seeds[0],), *[tuple(seeds)] * (select.ensembles and len(seeds) > 1)]
+    return [CandidateId(members, flip) for flip in (False, True)[: 1 + select.flip] for members in groups]
+
+
+def find_costs(profile: Mapping[str, Any], candidate: CandidateId) -> dict[str, Any]:
+    """Return what a candidate costs, from backbones/<name>.json of its networks.
+
+    Parameters and size: as many times as there are members; multiply-adds and energy: once more for each mirror image.
+    Latency: decoding and preparing the X-ray once, then the network's part as many times; the ends of both intervals
+    are added alike, which widens the sum's.
+    """
+    n_members, n_passes = len(candidate.members), len(candidate.members) * (1 + candidate.flip)
+    whole, network = profile["latency_ms"], profile["network_ms"]
+    median, low, high = (_add_times(whole[end], network[end], n_passes - 1) for end in ("median", "low", "high"))
+    energy = profile["inference"]["energy_j"]
+    return {
+        "latency_ms": median,
+        "latency_ms_low": low,
+        "latency_ms_high": high,
+        "params": profile["params"] * n_members,
+        "weights_mib": profile["weights_mib"] * n_members,
+        "gmac": profile["gmac"] * n_passes,
+        "energy_j": None if energy is None else energy * n_passes,
+    }
+
+
+def _add_times(whole: float | None, part: float | None, times: int) -> float | None:
+    return None if whole is None or part is None else whole + part * times
+
+
+def _split_costs(costs: dict[str, Any]) -> dict[str, Any]:
+    return {"latency_ms": costs.pop("latency_ms"), "params": costs.pop("params"), "costs": costs}
 
 
 def choose_model(candidates: Sequence[Candidate], margin: float, score: ScoreSettings) -> dict[str, Any]:
@@ -101,6 +144,8 @@ def choose_model(candidates: Sequence[Candidate], margin: float, score: ScoreSet
             "val_high": estimates[each.path].high,
             "val_n_patients": estimates[each.path].n_patients,
             "latency_ms": each.latency_ms,
+            "params": each.params,
+            **each.costs,
             "difference": estimates[each.path].value - estimates[best.path].value,
             "difference_low": bounds[each.path],
             "admissible": each is best or _is_above(bounds[each.path], margin),
@@ -158,6 +203,8 @@ def _explain_choice(
             f" that of every other: its difference to the best, {best.title}, is {row['difference']:+.3f}, and the"
             f" lowest of its one-sided bounds, corrected for {n_candidates} candidates, {row['difference_low']:+.3f}."
         )
+    if chosen.n_members > 1:
+        return f"{why} An ensemble is one: how another, of other seeds, would score is not considered."
     n_seeds = len(chosen.predictions)
     if n_seeds == 1:
         return f"{why} Each model was trained once: how much one training differs from another is not considered."
