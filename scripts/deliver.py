@@ -31,7 +31,7 @@ from cxrflow.models.batches import open_split_images
 from cxrflow.models.checkpoints import SavedModel, load_model
 from cxrflow.models.devices import prepare_process
 from cxrflow.results.calibration import calibrate_model
-from cxrflow.results.ensembles import read_answers
+from cxrflow.results.ensembles import read_candidate
 from cxrflow.results.input_check import fit_input_check, pack_input_check
 from cxrflow.results.scoring import score_predictions
 from phantoms.render import Fate, ImageTask, encode_task
@@ -99,7 +99,7 @@ def find_metrics(layout: Layout, candidate: CandidateId, settings: ScoreSettings
     if candidate == CandidateId(candidate.members[:1]):
         metrics: dict[str, Any] = read_json(layout.model_file(candidate.members[0], "metrics.json"))
         return metrics
-    (answers,) = read_answers(layout, candidate, candidate.members[:1], "test")
+    (answers,) = read_candidate(layout, candidate, candidate.members[:1], "test")
     return score_predictions(answers, settings.bootstrap_resamples, settings.bootstrap_seed)
 
 
@@ -113,7 +113,7 @@ def fit_answers(
     """Return calibration.json and input_check.npz, fitted on the train and validation rows, never on the test rows."""
     images = layout.images(saved.dataset, recipe_name(saved.preprocess))
     data = open_split_images(images, layout.split(saved.dataset), saved.preprocess.size_px)
-    (validation,) = read_answers(layout, candidate, candidate.members[:1], "val")
+    (validation,) = read_candidate(layout, candidate, candidate.members[:1], "val")
     calibration = calibrate_model(validation, class_weights, data.counts("train"), settings.answered)
     train = {data.image_ids[row] for row in data.rows["train"]}
     indexed = read_records(layout.index(saved.dataset), IndexRow)

@@ -69,7 +69,7 @@ def find_names(tree: ast.AST) -> Iterator[str]:
             },
         ),
         (
-            "read_answers",
+            "read_candidate",
             {
                 "cxrflow/results/ensembles.py", "cxrflow/select/choosing.py", "cxrflow/compare/scores.py", "deliver.py",
             },

@@ -15,7 +15,7 @@ from cxrflow.config.settings import ScoreSettings, SelectSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.records import Predictions, write_predictions
 from cxrflow.results.bootstrap import mean_macro_f1
-from cxrflow.results.ensembles import average_predictions, read_answers
+from cxrflow.results.ensembles import average_predictions, read_candidate
 from cxrflow.select.choosing import Candidate, choose_model, find_costs, list_candidates, list_forms
 from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 
@@ -238,11 +238,11 @@ def test_answers_are_means_of_what_was_said_of_both_images(tmp_path: Path) -> No
         (MODELS, False, [[(model, "predictions.csv") for model in MODELS]]),
         (MODELS, True, [[*said]]),
     ):
-        found = read_answers(layout, CandidateId(tuple(members), flip), MODELS, "test")
+        found = read_candidate(layout, CandidateId(tuple(members), flip), MODELS, "test")
         for answer, keys in zip(found, several, strict=True):
             wanted = np.mean([said[key].probabilities for key in keys], axis=0)
             np.testing.assert_allclose(answer.probabilities, wanted)
     other = replace(said[MODELS[0], "mirrored.csv"], image_ids=[f"other{k}" for k in range(20)])
     write_predictions(layout.model_file(MODELS[0], "mirrored.csv"), other)
     with pytest.raises(CxrflowError, match="evaluated on different images"):
-        read_answers(layout, CandidateId((MODELS[0],), flip=True), MODELS[:1], "test")
+        read_candidate(layout, CandidateId((MODELS[0],), flip=True), MODELS[:1], "test")

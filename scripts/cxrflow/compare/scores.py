@@ -7,7 +7,7 @@ from cxrflow.compare.collect import ModelResult, Results, group_seeds
 from cxrflow.config.layout import CandidateId
 from cxrflow.files.records import Predictions
 from cxrflow.results.bootstrap import Estimate, mean_macro_f1
-from cxrflow.results.ensembles import read_answers
+from cxrflow.results.ensembles import read_candidate
 
 LEAST_SEEDS = 3  # of fewer trainings, what differs between them is hardly known
 
@@ -31,7 +31,7 @@ def read_test_answers(results: Results, candidate: CandidateId) -> list[Predicti
     trainings = find_trainings(results, candidate)
     if candidate == CandidateId((trainings[0].id,)):
         return [model.predictions for model in trainings]
-    return read_answers(results.layout, candidate, [model.id for model in trainings], "test")
+    return read_candidate(results.layout, candidate, [model.id for model in trainings], "test")
 
 
 def score_candidate(results: Results, candidate: CandidateId) -> Estimate:

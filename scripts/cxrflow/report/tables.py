@@ -413,6 +413,7 @@ TABLES: dict[str, Table] = {
             Column("latency_ms", "Latency, ms (95 % interval)", "amount", interval=True),
             *numbers("amount", EXACT, gmac="GMAC", params_m="Params, M", weights_mib="Size, MiB"),
             Column("energy", "Energy, J"),
+            Column("energy_j", "Energy, J", "amount", "of the whole GPU", shown="never"),
             score("macro_f1", "Test macro F1"),
             PATH,
         ),

@@ -26,7 +26,7 @@ def average_predictions(several: Sequence[Predictions]) -> Predictions:
     return replace(several[0], probabilities=np.mean([each.probabilities for each in several], axis=0))
 
 
-def read_answers(
+def read_candidate(
     layout: Layout, candidate: CandidateId, trainings: Sequence[ModelId], subset: str
 ) -> list[Predictions]:
     """Return what a candidate says of the images of a subset, `val` or `test`, once per training of it.

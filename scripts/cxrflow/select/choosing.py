@@ -26,7 +26,7 @@ from cxrflow.data.overlap import SeenTest
 from cxrflow.files.atomic import read_json
 from cxrflow.files.records import Predictions
 from cxrflow.results.bootstrap import Estimate, check_same_images, mean_macro_f1, subtract_estimates
-from cxrflow.results.ensembles import read_answers
+from cxrflow.results.ensembles import read_candidate
 from cxrflow.results.families import step_down
 
 
@@ -73,7 +73,7 @@ def read_candidates(study: Study, layout: Layout, models: Sequence[ModelId], dat
         Candidate(
             path=each.path,
             title=study.candidate_title(each),
-            predictions=read_answers(layout, each, seeds, "val"),
+            predictions=read_candidate(layout, each, seeds, "val"),
             n_members=len(each.members),
             **_split_costs(find_costs(read_json(layout.backbone(seeds[0].backbone)), each)),
         )
