@@ -82,6 +82,7 @@ rule summary:
 
 onstart:
     check_partitions()
+    check_repeats()
     if hasattr(workflow.executor_settings, "partition_config"):  # the Slurm plugin's
         retry_by_cause()
         if chain := os.environ.get("CXRFLOW_RUN"):  # profiles/slurm/head.sbatch

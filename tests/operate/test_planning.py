@@ -10,8 +10,8 @@ import pytest
 import plan as plan_command
 from cxrflow.operate.estimates import Estimator
 from cxrflow.operate.jobs import Job, Profile, read_partitions
-from cxrflow.operate.planning import Plan, describe_plan, estimate_disk
-from tests.operate.conftest import CONFIG, make_study, model_job, write, write_profile
+from cxrflow.operate.planning import Plan, describe_plan, describe_repeats, estimate_disk
+from tests.operate.conftest import CONFIG, make_study, model_job, write, write_profile, write_training
 
 LOCAL = Profile(Path("profiles/local/config.yaml"), is_cluster=False, limit_name="cores", limit=4)
 CLUSTER = Profile(Path("profiles/slurm/config.yaml"), is_cluster=True, limit_name="jobs", limit=9)
@@ -179,3 +179,14 @@ def test_what_a_search_finds_is_trained_later_and_its_trials_keep_checkpoints() 
     assert "What found will find is then trained, 2 models, in a second run." in say(plan)
     assert ("checkpoints of trials", 2 * 8 * 4000) in [line[:2] for line in estimate_disk(plan)]
     assert "second run" not in say(make_plan())
+
+
+def test_finished_trainings_that_would_run_again_are_told_with_their_reasons() -> None:
+    write_training(train=0.1)
+    jobs = [replace(job, reason="Code has changed since last execution") for job in JOBS]
+    assert "finished, and would run again" in say(make_plan(jobs))
+    asked = [(job.rule, job.outputs, job.reason) for job in jobs]
+    told = describe_repeats(asked, 0.5)
+    assert told.count("Code has changed") == 1, "the other seed has not been trained yet"
+    assert "'compute={repeat_hours: 1}'" in told
+    assert describe_repeats(asked, 1) == ""

@@ -2,10 +2,13 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from cxrflow.files.records import EpochRow
+from cxrflow.files.tables import write_records
 from cxrflow.operate.jobs import dry_run
 from tests.workflow.conftest import copy_workflow, run_snakemake
 
@@ -174,3 +177,20 @@ def test_the_plan_is_written_before_the_first_job(tmp_path: Path) -> None:
     assert run.returncode != 0, "there is no data"
     (version,) = json.loads((folder / "results/quick/analysis_plan.json").read_text())["versions"]
     assert version["plan"]["study"] == "quick"
+
+
+def test_a_run_that_would_repeat_many_hours_stops_with_the_reasons(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "clone"))
+    place = "results/quick/models/covid/resnet34/scratch/base/seed0"
+    write_records(folder / place / "history.csv", EpochRow, [EpochRow(1, 1e-3, 1.0, 0.5, 1.0, 0.5, 5 * 3600.0, 1.0)])
+    run = run_snakemake(folder, f"{place}/model.pt", *STUDY, "--config", "train={learning_rate: 0.003}")
+    assert run.returncode != 0
+    told = run.stdout + run.stderr
+    assert "finished trainings that took 5 h would run again, and compute.repeat_hours is 4" in told
+    assert f"{place} (5 h): Params have changed" in told
+    assert "'compute={repeat_hours: 5}'" in told
+    assert (folder / place / "model.pt").exists()
+    allowed = ("train={learning_rate: 0.003}", "compute={repeat_hours: 5}")
+    run = run_snakemake(folder, f"{place}/model.pt", *STUDY, "--config", *allowed)
+    assert "would run again" not in run.stdout + run.stderr, "it starts, and fails at the empty images"
+    assert "train covid resnet34" in run.stdout + run.stderr

@@ -15,6 +15,8 @@ SCRIPTS = str(Path(workflow.basedir, "scripts"))
 sys.path.insert(0, SCRIPTS)
 # `python` in a rule is the Python that runs Snakemake, also in a job that starts with a bare PATH.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
+if workflow.remote_exec:  # a job that was submitted: a stage looks whether it got what was asked for
+    os.environ["CXRFLOW_REMOTE"] = "1"
 
 from snakemake.exceptions import WorkflowError
 
@@ -110,6 +112,17 @@ def check_partitions():
             profile.partition_of(Job(job.rule.name, threads=job.threads, resources=dict(job.resources.items())))
         except CxrflowError as error:
             raise WorkflowError(str(error)) from None
+
+
+def check_repeats():
+    """Stop before the first job where finished trainings of many hours would run again, unasked."""
+    from cxrflow.operate.planning import describe_repeats
+
+    dag = workflow.persistence.dag
+    reasons = [(job, dag.reason(job)) for job in dag.needrun_jobs()]
+    jobs = [(job.rule.name, [*job.output], str(reason)) for job, reason in reasons if not reason.forced]
+    if told := describe_repeats(jobs, COMPUTE.repeat_hours):
+        raise WorkflowError(told)
 
 
 def known_to_slurm(job):

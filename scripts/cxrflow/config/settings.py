@@ -42,6 +42,13 @@ class ComputeSettings:
         minimum=1,
         unit="GPUs",
     )
+    repeat_hours: float = setting(
+        "a run stops before its first job where it would repeat finished trainings that took more than this together,"
+        " and says why each would run again; a larger number lets it. What -f or -F asks for is not counted",
+        4.0,
+        minimum=0,
+        unit="hours",
+    )
 
     @property
     def requested_gpus(self) -> int:

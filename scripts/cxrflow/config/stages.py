@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+from cxrflow.config.allocation import check_allocation
 from cxrflow.config.docs import describe_settings
 from cxrflow.config.parsing import parse_settings, settings_dict
 from cxrflow.errors import CxrflowError, escape_controls
@@ -70,6 +71,11 @@ def run_stage(function: Callable[..., None]) -> None:
     try:
         check_outputs(function, vars(arguments))
         values = convert_arguments(function, vars(arguments))
+        if "device" in values:  # a network computes, which is what takes hours
+            gpus = 0 if values["device"] == "cpu" else values.get("gpus", 1)
+            hints = typing.get_type_hints(function, include_extras=True)
+            folders = [values[name].parent for name, hint in hints.items() if hint is Output]
+            check_allocation(gpus, values["threads"], folders)
         call_stage(function, values)
         record_outputs(function, values)
     except BrokenPipeError:

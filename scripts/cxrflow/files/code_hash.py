@@ -19,6 +19,7 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 LEFT_OUT = frozenset(
     f"cxrflow.{name}"
     for name in (
+        "config.allocation",
         "config.backbones",
         "config.layout",
         "config.parsing",

@@ -119,6 +119,15 @@ def read_benchmark(path: Path) -> float | None:
         return None
 
 
+def read_trained_s(history: Path) -> float:
+    """Return how long a finished training took, from its epochs, in seconds; 0 where there is none."""
+    try:
+        epochs: Sequence[EpochRow] = read_records(history, EpochRow)
+    except (OSError, CxrflowError):  # none yet, or another version wrote it
+        return 0.0
+    return sum(row.seconds for row in epochs)
+
+
 class Estimator:
     """What is known of a study's speed, for plan and status.
 

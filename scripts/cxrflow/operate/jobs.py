@@ -183,6 +183,7 @@ class Job:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     log: str = ""
+    reason: str = ""  # why it would run, in Snakemake's words
     wildcards: dict[str, str] = field(default_factory=dict)
     threads: int = 1
     resources: dict[str, int | str] = field(default_factory=dict)  # numbers as int (mem_mb, runtime in minutes, gpu)
@@ -247,6 +248,7 @@ def parse_jobs(text: str) -> list[Job]:
             inputs=_split_list(details.get("input", "")),
             outputs=_split_list(details["output"].replace(" (update)", "")),  # of a file that is written on, no new one
             log=details.get("log", ""),
+            reason=details.get("reason", ""),
             wildcards=_split_pairs(details.get("wildcards", "")),
             threads=int(details.get("threads", 1)),
             resources={

@@ -1,7 +1,8 @@
 """A plan: the jobs of a dry run, how long they take, what decides that, and the disk that they fill, as text. Pure."""
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -10,7 +11,7 @@ from cxrflow.config.layout import RESULTS, Layout
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 from cxrflow.files.formats import format_bytes, format_duration, format_hours
-from cxrflow.operate.estimates import NO_RATE, Estimator
+from cxrflow.operate.estimates import NO_RATE, Estimator, read_trained_s
 from cxrflow.operate.jobs import Job, Profile, find_dependencies
 
 BYTES_PER_WEIGHT = 4  # float32; features too
@@ -80,8 +81,8 @@ def describe_plan(plan: Plan, free_bytes: int, measure: str) -> str:
     """
     if not plan.jobs:
         return "Nothing to do: all that was asked for is up to date."
-    parts = [_say_jobs(plan), _say_totals(plan), _say_path(plan), _say_disk(plan, free_bytes), _say_warnings(plan)]
-    parts.append(_say_later(plan))
+    parts = [_say_repeats(plan), _say_jobs(plan), _say_totals(plan), _say_path(plan), _say_disk(plan, free_bytes)]
+    parts += [_say_warnings(plan), _say_later(plan)]
     if backbones := plan.lacking_rates():
         parts.append(f"To measure {', '.join(backbones)} there, one short job each:\n  {measure}")
     return "\n\n".join(filter(None, parts))
@@ -102,6 +103,40 @@ def _say_jobs(plan: Plan) -> str:
     lines = [f"{name}: {count.total:,} images, {count.source}" for name, count in counts if count and name in used]
     return "\n\n".join(
         filter(None, [f"{len(plan.jobs)} jobs, and what each of them asks for", table, "\n".join(lines)])
+    )
+
+
+def _say_repeats(plan: Plan) -> str:
+    """Return why each finished training would run again, and what it took."""
+    found = [(job, read_trained_s(history)) for job in plan.jobs if (history := find_history(job.rule, job.outputs))]
+    rows = [[job.title, format_duration(seconds), job.reason] for job, seconds in found if seconds]
+    total = format_hours(sum(seconds for _, seconds in found))
+    limit = f"Together {total}; a run stops above compute.repeat_hours."
+    return f"{tabulate(rows, headers=['finished, and would run again', 'took', 'why'])}\n\n{limit}" if rows else ""
+
+
+def find_history(rule: str, outputs: Iterable[str]) -> Path | None:
+    """Return the history of epochs that a training's job writes; None: it is no training."""
+    return next((Path(path) for path in outputs if rule == "train" and Path(path).name == "history.csv"), None)
+
+
+def describe_repeats(jobs: Iterable[tuple[str, Sequence[str], str]], limit_hours: float) -> str:
+    """Return what to tell where finished trainings that would run again took more than a limit; empty: they did not.
+
+    Args:
+        jobs: rule, outputs and reason of each job that would run.
+        limit_hours: that may be repeated.
+    """
+    found = [(path, reason) for rule, outputs, reason in jobs if (path := find_history(rule, outputs))]
+    repeats = [(path.parent, seconds, reason) for path, reason in found if (seconds := read_trained_s(path))]
+    total_s = sum(seconds for _, seconds, _ in repeats)
+    if total_s <= limit_hours * 3600:
+        return ""
+    lines = [f"  {model} ({format_duration(seconds)}): {reason}" for model, seconds, reason in repeats]
+    return (
+        f"finished trainings that took {format_hours(total_s)} would run again, and compute.repeat_hours is"
+        f" {limit_hours:g}:\n" + "\n".join(lines) + "\nTo let them, add --config"
+        f" 'compute={{repeat_hours: {math.ceil(total_s / 3600)}}}'"
     )
 
 
