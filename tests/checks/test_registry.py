@@ -24,6 +24,7 @@ FILES = {
     "history": "models/**/history.csv",
     "metrics": "models/**/metrics.json",
     "predictions": "models/**/predictions.csv",
+    "mirrored": "models/**/mirrored.csv",
     "gradcam": "models/**/gradcam.*",
 }
 

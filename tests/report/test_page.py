@@ -13,8 +13,8 @@ import cxrflow.checks
 from check import check_study
 from cxrflow.checks.registry import list_checks, list_verdicts
 from cxrflow.checks.verdicts import write_estimate
+from cxrflow.compare.choice import describe_chosen
 from cxrflow.compare.collect import Results, collect_results
-from cxrflow.compare.paired import chosen_model
 from cxrflow.compare.rows import describe_study
 from cxrflow.config.layout import ModelId
 from cxrflow.config.settings import Range, TuneSettings
@@ -184,7 +184,7 @@ def test_every_kind_of_block_has_its_macro():
 
 def test_chosen_models_are_on_the_first_screen_with_interval_and_chance(page: str, results: Results):
     for name in results.datasets:
-        best = chosen_model(results, name)
+        best = describe_chosen(results, name)
         (chosen,) = [m for m in results.models if m.id.path == results.selection[name]["chosen"]]
         assert best["estimate"].value == pytest.approx(chosen.macro_f1)
         assert f"Macro F1 {write_estimate(best['estimate'])} on" in page[: page.index('id="data"')]
@@ -197,7 +197,7 @@ def test_study_is_described_in_one_sentence(results: Results, ablated: Results):
 
 
 def test_best_of_several_seeds_is_their_mean(ablated: Results):
-    best = chosen_model(ablated, "covid")
+    best = describe_chosen(ablated, "covid")
     assert "mean of 2 seeds" in best["model"]
     assert best["n_rivals"] == 3
 
