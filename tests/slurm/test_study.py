@@ -42,7 +42,7 @@ def test_a_study_from_synthetic_xrays_to_the_report(login: Login, cluster: Clust
     hour_ago = time.time() - 3600
     os.utime(held.model / "train.log", (hour_ago, hour_ago))
     seen = login.script(study, "status", "--configfile", "config/proof.yaml").stdout
-    assert re.search(rf"STALLED: no line .*scancel {held.job} ends it", seen), seen
+    assert re.search(rf"STALLED: no line .*(?:scancel {held.job}|kill {held.process}) ends it", seen), seen
 
     second = login.snakemake(study, *ON_CLUSTER)
     assert second.wait(60) != 0
