@@ -97,7 +97,7 @@ def test_the_file_is_warned_of(fitted: InputCheck, phantoms: list[Gray]) -> None
 def test_the_limits_let_the_wanted_share_of_validation_images_pass(fitted: InputCheck, phantoms: list[Gray]) -> None:
     images = np.stack([preprocess_image(gray, SETTINGS) for gray in phantoms[N_TRAIN : N_TRAIN + N_VAL]])
     passing = float((fitted.measure(images) <= 1).mean())
-    assert ACCEPTED <= passing < 1
+    assert passing >= ACCEPTED  # of few images all of them must
     coarse, fine = np.random.default_rng(0).random((2, 1000))
     limits = find_limits(coarse, fine)
     assert ((coarse <= limits[0]) & (fine <= limits[1])).mean() == pytest.approx(ACCEPTED, abs=0.003)
@@ -110,3 +110,13 @@ def test_a_check_comes_back_as_it_was_and_damage_is_refused(fitted: InputCheck, 
     for damaged in (b"", content[:100], b"PK" + bytes(100)):
         with pytest.raises(CxrflowError, match=r"x.npz is not an input check of this version"):
             unpack_input_check(damaged, "x.npz")
+
+
+def test_of_new_images_like_those_of_validation_about_five_of_a_hundred_are_warned_of() -> None:
+    """Limits that 95 % of 100 validation images themselves stay below would warn of 6.1 % here; these, of 5.5 %."""
+    rng, warned = np.random.default_rng(0), []
+    for _ in range(200):
+        coarse, fine = np.exp(rng.normal(size=(2, 1100)) + rng.normal(size=1100))
+        limits = find_limits(coarse[:100], fine[:100])
+        warned.append(1 - ((coarse[100:] <= limits[0]) & (fine[100:] <= limits[1])).mean())
+    assert np.mean(warned) < 0.058

@@ -2,7 +2,7 @@
 
 The score is the Mahalanobis distance of the preprocessed picture, shrunk to 8 and to 24 px, from the train images (Lee
 et al. 2018, NeurIPS, of a network's features): mean, and covariance shrunk as Ledoit & Wolf (2004, J. Multivar. Anal.
-88:365-411) do. Its limits let 95 % of the validation images pass. tests/deliver/input_check.md holds it against the
+88:365-411) do. Its limits let 95 % of such images pass. tests/deliver/input_check.md holds it against the
 distance in the network's own features, which tells a turned or inverted X-ray from an upright one hardly at all. Only
 means and covariances are kept, no image.
 """
@@ -22,7 +22,7 @@ from cxrflow.results.calibration import Floats
 
 Gray = NDArray[np.uint8]
 COARSE_PX, FINE_PX = 8, 24  # how it lies and is lit; texture
-ACCEPTED = 0.95  # of validation images
+ACCEPTED = 0.95  # of images like those of validation
 CLEARLY = 1.1  # another way up has to be nearer by this factor: 1 would do on X-rays seen so far
 COLOURFUL = 12.0  # mean difference of the channels, grey levels of 255; a tinted scan of an X-ray has less
 LONGEST_SIDES = 2.0  # of the longer side by the shorter one
@@ -63,7 +63,7 @@ class InputCheck:
         coarse_mean, fine_mean: float32 (side * side,) of the shrunk train images.
         coarse_whitening, fine_whitening: float32 (side * side, side * side); the distance is the length of the
             difference times it.
-        coarse_limit, fine_limit: distances that 95 % of the validation images stay below together.
+        coarse_limit, fine_limit: distances that 95 % of images like those of validation stay below together.
         longest_sides: longer side by shorter one, the most of any train image.
     """
 
@@ -117,8 +117,8 @@ class InputCheck:
         if score <= 1:
             return []
         return [
-            f"it is far from the training images: distance {score:.2f}, and 95 % of validation images are below 1;"
-            " is it a frontal X-ray of a whole chest?"
+            f"it is far from the training images: distance {score:.2f}, and at least 95 % of validation images are"
+            " below 1; is it a frontal X-ray of a whole chest?"
         ]
 
 
@@ -161,10 +161,15 @@ def fit_whitening(rows: Floats) -> tuple[Floats, Floats]:
 
 
 def find_limits(coarse: Floats, fine: Floats) -> tuple[float, float]:
-    """Return a limit of each distance, at the same quantile, that ACCEPTED of the images stay below in both."""
+    """Return a limit of each distance, at the same quantile, that enough images stay below in both.
+
+    Enough are so many that about ACCEPTED of new ones do, which takes one more than of these (split conformal
+    prediction: Lei et al. 2018, J. Am. Stat. Assoc. 113:1094-1111).
+    """
+    enough = min(1.0, np.ceil((len(coarse) + 1) * ACCEPTED) / len(coarse))
     for quantile in np.linspace(ACCEPTED, 1, 101):
         limits = float(np.quantile(coarse, quantile)), float(np.quantile(fine, quantile))
-        if ((coarse <= limits[0]) & (fine <= limits[1])).mean() >= ACCEPTED:
+        if ((coarse <= limits[0]) & (fine <= limits[1])).mean() >= enough:
             break
     return limits
 
