@@ -15,7 +15,6 @@ from cxrflow.config.stages import Output, importing_much, run_stage
 
 with importing_much():
     import torch
-    import torchvision
 
     from cxrflow.config.backbones import BACKBONES
     from cxrflow.config.settings import PreprocessSettings, ProfileSettings
@@ -25,7 +24,7 @@ with importing_much():
     from cxrflow.files.timings import describe_times
     from cxrflow.models.cost import N_CLASSES, count_cost, measure_speed
     from cxrflow.models.devices import choose_device, describe_device, prepare_process
-    from cxrflow.models.networks import build_network
+    from cxrflow.models.networks import build_network, fit_to_size, list_versions
 
 
 def profile(
@@ -54,12 +53,12 @@ def profile(
     found = choose_device(device)
     cost = count_cost(backbone, preprocess.size_px)
     cost |= measure_speed(backbone, preprocess.size_px, batch_size, precision, found, threads)
-    network = build_network(backbone, N_CLASSES, batch_norm_momentum=0.1).eval()
+    network = fit_to_size(build_network(backbone, N_CLASSES, 0.1), backbone, preprocess.size_px).eval()
     answers = time_answers([network], backbone, preprocess, settings.repeats)
     for key, times_ms in zip(("latency_ms", "network_ms"), zip(*answers, strict=True), strict=True):
         cost[key] = describe_times(times_ms)
     cost |= {"repeats": settings.repeats, "cpu": describe_device(torch.device("cpu")), "host": platform.node()}
-    cost["versions"] = {"torch": torch.__version__, "torchvision": torchvision.__version__}
+    cost["versions"] = list_versions(backbone)
     write_json(profile, cost)
     latency, speed = cost["latency_ms"], cost["training"]
     print(

@@ -22,6 +22,7 @@ from cxrflow.models.networks import build_network, to_network_input
 from cxrflow.models.training import Training, start_training
 from tests.benchmarks.inputs import pack_films, work_folder
 from tests.benchmarks.measure import IMAGES_PER_S, OURS, WALL_S, Goal, Row, compare, interleave, skip
+from tests.models.toy import CONVOLUTIONAL
 
 SIZES = {  # packed images, px, batches, steps per round, rounds, images and epochs of the whole training
     "full": (6000, 224, (32, 256), 40, 5, 5840, 50),
@@ -135,10 +136,10 @@ def measure_on(device: torch.device, size: str) -> list[Row]:
     with work_folder() as folder:
         data = pack_films(folder / "images.npy", size_px, n_packed)
         study = pack_films(folder / "study.npy", size_px, n_study)
-        for backbone in BACKBONES:
+        for backbone in CONVOLUTIONAL:
             for batch in batches:
                 rows += measure_speed(backbone, batch, data, device, size)
-        rows += [measure_study(backbone, study, device, size) for backbone in BACKBONES]
+        rows += [measure_study(backbone, study, device, size) for backbone in CONVOLUTIONAL]
     return rows
 
 

@@ -14,6 +14,7 @@ from cxrflow.results.gradcam import MapLayer, compute_by_reference, find_map_lay
 from tests.benchmarks.inputs import pack_films, work_folder
 from tests.benchmarks.measure import IMAGES_PER_CPU_S, OURS, Goal, Row, compare, require_equal
 from tests.benchmarks.processes import interleave_processes
+from tests.models.toy import CONVOLUTIONAL
 
 SIZES = {"full": (8, 224, 3), "quick": (8, 128, 3), "tiny": (3, 64, 1)}  # images, px, rounds
 PEER, FLOOR = "pytorch-grad-cam", "forward alone"
@@ -76,4 +77,4 @@ def measure_rows(size: str) -> list[Row]:
     """Return one row per backbone."""
     torch.set_num_threads(1)
     with work_folder() as folder:
-        return [measure_backbone(backbone, folder / f"{backbone}.npy", size) for backbone in BACKBONES]
+        return [measure_backbone(backbone, folder / f"{backbone}.npy", size) for backbone in CONVOLUTIONAL]

@@ -18,6 +18,7 @@ from cxrflow.files.tables import write_records
 from tests.benchmarks.inputs import preprocess_files, split_rows, work_folder, write_films, write_index
 from tests.benchmarks.measure import MIB, OURS, ROOT, Goal, Row, child_environment, compare
 from tests.benchmarks.startup import SCRIPTS
+from tests.models.toy import CONVOLUTIONAL
 from tests.packed import write_image_table
 
 SIZES = {"full": (56_000, 224), "quick": (4_000, 224), "tiny": (120, 128)}  # images, px
@@ -90,7 +91,7 @@ def watch_all(size: str) -> dict[str, float]:
     with work_folder() as folder, ThreadPoolExecutor(2) as pool:
         paths = write_films(folder / "films", FILE_PX, 12)
         peaks = {
-            **{name: pool.submit(watch_data_path, folder, count, size_px, name) for name in BACKBONES},
+            **{name: pool.submit(watch_data_path, folder, count, size_px, name) for name in CONVOLUTIONAL},
             "preprocess": pool.submit(watch_preprocess, folder, paths, count, size_px),
             "feed": pool.submit(watch_data_path, folder, count, size_px, "feed"),
             "feed few": pool.submit(watch_data_path, folder, FEW, size_px, "feed"),
@@ -104,7 +105,7 @@ def measure_rows(size: str) -> list[Row]:
     peaks = {name: [peak_mib] for name, peak_mib in watch_all(size).items()}
     title = "{:,} images of {} px".format(*SIZES[size])
     whats = {"preprocess": "preprocess", "feed": "a training's data path"} | {
-        name: f"a training's first steps, {network.title}, batch 32" for name, network in BACKBONES.items()
+        name: f"a training's first steps, {BACKBONES[name].title}, batch 32" for name in CONVOLUTIONAL
     }
     rows = []
     for name, what in whats.items():

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from cxrflow.config.backbones import BACKBONES
 from tests.benchmarks import gpu_training, gradcam, memory, one_xray, preprocess, run, startup
 from tests.benchmarks.inputs import pack_films, split_rows, write_films, write_index
 from tests.benchmarks.measure import OURS, UnequalError
@@ -30,7 +29,7 @@ def bench(test: Callable[..., None]) -> Callable[..., None]:
 @pytest.fixture(autouse=True)
 def _one_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     for script in ("gradcam", "gpu_training"):
-        monkeypatch.setattr(f"tests.benchmarks.{script}.BACKBONES", {"resnet34": BACKBONES["resnet34"]})
+        monkeypatch.setattr(f"tests.benchmarks.{script}.CONVOLUTIONAL", ["resnet34"])
     for script, goal in (("train_step", 2.2), ("one_xray", 1.4)):
         monkeypatch.setattr(f"tests.benchmarks.{script}.GOALS", {"resnet34": goal})
 

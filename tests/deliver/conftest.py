@@ -12,7 +12,7 @@ from cxrflow.config.settings import PreprocessSettings
 from cxrflow.deliver.exporting import describe_model, export_model
 from cxrflow.files.atomic import write_bytes
 from cxrflow.models.checkpoints import SavedModel, save_model
-from cxrflow.models.networks import build_network, to_network_input
+from cxrflow.models.networks import build_network, fit_to_size, to_network_input
 from tests.models.conftest import _one_thread, _tiny_backbone  # noqa: F401  # here too
 
 SIZE_PX = 18  # its features are then 6x6, which the older exporter can pool to 2x1
@@ -30,6 +30,7 @@ def make_saved(
     """Make a model with drawn weights whose BatchNorm has seen images: fresh statistics let activations fade."""
     names = class_names or CLASS_NAMES
     network = build_network(backbone, len(names), batch_norm_momentum=1.0, seed=seed - 1)
+    fit_to_size(network, backbone, size_px)
     torch.manual_seed(1)  # stochastic depth
     with torch.no_grad():
         network.train()(to_network_input(torch.from_numpy(make_noise(8, size_px))))

@@ -17,18 +17,17 @@ from cxrflow.models import cost
 from cxrflow.models.cost import count_params, measure_speed
 from cxrflow.models.epochs import run_epoch
 from cxrflow.models.inference import predict
-from cxrflow.models.networks import build_network, build_published, find_head
+from cxrflow.models.networks import build_network, build_published, find_head, fit_to_size
 from cxrflow.models.training import Training
-from tests.models.toy import CPU, equal_weights, toy_data, toy_training
+from tests.models.toy import AT_64_PX, CPU, equal_weights, toy_data, toy_training
 
-TABLE = [*BACKBONES]
 SIZE_PX = 64
 SETTINGS = TrainSettings(epochs=2, batch_size=4)
 DATA = toy_data(n_train=4, n_val=2, n_test=1, size_px=SIZE_PX)
 HEADS = {"mobilenet_v3_large": "classifier.3", "efficientnet_b1": "classifier.1", "resnet34": "fc"}
 
 
-@pytest.fixture(scope="module", params=TABLE)
+@pytest.fixture(scope="module", params=AT_64_PX)
 def trained(request: pytest.FixtureRequest) -> tuple[str, Training]:
     """Train each backbone for one epoch, which is one step."""
     torch.set_num_threads(1)  # this fixture comes before the one that sets them for every test
@@ -37,8 +36,8 @@ def trained(request: pytest.FixtureRequest) -> tuple[str, Training]:
     return request.param, training
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_figures_are_those_of_torchvision(name: str) -> None:
+@pytest.mark.parametrize("name", AT_64_PX)
+def test_figures_are_those_of_the_library(name: str) -> None:
     entry, network = BACKBONES[name], build_published(name)
     momenta = {norm.momentum for norm in network.modules() if isinstance(norm, torch.nn.BatchNorm2d)}
     assert momenta == {entry.batch_norm_momentum} - {None}
@@ -53,7 +52,7 @@ def test_figures_are_those_of_torchvision(name: str) -> None:
 
 def test_a_step_changes_every_weight(trained: tuple[str, Training]) -> None:
     name, training = trained
-    first = build_network(name, 2, SETTINGS.batch_norm_momentum).state_dict()
+    first = fit_to_size(build_network(name, 2, SETTINGS.batch_norm_momentum), name, SIZE_PX).state_dict()
     assert math.isfinite(training.history[0].train_loss)
     assert not [key for key, value in training.network.named_parameters() if torch.equal(first[key], value)]
     assert {value.dtype for value in training.best.state_dict.values()} <= {torch.float32, torch.int64}

@@ -282,7 +282,7 @@ def test_key_holds_the_code_and_the_network(key_inputs: dict[str, Any], monkeypa
     before = key_of(key_inputs)
     monkeypatch.setattr(resume_module, "code_hash", lambda stage: f"another {stage}")
     assert {part for part, value in key_of(key_inputs).items() if before[part] != value} == {"code"}
-    assert before["network"] == "tiny with head found"
+    assert before["network"] == "tiny of torchvision with head found"
 
 
 def test_circumstances_are_plain() -> None:

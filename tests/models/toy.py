@@ -1,19 +1,21 @@
 """A network that trains in milliseconds and a dataset that it can learn, for tests."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models._api import register_model
 
-from cxrflow.config.backbones import Backbone
+from cxrflow.config.backbones import BACKBONES, Backbone, find_size_problem
 from cxrflow.config.settings import TrainSettings
 from cxrflow.files.records import SplitRow
 from cxrflow.files.tables import write_records
 from cxrflow.models.batches import SplitImages, join_split
-from cxrflow.models.networks import build_network
+from cxrflow.models.networks import build_network, fit_to_size
 from cxrflow.models.ranks import ALONE, Ranks
 from cxrflow.models.training import Training, start_training
 from tests.packed import save_images
@@ -23,6 +25,14 @@ SIZE_PX = 12
 N_FEATURES = 16
 
 TINY = Backbone(title="Tiny")
+NEEDS_TIMM = pytest.mark.skipif(find_spec("timm") is None, reason="the environment is older than the lock: make setup")
+# Every backbone that takes images of 64 px; ViT-B/14 is in test_transformers.py.
+AT_64_PX = [
+    pytest.param(name, marks=[NEEDS_TIMM] if entry.library == "timm" else [])
+    for name, entry in BACKBONES.items()
+    if not find_size_problem(name, 64)
+]
+CONVOLUTIONAL = [name for name, entry in BACKBONES.items() if entry.library == "torchvision"]
 
 
 class TinyNetwork(nn.Module):
@@ -108,6 +118,7 @@ def toy_training(
 ) -> Training:
     data = data or toy_data()
     network = build_network(backbone, len(data.class_names), settings.batch_norm_momentum, seed)
+    fit_to_size(network, backbone, data.images.shape[-1])
     return start_training(network, data, settings, seed=seed, device=CPU, ranks=ranks, new_layers=new_layers)
 
 

@@ -14,6 +14,7 @@ from cxrflow.errors import CxrflowError
 from cxrflow.models.networks import build_network, to_network_input
 from cxrflow.results import gradcam
 from cxrflow.results.gradcam import METHODS, MapLayer, find_map_layer
+from tests.models.toy import CONVOLUTIONAL
 
 MAGNIFIED = {"resnet50": 50}  # rounding of an untrained network of 50 layers with the statistics of one batch
 SIZE = 64  # the last maps have 2x2 cells; those of at least 7x7 are of an earlier layer
@@ -24,7 +25,7 @@ def make_images(n: int = 6) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, SIZE, SIZE), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+@pytest.fixture(scope="module", params=CONVOLUTIONAL)
 def backbone(request: pytest.FixtureRequest) -> tuple[nn.Module, MapLayer]:
     """Return a network of each backbone with normal activations, and the layer of its maps.
 

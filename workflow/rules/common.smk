@@ -26,7 +26,7 @@ from cxrflow.data.readers import reader_module
 from cxrflow.checks.registry import list_checks, list_verdicts
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file
-from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.backbones import BACKBONES, describe_network
 from cxrflow.config.probes import PROBES
 from cxrflow.config.parsing import settings_json
 from cxrflow.report.manifest import MODULES, PICTURES, SUMMARY_FILES, caption_of
@@ -276,11 +276,6 @@ def init_weights_of(wildcards):
         return str(LAYOUT.weights(wildcards.init.removeprefix(FROM_WEIGHTS)))
     source = ModelId(wildcards.init.removeprefix(FROM_DATASET), wildcards.backbone, seed=int(wildcards.seed))
     return str(LAYOUT.model_file(source, "model.pt"))
-
-
-def network_of(backbone):
-    """What decides a backbone's network; its title, published numbers and the layer that is explained do not."""
-    return BACKBONES[backbone].head
 
 
 def reader_of(dataset):

@@ -17,7 +17,7 @@ rule profile_backbone:
         batch_size=STUDY.settings.train.batch_size,
         precision=STUDY.settings.train.precision,
         settings=as_is(settings_json(STUDY.settings.profile)),
-        backbone=lambda wildcards: network_of(wildcards.backbone),
+        backbone=lambda wildcards: describe_network(wildcards.backbone),
         code=code_hash("profile_backbone"),
     message:
         "measure the cost of {wildcards.backbone}"

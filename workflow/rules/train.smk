@@ -80,7 +80,7 @@ rule train:
             lambda wildcards, input: ["--init-weights", input.init_weights] if input.get("init_weights") else []
         ),
         resume=f"{MODEL}/resume",
-        backbone=of_wildcards(lambda wildcards: network_of(wildcards.backbone)),
+        backbone=of_wildcards(lambda wildcards: describe_network(wildcards.backbone)),
         code=code_hash("train"),
     message:
         "train {wildcards.dataset} {wildcards.backbone} {wildcards.init} {wildcards.variant} seed{wildcards.seed}"

@@ -57,7 +57,7 @@ rule trial:
         ),
         init_weights=rules.train.params.init_weights,
         folder=TUNING,
-        backbone=lambda wildcards: network_of(SEARCHES[wildcards.search].backbone),
+        backbone=lambda wildcards: describe_network(SEARCHES[wildcards.search].backbone),
         code=code_hash("trial"),
     message:
         "run {wildcards.run} of {wildcards.search}"

@@ -1,15 +1,20 @@
-"""The table of backbones: any classification network of torchvision is one entry. Read without importing torch.
+"""The table of backbones: any classification network of torchvision or timm is one entry. Read without importing torch.
 
-To add one, add an entry under the name that `torchvision.models.get_model` takes; a title is enough. Its head, the last
-linear layer, and the layer that Grad-CAM explains are found in the network. With `imagenet`, models can start from
-torchvision's weights: file, name and accuracy are in its documentation of each weights entry. The tests of the table
-(tests/models/test_backbones.py) try every entry from its first weights to its export.
+To add one, add an entry under the name that `torchvision.models.get_model` or, with `library="timm"`,
+`timm.create_model` takes; a title is enough. Its head, the last linear layer, and the layer that Grad-CAM explains are
+found in the network. With `imagenet`, models can start from torchvision's weights: file, name and accuracy are in its
+documentation of each weights entry. The tests of the table (tests/models/test_backbones.py) try every entry from its
+first weights to its export.
 
-Networks with auxiliary heads (googlenet, inception_v3) cannot be trained here; vision transformers need images of their
-own size, 224 px.
+Networks with auxiliary heads (googlenet, inception_v3, distilled transformers) cannot be trained here. Vision
+transformers of timm take images of any size that is a multiple of their patches, their position embeddings being
+interpolated; those of torchvision take one size only, by `options={"image_size": 256}` another than 224 px.
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -44,20 +49,26 @@ class PaperFigures:
 
 @dataclass(frozen=True)
 class Backbone:
-    """One classification network of torchvision.
+    """One classification network.
 
     Attributes:
         title: its name in tables and figures.
+        library: torchvision, or timm, which is imported only where one of its networks is named.
+        published: its name there; without, the key of this table.
+        options: further arguments of the library's builder.
         imagenet: the weights that a transfer from ImageNet starts from; without, it cannot be transferred from there.
         head: dotted path of the linear layer that is replaced by one with as many outputs as classes; without, the last
             linear layer of the network.
         gradcam_layer: dotted path of the layer whose maps are weighed; without, the deepest of at least 7x7 cells at
             the study's image size.
         paper: the paper's figures; without, tables show a dash.
-        batch_norm_momentum: that torchvision builds it with; None: it has no BatchNorm.
+        batch_norm_momentum: that the library builds it with; None: it has no BatchNorm.
     """
 
     title: str
+    library: str = "torchvision"
+    published: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     imagenet: ImageNetWeights | None = None
     head: str | None = None
     gradcam_layer: str | None = None
@@ -95,10 +106,40 @@ BACKBONES = {
         imagenet=ImageNetWeights("convnext_tiny-983f1562.pth", "IMAGENET1K_V1", top5=96.146),
         batch_norm_momentum=None,
     ),
+    "vit_base_patch14_dinov2": Backbone(title="ViT-B/14", library="timm", batch_norm_momentum=None),
+    # EVA-X-Ti: 6 M parameters, rotary positions, SwiGLU; EVA-02's own is of 14-px patches
+    "eva02_tiny_patch16": Backbone(
+        title="EVA-02-Ti/16",
+        library="timm",
+        published="eva02_tiny_patch14_224",
+        options={"patch_size": 16, "ref_feat_shape": (14, 14)},
+        batch_norm_momentum=None,
+    ),
 }
-# Paul Tol's "vibrant": other colours than the classes', so that a backbone is never read as a class.
-BACKBONE_COLORS = ("#ee7733", "#0077bb", "#009988", "#ee3377", "#33bbee", "#cc3311", "#bbbbbb")
-BACKBONE_MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # distinct without colour
+# Paul Tol's "vibrant", and black: other colours than the classes', so that a backbone is never read as a class.
+BACKBONE_COLORS = ("#ee7733", "#0077bb", "#009988", "#ee3377", "#33bbee", "#cc3311", "#bbbbbb", "#000000")
+BACKBONE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # distinct without colour
+
+
+def describe_network(backbone: str) -> str:
+    """Return what decides a backbone's network; its title, published numbers and the layer that is explained do not."""
+    entry = BACKBONES[backbone]
+    options = "".join(f" {key}={value}" for key, value in entry.options.items())
+    return f"{entry.published or backbone} of {entry.library}{options} with head {entry.head or 'found'}"
+
+
+def find_size_problem(backbone: str, size_px: int) -> str:
+    """Return why a backbone cannot see all of an image of this size, or nothing.
+
+    The side of a transformer's patches is in its name, as in timm's: 14 of vit_base_patch14_dinov2.
+    """
+    named = re.search(r"_patch(\d+)", backbone)
+    patch_px = int(named[1]) if named else 1
+    if size_px % patch_px == 0:
+        return ""
+    below = size_px // patch_px * patch_px
+    sizes = [str(size) for size in (below, below + patch_px) if size]
+    return f"{size_px} px is not a multiple of {patch_px}, the patches of {backbone}: {' or '.join(sizes)} px is"
 
 
 def backbone_color(backbone: str) -> str:

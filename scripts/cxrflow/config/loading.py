@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from cxrflow.config.backbones import BACKBONES
+from cxrflow.config.backbones import BACKBONES, find_size_problem
 from cxrflow.config.findings import find_finding_problems
 from cxrflow.config.layout import BASE, FROM_DATASET, FROM_WEIGHTS, IMAGENET
 from cxrflow.config.parsing import find_problems, parse_settings, raise_problems, settings_dict
@@ -231,7 +231,8 @@ def _search_problems(study: Study, name: str) -> list[str]:
     bases = [f"{model.dataset}/{model.backbone}/{model.init}" for model in study.models() if model.variant == BASE]
     problems = list(find_tune_problems(study.settings, name, list(dict.fromkeys(bases))))
     recipes = [] if problems else list_recipes(study.settings.tune[name], study.base_settings())
-    return problems + [problem for recipe in recipes for problem in _kernel_problems(recipe, name)]
+    backbones = [study.settings.tune[name].backbone]
+    return problems + [problem for recipe in recipes for problem in _recipe_problems(recipe, name, backbones)]
 
 
 def _grid_problems(settings: StudySettings) -> list[str]:
@@ -324,10 +325,14 @@ def _variant_problems(study: Study, name: str) -> list[str]:
         base = getattr(settings, section)
         merged = {**settings_dict(base), **getattr(variant, section)}
         problems += find_problems(type(base), merged, f"config.variants.{name}.{section}")
-    return problems or _kernel_problems(study.preprocess_settings(name), name)
+    backbones = sorted({model.backbone for model in study.models() if model.variant == name})
+    return problems or _recipe_problems(study.preprocess_settings(name), name, backbones)
 
 
-def _kernel_problems(settings: PreprocessSettings, name: str) -> list[str]:
+def _recipe_problems(settings: PreprocessSettings, name: str, backbones: Sequence[str]) -> list[str]:
+    """Return what is wrong with a preprocessing, and with its size for the backbones that see its images."""
     kernel = settings.blur_px
     even = f"config.preprocess.blur_px ({name}): {kernel} is even; a kernel needs a middle pixel"
-    return [even] * bool(kernel and kernel % 2 == 0)
+    found = (find_size_problem(backbone, settings.size_px) for backbone in backbones if backbone in BACKBONES)
+    sizes = [f"config.preprocess.size_px ({name}): {problem}" for problem in found if problem]
+    return [even] * bool(kernel and kernel % 2 == 0) + sizes

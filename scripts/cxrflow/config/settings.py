@@ -446,7 +446,8 @@ class WeightsSettings:
     part: str = setting("the entry of the file that holds the weights, such as state_dict; empty: the file itself", "")
     keys: dict[str, str] = setting(
         "regular expressions and what replaces their matches in the names of the weights, in this order, until they are"
-        " torchvision's names; what is empty then is left out",
+        " those of torchvision or timm; what is empty then is left out, and x[0], x[1], ... are joined to x"
+        " (config/weights.md has recipes)",
         dict,
     )
     mean: tuple[float, ...] = setting(

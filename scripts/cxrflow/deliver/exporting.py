@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 
 from cxrflow.config.settings import IMAGENET_MEAN, IMAGENET_STD
 from cxrflow.deliver.delivered import (
@@ -165,6 +166,7 @@ def trace_networks(networks: Sequence[nn.Module], backbone: str, size_px: int, *
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", "torch.tensor results are registered as constants")  # mean and std should be
+        warnings.simplefilter("ignore", TracerWarning)  # timm asks for the images' size, which stays
         try:
             torch.onnx.export(
                 delivery,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrflow.errors import CxrflowError
-from cxrflow.results.gradcam import find_map_layer
+from cxrflow.results.gradcam import as_maps, find_map_layer
 
 PASSED = (nn.Dropout, nn.Identity, nn.Flatten)  # they change nothing in eval mode but the shape
 TOLERANCE = 1e-4  # of the largest gradient
@@ -30,10 +30,11 @@ class MapPart:
     tail: list[nn.Module]
 
     def weigh(self, activations: Tensor) -> Tensor:
-        """Return the maps of every class, (n, n_classes, h, w), at least 0, of the layer's output, (n, C, h, w)."""
-        slopes = self.find_slopes(activations.mean((2, 3))) / math.prod(self.grid)
+        """Return the maps of every class, (n, n_classes, h, w), at least 0, of what the layer puts out."""
+        cells = as_maps(activations, self.grid)
+        slopes = self.find_slopes(cells.mean((2, 3))) / math.prod(self.grid)
         n_classes = cast(nn.Linear, self.tail[-1]).out_features  # a plain number, which the graph keeps
-        maps: Tensor = (slopes @ activations.flatten(2)).relu()
+        maps: Tensor = (slopes @ cells.flatten(2)).relu()
         return maps.reshape(-1, n_classes, *self.grid)
 
     def find_slopes(self, pooled: Tensor) -> Tensor:
@@ -105,10 +106,11 @@ def _equals_gradients(network: nn.Module, part: MapPart, size_px: int) -> bool:
     with network.get_submodule(part.layer).register_forward_hook(restart), torch.enable_grad():
         logits = network(noise)
     (activations,) = kept
-    if not isinstance(part.tail[0], nn.Linear) or part.tail[0].in_features != activations.shape[1]:
+    cells = as_maps(activations.detach(), part.grid)
+    if not isinstance(part.tail[0], nn.Linear) or part.tail[0].in_features != cells.shape[1]:
         return False  # not an average over cells goes on
     classes = range(logits.shape[1])
     gradients = [torch.autograd.grad(logits[:, k].sum(), activations, retain_graph=True)[0] for k in classes]
-    exact = torch.stack(gradients, 1)  # (n, n_classes, C, h, w)
-    found = part.find_slopes(activations.detach().mean((2, 3))) / math.prod(part.grid)
+    exact = torch.stack([as_maps(gradient, part.grid) for gradient in gradients], 1)  # (n, n_classes, C, h, w)
+    found = part.find_slopes(cells.mean((2, 3))) / math.prod(part.grid)
     return bool((found[..., None, None] - exact).abs().max() <= TOLERANCE * exact.abs().max())

@@ -22,7 +22,7 @@ from cxrflow.config.parsing import parse_settings, settings_dict
 from cxrflow.config.settings import PreprocessSettings
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import check_unchanged, sha256_file, write_atomically, write_text
-from cxrflow.models.networks import build_network, find_head
+from cxrflow.models.networks import build_network, find_head, fit_to_size
 from cxrflow.models.weights import check_weights
 
 MODEL_FORMAT = 1
@@ -155,6 +155,7 @@ def restore_network(model: SavedModel, *, findings: bool = False) -> nn.Module:
             " config/nih14.yaml for findings and config/lungs.yaml for classes"
         )
     network = build_network(model.backbone, len(model.class_names), model.batch_norm_momentum)
+    fit_to_size(network, model.backbone, model.preprocess.size_px)
     network.load_state_dict(model.state_dict)
     return network.eval()
 
@@ -193,6 +194,7 @@ def load_init(network: nn.Module, backbone: str, init: str, weights: Path | None
                 f"{weights} is a {source.backbone}, but the model to train is a {backbone}: a transfer needs the same "
                 "backbone"
             )
+        fit_to_size(network, backbone, source.preprocess.size_px)
         load_all_but_head(network, backbone, source.state_dict, weights)
     elif init.startswith(FROM_WEIGHTS):
         named = load_checked(weights)

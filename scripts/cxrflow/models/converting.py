@@ -18,6 +18,8 @@ from cxrflow.files.atomic import sha256_file
 from cxrflow.models.checkpoints import load_all_but_head, load_tensors
 from cxrflow.models.networks import build_network, find_head
 
+PART = re.compile(r"\[\d\]$")
+
 
 def read_tensors(path: Path, settings: WeightsSettings) -> dict[str, Tensor]:
     """Read a file of weights under the names that its owner gave them.
@@ -57,14 +59,21 @@ def read_tensors(path: Path, settings: WeightsSettings) -> dict[str, Tensor]:
 
 
 def rename_tensors(tensors: Mapping[str, Tensor], keys: Mapping[str, str]) -> dict[str, Tensor]:
-    """Rename weights by regular expressions, one after the other; what has no name left is dropped."""
+    """Rename weights by regular expressions, one after the other; what has no name left is dropped.
+
+    What is then called x[0], x[1] and so on becomes x: the parts, one behind the other along their first axis.
+    """
     renamed = {}
     for name, value in tensors.items():
         for pattern, replacement in keys.items():
             name = re.sub(pattern, replacement, name)
         if name:
             renamed[name] = value
-    return renamed
+    parts = sorted(name for name in renamed if PART.search(name))
+    joined: dict[str, list[Tensor]] = {}
+    for part in parts:
+        joined.setdefault(PART.sub("", part), []).append(renamed.pop(part))
+    return renamed | {name: torch.cat(values) for name, values in joined.items()}
 
 
 def convert_weights(tensors: Mapping[str, Tensor], settings: WeightsSettings, path: Path) -> dict[str, Tensor]:

@@ -1,10 +1,10 @@
 """Networks: built from the table of backbones, fed with gray images, read before their head.
 
-A network is torchvision's, with one linear layer, the head, from the backbone's features to the classes.
+A network is torchvision's or timm's, with one linear layer, the head, from the backbone's features to the classes.
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -15,7 +15,7 @@ import cv2
 import torch
 from torch import Tensor, nn
 
-from cxrflow.config.backbones import BACKBONES, Backbone
+from cxrflow.config.backbones import BACKBONES, Backbone, find_size_problem
 from cxrflow.config.settings import IMAGENET_MEAN, IMAGENET_STD
 from cxrflow.errors import CxrflowError
 from cxrflow.models.devices import derive_seed
@@ -62,16 +62,69 @@ def find_backbone(name: str) -> Backbone:
 
 
 def build_published(backbone: str) -> nn.Module:
-    """Build a network as torchvision publishes it, with 1000 classes and random weights from the global seed.
+    """Build a network as its library publishes it, with 1000 classes and random weights from the global seed.
 
     Raises:
-        CxrflowError: the table has no entry of that name, or torchvision no such network.
+        CxrflowError: the table has no entry of that name, or the library no such network, or is not installed.
     """
-    find_backbone(backbone)
+    entry = find_backbone(backbone)
+    build = {"torchvision": _build_of_torchvision, "timm": _build_of_timm}[entry.library]
     try:
-        return cast(nn.Module, torchvision.models.get_model(backbone, weights=None))
-    except ValueError as error:
-        raise CxrflowError(f"torchvision {torchvision.__version__} has no network of this name: {error}") from None
+        return build(entry.published or backbone, **entry.options)
+    except (ValueError, RuntimeError) as error:
+        version = list_versions(backbone)[entry.library]
+        raise CxrflowError(f"{entry.library} {version} has no network of this name: {error}") from None
+
+
+def _build_of_torchvision(name: str, **options: Any) -> nn.Module:
+    return cast(nn.Module, torchvision.models.get_model(name, weights=None, **options))
+
+
+def _build_of_timm(name: str, **options: Any) -> nn.Module:
+    return cast(nn.Module, import_timm().create_model(name, pretrained=False, num_classes=1000, **options))
+
+
+def import_timm() -> Any:
+    """Return the package timm, which takes half a second to import and only some backbones need.
+
+    Raises:
+        CxrflowError: it is not installed.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise CxrflowError(f"backbones of timm need the package ({error}): `make setup` installs it") from None
+    return timm
+
+
+def list_versions(backbone: str) -> dict[str, str]:
+    """Return the versions of what a backbone is built from."""
+    versions = {"torch": str(torch.__version__), "torchvision": str(torchvision.__version__)}
+    if find_backbone(backbone).library == "timm":
+        versions["timm"] = str(import_timm().__version__)
+    return versions
+
+
+def fit_to_size(network: nn.Module, backbone: str, size_px: int) -> nn.Module:
+    """Make a network take images of this size, in place, and return it: a transformer's positions are interpolated.
+
+    Bicubic, as timm does it where it loads weights for another size; other networks take any size as they are.
+
+    Raises:
+        CxrflowError: it cannot take this size.
+    """
+    resize: Callable[..., None] | None = getattr(network, "set_input_size", None)
+    problem = find_size_problem(backbone, size_px)
+    try:
+        if resize and not problem:
+            resize(img_size=size_px)
+        elif getattr(network, "image_size", size_px) != size_px:  # torchvision's transformers
+            problem = f"{backbone} takes images of {network.image_size} px only"
+    except (AssertionError, ValueError, RuntimeError) as error:
+        problem = f"{backbone} cannot take images of {size_px} px: {error}"
+    if problem:
+        raise CxrflowError(f"{problem}. Change preprocess.size_px, or take another backbone")
+    return network
 
 
 def build_network(backbone: str, n_classes: int, batch_norm_momentum: float, seed: int = 0) -> nn.Module:

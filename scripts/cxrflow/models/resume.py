@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from cxrflow.config.backbones import describe_network
 from cxrflow.config.layout import ModelId
 from cxrflow.config.parsing import settings_json
 from cxrflow.config.settings import PreprocessSettings, TrainSettings
@@ -59,10 +60,10 @@ def training_key(
     The images count with images.csv, which has a checksum of each. The device and the number of GPUs are left out: a
     training may move. The code is included: an old checkpoint is not what changed code would have computed.
     """
-    entry = find_backbone(model.backbone)
+    find_backbone(model.backbone)  # an unknown one is named
     return {
         "model": model.path,
-        "network": f"{model.backbone} with head {entry.head or 'found'}",
+        "network": describe_network(model.backbone),
         "settings": settings_json(settings),
         "preprocess": settings_json(preprocess),
         "split": sha256_file(split),

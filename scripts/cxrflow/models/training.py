@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from cxrflow.config.findings import list_unfit
@@ -25,7 +24,7 @@ from cxrflow.models.batches import ImageSource, SplitImages, open_source
 from cxrflow.models.checkpoints import SavedModel, load_init, load_model, set_aside
 from cxrflow.models.devices import describe_device
 from cxrflow.models.losses import weigh_classes
-from cxrflow.models.networks import build_network, find_head
+from cxrflow.models.networks import build_network, find_head, fit_to_size, list_versions
 from cxrflow.models.optimizing import WeightAverage, build_optimizer, group_parameters
 from cxrflow.models.ranks import ALONE, LEAST_ROWS, Ranks
 
@@ -113,6 +112,7 @@ def open_training(
     is_probe = load_init(network, identity.backbone, identity.init, init_weights)
     if is_probe and data.has_findings:
         raise CannotTrainError(f"{identity.init} asks for a probe, which is fitted to one class per image: train all")
+    fit_to_size(network, identity.backbone, data.images.shape[-1])
     new_layers = "" if identity.init == SCRATCH else find_head(network, identity.backbone)
     training = start_training(
         network, data, settings, seed=identity.seed, device=device, ranks=ranks, new_layers=new_layers
@@ -240,10 +240,6 @@ def describe_training(
         "host": platform.node(),
         "threads": threads,
         "gpus": training.ranks.count,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-        },
+        "versions": {"python": platform.python_version(), **list_versions(identity.backbone)},
         "total_seconds": sum(row.seconds for row in training.history),
     }

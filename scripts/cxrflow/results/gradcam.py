@@ -6,10 +6,12 @@ On the tests' networks they differ by less than 1e-5 of maps from 0 to 1; on tra
 next to nothing in them. Direct keeps no graph but that behind the layer and imports in a third of the time.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,10 +23,11 @@ from cxrflow.models.networks import TABLE, find_backbone, to_network_input
 from cxrflow.results.enlarging import Map, enlarge
 
 BATCH_SIZE = 32
+MOST_OTHER_TOKENS = 32  # class and register tokens of a transformer, in front of those of its patches
 LEAST_CELLS = 7  # of a grid, to a side, for its maps to be scored: that of the networks' own 224 px
 
 Images = NDArray[np.uint8]  # uint8 (N, H, W), 0-255
-Engine = Callable[[nn.Module, nn.Module, str, Tensor, Sequence[int]], NDArray[np.float32]]
+Engine = Callable[[nn.Module, nn.Module, "MapLayer", Tensor, Sequence[int]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -49,48 +52,80 @@ def find_map_layer(network: nn.Module, backbone: str, size_px: int, least_cells:
     """Return the layer to explain: the one that the table names, else the deepest of at least `least_cells` a side.
 
     Where no layer has so many, the last whose output is larger than 1x1. A layer that a shortcut leads around, or that
-    runs more than once in a forward pass, is passed over: its maps are not all that the head sees. Grad-CAM's weight of
-    a whole channel is right for the network's last maps; on the finer grid of an earlier layer gradients differ from
-    cell to cell, and LayerCAM weighs each (Jiang et al. 2021, IEEE Trans. Image Process. 30:5875-5888).
+    runs more than once in a forward pass, is passed over: its maps are not all that the head sees; so is one whose
+    cells nothing reads, as the last of a transformer that answers by its class token. Grad-CAM's weight of a whole
+    channel is right for the network's last maps; on the finer grid of an earlier layer, or behind further attention,
+    gradients differ from cell to cell, and LayerCAM weighs each (Jiang et al. 2021, IEEE Trans. Image Process.
+    30:5875-5888).
 
     Raises:
         CxrflowError: there is no such layer.
     """
     named = find_backbone(backbone).gradcam_layer
     with _frozen(network):
-        grids = _trace_grids(network.eval(), size_px)
+        grids, tokens = _trace_grids(network.eval(), size_px)
         fine = [path for path, grid in grids.items() if min(grid) >= least_cells] or [*grids]
-        path = named or next((path for path in reversed(fine) if _carries_all(network, path, size_px)), None)
+        carrying = (path for path in reversed(fine) if _carries_all(network, path, grids[path], size_px))
+        path = named or next(carrying, None)
     if path not in grids:
         raise CxrflowError(
             f"{named or f'no layer of {backbone}'} has maps larger than 1x1 for images of {size_px} px, which Grad-CAM"
             f" needs: choose larger images, or name a layer as `gradcam_layer` in {TABLE}"
         )
-    *_, last = grids.values()
-    return MapLayer(path, grids[path], "Grad-CAM" if grids[path] == last else "LayerCAM")
+    last = next(reversed(grids))
+    is_last = path == last or (grids[path] == grids[last] and not tokens)
+    return MapLayer(path, grids[path], "Grad-CAM" if is_last else "LayerCAM")
 
 
-def _trace_grids(network: nn.Module, size_px: int) -> dict[str, tuple[int, int]]:
-    """Return the grid of every module that runs once and whose maps are larger than 1x1, in the order of their ends."""
+def as_maps(output: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return what a layer puts out as maps, (B, C, h, w).
+
+    output: maps, or the tokens of a transformer, (B, n, C), of which the last h * w are its patches, row by row.
+    """
+    if output.dim() == 4:
+        return output
+    return output[:, -math.prod(grid) :].transpose(1, 2).reshape(len(output), -1, *grid)
+
+
+def _trace_grids(network: nn.Module, size_px: int) -> tuple[dict[str, tuple[int, int]], set[str]]:
+    """Return the grid of every module that runs once and whose maps are larger than 1x1, in the order of their ends.
+
+    And which of them put out tokens of a transformer, whose grid is that of the convolution that cuts out the patches.
+    """
     paths = {module: path for path, module in network.named_modules() if path}
     ended: list[tuple[str, tuple[int, int]]] = []
+    tokens: set[str] = set()
 
     def note(module: nn.Module, _inputs: object, output: object) -> None:
-        if module in paths and isinstance(output, Tensor) and output.dim() == 4:
+        if module not in paths or not isinstance(output, Tensor):
+            return
+        if output.dim() == 4 and output.shape[2] == output.shape[3]:  # not channels last, as in Swin
             ended.append((paths[module], (output.shape[2], output.shape[3])))
+        elif output.dim() == 3 and ended and 0 <= output.shape[1] - math.prod(ended[0][1]) <= MOST_OTHER_TOKENS:
+            ended.append((paths[module], ended[0][1]))
+            tokens.add(paths[module])
 
     with nn.modules.module.register_module_forward_hook(note), torch.no_grad():
         network(_blank(network, size_px))
     times = Counter(path for path, _ in ended)
-    return {path: grid for path, grid in ended if times[path] == 1 and max(grid) > 1}
+    return {path: grid for path, grid in ended if times[path] == 1 and max(grid) > 1}, tokens
 
 
-def _carries_all(network: nn.Module, path: str, size_px: int) -> bool:
-    """Return whether nothing of the image reaches the scores but through this module; the weights are frozen."""
-    inputs = _blank(network, size_px).requires_grad_()
-    with network.get_submodule(path).register_forward_hook(lambda _layer, _inputs, output: output.detach()):
+def _carries_all(network: nn.Module, path: str, grid: tuple[int, int], size_px: int) -> bool:
+    """Return whether the cells of a module are read, and nothing of the image reaches the scores but through it.
+
+    The weights are frozen.
+    """
+    inputs, kept = _blank(network, size_px).requires_grad_(), []
+
+    def cut(_layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        kept.append(output.detach().requires_grad_())
+        return kept[0].clone()  # what follows may change it in place
+
+    with network.get_submodule(path).register_forward_hook(cut):
         scores: Tensor = network(inputs)
-    return not scores.requires_grad
+    around, cells = torch.autograd.grad(scores.sum(), (inputs, kept[0]), allow_unused=True)
+    return around is None and (kept[0].dim() == 4 or bool(as_maps(cells, grid).any()))
 
 
 def _blank(network: nn.Module, size_px: int) -> Tensor:
@@ -132,34 +167,37 @@ def iterate_maps(
         for start in range(0, len(rows), BATCH_SIZE):
             batch = slice(start, start + BATCH_SIZE)
             pixels = torch.from_numpy(np.array(images[list(rows[batch])])).to(device)
-            yield from ENGINES[engine](network, target_layer, layer.method, to_network_input(pixels), targets[batch])
+            yield from ENGINES[engine](network, target_layer, layer, to_network_input(pixels), targets[batch])
 
 
 def compute_directly(
-    network: nn.Module, layer: nn.Module, method: str, inputs: Tensor, targets: Sequence[int]
+    network: nn.Module, target_layer: nn.Module, layer: MapLayer, inputs: Tensor, targets: Sequence[int]
 ) -> NDArray[np.float32]:
     """Return float32 (B, H, W), 0-1: of inputs float (B, 3, H, W), from the layer's output and its gradient."""
     kept: list[Tensor] = []
-    keep = layer.register_forward_hook(lambda _layer, _inputs, output: kept.append(output))
-    with keep, layer.register_forward_hook(_shield), torch.enable_grad():
+    keep = target_layer.register_forward_hook(lambda _layer, _inputs, output: kept.append(output))
+    with keep, target_layer.register_forward_hook(_shield), torch.enable_grad():
         scores = network(inputs)
     (activations,) = kept
     chosen = scores[torch.arange(len(targets)), torch.tensor(targets)].sum()
     (gradient,) = torch.autograd.grad(chosen, activations)
-    cells = METHODS[method](activations.detach(), gradient).relu_().float().cpu().numpy()
+    maps = (as_maps(tensor, layer.grid) for tensor in (activations.detach(), gradient))
+    cells = METHODS[layer.method](*maps).relu_().float().cpu().numpy()
     size = (inputs.shape[-1], inputs.shape[-2])
     return np.stack([enlarge(map_, size) for map_ in cells])
 
 
 def compute_by_reference(
-    network: nn.Module, layer: nn.Module, method: str, inputs: Tensor, targets: Sequence[int]
+    network: nn.Module, target_layer: nn.Module, layer: MapLayer, inputs: Tensor, targets: Sequence[int]
 ) -> NDArray[np.float32]:
     """Return the same from pytorch-grad-cam."""
     import pytorch_grad_cam  # here: its import takes longer than all maps of a small study
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    package_method = getattr(pytorch_grad_cam, method.replace("-", ""))
-    with package_method(model=network, target_layers=[layer]) as grad_cam, layer.register_forward_hook(_shield):
+    package_method = getattr(pytorch_grad_cam, layer.method.replace("-", ""))
+    reshape = partial(as_maps, grid=layer.grid)
+    explained = package_method(model=network, target_layers=[target_layer], reshape_transform=reshape)
+    with explained as grad_cam, target_layer.register_forward_hook(_shield):
         return np.asarray(grad_cam(inputs, [ClassifierOutputTarget(target) for target in targets]), np.float32)
 
 
