@@ -16,7 +16,7 @@ sys.path.insert(0, SCRIPTS)
 # `python` in a rule is the Python that runs Snakemake, also in a job that starts with a bare PATH.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 if workflow.remote_exec:  # a job that was submitted: a stage looks whether it got what was asked for
-    os.environ["CXRFLOW_REMOTE"] = "1"
+    os.environ.update(CXRFLOW_REMOTE="1")
 
 from snakemake.exceptions import WorkflowError
 

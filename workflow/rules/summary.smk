@@ -84,7 +84,7 @@ rule check:
         verdict=LAYOUT.check("{check}"),
     log:
         LAYOUT.check("{check}").with_suffix(".log"),
-    localrule: True  # half a second
+    localrule: True  # a second; the claims, judged together, a few
     conda:
         "../../envs/cxrflow.yaml"
     params:
