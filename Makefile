@@ -12,8 +12,6 @@ HASH   := $(shell cksum < $(LOCK) | cut -d' ' -f1)
 NEW    := .venv-lock-$(HASH)
 STAMP  := .venv/.installed-$(HASH)
 VENV   := PATH="$$(cd .venv && pwd -P)/bin:$$PATH"
-# What only the benchmark compares with; beside the lock's packages, so that nothing else can import it.
-PEERS  := .venv-peers-$(shell cat $(LOCK) tests/benchmarks/requirements.txt | cksum | cut -d' ' -f1)
 
 .PHONY: help setup demo demo-full quick test bench lint format site head slurm-check slurm-up slurm-down docs lock verify clean
 
@@ -47,13 +45,8 @@ test: $(STAMP)   ## every test; what is skipped, and why, is listed at the end
 	$(VENV) python -m pytest -n auto --ignore tests/slurm
 	$(VENV) python -m pytest -n 6 tests/slurm
 
-bench: $(PEERS)   ## how fast, against others: one table (ARGS="--quick --rows gradcam,tsne")
-	$(VENV) PYTHONPATH="$(CURDIR)/$(PEERS)" python -m tests.benchmarks.run $(ARGS)
-
-$(PEERS): | $(STAMP)
-	new=$$(mktemp -d $@.XXXXXX); \
-	  $(VENV) python -m pip install --quiet --disable-pip-version-check --no-deps --target $$new -r tests/benchmarks/requirements.txt \
-	  && mv $$new $@ || { rm -rf $$new; echo "some peers could not be installed: their rows will say so"; }
+bench: $(STAMP)   ## how fast, against others: one table (ARGS="--quick --rows gradcam,tsne")
+	$(VENV) python -m tests.benchmarks.run $(ARGS)
 
 lint: $(STAMP)   ## ruff, mypy, snakefmt and snakemake --lint, at the lock's versions
 	$(VENV) ruff check .
@@ -106,4 +99,4 @@ clean:   ## the environments and the demo's results; refused while something run
 	@[ -z "$$(ls -A .snakemake/locks 2> /dev/null)" ] || { echo "a Snakemake works in this folder: wait for it. If it was killed: python scripts/recover.py"; exit 1; }
 	@users=$$(pwd -P | sed 's,$$,/.venv,' | grep -aslF -f - /proc/[0-9]*/{cmdline,maps} | cut -d/ -f3 | sort -un | xargs) || :; \
 	  [ -z "$$users" ] || { echo "these processes run from the environment: $$users. Wait for them or end them, and run this command again"; exit 1; }
-	rm -rf .venv .venv-lock-* .venv-peers-* results/demo
+	rm -rf .venv .venv-lock-* results/demo

@@ -27,11 +27,10 @@ class Clone:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.venv = folder, folder / ".venv"
-        for name in ("envs/requirements.txt", "tests/benchmarks/requirements.txt"):
-            (folder / name).parent.mkdir(parents=True)
-            (folder / name).write_text(f"# {name}\n")
-        shutil.copy(ROOT / "Makefile", folder)
         self.lock, self.asked = folder / "envs/requirements.txt", folder / "asked.txt"
+        self.lock.parent.mkdir(parents=True)
+        self.lock.write_text("# the lock\n")
+        shutil.copy(ROOT / "Makefile", folder)
         (folder / "python").write_text(PYTHON)
         (folder / "python").chmod(0o755)
 
@@ -60,7 +59,6 @@ def clone(tmp_path: Path) -> Clone:
 
 def test_times_do_not_count(clone: Clone) -> None:
     os.utime(clone.lock, (4e9, 4e9))
-    os.utime(clone.folder / "tests/benchmarks/requirements.txt", (4e9, 4e9))
     for target in ("setup", "slurm-check"):
         assert clone.make(target).returncode == 0
         assert not clone.installs()
@@ -118,29 +116,11 @@ def test_an_environment_that_is_a_persons_is_used_or_left_alone(clone: Clone, tm
     assert second.names() == {".venv"}
 
 
-def test_the_benchmarks_packages_stay_out_of_a_shared_environment(clone: Clone, tmp_path: Path) -> None:
-    second = Clone(tmp_path / "second")
-    second.venv.symlink_to(clone.venv)
-    before = {*clone.venv.iterdir()}
-    assert second.make("bench").returncode == 0
-    assert {*clone.venv.iterdir()} == before
-    (peers,) = second.names() - {".venv"}
-    (second.folder / peers / "witness").touch()
-    os.utime(second.folder / "tests/benchmarks/requirements.txt", (4e9, 4e9))
-    assert second.make("bench").returncode == 0
-    (second.folder / "tests/benchmarks/requirements.txt").write_text("# another")
-    (second.folder / "offline").touch()
-    assert "some peers could not be installed" in second.make("bench").stdout
-    assert (second.folder / peers / "witness").exists()
-    assert second.names() == {".venv", peers}
-
-
 def test_clean_removes_what_make_made_and_nothing_through_a_link(clone: Clone, tmp_path: Path) -> None:
     second = Clone(tmp_path / "second")
     second.venv.symlink_to(clone.venv)
     for each in (clone, second):
         (each.folder / ".venv-mine").mkdir()
-        assert each.make("bench").returncode == 0
     assert second.make("clean").returncode == 0
     assert second.names() == {".venv-mine"}
     assert (clone.venv / "witness").exists()

@@ -38,7 +38,7 @@ def map_ours(network: nn.Module, layer: MapLayer, images: np.ndarray, targets: l
 def map_by_package(network: nn.Module, layer: MapLayer, images: np.ndarray, targets: list[int]) -> np.ndarray:
     """Return the maps of the package, the network as it is: gradients reach back through all of it."""
     inputs = to_network_input(torch.from_numpy(np.array(images)))
-    return compute_by_reference(network, network.get_submodule(layer.path), layer.method, inputs, targets)
+    return compute_by_reference(network, network.get_submodule(layer.path), layer, inputs, targets)
 
 
 def pass_forward(network: nn.Module, images: np.ndarray) -> None:

@@ -228,7 +228,7 @@ def skip(what: str, why: str, goal: str = "") -> Row:
 
 
 def is_installed(module: str) -> bool:
-    """Return whether a peer's module is there; peers outside the lock come with `make bench`."""
+    """Return whether a peer's module is there."""
     return importlib.util.find_spec(module) is not None
 
 

@@ -118,15 +118,6 @@ def test_every_subset_of_the_split_has_every_class() -> None:
     }
 
 
-def test_peers_are_not_in_the_lock() -> None:
-    peers, lock = (
-        {re.split(r"[=; ]", line)[0].lower() for line in path.read_text().splitlines() if line and line[0] != "#"}
-        for path in (HERE / "requirements.txt", HERE.parents[1] / "envs" / "requirements.txt")
-    )
-    assert not peers & lock
-    assert all("==" in line for line in (HERE / "requirements.txt").read_text().splitlines() if line[0] != "#")
-
-
 def test_rows_are_chosen_by_name() -> None:
     assert run.choose_rows("tsne,gradcam") == ["tsne", "gradcam"]
     with pytest.raises(Exception, match="speed is not a row; known: preprocess"):
