@@ -66,7 +66,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"class_names": None}, "lacks class_names"),
-        ({"format": "1"}, "metadata of format 1, and this cxrflow reads 2"),
+        ({"format": "1"}, "metadata of format 1, and this cxrflow reads 3"),
         ({"format": None}, "metadata of format None"),
         ({"epoch": "{"}, "is not JSON"),
         ({"preprocess": '{"size_px": -1}'}, "preprocess.size_px"),

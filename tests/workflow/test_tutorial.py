@@ -22,6 +22,8 @@ SHORTER = [
     "train={epochs: 2, batch_size: 16}",
     "seeds=[0]",
     "backbones=[mobilenet_v3_large]",
+    "profile={repeats: 3}",
+    "score={bootstrap_resamples: 50}",
 ]
 
 
