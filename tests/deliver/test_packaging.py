@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -316,7 +317,9 @@ def test_a_model_of_phantoms_says_so(tmp_path: Path) -> None:
 
 def test_the_folder_serves_its_page_and_ctrl_c_ends_it_without_a_word(folder: Path) -> None:
     command = [sys.executable, folder / "run", "serve", "--port", "0", "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/") as process:
+    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests that run in the background ignore it
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd="/", preexec_fn=hears) as process:
         assert process.stdout
         found = re.search(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
         assert found
