@@ -65,8 +65,8 @@ def test_new_xrays_are_not_warned_of(fitted: InputCheck, phantoms: list[Gray]) -
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("turned by 90", "turned by 90 degrees"),
-        ("turned by 270", "turned by 90 degrees"),
+        ("turned by 90", "turned by 90 degrees counter-clockwise"),
+        ("turned by 270", "turned by 90 degrees clockwise"),
         ("turned by 180", "upside down"),
         ("inverted", "black for white"),
         ("half of it", "it is "),

@@ -28,9 +28,9 @@ COLOURFUL = 12.0  # mean difference of the channels, grey levels of 255; a tinte
 LONGEST_SIDES = 2.0  # of the longer side by the shorter one
 # What is done to a picture that lies as it says, to put it right.
 VIEWS: dict[str, Callable[[Gray], Gray]] = {
-    "turned by 90 degrees": lambda image: np.rot90(image),
+    "turned by 90 degrees clockwise": lambda image: np.rot90(image),
     "upside down": lambda image: np.rot90(image, 2),
-    "turned by 90 degrees, the other way": lambda image: np.rot90(image, 3),
+    "turned by 90 degrees counter-clockwise": lambda image: np.rot90(image, 3),
     "inverted, black for white": lambda image: 255 - image,
 }
 
@@ -110,7 +110,7 @@ class InputCheck:
         best = int(np.argmin(others))
         if as_is <= self.coarse_limit or as_is < CLEARLY * others[best]:
             return []
-        return [f"it looks {list(VIEWS)[best]}: the other way it would be nearer to the training images"]
+        return [f"it looks {list(VIEWS)[best]}: put right, it would be nearer to the training images"]
 
     def _describe_distance(self, image: Gray) -> list[str]:
         score = float(self.measure(image[None])[0])
