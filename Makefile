@@ -42,8 +42,11 @@ quick: $(STAMP)   ## the tests that take under two minutes on two cores
 	$(VENV) python -m pytest -n auto -m "not slow" --ignore tests/slurm
 
 test: $(STAMP)   ## every test; what is skipped, and why, is listed at the end
-	$(VENV) python -m pytest -n auto --ignore tests/slurm
-	$(VENV) python -m pytest -n 6 tests/slurm
+	@# The tests on a Slurm mostly wait, so they run beside the others; what they say comes last.
+	said=$$(mktemp); trap 'rm -f "$$said"' EXIT; \
+	  $(VENV) python -m pytest -n 6 tests/slurm > "$$said" 2>&1 & slurm=$$!; \
+	  $(VENV) python -m pytest -n auto --ignore tests/slurm && failed= || failed=yes; \
+	  wait $$slurm || failed=yes; cat "$$said"; [ -z "$$failed" ]
 
 bench: $(STAMP)   ## how fast, against others: one table (ARGS="--quick --rows gradcam,tsne")
 	$(VENV) python -m tests.benchmarks.run $(ARGS)
