@@ -70,11 +70,6 @@ rule tune:
         TUNED,
 
 
-rule exports:  # not part of `all`: the study needs none, and a user wants one or two of them
-    input:
-        collect(LAYOUT.model_file("{model.path}", "model.onnx"), model=MODELS),
-
-
 rule summary:
     input:
         SUMMARY.output,

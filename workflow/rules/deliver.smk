@@ -22,6 +22,11 @@ rule export:
         " --onnx {output.onnx:q} > {log:q} 2>&1"
 
 
+rule exports:  # not part of `all`: the study needs none, and a user wants one or two of them
+    input:
+        collect(LAYOUT.model_file("{model.path}", "model.onnx"), model=MODELS),
+
+
 rule deliver:
     input:
         rules.select_models.output.selection,

@@ -20,8 +20,8 @@ from cxrflow.results.bootstrap import (
 VIEWS = ("PA", "AP")
 REASON = (
     "A flip mirrors left and right, as in situs inversus. AP and PA differ in the direction of the rays: the heart is"
-    " magnified in AP, and a mirrored AP film is no PA film. So the reason that the paper gives for the flip does not"
-    " hold."
+    " magnified in AP, and a mirrored AP film is not a PA film. So the reason that the paper gives for the flip does"
+    " not hold."
 )
 CONFOUNDED = (
     "AP and PA films are of other patients with other findings, so a gap between them is not the view's alone; and no"

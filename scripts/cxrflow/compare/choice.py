@@ -9,7 +9,7 @@ from cxrflow.compare.scores import find_trainings, score_candidate
 from cxrflow.config.layout import CandidateId
 from cxrflow.config.probes import THUMBNAIL
 
-COSTS = ("latency_ms", "latency_ms_low", "latency_ms_high", "gmac", "weights_mib")
+LATENCY = ("latency_ms", "latency_ms_low", "latency_ms_high")
 
 
 def candidate_rows(results: Results) -> list[dict[str, Any]]:
@@ -22,7 +22,7 @@ def candidate_rows(results: Results) -> list[dict[str, Any]]:
             **_val_columns("val_macro_f1", row),
             "difference": row["difference"],
             "difference_bound": row["difference_low"],
-            **{key: row[key] for key in COSTS},
+            **{key: row[key] for key in (*LATENCY, "gmac", "weights_mib")},
             "params_m": row["params"] / 1e6,
             "energy_j": row["energy_j"],
             "energy": show_energy(row["energy_j"]),
@@ -51,12 +51,12 @@ def choice_rows(results: Results) -> list[dict[str, Any]]:
                     "dataset": results.dataset_title(name),
                     "best": results.study.candidate_title(CandidateId.parse(best["model"])),
                     **_val_columns("best_val_macro_f1", best),
-                    **{f"best_{key}": best[key] for key in COSTS[:3]},
+                    **{f"best_{key}": best[key] for key in LATENCY},
                     "chosen": results.study.candidate_title(candidate),
                     **_val_columns("val_macro_f1", chosen),
                     "difference": chosen["difference"],
                     "difference_bound": chosen["difference_low"],
-                    **{key: chosen[key] for key in COSTS[:3]},
+                    **{key: chosen[key] for key in LATENCY},
                     **estimate_columns("macro_f1", score_candidate(results, candidate)),
                     "model": chosen["model"],
                 }
