@@ -85,7 +85,8 @@ def check_python(n_nodes: int | None, *, wants_gpu: bool) -> Findings:
     python = Path(snakemake).parent / "python"
     if any(character.isspace() for character in str(python)):
         text = f"{python} has a space in its path, and Snakemake's Slurm plugin starts jobs with it unquoted"
-        yield Finding("PROBLEM", text, "move the environment, or make a link without a space and use its bin/activate")
+        remedy = "move the clone to a path without one and run make setup there; a link to it is not enough"
+        yield Finding("PROBLEM", text, remedy)
     command = [str(python), "-W", "ignore", "-c", PROBE]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S, check=False)
