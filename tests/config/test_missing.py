@@ -1,5 +1,6 @@
 """What a study goes without: datasets that are left out, models that are not finished, and why."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from cxrflow.config.layout import Layout, ModelId
 from cxrflow.config.loading import load_study
-from cxrflow.config.missing import list_missing, list_models, read_error
+from cxrflow.config.missing import list_missing, list_models, name_shared_jobs, read_error
 from cxrflow.config.study import Study
 from cxrflow.errors import CxrflowError
 
@@ -76,3 +77,16 @@ def test_an_old_error_of_a_stage_that_has_succeeded_since_is_no_reason(tmp_path:
 def test_a_log_without_an_error_gives_no_reason(tmp_path: Path, text: str) -> None:
     (tmp_path / "log").write_text(text)
     assert read_error(tmp_path / "log") == read_error(tmp_path / "no log") == ""
+
+
+def test_models_share_slurm_jobs_and_what_starts_from_others_is_in_later_ones() -> None:
+    whole = study(seeds=[0, 1], compute={"trainings_per_job": 3})
+    models = whole.models()
+    shared = name_shared_jobs(whole, models)
+    jobs = {model: shared["train", model] for model in models}
+    assert max(Counter(jobs.values()).values()) == 3
+    later = {jobs[model] for model in models if model.init.startswith("from_")}
+    assert later
+    assert not later & {jobs[model] for model in models if not model.init.startswith("from_")}
+    assert all(shared["evaluate", model] == job != shared["score", model] for model, job in jobs.items())
+    assert not name_shared_jobs(study(), models)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cxrflow.operate.jobs import Job
 from cxrflow.operate.retrying import Attempt, find_failure
 from cxrflow.operate.states import look
 from tests.operate.conftest import FakeCommand, job_line, model_job, write
@@ -60,6 +61,28 @@ def test_a_log_of_an_earlier_attempt_says_nothing_of_the_last(folder: Path, fake
     fake("squeue", job_line("8", "FAILED", f"rule_train_wildcards_{NAME}", folder))
     write(folder / SLURM_LOG / "7.log", OF_MEMORY)
     assert find_failure(TRAIN, look(folder)).cause == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("logs", "cause"),
+    [
+        (("error: the loss is not finite in epoch 1", "all is well"), "program"),
+        (("error: the loss is not finite in epoch 1", "error: the job's time ends in 9 s"), "time"),
+        (("all is well", "all is well"), "unknown"),
+    ],
+)
+def test_of_jobs_that_share_a_slurm_job_what_another_attempt_mends_counts(
+    folder: Path, bare_path: Path, logs: tuple[str, str], cause: str
+) -> None:
+    members = (model_job(), model_job("evaluate"))
+    for job, text in zip(members, logs, strict=True):
+        write(folder / job.log, f"{text}\n")
+    assert find_failure(Job("models0_evaluate_train", members=members), look(folder)).cause == cause
+
+
+def test_the_log_of_a_shared_slurm_job_says_why(folder: Path, bare_path: Path) -> None:
+    write(folder / "logs/slurm/group_models0_evaluate_train/7.log", f"{OF_MEMORY}\n")
+    assert find_failure(Job("models0_evaluate_train", members=(TRAIN,)), look(folder)).cause == "memory"
 
 
 def test_an_attempt_asks_for_more_of_what_was_lacking_and_is_a_number_to_snakemake() -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,8 +31,8 @@ def state_of(folder: Path, job: Job = TRAIN) -> tuple[str, str]:
     return state.name, state.why
 
 
-def describe(folder: Path, jobs: list[Job], remaining: list[Job], epochs: int = 10) -> str:
-    study = make_study(train={"epochs": epochs, "batch_size": 16, "precise_batch_norm_images": 0})
+def describe(folder: Path, jobs: list[Job], remaining: list[Job], epochs: int = 10, **changes: Any) -> str:
+    study = make_study(train={"epochs": epochs, "batch_size": 16, "precise_batch_norm_images": 0}, **changes)
     return describe_study(Estimator(study, has_gpu=False), jobs, remaining, look(folder))
 
 
@@ -82,6 +83,19 @@ def test_the_queue_decides(folder: Path, fake: FakeCommand, state: str, expected
 def test_a_retry_in_the_queue_counts_more_than_the_failure_before(folder: Path, fake: FakeCommand) -> None:
     fake("squeue", job_line("9", "FAILED", COMMENT, folder) + job_line("10", "PENDING", COMMENT, folder))
     assert state_of(folder)[0] == "queued"
+
+
+def test_a_job_that_others_share_is_seen_as_theirs(folder: Path, fake: FakeCommand) -> None:
+    fake("squeue", job_line("12", "PENDING", "rule_models0_evaluate_train", folder))
+    jobs = [TRAIN, EVALUATE, model_job("score")]
+    rows = [line.split() for line in describe(folder, jobs, jobs, compute={"trainings_per_job": 2}).splitlines()]
+    assert ["jobs", "queued", "not", "started"] in rows
+    assert [row for row in rows if row[1:2] == ["1"] or row[:1] == ["score"]] == [
+        ["train", "1", "."],
+        ["evaluate", "1", "."],
+        ["score", ".", "1"],
+    ]
+    assert ["train", "1"] in [line.split() for line in describe(folder, [TRAIN], [TRAIN]).splitlines()]
 
 
 def test_jobs_of_other_folders_and_other_models_do_not_count(folder: Path, fake: FakeCommand) -> None:

@@ -32,7 +32,7 @@ from cxrflow.config.parsing import settings_json
 from cxrflow.report.manifest import MODULES, PICTURES, SUMMARY_FILES, caption_of
 from cxrflow.config.loading import load_config, load_study, read_mapping, refuse_repeated_options
 from cxrflow.config.made import describe_differences, list_made
-from cxrflow.config.missing import find_obstacle, list_missing, list_models
+from cxrflow.config.missing import find_obstacle, list_missing, list_models, name_shared_jobs
 from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId, recipe_name
 from cxrflow.config.tuning import list_recipes, plan_runs, read_tuned
 from cxrflow.config.layout import FROM_WEIGHTS, PATTERN as MODEL_PATTERN
@@ -63,6 +63,7 @@ CHECKS = list_checks()
 VERDICTS = list_verdicts()
 # Where, not what: its values become resources and threads, which Snakemake does not compare with those of the last run.
 COMPUTE = STUDY.settings.compute
+SHARED_JOBS = name_shared_jobs(STUDY, MODELS)
 RECIPES = STUDY.recipes()
 LAYOUT = STUDY.layout
 DATA = str(LAYOUT.dataset("{dataset}"))
@@ -107,11 +108,14 @@ def check_partitions():
     from cxrflow.operate.jobs import Job, Profile, read_partitions
 
     profile = Profile(site_file, True, "jobs", 1, site_file=site_file, partitions=read_partitions(site_file))
-    for job in workflow.persistence.dag.needrun_jobs():
+    dag = workflow.persistence.dag
+    for job in {dag.get_job_group(job) or job for job in dag.needrun_jobs()}:
+        name = job.name if job.is_group() else job.rule.name
         try:
-            profile.partition_of(Job(job.rule.name, threads=job.threads, resources=dict(job.resources.items())))
+            profile.partition_of(Job(name, threads=job.threads, resources=dict(job.resources.items())))
         except CxrflowError as error:
-            raise WorkflowError(str(error)) from None
+            shared = f" Its {len(job)} jobs run one after another: lower compute.trainings_per_job, or ask for less"
+            raise WorkflowError(f"{error}{(shared + ' time for each.') * job.is_group()}") from None
 
 
 def check_repeats():
@@ -126,9 +130,11 @@ def check_repeats():
 
 
 def known_to_slurm(job):
-    """A job as the modules of scripts/cxrflow/operate know it."""
+    """A job, or a group of jobs that share a Slurm job, as the modules of scripts/cxrflow/operate know it."""
     from cxrflow.operate.jobs import Job
 
+    if job.is_group():
+        return Job(job.name, members=tuple(map(known_to_slurm, job)))
     return Job(job.rule.name, log=str(next(iter(job.log), "")), wildcards=dict(job.wildcards.items()))
 
 
@@ -141,15 +147,16 @@ def retry_by_cause():
     from cxrflow.operate.states import look
 
     def restart_times(job):  # Snakemake asks once for each failure, and then adds one to the job's attempt
-        times = job.rule.restart_times
+        times = max(each.rule.restart_times for each in (job if job.is_group() else [job]))
         if job.is_local or not times:
             return times
-        failure = find_failure(known_to_slurm(job), look(Path.cwd()))
-        logger.info(f"{job.rule.name} {' '.join(job.wildcards)}: {failure}")
+        known = known_to_slurm(job)
+        failure = find_failure(known, look(Path.cwd()))
+        logger.info(f"{known.title}: {failure}")
         job.attempt = Attempt.after(job.attempt, failure.cause)
         return 0 if failure.cause == "program" else times
 
-    snakemake.jobs.Job.restart_times = property(restart_times)
+    snakemake.jobs.Job.restart_times = snakemake.jobs.GroupJob.restart_times = property(restart_times)
 
     ask = snakemake_executor_plugin_slurm.query_job_status
 
@@ -160,6 +167,28 @@ def retry_by_cause():
         } or states, seconds
 
     snakemake_executor_plugin_slurm.query_job_status = ask_states
+
+
+def go_on_in_shared_jobs():
+    """Let the other models of a Slurm job go on where one fails, and keep what they have made: Snakemake would stop,
+    and remove the outputs of all."""
+    import snakemake.jobs
+
+    executor = workflow.scheduler._executor
+    postprocess, more_args = snakemake.jobs.GroupJob.postprocess, executor.additional_general_args
+
+    def is_finished(job):  # in the Slurm job, as its mark with the id of that is gone
+        return all(map(os.path.exists, job.output)) and not workflow.persistence.external_jobids(job)
+
+    async def postprocess_group(group, error=False, **more):
+        if not error:
+            return await postprocess(group, **more)
+        for job in group:
+            if not is_finished(job):
+                await job.postprocess(error=True, **more)
+
+    snakemake.jobs.GroupJob.postprocess = postprocess_group
+    executor.additional_general_args = lambda: f"{more_args()} --keep-going"
 
 
 def take_over_jobs(name):
@@ -179,7 +208,7 @@ def take_over_jobs(name):
     changed_s = max(path.stat().st_mtime for path in inputs)
     left = {each.comment: each for each in list_jobs(Path.cwd()) if each.name == name and each.is_active}
     for job in dag.needrun_jobs():
-        if comment_of(known_to_slurm(job)) in left:
+        if comment_of(known_to_slurm(dag.get_job_group(job) or job)) in left:
             dag._priority[job] = job.HIGHEST_PRIORITY  # they count among `jobs` before any other is submitted
     submit = executor.run_job
 
@@ -199,6 +228,24 @@ def of_wildcards(function):
     the function."""
     function.__signature__ = inspect.signature(function)
     return function
+
+
+def share_job(rule):
+    """A rule's group: the Slurm job that several models share. None on one machine, where nothing is submitted, nor in
+    the Slurm job itself."""
+    if not SHARED_JOBS:
+        return None
+
+    @of_wildcards
+    def group(wildcards):
+        if workflow.dryrun or workflow.remote_exec or not workflow.non_local_exec:
+            return None
+        job = SHARED_JOBS.get((rule, model_of(wildcards)))
+        if job:  # it is one, though its jobs need nothing of each other
+            workflow.group_settings.group_components = {**workflow.group_settings.group_components, job: len(MODELS)}
+        return job
+
+    return group
 
 
 def as_is(value):

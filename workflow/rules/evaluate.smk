@@ -44,10 +44,13 @@ rule evaluate:
         gradcam_json=f"{MODEL}/gradcam.json",
     log:
         f"{MODEL}/evaluate.log",
+    group:
+        share_job("evaluate")
     conda:
         "../../envs/cxrflow.yaml"
     threads: COMPUTE.threads
     resources:
+        in_turn=1,
         gpu=min(1, COMPUTE.requested_gpus),
         device=COMPUTE.device,
         folder=folder_of,
@@ -117,8 +120,12 @@ rule score:
         tsne_png=in_model_report("tsne.png"),
     log:
         f"{MODEL}/score.log",
+    group:
+        share_job("score")
     conda:
         "../../envs/cxrflow.yaml"
+    resources:
+        in_turn=1,
     params:
         title=of_wildcards(lambda wildcards: STUDY.model_title(model_of(wildcards))),
         settings=as_is(settings_json(STUDY.settings.score)),

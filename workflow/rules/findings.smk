@@ -14,10 +14,13 @@ rule evaluate_findings:
         predictions=f"{MODEL}/predictions.csv",
     log:
         f"{MODEL}/evaluate.log",
+    group:
+        share_job("evaluate_findings")
     conda:
         "../../envs/cxrflow.yaml"
     threads: COMPUTE.threads
     resources:
+        in_turn=1,
         gpu=min(1, COMPUTE.requested_gpus),
         device=COMPUTE.device,
     params:
@@ -38,8 +41,12 @@ rule score_findings:
         metrics=in_model_report("metrics.json"),
     log:
         f"{MODEL}/score.log",
+    group:
+        share_job("score_findings")
     conda:
         "../../envs/cxrflow.yaml"
+    resources:
+        in_turn=1,
     params:
         settings=as_is(settings_json(STUDY.settings.score)),
         code=code_hash("score_findings"),

@@ -64,10 +64,13 @@ rule train:
         f"{MODEL}/train.log",
     benchmark:
         f"{MODEL}/train.tsv"
+    group:
+        share_job("train")
     conda:
         "../../envs/cxrflow.yaml"
     threads: COMPUTE.threads
     resources:
+        in_turn=1,
         # on one machine nothing waits for them, unless `--resources gpu=N` says how many there are; so in all rules
         gpu=COMPUTE.requested_gpus,
         device=COMPUTE.device,

@@ -15,6 +15,15 @@ from cxrflow.config.study import UNFINISHED, Study
 
 ERROR = re.compile(r"(?:error: |(?=[\w.]*(?:Error|Exception): ))(.+)")  # a stage's own words, or the end of a traceback
 
+# Rules of which several jobs may share a Slurm job, compute.trainings_per_job; those of a name are together in one.
+SHARING = {
+    "train": "models",
+    "evaluate": "models",
+    "evaluate_findings": "models",
+    "score": "scores",
+    "score_findings": "scores",
+}
+
 
 def list_models(study: Study, layout: Layout) -> list[ModelId]:
     """Return the models that a run makes and the page shows: those of the study, or of them the finished ones."""
@@ -22,6 +31,23 @@ def list_models(study: Study, layout: Layout) -> list[ModelId]:
     if UNFINISHED not in study.settings.leave_out:
         return models
     return [model for model in models if not find_obstacle(study, layout, model)]
+
+
+def name_shared_jobs(study: Study, models: Iterable[ModelId]) -> dict[tuple[str, ModelId], str]:
+    """Return the name of the Slurm job that a rule's job shares, by rule and model; empty: each has its own.
+
+    What starts from other models is in later ones: two that waited for each other could not run.
+    """
+    found, per_job = list(models), study.settings.compute.trainings_per_job
+    levels = [[model for model in found if model.init.startswith(FROM_DATASET) == is_later] for is_later in (0, 1)]
+    jobs = [level[at : at + per_job] for level in levels for at in range(0, len(level), per_job)]
+    return {
+        (rule, model): f"{name}{number}"
+        for rule, name in SHARING.items()
+        for number, job in enumerate(jobs)
+        for model in job
+        if per_job > 1
+    }
 
 
 def list_missing(study: Study, layout: Layout, models: Iterable[ModelId]) -> dict[ModelId, str]:

@@ -42,6 +42,14 @@ class ComputeSettings:
         minimum=1,
         unit="GPUs",
     )
+    trainings_per_job: int = setting(
+        "trainings that share a Slurm job, one after another, each with its evaluation; their scores share another one."
+        " Pays where a training takes minutes. A failed job is tried again as a whole, but a finished training is not"
+        " repeated",
+        1,
+        minimum=1,
+        unit="trainings",
+    )
     repeat_hours: float = setting(
         "a run stops before its first job where it would repeat finished trainings that took more than this together,"
         " and says why each would run again; a larger number lets it. What -f or -F asks for is not counted",

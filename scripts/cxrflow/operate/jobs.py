@@ -187,6 +187,8 @@ class Job:
     wildcards: dict[str, str] = field(default_factory=dict)
     threads: int = 1
     resources: dict[str, int | str] = field(default_factory=dict)  # numbers as int (mem_mb, runtime in minutes, gpu)
+    members: tuple["Job", ...] = ()  # of a job that runs several, one after another (compute.trainings_per_job)
+    shared: str = ""  # the name, but for its rules, of the Slurm job that it may be a member of
 
     @property
     def title(self) -> str:

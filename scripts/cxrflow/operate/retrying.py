@@ -6,6 +6,7 @@ the job's log, and from the stage's own log; where none of them says, the next a
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from cxrflow.config.missing import read_error
 from cxrflow.operate.jobs import Job
@@ -33,6 +34,8 @@ NEXT = {
     "program": "it is not tried again, as the same would happen",
     "unknown": "the next attempt asks for more memory and time",
 }
+# Of several that share a Slurm job: what another attempt mends comes first, and most are not to blame.
+ORDER = ("memory", "time", "place", "program", "unknown")
 
 
 class Attempt(int):
@@ -77,9 +80,14 @@ def find_failure(job: Job, seen: Look) -> Failure:
     is_its = log and (last is None or log.stem == last.job_id)
     if log and is_its and (killed := KILLED.search(log.read_text("utf-8", "replace"))):
         return Failure(_match(SLURM_SAYS, killed[1]) or "unknown", killed[1][:100])
-    stage_log = seen.folder / job.log
-    error = read_error(stage_log)
-    if not error and "stopped by SIGTERM" in (line := last_line(stage_log)):
+    found = [_read_stage(seen.folder / each.log) for each in job.members or [job]]
+    return min(found, key=lambda failure: ORDER.index(failure.cause))
+
+
+def _read_stage(log: Path) -> Failure:
+    """Return why a stage failed, by its own log."""
+    error = read_error(log)
+    if not error and "stopped by SIGTERM" in (line := last_line(log)):
         return Failure("place", line)
     return Failure(_match(STAGE_SAYS, error) or ("program" if error else "unknown"), error)
 

@@ -142,18 +142,25 @@ def comment_of(job: Job) -> str:
 
 def find_slurm_job(job: Job, seen: Look) -> SlurmJob | None:
     """Return the Slurm job of a job: the one that runs or waits, else the last; None: the queue knows none."""
-    mine = [each for each in seen.queue if each.is_from_snakemake and each.comment == comment_of(job)]
+    mine = [each for each in seen.queue if each.is_from_snakemake and _is_of(job, each.comment)]
     return max(mine, key=lambda each: (each.is_active, _number(each.job_id)), default=None)
+
+
+def _is_of(job: Job, comment: str) -> bool:
+    """Return whether a Slurm job with a comment is a job's, or the one that it shares."""
+    return comment == comment_of(job) or bool(job.shared and comment.startswith(f"rule_{job.shared}_"))
 
 
 def slurm_log_of(job: Job, folder: Path, job_id: str = "*") -> Path:
     """Return where the log of a Slurm job of a job is."""
-    return folder / SLURM_LOGS / f"rule_{job.rule}" / wildcards_text(job) / f"{job_id}.log"
+    kind = "group" if job.members else "rule"
+    return folder / SLURM_LOGS / f"{kind}_{job.rule}" / wildcards_text(job) / f"{job_id}.log"
 
 
 def find_slurm_log(job: Job, seen: Look) -> Path | None:
     """Return the log of the last Slurm job of a job; None: there is none."""
-    logs = slurm_log_of(job, seen.folder).parent.glob("*.log")
+    logs = [*slurm_log_of(job, seen.folder).parent.glob("*.log")]
+    logs += (seen.folder / SLURM_LOGS).glob(f"group_{job.shared}_*/*.log") if job.shared else []
     return max(logs, key=lambda path: _number(path.stem), default=None)
 
 

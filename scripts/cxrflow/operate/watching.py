@@ -9,11 +9,12 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tabulate import tabulate
 
+from cxrflow.config.missing import list_models, name_shared_jobs
 from cxrflow.files.formats import format_duration
 from cxrflow.files.records import EpochRow
 from cxrflow.models.progress import parse_epochs
@@ -62,6 +63,8 @@ def describe_study(estimator: Estimator, jobs: Sequence[Job], remaining: Sequenc
         seen: a look at its folder.
     """
     study = estimator.study
+    shared = name_shared_jobs(study, list_models(study, study.layout))
+    jobs = [replace(job, shared=shared.get((job.rule, job.model), "")) if job.model else job for job in jobs]
     undone = {job.outputs for job in remaining}
     states = [find_state(job, seen) if job.outputs in undone else State("done") for job in jobs]
     pairs = list(zip(jobs, states, strict=True))
