@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cxrflow.compare.collect import Results
-from cxrflow.report.summary import NO_CHECKOUT, collect_provenance, find_commit, find_version
+from cxrflow.report.summary import NO_CHECKOUT, collect_provenance, find_commit
 
 
 def test_machines_are_listed_once_with_their_models(results: Results):
@@ -43,7 +43,3 @@ def test_changed_files_are_told(tmp_path: Path):
     assert len(clean) == 40
     (tmp_path / "a").write_text("2")
     assert find_commit(tmp_path) == f"{clean} with uncommitted changes"
-
-
-def test_package_that_is_not_installed_has_no_version():
-    assert find_version("no-such-package-anywhere") is None

@@ -1,5 +1,7 @@
 """Snakemake on the login node dies, is stopped or is started twice: nothing is lost, and nothing runs twice."""
 
+import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -54,4 +56,24 @@ def test_second_copy_waits_for_the_first_and_does_not_train_again(
     held.go_on()
     assert again.wait() == 0, again.said[-3000:]
     assert "already exists for exactly this configuration" in read_log(held.model)
+    undisturbed.assert_equal(held.model)
+
+
+def test_environment_that_changes_under_a_head_stops_its_next_job_and_put_back_it_goes_on(
+    login: Login, study: Path, undisturbed: Peace, cluster: Cluster, tmp_path: Path
+) -> None:
+    """Someone installs another PyTorch into a shared environment while a training runs, whose job is then cancelled."""
+    login.environment["PYTHONPATH"] = str(tmp_path / "project")
+    held = login.train(study, 3)
+    torch = tmp_path / "project/torch-1.0.dist-info"
+    torch.mkdir(parents=True)
+    (torch / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.0\n")
+    cluster.ask("scancel", held.job)
+    assert held.head.wait() != 0
+    assert re.search(r"has changed since Snakemake was started: torch \S+ -> 1.0\. Put these .* back", held.head.said)
+    assert "it is not tried again" in held.head.said
+    assert held.head.said.count("has been submitted") == 2
+    shutil.rmtree(torch)
+    login.train_again(study)
+    assert "resuming after epoch" in read_log(held.model)
     undisturbed.assert_equal(held.model)

@@ -27,6 +27,7 @@ from cxrflow.checks.registry import list_checks, list_verdicts
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import sha256_file
 from cxrflow.config.backbones import BACKBONES, describe_network
+from cxrflow.config.environment import PLANNED, describe_environment
 from cxrflow.config.probes import PROBES
 from cxrflow.config.parsing import settings_json
 from cxrflow.report.manifest import MODULES, PICTURES, SUMMARY_FILES, caption_of
@@ -36,6 +37,10 @@ from cxrflow.config.missing import find_obstacle, list_missing, list_models, nam
 from cxrflow.config.study import BASE, FROM_DATASET, IMAGENET, SCRATCH, ModelId, recipe_name
 from cxrflow.config.tuning import list_recipes, plan_runs, read_tuned
 from cxrflow.config.layout import FROM_WEIGHTS, PATTERN as MODEL_PATTERN
+
+if workflow.is_main_process:  # its jobs compare; an environment that Snakemake makes for them (--sdm) is another one
+    own = not workflow.deployment_settings.deployment_method
+    os.environ.update({PLANNED: describe_environment() if own else ""})
 
 try:
     if workflow.is_main_process:  # what Snakemake has read itself gives nothing twice

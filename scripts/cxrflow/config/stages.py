@@ -25,6 +25,7 @@ from typing import Annotated, Any, NoReturn
 
 from cxrflow.config.allocation import check_allocation
 from cxrflow.config.docs import describe_settings
+from cxrflow.config.environment import check_environment
 from cxrflow.config.parsing import parse_settings, settings_dict
 from cxrflow.errors import CxrflowError, escape_controls
 from cxrflow.files.atomic import refuse_folder
@@ -52,8 +53,9 @@ def importing_much() -> Iterator[None]:
     """Look for no garbage while packages are imported in this block, nor later among what they leave in memory.
 
     A training loads 2,300 modules, half a million objects that stay; looking them through again and again takes a tenth
-    of the 4 CPU-seconds of their import.
+    of the 4 CPU-seconds of their import. An environment that has changed meanwhile is told before.
     """
+    leave_if_environment_changed()
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -64,10 +66,19 @@ def importing_much() -> Iterator[None]:
             gc.enable()
 
 
+def leave_if_environment_changed() -> None:
+    """Exit 1 with what has changed since Snakemake was started, before an import can stumble over it."""
+    try:
+        check_environment()
+    except CxrflowError as error:
+        sys.exit(f"error: {error}")
+
+
 def run_stage(function: Callable[..., None]) -> None:
     """Parse the command line for `function`, run it, and exit 1 with one clear line on a user's error."""
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log is read while it is written
     arguments = build_parser(function).parse_args()
+    leave_if_environment_changed()
     try:
         check_outputs(function, vars(arguments))
         values = convert_arguments(function, vars(arguments))

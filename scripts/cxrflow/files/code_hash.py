@@ -21,6 +21,7 @@ LEFT_OUT = frozenset(
     for name in (
         "config.allocation",
         "config.backbones",
+        "config.environment",
         "config.layout",
         "config.parsing",
         "config.readers",

@@ -5,22 +5,18 @@ Reads git and the installed packages for the provenance: code, versions, setting
 
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 from cxrflow.compare.collect import Results
+from cxrflow.config.environment import list_packages
 from cxrflow.config.parsing import settings_dict
 from cxrflow.files.atomic import write_json
 from cxrflow.files.code_hash import find_own_version
 from cxrflow.report.manifest import FIGURES, PROVENANCE, TABLES
 from cxrflow.report.tabular import write_table_forms
 
-PACKAGES = (
-    "torch", "torchvision", "numpy", "opencv-python-headless", "kornia-rs", "scikit-learn", "grad-cam", "matplotlib",
-    "pillow", "jinja2", "tabulate", "snakemake",
-)  # fmt: skip
 NO_CHECKOUT = "not a git checkout"
 GIT_TIMEOUT_S = 20
 
@@ -46,7 +42,7 @@ def collect_provenance(results: Results) -> dict[str, Any]:
         "version": find_own_version(),
         "commit": find_commit(Path(__file__).resolve().parent),
         "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := find_version(name)) is not None},
+        "packages": list_packages(),
         "seeds": {
             "training": list(settings.seeds),
             "split": settings.split.seed,
@@ -71,14 +67,6 @@ def _list_machines(results: Results) -> list[dict[str, Any]]:
         key = (*(entry[name] for name in ("host", "device_name", "threads")), tuple(entry["versions"].items()))
         machines.setdefault(key, {**entry, "models": 0})["models"] += 1
     return list(machines.values())
-
-
-def find_version(package: str) -> str | None:
-    """Return an installed package's version, or None where it is not installed as a package."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def find_commit(folder: Path) -> str:
