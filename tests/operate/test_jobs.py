@@ -85,6 +85,7 @@ def test_a_cluster_limits_jobs_and_a_machine_cores(tmp_path: Path) -> None:
     local = read_profile(folder, jobs=6)
     assert (local.is_cluster, local.limit_name, local.limit, local.gpus) == (False, "cores", 6, 1)
     assert local.configfile == Path("config/demo.yaml")
+    assert read_profile(write_profile(tmp_path, "cores: all\nresources: [in_turn=1, gpu=2]")).gpus == 2
     assert read_profile(write_profile(tmp_path, "cores: all")).limit >= 1
 
 

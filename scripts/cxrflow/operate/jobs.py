@@ -91,7 +91,10 @@ def read_profile(folder: Path, jobs: int | None = None) -> Profile:
     if limit is None:
         raise CxrflowError(f"{path} has no `{name}`: add it, or say --jobs N")
     site, configfile = values.get("slurm-partition-config"), values.get("configfile")
-    gpus = (values.get("resources") or {}).get("gpu")
+    resources = values.get("resources") or {}
+    if isinstance(resources, list):  # Snakemake takes both forms
+        resources = dict(each.partition("=")[::2] for each in resources)
+    gpus = resources.get("gpu")
     return Profile(
         path=path,
         is_cluster=is_cluster,
