@@ -76,12 +76,13 @@ rule summary:
 
 
 onstart:
+    is_cluster = hasattr(workflow.executor_settings, "partition_config")  # the Slurm plugin's
+    if is_cluster and SHARED_JOBS:
+        go_on_in_shared_jobs()
     check_partitions()
     check_repeats()
-    if hasattr(workflow.executor_settings, "partition_config"):  # the Slurm plugin's
+    if is_cluster:
         retry_by_cause()
-        if SHARED_JOBS:
-            go_on_in_shared_jobs()
         if chain := os.environ.get("CXRFLOW_RUN"):  # profiles/slurm/head.sbatch
             take_over_jobs(chain)
     # Before any job: an opening of test rows leaves the SHA-256 of the plan in force on record.

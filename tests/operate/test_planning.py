@@ -53,6 +53,14 @@ def test_gpus_that_jobs_share_decide_the_wall_time() -> None:
     assert plan.least_wall_s() == (pytest.approx(2 * TRAIN_S), "gpu: 1")
 
 
+def test_jobs_that_share_one_on_a_cluster_are_counted() -> None:
+    study = make_study(seeds=[0, 1, 2], compute={"trainings_per_job": 2})
+    jobs = [PACK, *(model_job(rule, seed=seed) for rule in ("train", "evaluate", "score") for seed in (0, 1, 2))]
+    plan = Plan(jobs, CLUSTER, Estimator(study, has_gpu=True))
+    assert "10 jobs, of which 9 share 4 Slurm jobs, and what each of them asks for" in say(plan)
+    assert "10 jobs, and what each of them asks for" in say(Plan(jobs, LOCAL, Estimator(study, has_gpu=True)))
+
+
 def test_gpu_hours_are_those_of_jobs_that_hold_one() -> None:
     plan = make_plan()
     assert plan.sum_s(plan.gpus_of) == 0

@@ -24,10 +24,10 @@ pytestmark = pytest.mark.slow
 SHARED = ("--config", "seeds=[0,1]", "compute={trainings_per_job: 3}")
 
 
-def list_jobs(cluster: Cluster, head: Head) -> list[str]:
-    """Return what each job of a head was for, in the order of their submission."""
-    said = cluster.ask("sacct", "-nXP", "--name", job_names(head), "-o", "Comment")
-    return re.findall(r"rule_((?:models|scores)\d+\w+)", said)
+def list_jobs(cluster: Cluster, head: Head) -> list[tuple[str, str]]:
+    """Return what each job of a head was for and the time that it asked for, in the order of their submission."""
+    said = cluster.ask("sacct", "-nXP", "--name", job_names(head), "-o", "Comment,Timelimit")
+    return re.findall(r"rule_((?:models|scores)\d+\w+)\|(\S+)", said)
 
 
 def test_killed_training_is_repeated_without_its_finished_neighbour_and_a_failed_one_keeps_nobody_back(
@@ -35,11 +35,12 @@ def test_killed_training_is_repeated_without_its_finished_neighbour_and_a_failed
 ) -> None:
     """Seed 0 ends, seed 1 is killed; afterwards both are as undisturbed. Then one that diverges shares their job."""
     first, second = model_folder(study), model_folder(study, seed=1)
-    head = login.snakemake(study, "models", *ON_CLUSTER, *SHARED)
-    wait_for(lambda: min(map(epochs_done, (first, second))) >= 5 or None, 300, "epoch 5 of the second training")
+    head = login.snakemake(study, "models", *ON_CLUSTER, "--set-resources", "train:runtime=1000", *SHARED)
+    wait_for(lambda: min(map(epochs_done, (first, second))) >= 5, 300, "epoch 5 of the second training")
     os.kill(training_process(second), signal.SIGKILL)
     assert head.wait() == 0, head.said[-3000:]
-    assert list_jobs(cluster, head) == ["models0_evaluate_train"] * 2 + ["scores0_score"]
+    whole_day = ("models0_evaluate_train", "1-00:00:00")  # as much as the partition has; they would take more together
+    assert list_jobs(cluster, head) == [whole_day, whole_day, ("scores0_score", "02:00:00")]
     assert "the next attempt asks for more memory" in head.said
     assert "already exists for exactly this configuration" in (first / "train.log").read_text()
     assert "resuming after epoch" in (second / "train.log").read_text()
@@ -49,7 +50,7 @@ def test_killed_training_is_repeated_without_its_finished_neighbour_and_a_failed
     variants = ("ablation={variants: [diverged, short]}", "seeds=[0]", "compute={trainings_per_job: 3}")
     head = login.snakemake(study, "models", *ON_CLUSTER, "--config", *variants)
     assert head.wait() != 0
-    assert list_jobs(cluster, head) == ["models0_evaluate_train"]
+    assert list_jobs(cluster, head) == [("models0_evaluate_train", "18:00:00")]
     assert "it is not tried again" in head.said
     assert (model_folder(study, "short") / "predictions.csv").exists()
     assert not (model_folder(study, "diverged") / "model.pt").exists()
@@ -57,4 +58,4 @@ def test_killed_training_is_repeated_without_its_finished_neighbour_and_a_failed
     variants = ("ablation={variants: [short]}", "seeds=[0]", "compute={trainings_per_job: 3}")
     head = login.snakemake(study, "models", *ON_CLUSTER, "--config", *variants)
     assert head.wait() == 0, head.said[-3000:]
-    assert list_jobs(cluster, head) == ["scores0_score"]
+    assert list_jobs(cluster, head) == [("scores0_score", "01:00:00")]

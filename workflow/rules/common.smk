@@ -2,6 +2,7 @@
 import functools
 import gc
 import inspect
+import math
 import os
 import shlex
 import sys
@@ -119,8 +120,7 @@ def check_partitions():
         try:
             profile.partition_of(Job(name, threads=job.threads, resources=dict(job.resources.items())))
         except CxrflowError as error:
-            shared = f" Its {len(job)} jobs run one after another: lower compute.trainings_per_job, or ask for less"
-            raise WorkflowError(f"{error}{(shared + ' time for each.') * job.is_group()}") from None
+            raise WorkflowError(str(error)) from None
 
 
 def check_repeats():
@@ -176,11 +176,21 @@ def retry_by_cause():
 
 def go_on_in_shared_jobs():
     """Let the other models of a Slurm job go on where one fails, and keep what they have made: Snakemake would stop,
-    and remove the outputs of all."""
-    import snakemake.jobs
+    and remove the outputs of all. And let it ask for no more time than a partition has."""
+    from snakemake.jobs import GroupJob
 
-    executor = workflow.scheduler._executor
-    postprocess, more_args = snakemake.jobs.GroupJob.postprocess, executor.additional_general_args
+    from cxrflow.operate.jobs import Job, read_partitions
+
+    site_file, executor = workflow.executor_settings.partition_config, workflow.scheduler._executor
+    limits = [each.limits for each in read_partitions(site_file)] if site_file else []
+    resources, postprocess, more_args = GroupJob.resources, GroupJob.postprocess, executor.additional_general_args
+
+    def limit_time(group):  # to the sum of its jobs' times; what is left then is done by the next attempt
+        asked = resources.fget(group)
+        gpus = Job(group.name, resources=dict(asked.items())).gpus
+        longest = max((each.max_runtime for each in limits if bool(each.max_gpu) == bool(gpus)), default=math.inf)
+        group._resources["runtime"] = int(min(asked.get("runtime"), longest))
+        return resources.fget(group)
 
     def is_finished(job):  # in the Slurm job, as its mark with the id of that is gone
         return all(map(os.path.exists, job.output)) and not workflow.persistence.external_jobids(job)
@@ -192,7 +202,7 @@ def go_on_in_shared_jobs():
             if not is_finished(job):
                 await job.postprocess(error=True, **more)
 
-    snakemake.jobs.GroupJob.postprocess = postprocess_group
+    GroupJob.resources, GroupJob.postprocess = property(limit_time), postprocess_group
     executor.additional_general_args = lambda: f"{more_args()} --keep-going"
 
 

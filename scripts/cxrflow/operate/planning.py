@@ -8,6 +8,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from cxrflow.config.layout import RESULTS, Layout
+from cxrflow.config.missing import list_models, name_shared_jobs
 from cxrflow.errors import CxrflowError
 from cxrflow.files.atomic import read_json
 from cxrflow.files.formats import format_bytes, format_duration, format_hours
@@ -101,9 +102,16 @@ def _say_jobs(plan: Plan) -> str:
     used = {job.wildcards.get("dataset") for job in plan.jobs}
     counts = plan.estimator.counts.items()
     lines = [f"{name}: {count.total:,} images, {count.source}" for name, count in counts if count and name in used]
-    return "\n\n".join(
-        filter(None, [f"{len(plan.jobs)} jobs, and what each of them asks for", table, "\n".join(lines)])
-    )
+    title = f"{len(plan.jobs)} jobs{_say_shared(plan)}, and what each of them asks for"
+    return "\n\n".join(filter(None, [title, table, "\n".join(lines)]))
+
+
+def _say_shared(plan: Plan) -> str:
+    """Return how many Slurm jobs some of them share; empty: each has its own."""
+    study = plan.estimator.study
+    shared = name_shared_jobs(study, list_models(study, study.layout)) if plan.profile.is_cluster else {}
+    names = [name for job in plan.jobs if job.model and (name := shared.get((job.rule, job.model)))]
+    return f", of which {len(names)} share {len(set(names))} Slurm jobs" if names else ""
 
 
 def _say_repeats(plan: Plan) -> str:
