@@ -129,7 +129,17 @@ def test_controls_of_one_seed_or_none_judge_nothing(tmp_path: Path) -> None:
     one = FakeStudy(config={**CONFIG, "seeds": [0]}, skill=lambda model: SKILL[model.variant])
     assert ablation_controls.run(collect_fake(tmp_path / "one", one)).level == "unknown"
     none = FakeStudy(config={**CONFIG, "ablation": {"variants": ["worse"]}}, skill=lambda model: SKILL[model.variant])
-    assert "no variants as a negative" in ablation_controls.run(collect_fake(tmp_path / "none", none)).text
+    assert (
+        ablation_controls.run(collect_fake(tmp_path / "none", none)).text
+        == "This study has no negative and no positive control."
+    )
+
+
+def test_the_control_that_is_there_is_judged_and_the_other_named(tmp_path: Path) -> None:
+    config = {**CONFIG, "ablation": {"variants": ["worse"], "positive_controls": ["slow"]}}
+    verdict = ablation_controls.run(collect_fake(tmp_path, FakeStudy(config, skill=lambda model: SKILL[model.variant])))
+    assert verdict.level == "unknown"
+    assert "As it must be. This study has no negative control." in verdict.text
 
 
 SHARES = [0.1, 0.25, 0.5]

@@ -19,8 +19,10 @@ def ablation_controls(results: Results) -> Verdict:
         return Verdict(PASS, "This study compares no variants, so it needs no controls.")
     groups = [(control_of(results.study.settings, g[0][0].id.variant), g) for g in group_pairs(ablation_pairs(results))]
     groups = [(kind, group) for kind, group in groups if kind]
-    if {kind for kind, _ in groups} != {"negative", "positive"}:
-        return Verdict(UNKNOWN, "This study trains no variants as a negative and a positive control.", remedy=REMEDY)
+    lacking = [kind for kind in ("negative", "positive") if kind not in {each for each, _ in groups}]
+    lack = f"This study has no {' and no '.join(lacking)} control."
+    if not groups:
+        return Verdict(UNKNOWN, lack, remedy=REMEDY)
     found = [
         (kind, group[0][0].id, compare_pairs(results, group).at(1 - ALPHA / len(groups))) for kind, group in groups
     ]
@@ -38,6 +40,8 @@ def ablation_controls(results: Results) -> Verdict:
         f"{seen} of the negative controls differ: something else than the setting moves the scores." * bool(seen),
         f"{missed} of the positive controls cannot be told: this study is too small to see even that." * bool(missed),
     ]
+    if lacking and not seen and not missed:
+        return Verdict(UNKNOWN, " ".join([*texts, "As it must be.", lack]), remedy=REMEDY)
     if not seen and not missed:
         return Verdict(PASS, " ".join([*texts, "All are as they must be."]))
     return Verdict(WARN, " ".join([*texts, *filter(None, endings)]), remedy="Train more seeds, or on more images.")

@@ -1,17 +1,37 @@
 """How far the probabilities of each base model can be believed, before and after calibration on validation images."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from cxrflow.compare.collect import ModelResult, Results
 from cxrflow.compare.rows import identify
-from cxrflow.results.calibration import Calibration, calibrate_model
-from cxrflow.results.reliability import measure_reliability
+from cxrflow.results.calibration import Calibration, calibrate_model, read_logits, softmax
+from cxrflow.results.reliability import average, log_losses, measure_reliability, weigh_patients
 
 
 def calibrate(results: Results, model: ModelResult) -> Calibration:
     """Return the calibration that a model would be delivered with."""
     counts, answered = results.datasets[model.id.dataset].counts["train"], results.study.settings.deliver.answered
     return calibrate_model(model.val_predictions, model.training["class_weights"], counts, answered)
+
+
+def measure_calibration_change(
+    results: Results, models: Sequence[ModelResult], alpha: float
+) -> dict[str, float | None]:
+    """Return how much calibration raises the log loss of the test images, mean over models of one dataset.
+
+    With its interval over patients at 1 - alpha; None where a class has too few of them.
+    """
+    score, tested = results.study.settings.score, models[0].predictions
+    changes = []
+    for model in models:
+        logits = read_logits(model.predictions)
+        calibrated = calibrate(results, model).calibrate(logits)
+        changes.append(log_losses(calibrated, tested.labels) - log_losses(softmax(logits), tested.labels))
+    weights = weigh_patients(tested, score.bootstrap_resamples, score.bootstrap_seed)
+    return average(np.mean(changes, axis=0), weights, (50 * alpha, 100 - 50 * alpha))
 
 
 def calibration_rows(results: Results) -> list[dict[str, Any]]:

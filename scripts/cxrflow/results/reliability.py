@@ -32,9 +32,7 @@ def measure_reliability(tested: Predictions, calibration: Calibration, resamples
     losses = {name: log_losses(p, tested.labels) for name, p in probabilities.items()}
     briers = {name: brier_scores(p, tested.labels) for name, p in probabilities.items()}
     patients = patient_numbers(tested.patient_ids)
-    weights = np.concatenate([*resample_weights(patients, resamples, seed)], axis=1) if resamples else None
-    if min(n for n in count_patients(tested) if n) < MIN_PATIENTS:
-        weights = None
+    weights = weigh_patients(tested, resamples, seed)
     return {
         "temperature": calibration.temperature,
         "biased": calibration.biased,
@@ -55,6 +53,16 @@ def measure_reliability(tested: Predictions, calibration: Calibration, resamples
     }
 
 
+def weigh_patients(tested: Predictions, resamples: int, seed: int) -> Floats | None:
+    """Return how often each image counts in each resample of patients, float64 (n, resamples).
+
+    None without resamples, or where a class has too few patients for an interval.
+    """
+    if not resamples or min(n for n in count_patients(tested) if n) < MIN_PATIENTS:
+        return None
+    return np.concatenate([*resample_weights(patient_numbers(tested.patient_ids), resamples, seed)], axis=1)
+
+
 def log_losses(probabilities: Floats, labels: NDArray[np.int64]) -> Floats:
     """Return -log p of the true class, float64 (n,)."""
     chosen = probabilities[np.arange(len(labels)), labels]
@@ -66,9 +74,11 @@ def brier_scores(probabilities: Floats, labels: NDArray[np.int64]) -> Floats:
     return np.asarray(((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(axis=1))
 
 
-def average(values: Floats, weights: Floats | None) -> dict[str, float | None]:
-    """Return mean and 95 % percentile interval over resamples of patients, weights float64 (n, resamples), if any."""
-    low, high = (None, None) if weights is None else np.percentile(values @ weights / weights.sum(axis=0), PERCENTILES)
+def average(
+    values: Floats, weights: Floats | None, percentiles: tuple[float, float] = PERCENTILES
+) -> dict[str, float | None]:
+    """Return mean and percentile interval over resamples of patients, weights float64 (n, resamples), if any."""
+    low, high = (None, None) if weights is None else np.percentile(values @ weights / weights.sum(axis=0), percentiles)
     return {"value": float(values.mean()), "low": as_float(low), "high": as_float(high)}
 
 
