@@ -32,7 +32,7 @@ def calibrated_on_test(results: Results) -> Verdict:
         return Verdict(PASS, f"As far as can be told. {numbers}", value, (low, high), 0.0)  # type: ignore[arg-type]
     return Verdict(
         WARN,
-        f"Not on {join_words(worse)}: they are worse there than the network's own, so test and validation images differ."
+        f"Not on {join_words(worse)}: worse there than the network's own, so test and validation images differ."
         f" {numbers}",
         value,
         (low, high),  # type: ignore[arg-type]
