@@ -30,9 +30,10 @@ from cxrflow.files.tables import read_records
 from cxrflow.models.batches import open_split_images
 from cxrflow.models.checkpoints import SavedModel, load_model
 from cxrflow.models.devices import prepare_process
-from cxrflow.results.calibration import calibrate_model
+from cxrflow.results.calibration import Calibration, calibrate_model
 from cxrflow.results.ensembles import read_candidate
-from cxrflow.results.input_check import fit_input_check, pack_input_check
+from cxrflow.results.input_check import InputCheck, fit_input_check, pack_input_check
+from cxrflow.results.reliability import measure_reliability
 from cxrflow.results.scoring import score_predictions
 from phantoms.render import Fate, ImageTask, encode_task
 
@@ -79,11 +80,13 @@ def deliver_model(layout: Layout, candidate: CandidateId, config: StudySettings,
     content = export_model(members, card)
     difference = check_export(content, members, place / MODEL)
     exported = DeliveredModel(content, place / MODEL, threads=1)
-    known = describe_delivery(exported, config, training, find_metrics(layout, candidate, config.score), reason)
-    answers = fit_answers(layout, candidate, members[0], training["class_weights"], config.deliver)
+    calibration, check = fit_answers(layout, candidate, members[0], training["class_weights"], config.deliver)
+    metrics = find_metrics(layout, candidate, calibration, config.score)
+    known = describe_delivery(exported, config, training, metrics, reason)
     files = {
         MODEL: content,
-        **answers,
+        CALIBRATION: json.dumps(asdict(calibration), indent=2).encode(),
+        INPUT_CHECK: pack_input_check(check),
         **collect_library(),
         **make_golden(content, draw_golden()),
         **write_bundle(known),
@@ -94,13 +97,17 @@ def deliver_model(layout: Layout, candidate: CandidateId, config: StudySettings,
     print(f"{place}: {len(files)} files, {size_mib:.1f} MiB, equal to PyTorch to {difference:.1e}. `python run --help`")
 
 
-def find_metrics(layout: Layout, candidate: CandidateId, settings: ScoreSettings) -> dict[str, Any]:
-    """Return the test scores of what is delivered, in the form of metrics.json."""
-    if candidate == CandidateId(candidate.members[:1]):
-        metrics: dict[str, Any] = read_json(layout.model_file(candidate.members[0], "metrics.json"))
-        return metrics
+def find_metrics(
+    layout: Layout, candidate: CandidateId, calibration: Calibration, settings: ScoreSettings
+) -> dict[str, Any]:
+    """Return the test scores of what is delivered, in the form of metrics.json, and how far its percentages hold."""
     (answers,) = read_candidate(layout, candidate, candidate.members[:1], "test")
-    return score_predictions(answers, settings.bootstrap_resamples, settings.bootstrap_seed)
+    resampling = settings.bootstrap_resamples, settings.bootstrap_seed
+    if candidate == CandidateId(candidate.members[:1]):
+        metrics = read_json(layout.model_file(candidate.members[0], "metrics.json"))
+    else:
+        metrics = score_predictions(answers, *resampling)
+    return {**metrics, "reliability": measure_reliability(answers, calibration, *resampling)}
 
 
 def fit_answers(
@@ -109,8 +116,8 @@ def fit_answers(
     saved: SavedModel,
     class_weights: dict[str, float],
     settings: DeliverSettings,
-) -> dict[str, bytes]:
-    """Return calibration.json and input_check.npz, fitted on the train and validation rows, never on the test rows."""
+) -> tuple[Calibration, InputCheck]:
+    """Return what is fitted on the train and validation rows, never on the test rows."""
     images = layout.images(saved.dataset, recipe_name(saved.preprocess))
     data = open_split_images(images, layout.split(saved.dataset), saved.preprocess.size_px)
     (validation,) = read_candidate(layout, candidate, candidate.members[:1], "val")
@@ -119,8 +126,7 @@ def fit_answers(
     indexed = read_records(layout.index(saved.dataset), IndexRow)
     sides = [(row.width, row.height) for row in indexed if row.image_id in train]
     longest_sides = max(max(pair) / min(pair) for pair in sides)
-    check = fit_input_check(data.images, data.rows["train"], data.rows["val"], longest_sides)
-    return {CALIBRATION: json.dumps(asdict(calibration), indent=2).encode(), INPUT_CHECK: pack_input_check(check)}
+    return calibration, fit_input_check(data.images, data.rows["train"], data.rows["val"], longest_sides)
 
 
 def draw_golden() -> dict[str, bytes]:

@@ -23,6 +23,7 @@ from cxrflow.config.parsing import parse_settings
 from cxrflow.config.settings import StudySettings
 from cxrflow.config.study import recipe_name
 from cxrflow.deliver import tool as tool_module
+from cxrflow.deliver.bundle import write_reliability
 from cxrflow.deliver.folder import SUMS, format_sums, list_files
 from cxrflow.deliver.overlays import draw_overlay
 from cxrflow.deliver.tool import open_tool, to_probabilities
@@ -85,7 +86,8 @@ def write_learned_from(results: Path, folder: Path) -> None:
     ids = [row.image_id for row in split[36:]]
     labels = np.arange(36, 60) % 3
     probabilities = np.full((24, 3), 0.2) + 0.4 * np.eye(3)[(np.arange(24) // 8 + labels) % 3]
-    write_predictions(folder / "val_predictions.csv", Predictions(ids, ids, labels, probabilities, CLASS_NAMES))
+    for name in ("val_predictions.csv", "predictions.csv"):
+        write_predictions(folder / name, Predictions(ids, ids, labels, probabilities, CLASS_NAMES))
 
 
 def add_member(results: Path, seed: int) -> None:
@@ -302,6 +304,15 @@ def test_the_model_card_has_valid_front_matter_and_every_score_its_interval(made
     assert {each["type"] for each in result["metrics"]} == {"f1", "accuracy"}  # of nothing there is no value
     assert text.count("0.81 (0.70–0.90)") == 14
     assert "not a medical device" in text
+    assert "calibrated on 24 validation images. On the test images their log loss is 1." in text
+    assert "worse there" not in text
+
+
+@pytest.mark.parametrize(("low", "is_worse"), [(0.02, True), (-0.01, False), (None, False)])
+def test_the_model_card_says_where_calibration_makes_percentages_worse(low: float | None, is_worse: bool) -> None:
+    loss = {"log_loss": {"value": 0.9, "low": 0.8, "high": 1.0}}
+    found = {"raw": loss, "calibrated": loss, "log_loss_change": {"low": low}, "n_val_images": 100}
+    assert ("They are worse there" in write_reliability(found)) == is_worse
 
 
 def test_a_model_of_phantoms_says_so(tmp_path: Path) -> None:

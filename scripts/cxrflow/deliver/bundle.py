@@ -246,6 +246,8 @@ trained on, with 95 % intervals:
 
 By chance, macro F1 would be {KINDS["score"].show(delivery.metrics["chance_macro_f1"])}. {LIMITS}
 
+{write_reliability(delivery.metrics["reliability"])}
+
 ## The data
 
 {delivery.data_name[0].upper()}{delivery.data_name[1:]}. {delivery.data_terms}
@@ -255,6 +257,21 @@ By chance, macro F1 would be {KINDS["score"].show(delivery.metrics["chance_macro
 To 8-bit grey, then: {", ".join(steps).lower()}. `run` does it,
 and the graph itself does the rest. The ONNX file's metadata says the same.
 """
+
+
+def write_reliability(found: dict[str, Any]) -> str:
+    """Return how far the percentages hold on the test images."""
+    before, after = (
+        KINDS["loss"].show_interval(*(found[name]["log_loss"][end] for end in ("value", "low", "high")))
+        for name in ("raw", "calibrated")
+    )
+    is_worse = (found["log_loss_change"]["low"] or 0) > 0
+    return (
+        f"Its percentages were calibrated on {found['n_val_images']:,} validation images. On the test images their log"
+        f" loss is {after}, where the network's own has {before}; less is better."
+        + " **They are worse there: do not take them at their word on images from elsewhere.**"
+        * is_worse
+    )
 
 
 def write_scores(metrics: dict[str, Any]) -> str:
