@@ -11,3 +11,6 @@ import warnings
 # of the library can import cv2, which looks only then.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+# ONNX Runtime's own packages report each start to Microsoft since 1.29: program, machine, an id that they keep in the
+# home folder (its Privacy.md). Who reads X-rays tells nobody. It looks when it is imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -1,4 +1,6 @@
 import json
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 
 from cxrflow.deliver.delivered import SEAL_BYTES, card_from_metadata, card_to_metadata, open_model, seal_model
 from cxrflow.errors import CxrflowError
+from cxrflow.files.code_hash import SCRIPTS
 
 
 def reseal(path: Path, graph: onnx.ModelProto) -> None:
@@ -93,3 +96,15 @@ def test_without_onnxruntime_the_remedy_is_told(exported: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(CxrflowError, match="pip install onnxruntime"):
         open_model(exported, threads=1)
+
+
+def test_onnx_runtime_reports_to_nobody(exported: Path, tmp_path: Path) -> None:
+    """What it would send it first writes into the home folder."""
+    home = tmp_path / "home"
+    home.mkdir()
+    silent = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME", "XDG_DATA_HOME")
+    environ = {name: value for name, value in os.environ.items() if name not in silent}
+    environ |= {"HOME": str(home), "ORT_DISABLE_TELEMETRY": "0", "PYTHONPATH": str(SCRIPTS)}
+    code = f"from cxrflow.deliver.delivered import *; open_model(Path({str(exported)!r}), threads=1)"
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True)
+    assert not list(home.iterdir())
