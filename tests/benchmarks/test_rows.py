@@ -18,7 +18,7 @@ from tests.models.conftest import _one_thread  # noqa: F401  # here too
 
 HERE = Path(__file__).parent
 IN_PROCESS = [name for name in run.ROWS if name not in ("startup", "memory", "gpu_training")]
-NO_ROWS = {"__init__", "run", "measure", "inputs", "processes", "memory_child", "searches"}
+NO_ROWS = {"__init__", "run", "measure", "inputs", "processes", "memory_child", "searches", "slurm_jobs"}
 
 
 def bench(test: Callable[..., None]) -> Callable[..., None]:

@@ -35,7 +35,9 @@ def test_killed_training_is_repeated_without_its_finished_neighbour_and_a_failed
 ) -> None:
     """Seed 0 ends, seed 1 is killed; afterwards both are as undisturbed. Then one that diverges shares their job."""
     first, second = model_folder(study), model_folder(study, seed=1)
-    head = login.snakemake(study, "models", *ON_CLUSTER, "--set-resources", "train:runtime=1000", *SHARED)
+    profile = study / "profiles/slurm/config.yaml"
+    profile.write_text(profile.read_text().replace("train: ?ask(480,", "train: ?ask(1000,"))
+    head = login.snakemake(study, "models", *ON_CLUSTER, *SHARED)
     wait_for(lambda: min(map(epochs_done, (first, second))) >= 5, 300, "epoch 5 of the second training")
     os.kill(training_process(second), signal.SIGKILL)
     assert head.wait() == 0, head.said[-3000:]
@@ -50,7 +52,7 @@ def test_killed_training_is_repeated_without_its_finished_neighbour_and_a_failed
     variants = ("ablation={variants: [diverged, short]}", "seeds=[0]", "compute={trainings_per_job: 3}")
     head = login.snakemake(study, "models", *ON_CLUSTER, "--config", *variants)
     assert head.wait() != 0
-    assert list_jobs(cluster, head) == [("models0_evaluate_train", "18:00:00")]
+    assert list_jobs(cluster, head) == [whole_day]
     assert "it is not tried again" in head.said
     assert (model_folder(study, "short") / "predictions.csv").exists()
     assert not (model_folder(study, "diverged") / "model.pt").exists()
