@@ -144,7 +144,9 @@ def test_maps_of_the_graph_are_those_of_gradients(backbone: str, tmp_path: Path)
     np.testing.assert_array_equal(answer.heatmap, np.rint(255 * shown))
 
 
-@pytest.mark.parametrize("backbone", ["densenet121", "convnext_tiny", "tiny"])
+@pytest.mark.parametrize(
+    "backbone", ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("densenet121", "convnext_tiny"))]
+)
 def test_a_network_of_another_kind_has_no_maps_and_answers_all_the_same(backbone: str, tmp_path: Path) -> None:
     saved = make_saved(backbone, size_px=18 if backbone == "tiny" else 64)
     model = DeliveredModel(export_saved([saved], tmp_path), tmp_path, threads=1)
@@ -152,6 +154,7 @@ def test_a_network_of_another_kind_has_no_maps_and_answers_all_the_same(backbone
     assert model.run(make_noise(1, saved.preprocess.size_px), maps=True).maps is None
 
 
+@pytest.mark.slow
 def test_an_ensemble_with_flip_answers_as_the_mean_of_its_members_and_their_mirror_images(tmp_path: Path) -> None:
     """In one graph: probabilities, features one behind the other, and maps, those of mirror images turned back."""
     members = [make_saved("resnet34", 64, seed=seed) for seed in (3, 4)]

@@ -96,6 +96,7 @@ PAGES = (16 + 24 + 20) << 20 >> 12  # of 4 KiB, after the first block
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
+@pytest.mark.slow
 def test_blocks_are_filled_with_zeros_by_the_system_once_and_not_anew() -> None:
     commands = [[sys.executable, "-c", COUNT_FAULTS, how] for how in ("kept", "given back")]
     kept, given_back = (int(subprocess.check_output(command, cwd=SCRIPTS)) for command in commands)

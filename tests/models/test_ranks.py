@@ -41,6 +41,7 @@ from tests.models.toy import (
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_two_ranks_train_one_model_on_every_image_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the error of one of them is raised by the launcher, in its words."""
     monkeypatch.setattr(sys, "argv", [rank_task.__file__, str(tmp_path)])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models._api import register_model
 
 from cxrflow.config.backbones import BACKBONES, Backbone, find_size_problem
-from cxrflow.config.settings import TrainSettings
+from cxrflow.config.settings import StudySettings, TrainSettings
 from cxrflow.files.records import SplitRow
 from cxrflow.files.tables import write_records
 from cxrflow.models.batches import SplitImages, join_split
@@ -26,9 +26,11 @@ N_FEATURES = 16
 
 TINY = Backbone(title="Tiny")
 NEEDS_TIMM = pytest.mark.skipif(find_spec("timm") is None, reason="the environment is older than the lock: make setup")
-# Every backbone that takes images of 64 px; ViT-B/14 is in test_transformers.py.
+# Every backbone that takes images of 64 px; the quick tests have those that the study compares. ViT-B/14 is in
+# test_transformers.py.
+COMPARED = StudySettings(study="toy", datasets={}, data_root="").backbones
 AT_64_PX = [
-    pytest.param(name, marks=[NEEDS_TIMM] if entry.library == "timm" else [])
+    pytest.param(name, marks=[NEEDS_TIMM] * (entry.library == "timm") + [pytest.mark.slow] * (name not in COMPARED))
     for name, entry in BACKBONES.items()
     if not find_size_problem(name, 64)
 ]

@@ -18,6 +18,8 @@ PER_CLASS = 20
 
 Labelled = tuple[np.ndarray, list[str]]  # uint8 (N, 64, 64), and their classes
 
+pytestmark = pytest.mark.slow
+
 
 def make_images(sign_contrast: float) -> dict[str, Labelled]:
     """Synthesise the kept images of each dataset."""

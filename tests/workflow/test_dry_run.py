@@ -154,6 +154,7 @@ def test_targets_may_follow_every_command_that_is_shown() -> None:
     assert [name for name in shown if re.search(r"--configfile [\w<](?!.* -- )", (ROOT / name).read_text())] == []
 
 
+@pytest.mark.slow
 def test_a_new_check_is_planned_by_its_module_alone(clone: Path) -> None:
     (clone / "scripts" / "cxrflow" / "checks" / "moon.py").write_text(
         "@check('caution', 'Is the moon full?', needs=('index', 'split'))\ndef full_moon(results):\n    ...\n"
@@ -164,8 +165,15 @@ def test_a_new_check_is_planned_by_its_module_alone(clone: Path) -> None:
     assert jobs == {"index": 3, "copies": 1, "split": 3, "check": 1, "total": 8}
 
 
-@pytest.mark.parametrize(("override", "gpus"), [("compute={gpus: 2}", 2), ("compute={gpus: 2, device: cpu}", 0)])
-def test_a_training_asks_for_the_gpus_of_its_settings(clone: Path, override: str, gpus: int) -> None:
+@pytest.mark.parametrize(
+    ("profile", "override", "gpus"),
+    [
+        ("slurm", "compute={gpus: 2}", 2),
+        ("local", "compute={gpus: 2}", 2),
+        ("slurm", "compute={gpus: 2, device: cpu}", 0),
+    ],
+)
+def test_a_training_asks_for_the_gpus_of_its_settings(clone: Path, profile: str, override: str, gpus: int) -> None:
     """And what else computes with a network for one, also on one machine, where a profile names no GPU for a rule."""
     target = "results/lungs/models/covid/resnet34/scratch/base/seed0/predictions.csv"
     rule = clone / "workflow" / "rules" / "train.smk"
@@ -175,13 +183,12 @@ def test_a_training_asks_for_the_gpus_of_its_settings(clone: Path, override: str
     rule = rule.with_name("summary.smk")
     rule.write_text(rule.read_text().replace('"measure the cost', '"{resources.gpu} GPUs: measure the cost'))
     targets = (target, "results/lungs/backbones/resnet34.json")
-    for profile in ("slurm", "local"):
-        study = ("--profile", f"profiles/{profile}", "--configfile", "config/lungs.yaml", "--config", override)
-        run = run_snakemake(clone, "-n", *targets, *study)
-        assert run.returncode == 0, run.stderr
-        assert f"{gpus} GPUs: train covid resnet34" in run.stdout
-        assert f"{min(1, gpus)} GPUs: evaluate covid resnet34" in run.stdout
-        assert f"{min(1, gpus)} GPUs: measure the cost of resnet34" in run.stdout
+    study = ("--profile", f"profiles/{profile}", "--configfile", "config/lungs.yaml", "--config", override)
+    run = run_snakemake(clone, "-n", *targets, *study)
+    assert run.returncode == 0, run.stderr
+    assert f"{gpus} GPUs: train covid resnet34" in run.stdout
+    assert f"{min(1, gpus)} GPUs: evaluate covid resnet34" in run.stdout
+    assert f"{min(1, gpus)} GPUs: measure the cost of resnet34" in run.stdout
 
 
 def test_a_wrong_config_stops_before_any_job_and_names_all_that_is_wrong(clone: Path) -> None:
