@@ -8,6 +8,7 @@
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/slurm.smk"  #    what a run does before its first job, on a cluster and elsewhere
 
 
 report: "workflow/report/workflow.rst"

@@ -29,7 +29,7 @@ with importing_much():
     from cxrflow.models.devices import choose_device, claim_gpus, describe_device, note_on_precision, prepare_process
     from cxrflow.models.epochs import fit
     from cxrflow.models.losses import weigh_classes
-    from cxrflow.models.probing import fit_probe
+    from cxrflow.models.probing import fit_head
     from cxrflow.models.progress import epoch_line, final_line, header
     from cxrflow.models.ranks import join_ranks, run_together
     from cxrflow.models.resume import CheckpointStore, find_deadline, training_circumstances, training_key
@@ -82,7 +82,7 @@ def train_model(
     if gpus > 1 and not is_rank:
         run_together(gpus, device)
         return
-    identity, found = ModelId.parse(model_id), choose_device(device)
+    identity, found = ModelId.parse(model_id), choose_device(device, gpus)
     prepare_process(max(1, threads // gpus))
     with join_ranks(device) as ranks, ExitStack() as held:
         lease = held.enter_context(hold_lease(resume, f"the training of {model_id}")) if ranks.leads else None
@@ -97,7 +97,7 @@ def train_model(
         state = open_training(identity, data, settings, init_weights, found, ranks)
         print_start(state, identity, data, threads)
         if state.is_probe:
-            print(epoch_line(fit_probe(state, data, identity.backbone), is_best=True))
+            print(epoch_line(fit_head(state, data, identity.backbone), is_best=True))
         else:
             fit(state, store, lambda row, is_best: print(epoch_line(row, is_best)), find_deadline())
         if store and lease:

@@ -12,7 +12,6 @@ from cxrflow.errors import CxrflowError
 from cxrflow.models import devices
 from cxrflow.models.devices import (
     choose_device,
-    claim_gpus,
     derive_generator,
     derive_seed,
     make_deterministic,
@@ -33,16 +32,17 @@ def test_cuda_that_is_not_there_stops_with_what_torch_sees(monkeypatch: pytest.M
 
 
 def test_processes_of_one_machine_take_gpus_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All trainings took GPU 0, however many there were."""
+    """All trainings took GPU 0, however many there were; and processes that shared both of two GPUs took one each."""
     machine = [Path(f"/dev/nvidia{number}") for number in range(3)]
     monkeypatch.setattr(Path, "glob", lambda *_: iter(machine))
     monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
     def claim(count: int = 1, setting: str = "auto", chosen: str = "") -> str:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         if chosen:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
-        claim_gpus(setting, count)
+        choose_device(setting, count)
         return os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
     assert [claim(setting="cpu"), claim(chosen="7"), claim(3)] == ["", "7", ""]

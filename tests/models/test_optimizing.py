@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cxrflow.config.settings import TrainSettings
 from cxrflow.models.epochs import refresh_batch_norm, run_epoch, train_epoch, validate
-from cxrflow.models.optimizing import WeightAverage, build_optimizer, cosine_warm_restart, learning_rate_at
+from cxrflow.models.optimizing import OPTIMIZERS, WeightAverage, build_optimizer, cosine_warm_restart, learning_rate_at
 from tests.models.toy import equal_weights, toy_training
 
 SHORT = TrainSettings(epochs=3, batch_size=8, learning_rate=0.01, restart_epochs=3)
@@ -105,3 +105,8 @@ def test_the_averaged_weights_are_validated_and_kept_and_the_steps_go_on_without
     assert not equal_weights(averaged.best.state_dict, averaged.network.state_dict())
     refresh_batch_norm(averaged, 2)
     assert validate(averaged, 2)[0] == row.val_loss
+
+
+def test_settings_know_every_optimizer() -> None:
+    (optimizer,) = (field for field in dataclasses.fields(TrainSettings) if field.name == "optimizer")
+    assert set(OPTIMIZERS) == set(optimizer.metadata["choices"])

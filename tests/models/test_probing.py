@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 from cxrflow.config.settings import TrainSettings
 from cxrflow.models.inference import predict
 from cxrflow.models.networks import build_network
-from cxrflow.models.probing import PENALTY, fit_probe, regress
+from cxrflow.models.probing import PENALTY, fit_head, regress
 from cxrflow.models.training import start_training
 from tests.models.toy import CPU, equal_weights, toy_data
 
@@ -32,7 +32,7 @@ def test_a_probe_changes_the_head_alone_and_is_the_kept_epoch() -> None:
     network = build_network("tiny", 2, 0.1)
     before = {name: value.clone() for name, value in network.state_dict().items() if not name.startswith("classifier")}
     training = start_training(network, data, TrainSettings(batch_size=4), seed=0, device=CPU)
-    row = fit_probe(training, data, "tiny")
+    row = fit_head(training, data, "tiny")
     after = {name: value for name, value in network.state_dict().items() if not name.startswith("classifier")}
     assert equal_weights(before, after)
     assert training.best.epoch == 1

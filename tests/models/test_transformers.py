@@ -27,7 +27,7 @@ from cxrflow.models.converting import convert_weights, read_tensors, rename_tens
 from cxrflow.models.cost import count_gmac
 from cxrflow.models.epochs import run_epoch
 from cxrflow.models.networks import build_network, find_head, fit_to_size, forward_with_features, to_network_input
-from cxrflow.models.probing import fit_probe
+from cxrflow.models.probing import fit_head
 from cxrflow.results.gradcam import ENGINES, MapLayer, as_maps, find_map_layer, iterate_maps
 from tests.models.toy import CPU, NEEDS_TIMM, equal_weights, toy_data, toy_training
 
@@ -373,7 +373,7 @@ def test_a_probe_on_frozen_features_learns_what_a_thin_transformer_sees() -> Non
     data = toy_data(30, 12, 3, size_px=SIZE_PX)
     training = toy_training(TrainSettings(batch_size=8), data, backbone="thin_eva_patch8")
     before = {name: value.clone() for name, value in training.network.state_dict().items()}
-    row = fit_probe(training, data, "thin_eva_patch8")
+    row = fit_head(training, data, "thin_eva_patch8")
     assert row.train_macro_f1 > 0.9
     changed = [name for name, value in training.network.state_dict().items() if not torch.equal(value, before[name])]
     assert changed == ["head.weight", "head.bias"]

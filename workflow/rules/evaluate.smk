@@ -91,7 +91,7 @@ rule probe:
         LAYOUT.probe("{dataset}", "probe.log"),
     conda:
         "../../envs/cxrflow.yaml"
-    threads: STUDY.settings.compute.threads
+    threads: COMPUTE.threads
     resources:
         masks=folder_of,
     params:

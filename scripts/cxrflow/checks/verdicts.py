@@ -17,7 +17,7 @@ WORDS = {
     "claim": {PASS: "holds", WARN: "holds in part", FAIL: "does not hold", **UNDECIDED},
     "caution": {PASS: "no concern", WARN: "take care", FAIL: "serious concern", **UNDECIDED},
 }
-# What a check can read, all of the study's datasets, backbones or models; the rule's inputs follow from these words.
+# What a check can read, all of the study's datasets, backbones or models: keys of NEEDED in workflow/rules/summary.smk.
 NEEDS = (
     "plan", "index", "copies", "selection", "split", "probes", "backbones", "training", "history", "metrics",
     "predictions", "mirrored", "gradcam",

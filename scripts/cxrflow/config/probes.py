@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Probe:
-    """One classifier without a network; `results/probes.py` has the function of the same name that fits it."""
+    """One classifier without a network; `_PROBES` of results/probes.py has its features and its classifier."""
 
     title: str  # its name in tables
     note: str  # what it sees, a sentence

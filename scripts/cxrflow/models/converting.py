@@ -1,7 +1,7 @@
 """Pretrained weights of other projects, turned into those of the networks here.
 
 Reads safetensors, or a state dict of PyTorch with weights_only, so that no code in a file ever runs. A pickled model
-must be saved anew where it comes from; README.md shows how. Writes weights/<name>.pth with its checksum.
+must be saved anew where it comes from; config/weights.md shows how. Writes weights/<name>.pth with its checksum.
 """
 
 import re

@@ -47,15 +47,17 @@ def claim_gpus(setting: str, count: int = 1) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, sorted(mine)))
 
 
-def choose_device(setting: str) -> torch.device:
-    """Return the device of a `device` setting: `cpu`, `cuda`, or `auto` for a GPU where there is one, and claim it.
+def choose_device(setting: str, count: int = 1) -> torch.device:
+    """Return the device of a `device` setting: `cpu`, `cuda`, or `auto` for a GPU where there is one.
+
+    As many GPUs as are counted are claimed: each of several processes that share a training counts those of all.
 
     Raises:
         CxrflowError: it is none of these, or `cuda` and PyTorch sees no GPU.
     """
     if setting not in DEVICES:
         raise CxrflowError(f"device is {setting!r}: expected one of {', '.join(DEVICES)}")
-    claim_gpus(setting)
+    claim_gpus(setting, count)
     if setting == "cuda" and not torch.cuda.is_available():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
         raise CxrflowError(

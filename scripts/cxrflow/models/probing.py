@@ -23,7 +23,7 @@ from cxrflow.models.training import BestEpoch, Training
 PENALTY = 0.01  # scikit-learn's C; on standardized features, as of the probes without a network
 
 
-def fit_probe(training: Training, data: SplitImages, backbone: str) -> EpochRow:
+def fit_head(training: Training, data: SplitImages, backbone: str) -> EpochRow:
     """Fit the head of a training's network in place, which is then its best and only epoch; return its row."""
     start_s, network, rows = time.perf_counter(), training.network, data.rows["train"]
     _, features = predict(

@@ -56,7 +56,7 @@ class Training:
     class_weights: Tensor  # float32 (n_classes,), on the device; all 1 where the settings switch them off
     average: WeightAverage | None = None  # of the network's weights over the steps
     ranks: Ranks = ALONE
-    is_probe: bool = False  # only the head is to be fitted, as `probing.fit_probe` does
+    is_probe: bool = False  # only the head is to be fitted, as `probing.fit_head` does
     best: BestEpoch = field(default_factory=BestEpoch)
     history: list[EpochRow] = field(default_factory=list)  # one row per finished epoch
 
