@@ -1,12 +1,13 @@
 r"""Measure what a backbone costs: parameters, multiply-adds, layers, the time of one X-ray, and images per second.
 
 Reads nothing; writes one JSON. Parameters and multiply-adds are exact; times are those of the machine it names. The
-time of one X-ray is that of a delivered network, from the file to the answer, on one CPU core; the network's part of it
-stands beside it. Training and inference
-are measured for a few seconds on random images, by the code that does both in a study.
+time of one X-ray is that of a delivered network, from the file to the answer, on one CPU core, and of each form in
+which several may be delivered together. Training and inference are measured for a few seconds on random images, by the
+code that does both in a study.
 
     python scripts/profile_backbone.py --backbone resnet34 --preprocess '{"size_px": 256}' --batch-size 32 \
-        --precision float32 --settings '{"repeats": 30}' --device cuda --threads 2 --profile resnet34.json
+        --precision float32 --forms 1 1/flip 3 3/flip --settings '{"repeats": 30}' --device cuda --threads 2 \
+        --profile resnet34.json
 """
 
 import platform
@@ -17,6 +18,7 @@ with importing_much():
     import torch
 
     from cxrflow.config.backbones import BACKBONES
+    from cxrflow.config.layout import FLIP
     from cxrflow.config.settings import PreprocessSettings, ProfileSettings
     from cxrflow.deliver.timing import time_answers
     from cxrflow.files.atomic import write_json
@@ -33,6 +35,7 @@ def profile(
     preprocess: PreprocessSettings,
     batch_size: int,
     precision: str = "float32",
+    forms: list[str],
     settings: ProfileSettings,
     device: str = "auto",
     threads: int,
@@ -44,6 +47,7 @@ def profile(
     preprocess: resizing, equalization and blur, as JSON
     batch_size: images per step of the training that is measured
     precision: of that training: float32 or bfloat16
+    forms: how many networks answer, "/flip" where for the mirror image, too; "1" is one of them
     settings: number of timed answers, as JSON.
     device: auto (a GPU if there is one), cpu or cuda
     threads: CPU threads
@@ -53,14 +57,11 @@ def profile(
     found = choose_device(device)
     cost = count_cost(backbone, preprocess.size_px)
     cost |= measure_speed(backbone, preprocess.size_px, batch_size, precision, found, threads)
-    network = fit_to_size(build_network(backbone, N_CLASSES, 0.1), backbone, preprocess.size_px).eval()
-    answers = time_answers([network], backbone, preprocess, settings.repeats)
-    for key, times_ms in zip(("latency_ms", "network_ms"), zip(*answers, strict=True), strict=True):
-        cost[key] = describe_times(times_ms)
+    cost["latency_ms"] = {form: describe_times(time_form(form, backbone, preprocess, settings)) for form in forms}
     cost |= {"repeats": settings.repeats, "cpu": describe_device(torch.device("cpu")), "host": platform.node()}
     cost["versions"] = list_versions(backbone)
     write_json(profile, cost)
-    latency, speed = cost["latency_ms"], cost["training"]
+    latency, speed = cost["latency_ms"]["1"], cost["training"]
     print(
         f"{BACKBONES[backbone].title} at {preprocess.size_px} px: {cost['params'] / 1e6:.2f} M parameters, "
         f"{cost['gmac']:.3f} GMAC per image, {cost['layers']} layers; "
@@ -68,6 +69,18 @@ def profile(
         f" {cost['cpu']}; on {speed['device_name']} ({threads} threads): training {speed['images_per_s']:.1f} images/s,"
         f" inference {cost['inference']['images_per_s']:.1f} images/s (batches of {speed['batch_size']})"
     )
+
+
+def time_form(form: str, backbone: str, preprocess: PreprocessSettings, settings: ProfileSettings) -> list[float]:
+    """Return the milliseconds of each answer by new networks in one graph, of a form, `CandidateId.form`.
+
+    Each has weights of its own: ONNX Runtime would compute equal networks once.
+    """
+    networks = [
+        fit_to_size(build_network(backbone, N_CLASSES, 0.1, seed), backbone, preprocess.size_px).eval()
+        for seed in range(int(form.removesuffix(FLIP)))
+    ]
+    return time_answers(networks, backbone, preprocess, settings.repeats, flip=form.endswith(FLIP))
 
 
 if __name__ == "__main__":

@@ -222,8 +222,11 @@ def fake_profile(backbone: str, size_px: int) -> dict[str, Any]:
         "batch": 32,
         "gmac_batch": 32 * GMAC[backbone] * (size_px / 256) ** 2,
         "layers": 40,
-        "latency_ms": {"median": latency, "low": latency * 0.95, "high": latency * 1.2},
-        "network_ms": {"median": latency - 5, "low": latency * 0.95 - 5, "high": latency * 1.2 - 5},
+        "latency_ms": {
+            form: {"median": times * latency, "low": times * latency * 0.95, "high": times * latency * 1.2}
+            for n in range(1, 6)
+            for form, times in ((f"{n}", n), (f"{n}/flip", 2 * n))
+        },
         "weights_mib": PARAMS[backbone] * 4 / 2**20,
         "inference": {"images_per_s": 100.0, "energy_j": None},
         "cpu": "an invented CPU",

@@ -57,6 +57,14 @@ def test_seeds_and_ablations_multiply(config: dict[str, Any]) -> None:
     }
 
 
+def test_timed_are_all_forms_that_may_be_chosen_and_one_network_alone(config: dict[str, Any]) -> None:
+    study = load_study(config | {"seeds": [0, 1, 2], "select": {"ensembles": True, "flip": True}})
+    models = [model for model in study.models() if model != ModelId("covid", "resnet34", seed=1)]
+    assert study.list_timed_forms("mobilenet_v3_large", models) == ["1", "3", "1/flip", "3/flip"]
+    assert set(study.list_timed_forms("resnet34", models)) == {"1", "2", "3", "1/flip", "2/flip", "3/flip"}
+    assert load_study(config).list_timed_forms("resnet34", models) == ["1"]
+
+
 def test_a_variant_of_the_transfer_alone_is_of_transferred_models_alone(config: dict[str, Any]) -> None:
     ablation = {"variants": ["slow_transfer", "no_blur"], "datasets": ["covid"], "backbones": ["resnet34"]}
     models = load_study(config | {"seeds": [0], "ablation": ablation}).models()

@@ -16,4 +16,4 @@ def test_the_drawn_film_is_as_large_a_file_as_the_nih_s() -> None:
 def test_every_repeat_is_an_answer() -> None:
     times_ms = time_answers([build_tiny().eval()], "tiny", PreprocessSettings(size_px=18), repeats=4)
     assert len(times_ms) == 4
-    assert all(whole > network > 0 for whole, network in times_ms)
+    assert min(times_ms) > 0

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -234,6 +235,17 @@ def test_what_cannot_be_trained_stops_before_anything_is_written(
     assert not files["resume"].exists()
 
 
+@pytest.mark.parametrize(("form", "n", "flip"), [("1", 1, False), ("12/flip", 12, True)])
+def test_a_form_is_timed_with_as_many_networks(monkeypatch: pytest.MonkeyPatch, form: str, n: int, flip: bool) -> None:
+    """Of different weights, or ONNX Runtime computes one of them alone: it took three for one."""
+    timed = Mock(return_value=[1.0])
+    monkeypatch.setattr(profile_backbone, "time_answers", timed)
+    profile_backbone.time_form(form, "tiny", PreprocessSettings(size_px=18), ProfileSettings())
+    networks, *_ = timed.call_args.args
+    different = {next(network.parameters()).detach().numpy().tobytes() for network in networks}
+    assert (len(different), timed.call_args.kwargs["flip"]) == (n, flip)
+
+
 def test_profile_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = ProfileSettings(repeats=6)
     path = tmp_path / "tiny.json"
@@ -241,6 +253,7 @@ def test_profile_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         backbone="tiny",
         preprocess=PreprocessSettings(size_px=18),
         batch_size=4,
+        forms=["1", "3/flip"],
         settings=settings,
         threads=1,
         profile=path,
@@ -248,7 +261,8 @@ def test_profile_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     cost = read_json(path)
     assert (cost["backbone"], cost["repeats"], cost["params"]) == ("tiny", 6, count_params(build_tiny()))
     assert cost["gmac_batch"] == cost["gmac"] * cost["batch"] == cost["gmac"] * 32
-    assert 0 < cost["latency_ms"]["low"] <= cost["latency_ms"]["median"] <= cost["latency_ms"]["high"]
+    assert list(cost["latency_ms"]) == ["1", "3/flip"]
+    assert all(0 < each["low"] <= each["median"] <= each["high"] for each in cost["latency_ms"].values())
     assert cost["weights_mib"] == cost["params"] * 4 / 2**20
     assert cost["cpu"]
     assert "Tiny at 18 px: 0.02 M parameters" in capsys.readouterr().out

@@ -16,6 +16,7 @@ rule profile_backbone:
         preprocess=as_is(settings_json(STUDY.settings.preprocess)),
         batch_size=STUDY.settings.train.batch_size,
         precision=STUDY.settings.train.precision,
+        forms=lambda wildcards: STUDY.list_timed_forms(wildcards.backbone, MODELS),
         settings=as_is(settings_json(STUDY.settings.profile)),
         backbone=lambda wildcards: describe_network(wildcards.backbone),
         code=code_hash("profile_backbone"),
@@ -23,8 +24,9 @@ rule profile_backbone:
         "measure the cost of {wildcards.backbone}"
     shell:
         "python scripts/profile_backbone.py --backbone {wildcards.backbone:q} --preprocess {params.preprocess:q}"
-        " --batch-size {params.batch_size} --precision {params.precision:q} --settings {params.settings:q}"
-        " --device {resources.device:q} --threads {threads} --profile {output.profile:q} > {log:q} 2>&1"
+        " --batch-size {params.batch_size} --precision {params.precision:q} --forms {params.forms:q}"
+        " --settings {params.settings:q} --device {resources.device:q} --threads {threads}"
+        " --profile {output.profile:q} > {log:q} 2>&1"
 
 
 rule select_models:

@@ -95,7 +95,7 @@ def backbone_rows(results: Results) -> list[dict[str, Any]]:
                 "gmac_batch": profile["gmac_batch"] if profile["size_px"] == PAPER_SIZE_PX else None,
                 "paper_gflops": paper.gflops if paper else None,
                 "imagenet_top5": backbone.imagenet.top5 if backbone.imagenet else None,
-                **timing_columns("latency_ms", profile["latency_ms"]),
+                **timing_columns("latency_ms", profile["latency_ms"]["1"]),
                 "device": profile["cpu"],
                 "energy": show_energy(profile["inference"]["energy_j"]),
             }
@@ -167,7 +167,7 @@ def cost_columns(results: Results, model: ModelResult) -> dict[str, Any]:
     return {
         "params_m": profile["params"] / 1e6,
         "gmac": profile["gmac"] if same else None,
-        **timing_columns("latency_ms", profile["latency_ms"] if same else None),
+        **timing_columns("latency_ms", profile["latency_ms"]["1"] if same else None),
     }
 
 

@@ -68,6 +68,11 @@ class CandidateId:
         seeds = "+".join(str(member.seed) for member in self.members[1:])
         return self.members[0].path + f"+{seeds}" * bool(seeds) + FLIP * self.flip
 
+    @property
+    def form(self) -> str:
+        """`3/flip`: how many networks answer, and whether for the mirror image, too; what its time depends on."""
+        return f"{len(self.members)}{FLIP * self.flip}"
+
     @classmethod
     def parse(cls, path: str) -> "CandidateId":
         """Read a path back.

@@ -3,6 +3,7 @@
 Read by the Snakefile while it plans and by `summarize` while it collects. Imports no torch: a dry run stays fast.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cxrflow.config.settings import (
     ComputeSettings,
     DatasetSettings,
     PreprocessSettings,
+    SelectSettings,
     StudySettings,
     TrainSettings,
     TuneSettings,
@@ -96,6 +98,12 @@ class Study:
         first, n = candidate.members[0], len(candidate.members)
         parts = [BACKBONES[first.backbone].title, self.init_title(first.init)]
         return ", ".join([*parts, *[f"ensemble of {n} seeds"] * (n > 1), *["flip"] * candidate.flip])
+
+    def list_timed_forms(self, backbone: str, models: Iterable[ModelId]) -> list[str]:
+        """Return the forms, `CandidateId.form`, of all candidates of a backbone, and of one network alone."""
+        groups = group_seeds(model for model in models if model.backbone == backbone and model.variant == BASE)
+        found = (form.form for seeds in groups for form in list_forms(seeds, self.settings.select))
+        return list(dict.fromkeys(["1", *found]))
 
     def init_title(self, init: str) -> str:
         """Return how a model starts, in words."""
@@ -250,6 +258,20 @@ class Study:
             for name, data in self.settings.datasets.items()
             if name not in self.settings.leave_out and not self.dataset_folder(name).is_dir()
         ]
+
+
+def group_seeds(models: Iterable[ModelId]) -> list[list[ModelId]]:
+    """Return the models with those that differ in their seed alone together, in order of appearance."""
+    groups: dict[ModelId, list[ModelId]] = {}
+    for model in models:
+        groups.setdefault(replace(model, seed=0), []).append(model)
+    return list(groups.values())
+
+
+def list_forms(seeds: Sequence[ModelId], select: SelectSettings) -> list[CandidateId]:
+    """Return what can be made of a model's seeds: it alone, their ensemble, and each of these with flip."""
+    groups = [(seeds[0],), *[tuple(seeds)] * (select.ensembles and len(seeds) > 1)]
+    return [CandidateId(members, flip) for flip in (False, True)[: 1 + select.flip] for members in groups]
 
 
 def recipe_name(settings: PreprocessSettings) -> str:

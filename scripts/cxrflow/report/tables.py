@@ -400,9 +400,9 @@ TABLES: dict[str, Table] = {
         " seeds, and of the answers for an image and its mirror image. A model's score is the mean over its seeds, with"
         " its interval over patients and seeds; an ensemble is one, with an interval over patients alone, which does"
         " not show how one of other seeds would score. Standing: not inferior to any other candidate, which the highest"
-        " score always is. Parameters and size are those of all networks; GMAC, and the network's part of the latency,"
-        " are those of one network, as often as there are networks and mirror images. Energy: that of the"
-        " whole GPU while it predicted, by its own counter; it decides nothing.",
+        " score always is. Latency is measured with all networks and mirror images in one exported graph. Parameters"
+        " and size are those of all networks; GMAC and energy are those of one network, as often as there are networks"
+        " and mirror images. Energy: that of the whole GPU while it predicted, by its own counter; it decides nothing.",
         (
             DATASET,
             Column("candidate", "Candidate", width_cm=5),

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxrflow.config.layout import CandidateId, Layout
-from cxrflow.config.settings import ScoreSettings, SelectSettings
-from cxrflow.config.study import BASE, ModelId, Study
+from cxrflow.config.settings import ScoreSettings
+from cxrflow.config.study import BASE, ModelId, Study, group_seeds, list_forms
 from cxrflow.data.overlap import SeenTest
 from cxrflow.files.atomic import read_json
 from cxrflow.files.records import Predictions
@@ -59,12 +59,12 @@ def select_models(study: Study, layout: Layout, models: Sequence[ModelId]) -> di
 
 def list_candidates(study: Study, layout: Layout, models: Sequence[ModelId], dataset: str) -> list[list[ModelId]]:
     """Return the base models of a dataset that cannot have seen its test images, seeds of one model together."""
-    groups: dict[tuple[str, str], list[ModelId]] = {}
     seen_test = SeenTest(study, layout)
-    for model in models:
-        if model.dataset == dataset and model.variant == BASE and not seen_test.is_possible(model):
-            groups.setdefault((model.backbone, model.init), []).append(model)
-    return list(groups.values())
+    return group_seeds(
+        model
+        for model in models
+        if model.dataset == dataset and model.variant == BASE and not seen_test.is_possible(model)
+    )
 
 
 def read_candidates(study: Study, layout: Layout, models: Sequence[ModelId], dataset: str) -> list[Candidate]:
@@ -82,36 +82,23 @@ def read_candidates(study: Study, layout: Layout, models: Sequence[ModelId], dat
     ]
 
 
-def list_forms(seeds: Sequence[ModelId], select: SelectSettings) -> list[CandidateId]:
-    """Return what can be made of a model's seeds: it alone, their ensemble, and each of these with flip."""
-    groups = [(seeds[0],), *[tuple(seeds)] * (select.ensembles and len(seeds) > 1)]
-    return [CandidateId(members, flip) for flip in (False, True)[: 1 + select.flip] for members in groups]
-
-
 def find_costs(profile: Mapping[str, Any], candidate: CandidateId) -> dict[str, Any]:
     """Return what a candidate costs, from backbones/<name>.json of its networks.
 
-    Parameters and size: as many times as there are members; multiply-adds and energy: once more for each mirror image.
-    Latency: decoding and preparing the X-ray once, then the network's part as many times; the ends of both intervals
-    are added alike, which widens the sum's.
+    Latency: as measured with as many networks and mirror images. Parameters and size: as many times as there are
+    members; multiply-adds and energy: once more for each mirror image.
     """
     n_members, n_passes = len(candidate.members), len(candidate.members) * (1 + candidate.flip)
-    whole, network = profile["latency_ms"], profile["network_ms"]
-    median, low, high = (_add_times(whole[end], network[end], n_passes - 1) for end in ("median", "low", "high"))
-    energy = profile["inference"]["energy_j"]
+    latency, energy = profile["latency_ms"][candidate.form], profile["inference"]["energy_j"]
     return {
-        "latency_ms": median,
-        "latency_ms_low": low,
-        "latency_ms_high": high,
+        "latency_ms": latency["median"],
+        "latency_ms_low": latency["low"],
+        "latency_ms_high": latency["high"],
         "params": profile["params"] * n_members,
         "weights_mib": profile["weights_mib"] * n_members,
         "gmac": profile["gmac"] * n_passes,
         "energy_j": None if energy is None else energy * n_passes,
     }
-
-
-def _add_times(whole: float | None, part: float | None, times: int) -> float | None:
-    return None if whole is None or part is None else whole + part * times
 
 
 def _split_costs(costs: dict[str, Any]) -> dict[str, Any]:
