@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -66,6 +66,7 @@ def cluster() -> Iterator[Cluster]:
     if missing := missing_programs():
         pytest.skip(f"no Slurm here (missing: {', '.join(missing)}); as root on Debian: apt-get install {PACKAGES}")
     with tempfile.TemporaryDirectory(prefix="cxs") as folder:  # short: sockets have names of at most 108 characters
+        os.chmod(folder, 0o755)  # for other users too
         cluster = Cluster(Path(folder) / "c")
         cluster.up()
         try:
@@ -201,6 +202,7 @@ class Login:
     def __init__(self, cluster: Cluster) -> None:
         """Take the cluster."""
         self.cluster = cluster
+        self.user: dict[str, Any] = {}  # who works here, for subprocess; empty: root
         self._heads: list[Head] = []
         self.python = find_python(cluster.folder)
         self._snakemake = cluster.folder / "snakemake"
@@ -219,6 +221,7 @@ class Login:
                 stdout=handle,
                 stderr=handle,
                 env=self.environment,
+                **self.user,
                 start_new_session=True,
                 preexec_fn=lambda: signal.signal(
                     signal.SIGINT, signal.SIG_DFL

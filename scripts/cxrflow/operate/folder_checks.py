@@ -85,7 +85,7 @@ def check_python(n_nodes: int | None, *, wants_gpu: bool) -> Findings:
     python = Path(snakemake).parent / "python"
     if any(character.isspace() for character in str(python)):
         text = f"{python} has a space in its path, and Snakemake's Slurm plugin starts jobs with it unquoted"
-        remedy = "move the clone to a path without one and run make setup there; a link to it is not enough"
+        remedy = "run make setup in a clone whose path has none, and link .venv here to the .venv there"
         yield Finding("PROBLEM", text, remedy)
     command = [str(python), "-W", "ignore", "-c", PROBE]
     try:
