@@ -11,7 +11,8 @@ from tests.compare.fake_study import ONE_MODEL, FakeStudy, collect_fake
 @pytest.mark.parametrize(
     ("skill", "least", "level", "words"),
     [
-        (0.9, 160, "pass", "As far as can be told."),
+        (1.0, 160, "pass", "Yes, better than the network's own."),
+        (0.9, 160, "pass", "No loss can be told."),
         (0.3, 160, "warn", "worse there than"),
         (0.3, 30, "unknown", "enough test patients"),
     ],

@@ -29,7 +29,8 @@ def calibrated_on_test(results: Results) -> Verdict:
     worse = [results.dataset_title(name) for name, change in told.items() if is_clear(change["low"])]  # type: ignore[arg-type]
     numbers = f"Change of their log loss, below 0 is better: {' '.join(texts)}"
     if not worse:
-        return Verdict(PASS, f"As far as can be told. {numbers}", value, (low, high), 0.0)  # type: ignore[arg-type]
+        answer = "Yes, better than the network's own" if high < 0 else "No loss can be told"  # type: ignore[operator]
+        return Verdict(PASS, f"{answer}. {numbers}", value, (low, high), 0.0)  # type: ignore[arg-type]
     return Verdict(
         WARN,
         f"Not on {join_words(worse)}: worse there than the network's own, so test and validation images differ."
