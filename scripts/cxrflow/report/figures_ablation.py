@@ -38,7 +38,7 @@ def draw_forest(results: Results, path: Path) -> None:
         left.set_ylim(len(members) - 0.4, -0.6)
         _write_costs(right, members)
     for panel, label in zip(
-        axes[-1], ("Macro F1, variant minus base", "Calibrated log loss (less is better)"), strict=True
+        axes[-1], ("Macro F1, variant minus base", "Log loss, calibrated on validation (less is better)"), strict=True
     ):
         panel.xaxis.set_major_locator(MaxNLocator(4))
         panel.set_xlabel(label)

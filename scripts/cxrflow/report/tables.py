@@ -422,12 +422,12 @@ TABLES: dict[str, Table] = {
     ),
     "calibration": Table(
         "Table 9b. Calibration and abstention: fitted on validation, measured on test",
-        "As trained: the softmax of the network. Calibrated: class weights of the loss taken back, then one temperature"
-        " (above 1: the network was too sure) and, from 30 validation patients of each class on, a bias. Log loss"
-        " and Brier score are means over test images. Calibration error: debiased, class-wise; a perfectly calibrated"
-        " model would show up to `by chance` in 95 of 100 such tests, and as much as this one in the share p. Answered:"
-        " test images whose most probable class reaches the threshold; error among them beside that of all; AURC: mean"
-        " error over all thresholds.",
+        "As trained: the softmax of the network. Calibrated, on the validation images: class weights of the loss taken"
+        " back, then one temperature (above 1: the network was too sure) and, from 30 validation patients of each class"
+        " on, a bias. Log loss and Brier score are means over test images. Calibration error: debiased, class-wise; a"
+        " perfectly calibrated model would show up to `by chance` in 95 of 100 such tests, and as much as this one in"
+        " the share p. Answered: test images whose most probable class reaches the threshold; error among them beside"
+        " that of all; AURC: mean error over all thresholds.",
         (
             *MODEL,
             *numbers(n_val_patients="Val patients, smallest class"),
