@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("backbone", "size_px", "epochs", "kills"), [("tiny", 12, 30, 10), ("mobilenet_v3_large", 32, 12, 5)]
+    ("backbone", "size_px", "epochs", "kills"), [("tiny", 12, 30, 10), ("mobilenet_v3_large", 32, 8, 4)]
 )
 def test_kills_change_no_bit(tmp_path: Path, backbone: str, size_px: int, epochs: int, kills: int) -> None:
     arguments = [backbone, str(tmp_path), str(size_px), str(epochs), str(kills)]

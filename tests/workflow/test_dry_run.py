@@ -159,10 +159,13 @@ def test_a_new_check_is_planned_by_its_module_alone(clone: Path) -> None:
     (clone / "scripts" / "cxrflow" / "checks" / "moon.py").write_text(
         "@check('caution', 'Is the moon full?', needs=('index', 'split'))\ndef full_moon(results):\n    ...\n"
     )
-    plan = ("-n", "--quiet", "rules", "--configfile", "config/lungs.yaml", "--")
+    (clone / "config/one.yaml").write_text(
+        "study: one\ndatasets: {covid: {reader: covid_radiography, folder: covid}}\nbackbones: [resnet34]\n"
+    )
+    plan = ("-n", "--quiet", "rules", "--configfile", "config/one.yaml", "--")
     assert planned(run_snakemake(clone, *plan, "summary"))["check"] == len(list_verdicts()) + 1
-    jobs = planned(run_snakemake(clone, *plan, "results/lungs/checks/full_moon.json"))
-    assert jobs == {"index": 3, "copies": 1, "split": 3, "check": 1, "total": 8}
+    jobs = planned(run_snakemake(clone, *plan, "results/one/checks/full_moon.json"))
+    assert jobs == {"index": 1, "copies": 1, "split": 1, "check": 1, "total": 4}
 
 
 @pytest.mark.parametrize(
@@ -234,10 +237,11 @@ def test_without_snakemakes_notes_a_plan_says_what_was_made_with_other_settings(
     made = {"preprocess": {}, "settings": {"epochs": 2}}
     record = {"stage": "train", "settings": made, "inputs": {}, "outputs": {model.name: "0"}}
     save_record(record_path(model), record)
-    run = run_snakemake(clone, "-n", "--configfile=config/lungs.yaml")
+    plan = ("-n", "--configfile=config/lungs.yaml", str(model.relative_to(clone)))
+    run = run_snakemake(clone, *plan)
     assert "made with other settings: train.epochs: 2, now 50 (1 file)" in run.stderr
     write_json(record_path(model), record)  # unsigned
-    run = run_snakemake(clone, "-n", "--configfile=config/lungs.yaml")
+    run = run_snakemake(clone, *plan)
     assert "model.pt.json was changed or damaged" in run.stdout + run.stderr
     assert "Traceback" not in run.stdout + run.stderr
 
