@@ -9,7 +9,7 @@ from cxrflow.results.families import ALPHA
 
 @check(
     "caution",
-    "Do probabilities that were calibrated on validation images hold on the test images?",
+    "Does calibration on validation images help on the test images, too?",
     needs=("index", "split", "training", "predictions"),
 )
 def calibrated_on_test(results: Results) -> Verdict:

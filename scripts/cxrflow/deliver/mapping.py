@@ -2,8 +2,10 @@
 
 Where the last maps are averaged over their cells and go through a few layers to the classes, the gradient that Grad-CAM
 needs is known in closed form: for one linear layer its weights (CAM: Zhou et al. 2016, CVPR), and for the hidden layer
-of MobileNetV3's head these times the slope of its hardswish and the weights before it. A network of any other kind gets
-no maps. Equations 1 and 2 of Selvaraju et al. 2017, Grad-CAM, ICCV.
+of MobileNetV3's head these times the slope of its hardswish and the weights before it; through a normalization of the
+average, as in ConvNeXt and in a transformer that averages its patches, it is passed back likewise. A network of any
+other kind, such as a transformer that answers by its class token, gets no maps. Equations 1 and 2 of Selvaraju et al.
+2017, Grad-CAM, ICCV.
 """
 
 import math
@@ -12,6 +14,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from cxrflow.errors import CxrflowError
 from cxrflow.results.gradcam import as_maps, find_map_layer
@@ -42,11 +45,31 @@ class MapPart:
         entered = []
         for module in self.tail:
             entered.append(pooled)
-            pooled = module(pooled.clone())  # it may change it in place
+            pooled = _pass_on(module, pooled)
         slopes = torch.eye(pooled.shape[1], dtype=pooled.dtype, device=pooled.device)[None]
         for module, values in zip(reversed(self.tail), reversed(entered), strict=True):
-            slopes = slopes @ module.weight if isinstance(module, nn.Linear) else slopes * slope_of(module, values)
+            slopes = _pass_back(module, slopes, values)
         return slopes
+
+
+def _pass_on(module: nn.Module, values: Tensor) -> Tensor:
+    """Return what a module makes of values (n, C); a normalization of images, as ConvNeXt's, does not take these."""
+    if isinstance(module, nn.LayerNorm):
+        return layer_norm(values, module.normalized_shape, module.weight, module.bias, module.eps)
+    found: Tensor = module(values.clone())  # it may change them in place
+    return found
+
+
+def _pass_back(module: nn.Module, slopes: Tensor, values: Tensor) -> Tensor:
+    """Return the gradient before a module from that behind it, (n, n_classes, C), and the values (n, C) that enter."""
+    if isinstance(module, nn.Linear):
+        return slopes @ module.weight
+    if not isinstance(module, nn.LayerNorm):
+        return slopes * slope_of(module, values)
+    centred = values - values.mean(1, keepdim=True)
+    deviation = (centred.square().mean(1, keepdim=True) + module.eps).sqrt()[:, None]
+    unit, weighed = centred[:, None] / deviation, slopes * module.weight
+    return (weighed - weighed.mean(2, keepdim=True) - unit * (weighed * unit).mean(2, keepdim=True)) / deviation
 
 
 def slope_of(module: nn.Module, values: Tensor) -> Tensor:
@@ -93,7 +116,7 @@ def _equals_gradients(network: nn.Module, part: MapPart, size_px: int) -> bool:
     if (
         not part.tail
         or not isinstance(part.tail[-1], nn.Linear)
-        or not all(isinstance(module, (nn.Linear, nn.Hardswish, nn.ReLU)) for module in part.tail)
+        or not all(isinstance(module, (nn.Linear, nn.LayerNorm, nn.Hardswish, nn.ReLU)) for module in part.tail)
     ):
         return False
     noise = torch.rand(N_COMPARED, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))
@@ -107,7 +130,9 @@ def _equals_gradients(network: nn.Module, part: MapPart, size_px: int) -> bool:
         logits = network(noise)
     (activations,) = kept
     cells = as_maps(activations.detach(), part.grid)
-    if not isinstance(part.tail[0], nn.Linear) or part.tail[0].in_features != cells.shape[1]:
+    first = part.tail[0]
+    width = first.in_features if isinstance(first, nn.Linear) else math.prod(getattr(first, "normalized_shape", ()))
+    if width != cells.shape[1]:
         return False  # not an average over cells goes on
     classes = range(logits.shape[1])
     gradients = [torch.autograd.grad(logits[:, k].sum(), activations, retain_graph=True)[0] for k in classes]

@@ -84,7 +84,7 @@ def as_maps(output: Tensor, grid: tuple[int, int]) -> Tensor:
     """
     if output.dim() == 4:
         return output
-    return output[:, -math.prod(grid) :].transpose(1, 2).reshape(len(output), -1, *grid)
+    return output[:, -math.prod(grid) :].transpose(1, 2).reshape(-1, output.shape[2], *grid)  # any B, also in a graph
 
 
 def _trace_grids(network: nn.Module, size_px: int) -> tuple[dict[str, tuple[int, int]], set[str]]:
