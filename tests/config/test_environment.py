@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from cxrflow.config import environment
 from cxrflow.config.environment import PLANNED, check_environment, describe_environment
 from cxrflow.errors import CxrflowError
 
@@ -26,7 +28,14 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Be a job of a Snakemake that was started with this environment; give a folder of more packages."""
     monkeypatch.setenv(PLANNED, describe_environment())
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return tmp_path
+
+
+def test_where_no_folder_of_packages_has_changed_no_version_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PLANNED, describe_environment())
+    monkeypatch.delattr(environment, "find_version")
+    check_environment()
 
 
 def test_without_a_plan_and_with_another_package_nothing_stops(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +63,7 @@ def test_what_is_half_installed_or_has_come_is_named(packages: Path, monkeypatch
     with pytest.raises(CxrflowError, match=rf": numpy {now['numpy']} -> missing\."):
         check_environment()
     monkeypatch.setenv(PLANNED, describe_environment())  # of a Snakemake that was started at that time
+    time.sleep(0.01)  # the clock of some file systems
     (packages / "numpy-9.9.dist-info").rmdir()
     with pytest.raises(CxrflowError, match=rf": numpy missing -> {now['numpy']}\."):
         check_environment()

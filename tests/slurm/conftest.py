@@ -233,7 +233,7 @@ class Login:
     def train(self, study: Path, epoch: int, *options: str, goal: str = "") -> Held:
         """Start the training of seed 0, or what needs it, and hold it when it has finished an epoch."""
         model, head = model_folder(study), self.snakemake(study, goal or target(), *ON_CLUSTER, *options)
-        wait_for(lambda: epochs_done(model) >= epoch, 300, f"epoch {epoch} in {model / 'train.log'}")
+        wait_for(lambda: epochs_done(model) >= epoch, 600, f"epoch {epoch} in {model / 'train.log'}")
         held = Held(model, head, self.job_of(model), training_process(model))
         os.kill(held.process, signal.SIGSTOP)
         return held

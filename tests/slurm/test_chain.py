@@ -27,10 +27,10 @@ def test_a_study_of_more_than_two_minutes_is_finished_by_heads_of_two(
     command = ["sbatch", "--parsable", *OPTIONS.split(), "profiles/slurm/head.sbatch", "config/proof.yaml", *words]
     subprocess.run(command, cwd=study, env=environment, check=True, capture_output=True)
     models = [model_folder(study, seed=seed) for seed in SEEDS]
-    first = wait_for(lambda: next((each for each in models if epochs_done(each) >= 3), None), 300, "epoch 3")
+    first = wait_for(lambda: next((each for each in models if epochs_done(each) >= 3), None), 600, "epoch 3")
     held = training_process(first)
     os.kill(held, signal.SIGSTOP)  # until the next head is there
-    wait_for(lambda: "is taken over" in read_logs(study), 300, "the next head")
+    wait_for(lambda: "is taken over" in read_logs(study), 600, "the next head")
     os.kill(held, signal.SIGCONT)
     wait_for(lambda: not cluster.ask(*ACTIVE).split(), 900, "the end of the last head")
     said = read_logs(study)

@@ -60,7 +60,7 @@ def disturbed(
         jobs = {}
         while waiting:  # whichever trains first: two run at a time, and neither is to end meanwhile
             models = {seed: model_folder(study, seed=seed) for seed in waiting}
-            seed = wait_for(lambda at=models: next((s for s in at if epochs_done(at[s]) >= 5), None), 300, "epoch 5")
+            seed = wait_for(lambda at=models: next((s for s in at if epochs_done(at[s]) >= 5), None), 600, "epoch 5")
             jobs[seed] = login.job_of(models[seed])
             waiting.pop(seed)(cluster, models[seed], jobs[seed])
         start_now(cluster, jobs[REQUEUED])

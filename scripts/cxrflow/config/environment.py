@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import sysconfig
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from cxrflow.errors import CxrflowError
 
@@ -17,7 +17,7 @@ PACKAGES = (
     "torch", "torchvision", "timm", "numpy", "scipy", "opencv-python-headless", "kornia-rs", "pydicom", "scikit-learn",
     "opentsne", "grad-cam", "optuna", "onnxruntime", "matplotlib", "pillow", "jinja2", "tabulate", "snakemake",
 )  # fmt: skip
-MISSING = "missing"
+MISSING, PLACES = "missing", "places"
 
 
 def list_packages() -> dict[str, str]:
@@ -27,6 +27,8 @@ def list_packages() -> dict[str, str]:
 
 def find_version(package: str) -> str | None:
     """Return an installed package's version, or None where it is not installed as a package."""
+    from importlib.metadata import PackageNotFoundError, version  # here: of each stage's start, it would be a fifth
+
     try:
         return version(package)
     except (PackageNotFoundError, KeyError):  # KeyError: it is being installed, and its metadata is not whole yet
@@ -38,7 +40,14 @@ def describe_environment() -> str:
 
     Python's without the third number, in which the nodes of a cluster may differ, and which an update may raise.
     """
-    return json.dumps({"python": sysconfig.get_python_version(), **list_packages()})
+    return json.dumps({"python": sysconfig.get_python_version(), **list_packages(), PLACES: list_places()})
+
+
+def list_places() -> dict[str, int]:
+    """Return when each folder of packages last changed, in ns: what is installed or removed there leaves its mark."""
+    folders = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    folders += [folder for folder in sys.path if folder.endswith(("site-packages", "dist-packages"))]
+    return {folder: Path(folder).stat().st_mtime_ns for folder in folders if Path(folder).is_dir()}
 
 
 def check_environment() -> None:
@@ -48,11 +57,14 @@ def check_environment() -> None:
         CxrflowError: some differ or are missing.
     """
     planned = json.loads(os.environ.get(PLANNED) or "null")
-    here = json.loads(describe_environment())
-    if planned is None or planned == here:
+    if planned is None or planned.pop(PLACES, None) == list_places():
         return
+    here = json.loads(describe_environment())
+    del here[PLACES]
     versions = {name: (planned.get(name, MISSING), here.get(name, MISSING)) for name in {**planned, **here}}
     changed = [f"{name} {old} -> {new}" for name, (old, new) in versions.items() if old != new]
+    if not changed:
+        return
     raise CxrflowError(
         f"{sys.prefix} has changed since Snakemake was started: {', '.join(changed)}. Put these versions back"
         " (envs/requirements.txt has those of the lock) and start Snakemake again; or, once nothing is being installed"
