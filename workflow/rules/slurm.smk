@@ -105,10 +105,11 @@ def go_on_in_shared_jobs():
 def take_over_jobs(name):
     """Wait for the jobs that the last head of a chain has left, under its name, instead of submitting them again.
 
-    A job that it submitted before code or settings changed is left alone: a second one is submitted.
+    A job that it submitted before code, settings or packages changed is left alone: a second one is submitted.
     """
     from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
+    from cxrflow.config.environment import list_places
     from cxrflow.operate.recovering import is_up_to_date
     from cxrflow.operate.slurm import list_jobs
     from cxrflow.operate.states import comment_of, slurm_log_of
@@ -116,7 +117,7 @@ def take_over_jobs(name):
     executor, dag = workflow.scheduler._executor, workflow.persistence.dag
     executor.run_uuid = name
     inputs = [*Path(SCRIPTS).rglob("*.py"), *map(Path, workflow.configfiles), *Path("profiles/slurm").glob("*.yaml")]
-    changed_s = max(path.stat().st_mtime for path in inputs)
+    changed_s = max(*(path.stat().st_mtime for path in inputs), *(ns / 1e9 for ns in list_places().values()))
     left = {each.comment: each for each in list_jobs(Path.cwd()) if each.name == name and each.is_active}
     for job in dag.needrun_jobs():
         if comment_of(known_to_slurm(dag.get_job_group(job) or job)) in left:
